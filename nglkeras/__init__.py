@@ -29,7 +29,7 @@ _LAZY = {
     "Journal": "nglkeras.journal",
     "Trial": "nglkeras.trial",
     "TrialResult": "nglkeras.trial",
-    "run_trial": "nglkeras.trial",
+    "run_trial": "nglkeras.training",
     "run_trials": "nglkeras.runner",
     "datasets": None,
     "models": None,

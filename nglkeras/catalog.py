@@ -1,0 +1,163 @@
+"""What is known of each data set without reading it: size, terms, and how to get hold of it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nglkeras.errors import unknown
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a data set without reading it.
+
+    Attributes:
+        title: Its name in the papers' tables.
+        classes: Number of classes.
+        images: Number of images in all splits that are used.
+        image_size: (height, width, channels); `None` where images differ.
+        has_test: Whether it comes with a test split.
+        download: Size of the download.
+        terms: Licence or terms of use, as its makers state them.
+        source: Where TFDS downloads it from.
+        files: What TFDS downloads, to be fetched by hand where that fails.
+        advice: What is known to go wrong.
+    """
+
+    title: str
+    classes: int
+    images: int
+    image_size: tuple[int | None, int | None, int]
+    has_test: bool
+    download: str
+    terms: str
+    source: str = ""
+    files: str = ""
+    advice: str = ""
+
+
+INFO = {
+    "digits": Info(
+        "Digits", 10, 1_797, (8, 8, 1), False, "none", "CC BY 4.0 (UCI), inside scikit-learn"
+    ),
+    "mnist": Info(
+        "MNIST",
+        10,
+        70_000,
+        (28, 28, 1),
+        True,
+        "11 MiB",
+        "none stated by its makers",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+        "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+    ),
+    "fashion_mnist": Info(
+        "Fashion-MNIST",
+        10,
+        70_000,
+        (28, 28, 1),
+        True,
+        "30 MiB",
+        "MIT",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+    ),
+    "cifar10": Info(
+        "CIFAR-10",
+        10,
+        60_000,
+        (32, 32, 3),
+        True,
+        "162 MiB",
+        "none stated; cite Krizhevsky 2009",
+        "https://www.cs.toronto.edu/~kriz",
+        "cifar-10-binary.tar.gz",
+    ),
+    "cifar100": Info(
+        "CIFAR-100",
+        100,
+        60_000,
+        (32, 32, 3),
+        True,
+        "161 MiB",
+        "none stated; cite Krizhevsky 2009",
+        "https://www.cs.toronto.edu/~kriz",
+        "cifar-100-binary.tar.gz",
+    ),
+    "malaria": Info(
+        "Malaria",
+        2,
+        27_558,
+        (None, None, 3),
+        False,
+        "337 MiB",
+        "US National Library of Medicine; cite Rajaraman et al. 2018",
+        "https://data.lhncbc.nlm.nih.gov/public/Malaria",
+        "cell_images.zip",
+        "the archive has moved several times: older releases of tensorflow-datasets look for it "
+        "in vain",
+    ),
+    "patch_camelyon": Info(
+        "PCam",
+        2,
+        294_912,
+        (96, 96, 3),
+        True,
+        "7.5 GiB",
+        "CC0",
+        "https://zenodo.org/record/2546921",
+        "camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz",
+        "the download is long and often cut off, which shows as a wrong checksum: fetch the "
+        "files with a tool that resumes",
+    ),
+    "colorectal_histology": Info(
+        "Colorectal Histology",
+        8,
+        5_000,
+        (150, 150, 3),
+        False,
+        "246 MiB",
+        "CC BY 4.0",
+        "https://zenodo.org/record/53169",
+        "Kather_texture_2016_image_tiles_5000.zip",
+    ),
+    "caltech101": Info(
+        "Caltech 101",
+        102,
+        9_144,
+        (None, None, 3),
+        True,
+        "131 MiB",
+        "CC BY 4.0",
+        "https://data.caltech.edu/records/mzrjq-6wc02",
+        "caltech-101.zip",
+        "its address and checksum have changed several times: with a wrong checksum, upgrade "
+        "tensorflow-datasets",
+    ),
+}
+
+
+def get_info(name: str) -> Info:
+    """What is known of a data set; raises `UserError`, which lists the valid names."""
+    if name not in INFO:
+        raise unknown("data set", name, INFO)
+    return INFO[name]
+
+
+def data_directory(data_dir: str | Path | None = None) -> Path:
+    """Where TFDS keeps its data."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def advice(name: str, data_dir: str | Path | None = None) -> str:
+    """How to get a data set, and what to do where the automatic download fails; one line."""
+    info = get_info(name)
+    if name == "digits":
+        return "nothing to do"
+    where = data_directory(data_dir)
+    known = f" (known trouble: {info.advice})" if info.advice else ""
+    return (
+        f"with a network, any script downloads it ({info.download}) to {where}; without, put "
+        f"{info.files} from {info.source} into {where}/downloads/manual, or a prepared copy into "
+        f"{where}/{name}, or set TFDS_DATA_DIR{known}"
+    )

@@ -1,0 +1,307 @@
+"""Data sets by name, as streams of batches: `load(name, seed)` gives train, validation, test.
+
+The digits come with scikit-learn and need no download; everything else goes through
+tensorflow-datasets (TFDS), which downloads what is missing. A data set's own test split is
+its test set; a seeded tenth of its train split is for validation. Without a test split, the
+whole is divided 80/10/10 by the seed. Images leave here as float32 RGB from 0 to 255, labels
+one-hot: each model does its own preprocessing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.catalog import Info, advice, data_directory, get_info
+from nglkeras.errors import UserError
+from nglkeras.protocol import Augmentation, derive_seed
+
+# Decoded images up to this size are kept in memory; larger sets are read anew every epoch.
+CACHE_BYTES = 2**30
+# Enough to mix what is streamed: TFDS has shuffled the examples when it wrote them.
+STREAM_SHUFFLE = 10_000
+TRAIN, VALIDATION, TEST, UNUSED = range(4)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three streams of a data set, each of (images, one-hot labels[, sample weights]).
+
+    Attributes:
+        train: Shuffled anew every epoch, whole batches only.
+        validation: In a fixed order; the last batch is filled up with images of weight zero.
+        test: As `validation`.
+        sizes: Images in train, validation and test.
+        image_shape: (height, width, 3).
+        classes: Number of classes.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    sizes: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
+    classes: int
+
+
+def load(
+    name: str,
+    seed: int = 0,
+    *,
+    batch_size: int = 128,
+    image_size: int | None = None,
+    augmentation: Augmentation | None = None,
+    train_images: int | None = None,
+    evaluation_images: int | None = None,
+    data_dir: str | Path | None = None,
+) -> Splits:
+    """Training, validation and test batches of a data set.
+
+    Args:
+        name: One of `catalog.INFO`.
+        seed: Decides the split, the order of training and the augmentation.
+        batch_size: Images a batch.
+        image_size: Height and width to resize to (bilinear); by default the images' own, which
+            Malaria and Caltech 101 do not have.
+        augmentation: Random changes to the training images; none by default.
+        train_images: Keep at most so many of them, drawn by the seed.
+        evaluation_images: The same for validation and for test.
+        data_dir: Where TFDS keeps its data; by default `TFDS_DATA_DIR`, else
+            `~/tensorflow_datasets`.
+
+    Raises:
+        UserError: If there is no such data set, if it can neither be found nor downloaded, or
+            if too few training images are left for a batch.
+    """
+    info = get_info(name)
+    source = _digits() if name == "digits" else _tfds(name, data_dir)
+    height, width, _ = info.image_size
+    if image_size is None and height is None:
+        raise UserError(f"the images of {name} differ in size: give image_size")
+    height, width = (image_size, image_size) if image_size else (height, width)
+
+    parts = _partition(source.sizes, seed, train_images, evaluation_images)
+    sizes = tuple(
+        sum(int((p == k).sum()) for p in parts.values()) for k in (TRAIN, VALIDATION, TEST)
+    )
+    if sizes[TRAIN] < batch_size:
+        raise UserError(
+            f"{sizes[TRAIN]} training images of {name} do not fill a batch of {batch_size}"
+        )
+
+    pipeline = _Pipeline(source, info, parts, batch_size, (height, width))
+    return Splits(
+        pipeline.training(sizes[TRAIN], augmentation, seed),
+        pipeline.evaluation(VALIDATION, sizes[VALIDATION]),
+        pipeline.evaluation(TEST, sizes[TEST]),
+        sizes,
+        (height, width, 3),
+        info.classes,
+    )
+
+
+def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
+    """Whether a data set can be loaded without a download."""
+    return name == "digits" or _builder(name, data_dir).is_prepared()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A data set as it lies on disk.
+
+    `read(split)` gives (encoded image, label) in an order that never changes; `decode` makes a
+    uint8 image of the former.
+    """
+
+    sizes: dict[str, int]
+    read: Callable[[str], tf.data.Dataset]
+    decode: Callable
+
+
+def _digits():
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Scans of 0 to 16; every other data set has 0 to 255.
+    images = np.round(digits.images[..., None] * (255 / 16)).astype("uint8")
+    data = tf.data.Dataset.from_tensor_slices((images, digits.target.astype("int64")))
+    return _Source({"train": len(images)}, lambda split: data, lambda image: image)
+
+
+def _builder(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(name, data_dir=data_directory(data_dir))
+
+
+def _tfds(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, data_dir)
+    try:
+        if not builder.is_prepared():
+            _check_source(name, data_dir)
+            builder.download_and_prepare()
+    # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
+        raise UserError(
+            f"data set {name} is not at {data_directory(data_dir)} and could not be downloaded "
+            f"({reason}): {advice(name, data_dir)}"
+        ) from error
+
+    def read(split):
+        return builder.as_dataset(
+            split=split,
+            as_supervised=True,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+
+    used = ("train", "test") if get_info(name).has_test else ("train",)
+    sizes = {split: builder.info.splits[split].num_examples for split in used}
+    return _Source(sizes, read, builder.info.features["image"].decode_example)
+
+
+def _check_source(name, data_dir):
+    """Ask the host for an answer first: without a network TFDS retries for many minutes."""
+    import requests
+
+    manual = data_directory(data_dir) / "downloads" / "manual"
+    if not (manual.is_dir() and any(manual.iterdir())):
+        requests.head(get_info(name).source, timeout=10)
+
+
+def _partition(sizes, seed, train_images, evaluation_images):
+    """For each split on disk, the part that each of its examples belongs to."""
+    order = np.random.default_rng(derive_seed(seed, "split")).permutation(sizes["train"])
+    tenth = round(sizes["train"] / 10)
+    parts = {"train": np.full(sizes["train"], UNUSED, "int8")}
+    if "test" in sizes:
+        test_order = np.random.default_rng(derive_seed(seed, "test")).permutation(sizes["test"])
+        parts["test"] = np.full(sizes["test"], UNUSED, "int8")
+        parts["test"][test_order[:evaluation_images]] = TEST
+    else:
+        test, order = order[:tenth], order[tenth:]
+        parts["train"][test[:evaluation_images]] = TEST
+    validation, train = order[:tenth], order[tenth:]
+    parts["train"][validation[:evaluation_images]] = VALIDATION
+    parts["train"][train[:train_images]] = TRAIN
+    return parts
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    """From examples on disk to batches."""
+
+    source: _Source
+    info: Info
+    parts: dict[str, np.ndarray]
+    batch_size: int
+    size: tuple[int, int]
+
+    def training(self, count, augmentation, seed):
+        """Shuffled, augmented, in whole batches: under tf.distribute a rest would weigh wrongly."""
+        shuffle_seed = derive_seed(seed, "shuffle")
+        data = self._examples(TRAIN)
+        if self._fits_in_memory(count):
+            data = self._decode(data).cache().shuffle(count, seed=shuffle_seed)
+        else:
+            data = self._decode(data.shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed))
+        if not self._grows:
+            data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
+        data = data.batch(self.batch_size, drop_remainder=True)
+        if augmentation is not None:
+            layers = augmentation_layers(augmentation, seed)
+
+            def augment(images, labels):
+                for layer in layers:
+                    images = layer(images, training=True)
+                return images, labels
+
+            # One call at a time: the layers draw from seeds in order, whatever the machine.
+            data = data.map(augment)
+        if self._grows:
+            data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.map(self._one_hot).prefetch(tf.data.AUTOTUNE)
+
+    def evaluation(self, part, count):
+        """In order; the last batch is padded, so that every batch divides by the replicas."""
+        batches = -(-count // self.batch_size)
+        # Keras divides a batch's loss by its size, padding included. The weight of a real image
+        # makes up for it: weighted losses and metrics are then exact means over the real images.
+        weight = batches * self.batch_size / max(count, 1)
+
+        def pad(images, labels):
+            missing = self.batch_size - tf.shape(images)[0]
+            weights = tf.pad(tf.fill([tf.shape(images)[0]], weight), [[0, missing]])
+            images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+            labels = tf.pad(labels, [[0, missing], [0, 0]])
+            images.set_shape([self.batch_size, *self.size, 3])
+            labels.set_shape([self.batch_size, self.info.classes])
+            return images, labels, weights
+
+        data = self._decode(self._examples(part))
+        if self._fits_in_memory(count):
+            data = data.cache()
+        data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
+        data = data.batch(self.batch_size).map(self._one_hot).map(pad)
+        return data.prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _grows(self):
+        """Small images are enlarged last, so that augmentation has less to do."""
+        height, width, _ = self.info.image_size
+        return height is not None and self.size[0] > height and self.size[1] > width
+
+    def _fits_in_memory(self, count):
+        height, width, channels = self.info.image_size
+        return height is not None and count * height * width * channels <= CACHE_BYTES
+
+    def _examples(self, part):
+        streams = []
+        for split, parts in self.parts.items():
+            if not (parts == part).any():
+                continue
+            membership = tf.constant(parts)
+            stream = self.source.read(split).enumerate()
+            stream = stream.filter(lambda i, _, m=membership: tf.gather(m, i) == part)
+            streams.append(stream.map(lambda _, example: example))
+        return streams[0]
+
+    def _decode(self, data):
+        def decode(image, label):
+            return self.source.decode(image), label
+
+        return data.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _resize(self, images, labels):
+        images = tf.cast(images, tf.float32)
+        if images.shape[-1] == 1:
+            images = tf.image.grayscale_to_rgb(images)
+        if tuple(images.shape[-3:-1]) != self.size:
+            images = tf.image.resize(images, self.size)
+        return images, labels
+
+    def _one_hot(self, images, labels):
+        return images, tf.one_hot(labels, self.info.classes)
+
+
+def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
+    """Keras layers for the paper's augmentation."""
+    import keras
+
+    shift, zoom = augmentation.shift, augmentation.zoom
+    seeds = [derive_seed(seed, "augmentation", i) for i in range(3)]
+    layers = []
+    if augmentation.horizontal_flip:
+        layers.append(keras.layers.RandomFlip("horizontal", seed=seeds[0]))
+    if shift:
+        layers.append(
+            keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", seed=seeds[1])
+        )
+    if zoom:
+        layers.append(keras.layers.RandomZoom(zoom, zoom, fill_mode="nearest", seed=seeds[2]))
+    return layers

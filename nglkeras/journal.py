@@ -1,0 +1,65 @@
+"""The journal is the truth: a file of JSON lines, one for each finished trial, only appended to.
+
+A line that cannot be read, such as the half of a line that a power cut leaves behind, is
+reported and passed over; it stays in the file, and its trial runs again.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from nglkeras.errors import UserError
+from nglkeras.trial import TrialResult
+
+
+class Journal:
+    """Results on disk.
+
+    Args:
+        path: The file; it and its folders are made when they do not exist.
+        report: Called with a line for the user about each line that cannot be read.
+
+    Raises:
+        UserError: If the file cannot be written to.
+    """
+
+    def __init__(self, path: str | Path, report: Callable[[str], None] = print):
+        self.path = Path(path)
+        self.report = report
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            if not os.access(self.path, os.W_OK):
+                raise PermissionError(f"no permission to write {self.path}")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path.parent}: {error}") from error
+
+    def append(self, result: TrialResult) -> None:
+        """Add a row; when this returns, the row is on the disk."""
+        line = json.dumps(asdict(result)) + "\n"
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    # Close the half of a line that an interrupted write left behind.
+                    line = "\n" + line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def results(self) -> dict[str, TrialResult]:
+        """The last row of every trial, by its key."""
+        return {result.key: result for result in self._read()}
+
+    def _read(self) -> Iterator[TrialResult]:
+        known = {field.name for field in fields(TrialResult)}
+        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                yield TrialResult(**{name: row[name] for name in row.keys() & known})
+            except (ValueError, TypeError, AttributeError) as error:
+                self.report(f"{self.path}, line {number}: cannot be read, passed over ({error})")

@@ -1,0 +1,147 @@
+"""Models by name: a backbone of keras.applications under the paper's nine-layer head.
+
+Every model takes float images from 0 to 255 and does its own preprocessing inside, so that a
+saved one can be fed with pictures as they are.
+"""
+
+import inspect
+from pathlib import Path
+
+import keras
+
+from nglkeras.errors import UserError, unknown
+
+# Of the head's two hidden layers, from the authors' example.
+HEAD_WIDTHS = (128, 64)
+HEAD_DROPOUT = 0.5
+
+
+def _find_backbones():
+    """Every model of keras.applications by name, with the module that has its preprocessing."""
+    found = {}
+    for _, module in inspect.getmembers(keras.applications, inspect.ismodule):
+        for name, value in inspect.getmembers(module, inspect.isfunction):
+            # ResNet50 is in two modules, with the same preprocessing.
+            if name[0].isupper() and hasattr(module, "preprocess_input"):
+                found.setdefault(name, (value, module.preprocess_input))
+    return found
+
+
+_BACKBONES = _find_backbones()
+SMALL = ("small_cnn", "head")
+NAMES = (*SMALL, *sorted(_BACKBONES))
+
+
+def build(
+    name: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    weights: str | Path | None = None,
+    pooling: str = "max",
+    upsampling: int = 1,
+    l2: float = 0.0,
+) -> keras.Model:
+    """A classifier: `[upsampling] -> preprocessing -> backbone -> nine-layer head`.
+
+    Args:
+        name: A model of keras.applications, e.g. "InceptionV3" or "ResNet50"; "small_cnn" for
+            demonstrations; or "head", the nine-layer head on the pixels themselves.
+        input_shape: (height, width, 3).
+        classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
+        weights: Of the backbone: `None` for random ones, "imagenet", or a `.weights.h5` file.
+        pooling: "max" as in the authors' example, or "avg", over the backbone's last features.
+        upsampling: Factor by which images are enlarged (nearest pixel) before the backbone; 8
+            for the paper's 32 x 32 images. The authors use three layers of x2: the same function.
+        l2: Factor of an L2 penalty on every kernel.
+
+    Raises:
+        UserError: If there is no such model, the images are too small for it, or its weights
+            can neither be found nor downloaded.
+    """
+    if name not in NAMES:
+        raise unknown("model", name, NAMES)
+    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+        raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
+    x = inputs = keras.Input(input_shape, name="image")
+    if upsampling > 1:
+        x = keras.layers.UpSampling2D(upsampling, name="upsampling")(x)
+    if name in _BACKBONES:
+        constructor, preprocess_input = _BACKBONES[name]
+        x = _backbone(name, constructor, x.shape[1:], weights, pooling)(preprocess_input(x))
+    else:
+        x = keras.layers.Rescaling(1 / 255, name="preprocessing")(x)
+        x = _small_trunk(x.shape[1:], weights, pooling)(x) if name == "small_cnn" else x
+    model = keras.Model(inputs, nine_layer_head(x, classes), name=name.lower())
+    if l2:
+        _penalise_kernels(model, l2)
+    return model
+
+
+def nine_layer_head(x, classes: int):
+    """The top that paper A puts on every backbone: `[batch, ...]` to `[batch, classes]`.
+
+    Flatten, BN, Dense(128, relu), Dropout(0.5), BN, Dense(64, relu), Dropout(0.5), BN,
+    Dense(N, softmax).
+    """
+    x = keras.layers.Flatten(name="head_flatten")(x)
+    for i, width in enumerate(HEAD_WIDTHS, start=1):
+        x = keras.layers.BatchNormalization(name=f"head_bn{i}")(x)
+        x = keras.layers.Dense(width, activation="relu", name=f"head_dense{i}")(x)
+        x = keras.layers.Dropout(HEAD_DROPOUT, name=f"head_dropout{i}")(x)
+    x = keras.layers.BatchNormalization(name="head_bn3")(x)
+    # float32 under mixed precision too: probabilities near 0 and 1 need the digits.
+    return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+
+
+def _backbone(name, constructor, shape, weights, pooling):
+    arguments = {"include_top": False, "input_shape": tuple(shape), "pooling": pooling}
+    try:
+        return constructor(weights=weights, **arguments)
+    except ValueError as error:
+        raise UserError(f"{name}: {' '.join(str(error).split())}") from error
+    # Keras raises a bare Exception when a download fails.
+    except Exception as error:
+        if weights != "imagenet":
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the ImageNet weights of {name} could not be downloaded ({reason}): put that file "
+            f"into ~/.keras/models, or give a .weights.h5 file of the backbone"
+        ) from error
+
+
+def _small_trunk(shape, weights, pooling):
+    """Three convolutions: enough for digits and clothes, small enough for seconds on a CPU."""
+    if weights == "imagenet":
+        raise UserError("small_cnn has no ImageNet weights; valid are none or a .weights.h5 file")
+    pool = {"max": keras.layers.GlobalMaxPooling2D, "avg": keras.layers.GlobalAveragePooling2D}
+    trunk = keras.Sequential(
+        [
+            keras.Input(tuple(shape)),
+            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(128, 3, padding="same", activation="relu"),
+            pool[pooling](),
+        ],
+        name="small_trunk",
+    )
+    if weights is not None:
+        trunk.load_weights(weights)
+    return trunk
+
+
+def _penalise_kernels(model, l2):
+    """Give every kernel its penalty, in this model and in what is saved of it.
+
+    keras.applications takes no regularizer. Keras reads the penalty from the variable when it
+    trains and from the layer when it saves.
+    """
+    for layer in model._flatten_layers():
+        for variable in layer.trainable_variables:
+            if variable.name.endswith("kernel"):
+                variable.regularizer = keras.regularizers.L2(l2)
+        for kind in ("kernel", "depthwise", "pointwise"):
+            if hasattr(layer, f"{kind}_regularizer"):
+                setattr(layer, f"{kind}_regularizer", keras.regularizers.L2(l2))

@@ -1,0 +1,257 @@
+"""`run_trial`: build a network, train it, evaluate it, write down what came of it.
+
+It never fails on account of the network: what goes wrong there becomes the status of the row.
+Mistakes of the user (`UserError`) and Ctrl-C go through.
+"""
+
+import contextlib
+import datetime
+import importlib
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import nglkeras
+from nglkeras import datasets, losses, models
+from nglkeras.errors import UserError, unknown
+from nglkeras.protocol import Schedule, derive_seed
+from nglkeras.trial import Trial, TrialResult
+
+STRATEGIES = ("auto", "none", "mirrored")
+
+
+def run_trial(
+    trial: Trial,
+    *,
+    strategy: str = "auto",
+    data_dir: str | Path | None = None,
+    log_dir: str | Path | None = None,
+    timeout: float | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+) -> TrialResult:
+    """Train and evaluate the network of a trial.
+
+    Args:
+        trial: What to do.
+        strategy: "mirrored" trains on all GPUs (on all logical CPUs where there is no GPU) with
+            `tf.distribute.MirroredStrategy`; "none" on one device; "auto" mirrors if there are
+            several GPUs.
+        data_dir: Where TFDS keeps its data.
+        log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
+        timeout: Seconds after which training stops with status "timeout".
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+
+    Returns:
+        The row. Its status is "ok" when the last epoch was reached with finite losses.
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had.
+    """
+    started = time.perf_counter()
+    distribution, replicas = _distribution(strategy)
+    monitor = _Monitor(started, timeout, on_epoch)
+    outcome = {}
+    try:
+        outcome = _train(trial, distribution, replicas, data_dir, log_dir, monitor)
+    except UserError:
+        raise
+    # Whatever a loss does to a network, the next trial must have its turn.
+    except Exception as error:
+        monitor.status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
+        monitor.message = f"{type(error).__name__}: {error}"[:1000]
+    return TrialResult(
+        key=trial.key,
+        trial=asdict(trial),
+        status=monitor.status,
+        message=monitor.message,
+        history=monitor.history,
+        seconds=round(time.perf_counter() - started, 3),
+        environment=_environment() | {"strategy": strategy, "replicas": replicas},
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **outcome,
+    )
+
+
+def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
+    schedule = trial.schedule
+    if schedule.batch_size % replicas:
+        raise UserError(f"a batch of {schedule.batch_size} does not divide by {replicas} devices")
+    # Without this, every model that was ever built stays in memory.
+    keras.utils.clear_session()
+    run_seed = derive_seed(trial.seed, "run", trial.run)
+    splits = datasets.load(
+        trial.dataset,
+        run_seed,
+        batch_size=schedule.batch_size,
+        image_size=trial.image_size,
+        augmentation=trial.augmentation,
+        train_images=trial.train_images,
+        evaluation_images=trial.evaluation_images,
+        data_dir=data_dir,
+    )
+    keras.utils.set_random_seed(derive_seed(run_seed, "model"))
+    with distribution:
+        model = models.build(
+            trial.model,
+            splits.image_shape,
+            splits.classes,
+            weights=trial.weights,
+            upsampling=trial.upsampling,
+            l2=trial.l2,
+        )
+        model.compile(
+            optimizer=_optimizer(schedule),
+            loss=losses.get(trial.loss, **dict(trial.loss_settings)),
+            weighted_metrics=["accuracy"],
+        )
+        # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
+        model.optimizer.build(model.trainable_variables)
+    callbacks = [monitor]
+    if schedule.plateau is not None:
+        plateau = schedule.plateau
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                factor=plateau.factor, patience=plateau.patience, min_lr=plateau.min_learning_rate
+            )
+        )
+    if log_dir is not None:
+        callbacks.append(keras.callbacks.TensorBoard(Path(log_dir) / trial.key))
+    model.fit(
+        splits.train,
+        epochs=schedule.epochs,
+        validation_data=splits.validation,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
+    outcome = {"sizes": splits.sizes}
+    if monitor.history:
+        outcome["validation_accuracy"] = monitor.history[-1]["val_accuracy"]
+    if monitor.status == "ok" and trial.test:
+        outcome["accuracy"] = model.evaluate(splits.test, verbose=0, return_dict=True)["accuracy"]
+    return outcome
+
+
+def _optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+    config = dict(schedule.optimizer_settings) | {"learning_rate": schedule.learning_rate}
+    return keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
+
+
+class _Monitor(keras.callbacks.Callback):
+    """Keeps the history and the status of a training, and ends what cannot end well."""
+
+    # It reads no metrics during an epoch: Keras need not wait for the device at every step.
+    async_safe = True
+
+    def __init__(self, started, timeout, on_epoch):
+        super().__init__()
+        self.deadline = math.inf if timeout is None else started + timeout
+        self.on_epoch = on_epoch
+        self.history = []
+        self.status = "ok"
+        self.message = ""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch_started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.perf_counter() > self.deadline:
+            self._stop("timeout", "the time limit was reached")
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {name: float(value) for name, value in logs.items()}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(time.perf_counter() - self.epoch_started, 3)
+        self.history.append(row)
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
+            self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
+        if self.on_epoch is not None:
+            self.on_epoch(epoch + 1, row)
+
+    def _stop(self, status, message):
+        self.status, self.message = status, message
+        self.model.stop_training = True
+
+
+def _distribution(name):
+    """(context to build the model in, number of replicas) of a strategy."""
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, STRATEGIES)
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if name == "mirrored" and not on_tensorflow:
+        raise UserError(
+            f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} backend "
+            "choose from: auto, none"
+        )
+    mirrored = _mirrored(name) if on_tensorflow and name != "none" else None
+    if mirrored is None:
+        return contextlib.nullcontext(), 1
+    return mirrored.scope(), mirrored.num_replicas_in_sync
+
+
+@cache
+def _mirrored(name):
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU")
+    if name == "auto" and len(devices) < 2:
+        return None
+    devices = devices or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _is_out_of_memory(error):
+    text = f"{type(error).__name__} {error}".lower()
+    signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
+    return any(sign in text for sign in signs)
+
+
+@cache
+def _environment():
+    """The hardware and the versions that a result came from."""
+    backend = keras.backend.backend()
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpus": _gpu_names(backend),
+        "platform": platform.system(),
+        "python": platform.python_version(),
+        "backend": backend,
+        backend: importlib.import_module(backend).__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "nglkeras": nglkeras.__version__,
+    }
+
+
+def _cpu_name():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu_names(backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = map(
+            tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU")
+        )
+        return [detail.get("device_name", "GPU") for detail in details]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,152 @@
+"""A trial and its result, as data, and the list of trials that makes a table.
+
+A `Trial` names everything that decides its result, so that its hash can stand for it in a
+journal. `training.run_trial` turns one into a `TrialResult`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+import keras
+
+from nglkeras import losses, models, protocol
+from nglkeras.errors import unknown
+from nglkeras.protocol import Augmentation, Scale, Schedule, at_most
+
+STATUSES = ("ok", "non_finite", "rejected", "timeout", "out_of_memory", "crashed")
+# Statuses that the trial itself brings about: it would end in them again.
+FINAL_STATUSES = ("ok", "non_finite", "rejected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One network to be trained, and everything that can change the outcome.
+
+    Attributes:
+        dataset: One of `catalog.INFO`.
+        model: One of `models.NAMES`.
+        loss: A row of `losses.ROWS`.
+        loss_settings: Arguments of the loss, as pairs.
+        l2: Factor of the L2 penalty on the kernels.
+        weights: What the backbone starts from: `None`, "imagenet" or a file.
+        run: Number of the repetition. All losses share a run's split and initial weights.
+        seed: Root of all randomness; see `protocol.derive_seed`.
+        schedule: How the network is trained.
+        image_size: Height and width of the images, in pixels.
+        upsampling: Factor by which the network enlarges them.
+        augmentation: Of the training images.
+        train_images: At most so many.
+        evaluation_images: At most so many for validation, and for test.
+        test: Whether the test set is looked at; a search must not.
+        backend: Keras' backend; the same seed means other numbers on another.
+    """
+
+    dataset: str
+    model: str
+    loss: str
+    schedule: Schedule
+    loss_settings: tuple[tuple[str, float], ...] = ()
+    l2: float = 0.0
+    weights: str | None = None
+    run: int = 0
+    seed: int = 0
+    image_size: int | None = None
+    upsampling: int = 1
+    augmentation: Augmentation | None = None
+    train_images: int | None = None
+    evaluation_images: int | None = None
+    test: bool = True
+    backend: str = field(default_factory=keras.backend.backend)
+
+    @property
+    def key(self) -> str:
+        """A hash of everything above and of the version of the protocol."""
+        content = json.dumps([protocol.VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def __str__(self):
+        return f"{self.dataset}, {self.model}, {self.loss}, run {self.run + 1}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """The row that a trial leaves behind.
+
+    Attributes:
+        key: Of the trial.
+        trial: The trial, as JSON has it.
+        status: One of `STATUSES`.
+        accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached.
+        validation_accuracy: On the validation set after the last epoch.
+        history: For each finished epoch its training and validation loss and accuracy, learning
+            rate and seconds.
+        sizes: Images in train, validation and test.
+        seconds: Wall time of the whole trial.
+        message: What went wrong.
+        environment: Hardware and versions.
+        finished: When, as an ISO date and time in UTC.
+    """
+
+    key: str
+    trial: dict
+    status: str
+    accuracy: float | None = None
+    validation_accuracy: float | None = None
+    history: list[dict] = field(default_factory=list)
+    sizes: tuple[int, int, int] | None = None
+    seconds: float = 0.0
+    message: str = ""
+    environment: dict = field(default_factory=dict)
+    finished: str = ""
+
+
+def plan(
+    scale: Scale,
+    loss_names: Iterable[str],
+    *,
+    seed: int = 0,
+    weights: str | None = None,
+) -> list[Trial]:
+    """The trials of a table: every data set, model and loss, run by run.
+
+    All of a run comes before the next run, so that an interrupted table has every cell.
+
+    Raises:
+        UserError: If a data set, model or loss is unknown.
+    """
+    for dataset in scale.datasets:
+        if dataset not in protocol.SETTINGS:
+            raise unknown("data set", dataset, protocol.SETTINGS)
+    for model in scale.models:
+        if model not in models.NAMES:
+            raise unknown("model", model, models.NAMES)
+    rows = [losses.row(name) for name in loss_names]
+    return [
+        replace(_trial(scale, dataset, model, row), weights=weights, run=run, seed=seed)
+        for run in range(scale.runs)
+        for dataset in scale.datasets
+        for model in scale.models
+        for row in rows
+    ]
+
+
+def _trial(scale, dataset, model, row):
+    setting = protocol.SETTINGS[dataset]
+    schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
+    upsampling = at_most(setting.upsampling, scale.upsampling)
+    return Trial(
+        dataset=dataset,
+        model=model,
+        loss=row.name,
+        loss_settings=dict(setting.loss_settings).get(row.name, ()),
+        l2=row.l2,
+        schedule=schedule,
+        image_size=at_most(setting.image_size, scale.image_size),
+        # Enlarging is for backbones that take no small images.
+        upsampling=1 if model in models.SMALL else upsampling,
+        augmentation=setting.augmentation,
+        train_images=scale.train_images,
+        evaluation_images=scale.evaluation_images,
+    )
