@@ -107,6 +107,13 @@ def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
     return name == "digits" or _builder(name, data_dir).is_prepared()
 
 
+def prepare(name: str, data_dir: str | Path | None = None) -> None:
+    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    get_info(name)
+    if name != "digits":
+        _prepared(name, data_dir)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A data set as it lies on disk.
@@ -136,9 +143,7 @@ def _builder(name, data_dir):
     return tfds.builder(name, data_dir=data_directory(data_dir))
 
 
-def _tfds(name, data_dir):
-    import tensorflow_datasets as tfds
-
+def _prepared(name, data_dir):
     builder = _builder(name, data_dir)
     try:
         if not builder.is_prepared():
@@ -151,6 +156,13 @@ def _tfds(name, data_dir):
             f"data set {name} is not at {data_directory(data_dir)} and could not be downloaded "
             f"({reason}): {advice(name, data_dir)}"
         ) from error
+    return builder
+
+
+def _tfds(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    builder = _prepared(name, data_dir)
 
     def read(split):
         return builder.as_dataset(
@@ -210,9 +222,7 @@ class _Pipeline:
             data = self._decode(data).cache().shuffle(count, seed=shuffle_seed)
         else:
             data = self._decode(data.shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed))
-        if not self._grows:
-            data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
-        data = data.batch(self.batch_size, drop_remainder=True)
+        data = self._batch(data, drop_remainder=True)
         if augmentation is not None:
             layers = augmentation_layers(augmentation, seed)
 
@@ -223,9 +233,9 @@ class _Pipeline:
 
             # One call at a time: the layers draw from seeds in order, whatever the machine.
             data = data.map(augment)
-        if self._grows:
-            data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
-        return data.map(self._one_hot).prefetch(tf.data.AUTOTUNE)
+        data = data.map(self._finish)
+        data = data.apply(tf.data.experimental.assert_cardinality(count // self.batch_size))
+        return data.prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, part, count):
         """In order; the last batch is padded, so that every batch divides by the replicas."""
@@ -246,15 +256,26 @@ class _Pipeline:
         data = self._decode(self._examples(part))
         if self._fits_in_memory(count):
             data = data.cache()
-        data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
-        data = data.batch(self.batch_size).map(self._one_hot).map(pad)
+        data = self._batch(data).map(self._finish).map(pad)
+        data = data.apply(tf.data.experimental.assert_cardinality(batches))
         return data.prefetch(tf.data.AUTOTUNE)
 
-    @property
-    def _grows(self):
-        """Small images are enlarged last, so that augmentation has less to do."""
+    def _batch(self, data, drop_remainder=False):
+        """Batches of images of one size: the smaller of their own and the one that is wanted."""
         height, width, _ = self.info.image_size
-        return height is not None and self.size[0] > height and self.size[1] > width
+        if height is None:
+            data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
+        data = data.batch(self.batch_size, drop_remainder=drop_remainder)
+        if height is not None and height * width > self.size[0] * self.size[1]:
+            data = data.map(self._resize)
+        return data
+
+    def _finish(self, images, labels):
+        """Small images are enlarged and made RGB last, so that augmentation has less to do."""
+        images, labels = self._resize(images, labels)
+        if images.shape[-1] == 1:
+            images = tf.image.grayscale_to_rgb(images)
+        return images, tf.one_hot(labels, self.info.classes)
 
     def _fits_in_memory(self, count):
         height, width, channels = self.info.image_size
@@ -279,14 +300,9 @@ class _Pipeline:
 
     def _resize(self, images, labels):
         images = tf.cast(images, tf.float32)
-        if images.shape[-1] == 1:
-            images = tf.image.grayscale_to_rgb(images)
         if tuple(images.shape[-3:-1]) != self.size:
             images = tf.image.resize(images, self.size)
         return images, labels
-
-    def _one_hot(self, images, labels):
-        return images, tf.one_hot(labels, self.info.classes)
 
 
 def augmentation_layers(augmentation: Augmentation, seed: int) -> list:

@@ -119,10 +119,10 @@ def _small_trunk(shape, weights, pooling):
     trunk = keras.Sequential(
         [
             keras.Input(tuple(shape)),
+            keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
             keras.layers.MaxPooling2D(),
-            keras.layers.Conv2D(128, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
             pool[pooling](),
         ],
         name="small_trunk",

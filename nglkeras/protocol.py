@@ -93,7 +93,7 @@ SETTINGS = {
     "caltech101": Setting(Schedule(400, 32), 224),
     "colorectal_histology": Setting(Schedule(600, 32, "SGD", SGD, 1e-2, None), 150),
     "mnist": Setting(Schedule(100, 128), 75, augmentation=None),
-    "digits": Setting(Schedule(25, 32), 8, augmentation=None),
+    "digits": Setting(Schedule(15, 32), 8, augmentation=None),
 }
 
 

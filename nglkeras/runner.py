@@ -35,11 +35,7 @@ def run_trials(
 
     wanted = {trial.key: trial for trial in trials}
     results = {key: row for key, row in journal.results().items() if key in wanted}
-    missing = [
-        trial
-        for key, trial in wanted.items()
-        if key not in results or results[key].status not in FINAL_STATUSES
-    ]
+    missing = pending(trials, results)
     if not missing:
         return results
     done = len(wanted) - len(missing)
@@ -52,6 +48,16 @@ def run_trials(
                 bar.write(_describe(trial, result))
             bar.update()
     return results
+
+
+def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Trial]:
+    """The trials that have no row yet, or one that another try may better."""
+    unique = {trial.key: trial for trial in trials}
+    return [
+        trial
+        for key, trial in unique.items()
+        if key not in results or results[key].status not in FINAL_STATUSES
+    ]
 
 
 def _show_epoch(bar, trial):

@@ -26,6 +26,8 @@ from nglkeras.protocol import Schedule, derive_seed
 from nglkeras.trial import Trial, TrialResult
 
 STRATEGIES = ("auto", "none", "mirrored")
+# Steps between two visits of Python: they cost a small network more than the steps themselves.
+STEPS_PER_EXECUTION = 8
 
 
 def run_trial(
@@ -111,6 +113,7 @@ def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
             optimizer=_optimizer(schedule),
             loss=losses.get(trial.loss, **dict(trial.loss_settings)),
             weighted_metrics=["accuracy"],
+            steps_per_execution=STEPS_PER_EXECUTION,
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
@@ -181,16 +184,21 @@ class _Monitor(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def _distribution(name):
-    """(context to build the model in, number of replicas) of a strategy."""
+def check_strategy(name: str) -> None:
+    """Raise `UserError` unless the strategy exists on this backend."""
     if name not in STRATEGIES:
         raise unknown("strategy", name, STRATEGIES)
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    if name == "mirrored" and not on_tensorflow:
+    if name == "mirrored" and keras.backend.backend() != "tensorflow":
         raise UserError(
             f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} backend "
             "choose from: auto, none"
         )
+
+
+def _distribution(name):
+    """(context to build the model in, number of replicas) of a strategy."""
+    check_strategy(name)
+    on_tensorflow = keras.backend.backend() == "tensorflow"
     mirrored = _mirrored(name) if on_tensorflow and name != "none" else None
     if mirrored is None:
         return contextlib.nullcontext(), 1

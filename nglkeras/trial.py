@@ -7,7 +7,7 @@ journal. `training.run_trial` turns one into a `TrialResult`.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import keras
 
@@ -63,11 +63,22 @@ class Trial:
     @property
     def key(self) -> str:
         """A hash of everything above and of the version of the protocol."""
-        content = json.dumps([protocol.VERSION, asdict(self)], sort_keys=True)
+        content = json.dumps([protocol.VERSION, _essentials(self)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __str__(self):
         return f"{self.dataset}, {self.model}, {self.loss}, run {self.run + 1}"
+
+
+def _essentials(value):
+    """What differs from the defaults: a field that is added later leaves older keys valid."""
+    if not is_dataclass(value):
+        return value
+    return {
+        field.name: _essentials(getattr(value, field.name))
+        for field in fields(value)
+        if getattr(value, field.name) != field.default
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,152 @@
+"""What the scripts of reproduce/ share: options, one-line errors, and the accuracy tables."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nglkeras import plots, protocol, tables
+from nglkeras.errors import UserError, unknown
+from nglkeras.journal import Journal
+from nglkeras.protocol import Scale
+from nglkeras.runner import pending, run_trials
+from nglkeras.trial import plan
+
+ROOT = Path(__file__).resolve().parents[1]
+# The rows of tables 2 and B.2.2.
+TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that explains itself with the script's docstring and errs in a line."""
+
+    def __init__(self, doc: str):
+        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        """One line instead of the usage; exit code 2."""
+        self.exit(2, f"error: {message}\n")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; mistakes of the user end in one line and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(_fail(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped; the same command goes on from here", 130))
+
+
+def _fail(message, code):
+    print(message, file=sys.stderr)
+    return code
+
+
+def add_table_options(parser: Parser, out: Path) -> None:
+    """The options of a script that trains networks for an accuracy table."""
+    scales = protocol.TABLE2_SCALES
+    add = parser.add_argument
+    add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
+    add("--datasets", nargs="+", metavar="NAME", help="instead of the scale's own")
+    add("--models", nargs="+", metavar="NAME", help="instead of the scale's own")
+    add("--losses", nargs="+", metavar="NAME", default=TABLE_LOSSES, help="rows of the table")
+    add("--runs", type=_positive, help="networks for each data set, model and loss")
+    add("--epochs", type=_positive, help="at most so many")
+    add("--train-images", type=_positive, help="at most so many")
+    add("--evaluation-images", type=_positive, help="at most so many, for validation and for test")
+    add("--image-size", type=_positive, help="at most so large, in pixels")
+    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
+    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
+    add("--out", type=Path, help=f"folder of results (default: {out.relative_to(ROOT)}/SCALE)")
+    add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    add("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard logs there")
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def chosen_scale(args: argparse.Namespace) -> Scale:
+    """The scale that the options name, with what they change of it."""
+    if args.scale not in protocol.TABLE2_SCALES:
+        raise unknown("scale", args.scale, protocol.TABLE2_SCALES)
+    changes = {
+        name: getattr(args, name)
+        for name in ("runs", "epochs", "train_images", "evaluation_images", "image_size")
+        if getattr(args, name) is not None
+    }
+    for name in ("datasets", "models"):
+        if getattr(args, name):
+            changes[name] = tuple(dict.fromkeys(getattr(args, name)))
+    return replace(protocol.TABLE2_SCALES[args.scale], **changes)
+
+
+def accuracy_table(
+    args: argparse.Namespace, name: str, title: str, out: Path, weights=None
+) -> None:
+    """Train what is missing, then print, write and draw an accuracy table.
+
+    Args:
+        args: Options of `add_table_options`.
+        name: "table2" or "table_b22": of the printed numbers and of the files written.
+        title: Heading of table and plot.
+        out: Where results go unless `--out` says otherwise.
+        weights: What the backbones start from.
+    """
+    scale = chosen_scale(args)
+    trials = plan(scale, args.losses, seed=args.seed, weights=weights)
+    out = args.out or out / scale.name
+    journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+    missing = pending(trials, journal.results())
+    if missing:
+        from nglkeras import datasets, training
+
+        training.check_strategy(args.strategy)
+        for dataset in dict.fromkeys(trial.dataset for trial in missing):
+            datasets.prepare(dataset, args.data_dir)
+        print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}")
+        run_trials(
+            trials,
+            journal,
+            partial(
+                training.run_trial,
+                strategy=args.strategy,
+                data_dir=args.data_dir,
+                log_dir=args.tensorboard,
+            ),
+        )
+    paper = tables.read_paper(name)
+    table = tables.cells(trials, journal.results(), paper)
+    report(table, paper, f"{title}, {scale.name} scale", _notes(scale), out / name)
+
+
+def _notes(scale):
+    return [
+        f"Scale {scale.name}: {scale.note}.",
+        "CE in %, the others as percentual change against it; the paper's value in parentheses; "
+        "the best of a column is marked.",
+        f"{tables.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
+        "legibly; the paper's values beside them are of the originals.",
+    ]
+
+
+def report(table, paper, title: str, notes: list[str], path: Path) -> None:
+    """Print a table, write it as CSV and Markdown, and draw it."""
+    body = tables.as_text(tables.layout(table, paper))
+    print("", title, "", body, "", tables.as_text(tables.details(table)), "", *notes, sep="\n")
+    markdown = [
+        f"# {title}",
+        tables.as_markdown(tables.layout(table, paper, bold=("**", "**"))),
+        tables.as_markdown(tables.details(table)),
+        *notes,
+    ]
+    tables.to_frame(table).to_csv(path.with_suffix(".csv"), index=False)
+    path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
+    plots.accuracy_table(table, title).savefig(path.with_suffix(".png"))
+    print(f"\nwritten: {path}.csv, .md and .png")

@@ -1,0 +1,174 @@
+"""Figures of the papers, drawn from loss objects and from measured tables."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from nglkeras import catalog, losses, tables
+
+# An SVG of the same curves is the same file.
+mpl.rcParams["svg.hashsalt"] = "nglkeras"
+mpl.rcParams |= {"savefig.dpi": 150, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+
+CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    for path in paths:
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return paths
+
+
+def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An elementwise function of `x` and its automatic derivative, on the active backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return value.numpy(), tape.gradient(value, x).numpy()
+    if backend == "jax":
+        import jax
+
+        value, pull = jax.vjp(function, jax.numpy.asarray(x))
+        return np.asarray(value), np.asarray(pull(jax.numpy.ones_like(value))[0])
+    import torch
+
+    x = torch.tensor(x, requires_grad=True)
+    value = function(x)
+    return value.detach().numpy(), torch.autograd.grad(value.sum(), x)[0].numpy()
+
+
+def binary(loss: keras.losses.Loss) -> Callable:
+    """The binary case of appendix C: predictions (p, 1 - p), label (1, 0)."""
+
+    def function(p):
+        predictions = keras.ops.stack([p, 1 - p], axis=-1)
+        labels = keras.ops.stack([keras.ops.ones_like(p), keras.ops.zeros_like(p)], axis=-1)
+        return loss.call(labels, predictions)
+
+    return function
+
+
+def true_class_term(loss: losses.NGL) -> Callable:
+    """The term of the true class (t = 1) alone, as figure 1 has it.
+
+    It is the sum over two classes with probabilities (p, 0), less what the other class adds.
+    """
+    total = losses.NGL.from_config(loss.get_config() | {"class_reduction": "sum"})
+
+    def function(p):
+        zero, one = keras.ops.zeros_like(p), keras.ops.ones_like(p)
+        pair = total.call(keras.ops.stack([one, zero], -1), keras.ops.stack([p, zero], -1))
+        nothing = keras.ops.stack([zero, zero], -1)
+        return pair - total.call(nothing, nothing) / 2
+
+    return function
+
+
+def figure1() -> Figure:
+    """Figure 1 of paper A: NGL and CE, and their gradients, for the true class (t = 1)."""
+    functions = {
+        "NGL": true_class_term(losses.NGL()),
+        # The binary cross entropy is -log p already.
+        "CE": binary(losses.get("CE")),
+    }
+    p = np.linspace(0.01, 1.0, 400, dtype="float32")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, function in functions.items():
+        value, gradient = value_and_gradient(function, p)
+        left.plot(p, value, label=name)
+        right.plot(p, gradient, label=name)
+    left.set(xlabel="predicted probability of the true class p", ylabel="loss", ylim=(0, None))
+    right.set(xlabel="predicted probability of the true class p", ylabel="gradient", ylim=(-25, 2))
+    left.legend()
+    right.legend()
+    figure.suptitle("NGL and cross entropy for the true class (t = 1)")
+    return figure
+
+
+def figure_b2() -> Figure:
+    """Figure B.2 of paper A: every function and its gradient in the binary case."""
+    p = np.linspace(0.005, 0.995, 400, dtype="float32")
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    for axis, name in zip(axes, CURVES, strict=True):
+        value, gradient = value_and_gradient(binary(losses.get(name)), p)
+        (line,) = axis.plot(p, value, label="loss")
+        axis.set(title=tables.label(name), xlabel="p", ylim=_without_poles(value))
+        axis.set_ylabel("loss", color=line.get_color())
+        slope = axis.twinx()
+        slope.grid(visible=False)
+        slope.plot(p, gradient, color="tab:red", linestyle="--")
+        slope.set_ylabel("gradient", color="tab:red")
+        slope.set_ylim(_without_poles(gradient))
+        if np.diff(value)[-1] > 0:
+            axis.axvline(p[value.argmin()], color="gray", linewidth=0.8)
+            axis.annotate(
+                f"min {p[value.argmin()]:.2f}",
+                (p[value.argmin()], value.min()),
+                (4, 8),
+                textcoords="offset points",
+            )
+    figure.suptitle(
+        "Losses (solid) and gradients (dashed) for predictions (p, 1 − p) and label (1, 0)\n"
+        f"{tables.DAGGER} reconstructed from an illegible equation"
+    )
+    return figure
+
+
+def _without_poles(values):
+    low, high = np.quantile(values, [0.03, 0.97])
+    margin = 0.15 * (high - low)
+    return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
+
+
+def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
+    """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
+    names = list(dict.fromkeys(cell.loss for cell in table))
+    columns = list(dict.fromkeys(cell.dataset for cell in table))
+    figure = Figure(
+        figsize=(4.2 * len(columns) + 1.2, 0.42 * len(names) + 1.8), layout="constrained"
+    )
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, dataset in zip(panels, columns, strict=True):
+        column = [cell for cell in table if cell.dataset == dataset]
+        reference = next((cell.accuracy for cell in column if cell.loss == "CE"), None)
+        for cell in column:
+            _draw_cell(panel, names.index(cell.loss), cell)
+        panel.axvline(0, color="gray", linewidth=0.8)
+        heading = catalog.get_info(dataset).title
+        if reference is not None:
+            heading += f" (CE {reference:.1f} %)"
+        panel.set(title=heading, xlabel="change of test accuracy against CE, %")
+        panel.set_yticks(range(len(names)), [tables.label(name) for name in names])
+    panels[0].invert_yaxis()
+    figure.suptitle(title)
+    measured = panels[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
+    printed = panels[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
+    figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_cell(panel, y, cell):
+    value = 0.0 if cell.loss == "CE" else cell.change
+    if value is not None:
+        bars = None
+        if cell.low is not None:
+            centre = cell.accuracy if cell.loss == "CE" else value
+            scale = 100 / cell.accuracy if cell.loss == "CE" else 1.0
+            bars = [[scale * (centre - cell.low)], [scale * (cell.high - centre)]]
+        panel.errorbar(value, y, xerr=bars, fmt="o", color="tab:blue", capsize=3)
+    if cell.paper is not None and cell.loss != "CE":
+        panel.plot(cell.paper, y + 0.25, "D", color="tab:orange", mfc="none")

@@ -1,0 +1,254 @@
+"""From rows to the paper's tables: means, percentual changes, intervals, tests, layouts.
+
+Paper A's tables 2 and B.2.2 give the cross entropy's accuracy in % and, for every other loss,
+the percentual change against it, 100 (a - a_CE) / a_CE. A cell is the mean over the models and
+runs; its sample, for intervals and tests, is the runs, each the mean over the models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nglkeras import catalog, losses
+from nglkeras.trial import Trial, TrialResult
+
+# The printed numbers, which lie beside the package in the project.
+PAPER = Path(__file__).resolve().parents[1] / "results" / "paper"
+DAGGER = "†"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set and a loss.
+
+    Attributes:
+        accuracy: Mean test accuracy in %; `None` without a finished run.
+        change: Percentual change against CE; `None` for CE itself and where CE is missing.
+        low: Lower end of the 95 % interval: of `change` (Welch), of `accuracy` for CE.
+        high: Upper end.
+        p: Welch's p of equal mean accuracies with CE, two-sided.
+        runs: Finished runs.
+        failed: Trials that ended in another status than ok, e.g. "2 non_finite".
+        paper: The printed value: accuracy for CE, else change.
+    """
+
+    dataset: str
+    loss: str
+    accuracy: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    runs: int
+    failed: str
+    paper: float | None
+
+    @property
+    def value(self) -> float | None:
+        """What the paper prints: the accuracy for CE, else the change."""
+        return self.accuracy if self.loss == "CE" else self.change
+
+    @property
+    def difference(self) -> float | None:
+        """Measured less printed."""
+        return None if self.value is None or self.paper is None else self.value - self.paper
+
+
+def read_paper(name: str) -> pd.DataFrame:
+    """A printed table, e.g. "table2": rows by our names of the losses, columns by data set."""
+    table = pd.read_csv(PAPER / f"{name}.csv", index_col=0)
+    table.index = [losses.row(row).name for row in table.index]
+    return table
+
+
+def label(loss: str) -> str:
+    """A loss as the paper's tables call it, daggered if it is a reconstruction."""
+    name = "f5 (NGL)" if loss == "NGL" else loss
+    return name + (DAGGER if losses.row(loss).reconstructed else "")
+
+
+def cells(
+    trials: Sequence[Trial], results: dict[str, TrialResult], paper: pd.DataFrame
+) -> list[Cell]:
+    """The cells of an accuracy table, in the order of the trials."""
+    frame = pd.DataFrame(
+        [
+            {
+                "dataset": trial.dataset,
+                "loss": trial.loss,
+                "run": trial.run,
+                "accuracy": results[trial.key].accuracy if trial.key in results else None,
+                "status": results[trial.key].status if trial.key in results else "missing",
+            }
+            for trial in trials
+        ]
+    )
+    frame["accuracy"] = frame["accuracy"].astype(float)
+    table = []
+    for dataset, of_dataset in frame.groupby("dataset", sort=False):
+        samples = {loss: _runs(rows) for loss, rows in of_dataset.groupby("loss", sort=False)}
+        title = catalog.get_info(dataset).title
+        for loss, rows in of_dataset.groupby("loss", sort=False):
+            printed = paper.get(title, pd.Series(dtype=float)).get(loss)
+            bad = rows.status[rows.status != "ok"].value_counts()
+            failed = ", ".join(f"{count} {status}" for status, count in bad.items())
+            statistics = _compare(samples[loss], samples.get("CE", []), loss == "CE")
+            table.append(
+                Cell(
+                    dataset,
+                    loss,
+                    **statistics,
+                    runs=len(samples[loss]),
+                    failed=failed,
+                    paper=printed,
+                )
+            )
+    return table
+
+
+def _runs(rows):
+    """The accuracy of each run in %, averaged over its models; runs with a failure are left out."""
+    means = rows.groupby("run").accuracy.agg(lambda accuracies: accuracies.mean(skipna=False))
+    return 100 * means.dropna().to_numpy()
+
+
+def _compare(sample, reference, is_reference):
+    accuracy = float(np.mean(sample)) if len(sample) else None
+    change = low = high = p = None
+    if is_reference:
+        if _varies(sample):
+            low, high = stats.ttest_1samp(sample, 0).confidence_interval(CONFIDENCE)
+    elif len(sample) and len(reference):
+        base = np.mean(reference)
+        change = float(100 * (accuracy - base) / base)
+        if _varies(sample) or (len(sample) > 1 and _varies(reference)):
+            welch = stats.ttest_ind(sample, reference, equal_var=False)
+            low, high = (100 * end / base for end in welch.confidence_interval(CONFIDENCE))
+            p = float(welch.pvalue)
+    return {"accuracy": accuracy, "change": change, "low": low, "high": high, "p": p}
+
+
+def _varies(sample):
+    return len(sample) > 1 and np.ptp(sample) > 0
+
+
+def to_frame(table: Sequence[Cell]) -> pd.DataFrame:
+    """One line a cell, for CSV files: accuracies in %, changes in %."""
+    columns = ["dataset", "loss", "accuracy", "change", "low", "high", "p", "runs", "failed"]
+    frame = pd.DataFrame([[getattr(cell, column) for column in columns] for cell in table])
+    frame.columns = columns
+    points = {cell.dataset: cell.accuracy for cell in table if cell.loss == "CE"}
+    frame.insert(
+        4,
+        "points",
+        [
+            None
+            if None in (cell.accuracy, points.get(cell.dataset))
+            else cell.accuracy - points[cell.dataset]
+            for cell in table
+        ],
+    )
+    frame["paper"] = [cell.paper for cell in table]
+    frame["difference"] = [cell.difference for cell in table]
+    return frame
+
+
+def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[list[str]]:
+    """The paper's layout: a row a loss, a column a data set, `measured (paper)` in the cells.
+
+    Args:
+        table: The cells.
+        paper: The printed table, for its column of means.
+        bold: What to put before and after the best accuracy of a column.
+    """
+    by_place = {(cell.loss, cell.dataset): cell for cell in table}
+    names = list(dict.fromkeys(cell.loss for cell in table))
+    columns = list(dict.fromkeys(cell.dataset for cell in table))
+    best = {
+        dataset: max(
+            (c.accuracy for c in table if c.dataset == dataset and c.accuracy is not None),
+            default=None,
+        )
+        for dataset in columns
+    }
+    rows = [["", *(catalog.get_info(dataset).title for dataset in columns), "Mean"]]
+    for loss in names:
+        row = [label(loss)]
+        for dataset in columns:
+            cell = by_place[loss, dataset]
+            text = _number(cell.value, cell.loss)
+            if cell.accuracy is not None and cell.accuracy == best[dataset]:
+                text = text.join(bold)
+            row.append(f"{text} ({_number(cell.paper, cell.loss)})")
+        changes = [by_place[loss, dataset].change for dataset in columns]
+        mean = None if None in changes else float(np.mean(changes))
+        printed = paper["Mean"].get(loss) if len(columns) == len(paper.columns) - 1 else None
+        row.append("" if loss == "CE" else f"{_number(mean)} ({_number(printed)})")
+        rows.append(row)
+    return rows
+
+
+def details(table: Sequence[Cell]) -> list[list[str]]:
+    """Everything about each cell, a line each."""
+    rows = [
+        [
+            "data set",
+            "loss",
+            "runs",
+            "accuracy %",
+            "change %",
+            "95 % interval",
+            "Welch's p",
+            "paper",
+            "difference",
+            "not ok",
+        ]
+    ]
+    for cell in table:
+        interval = "–" if cell.low is None else f"[{cell.low:.2f}, {cell.high:.2f}]"
+        rows.append(
+            [
+                catalog.get_info(cell.dataset).title,
+                label(cell.loss),
+                str(cell.runs),
+                "–" if cell.accuracy is None else f"{cell.accuracy:.2f}",
+                "" if cell.loss == "CE" else _number(cell.change),
+                interval,
+                "–" if cell.p is None else f"{cell.p:.2g}",
+                _number(cell.paper, cell.loss),
+                _number(cell.difference),
+                cell.failed,
+            ]
+        )
+    return rows
+
+
+def _number(value, loss=""):
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{value:.1f}" if loss == "CE" else f"{value:+.2f}"
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
+    return "\n".join(lines)
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table; the first row is the heading."""
+    heading, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([heading, "|" + " --- |" * len(rows[0]), *body])

@@ -1,0 +1,28 @@
+"""Table 2 of paper A: test accuracy of networks trained from scratch with each loss.
+
+    python reproduce/table2.py                     a demonstration: digits, minutes on two cores
+    python reproduce/table2.py --scale reduced     Fashion-MNIST and CIFAR-10 on InceptionV3,
+                                                   sized for about an hour on a GPU
+    python reproduce/table2.py --scale paper       630 networks: the full protocol
+    python reproduce/table2.py --scale reduced --datasets cifar10 --losses CE NGL --runs 1
+
+Rows are journalled as they come: stop it when you like, the same command goes on. With all
+GPUs of a machine: --strategy mirrored. What is there is printed in the paper's layout and
+written as CSV, Markdown and PNG.
+"""
+
+from nglkeras import cli
+
+OUT = cli.ROOT / "results" / "table2"
+
+
+def main():
+    """Run the script."""
+    parser = cli.Parser(__doc__)
+    cli.add_table_options(parser, OUT)
+    args = parser.parse_args()
+    cli.accuracy_table(args, "table2", "Table 2: accuracy from scratch", OUT)
+
+
+if __name__ == "__main__":
+    cli.run(main)
