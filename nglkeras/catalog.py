@@ -36,9 +36,21 @@ class Info:
     advice: str = ""
 
 
+# Inside scikit-learn: no download, no TFDS.
+BUNDLED = ("digits", "digits_turned")
+
 INFO = {
     "digits": Info(
         "Digits", 10, 1_797, (8, 8, 1), False, "none", "CC BY 4.0 (UCI), inside scikit-learn"
+    ),
+    "digits_turned": Info(
+        "Digits, turned",
+        4,
+        1_797,
+        (8, 8, 1),
+        False,
+        "none",
+        "the digits, to pre-train on: the label is the number of quarter turns",
     ),
     "mnist": Info(
         "MNIST",
@@ -152,7 +164,7 @@ def data_directory(data_dir: str | Path | None = None) -> Path:
 def advice(name: str, data_dir: str | Path | None = None) -> str:
     """How to get a data set, and what to do where the automatic download fails; one line."""
     info = get_info(name)
-    if name == "digits":
+    if name in BUNDLED:
         return "nothing to do"
     where = data_directory(data_dir)
     known = f" (known trouble: {info.advice})" if info.advice else ""

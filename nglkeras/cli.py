@@ -1,11 +1,14 @@
 """What the scripts of reproduce/ share: options, one-line errors, and the accuracy tables."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from nglkeras import plots, protocol, tables
 from nglkeras.errors import UserError, unknown
@@ -43,6 +46,25 @@ def run(main: Callable[[], None]) -> None:
 def _fail(message, code):
     print(message, file=sys.stderr)
     return code
+
+
+def draw(doc: str, make: Callable[[], Figure], name: str) -> None:
+    """The whole of a script that draws a figure."""
+    parser = Parser(doc)
+    parser.add_argument("--out", type=Path, default=ROOT / "figures", help="folder of the files")
+    args = parser.parse_args()
+    with writing_to(args.out):
+        for path in plots.save(make(), args.out, name):
+            print(f"written: {path}")
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns a failure to write into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error}") from error
 
 
 def add_table_options(parser: Parser, out: Path) -> None:
@@ -123,12 +145,21 @@ def accuracy_table(
         )
     paper = tables.read_paper(name)
     table = tables.cells(trials, journal.results(), paper)
-    report(table, paper, f"{title}, {scale.name} scale", _notes(scale), out / name)
+    with writing_to(out):
+        report(table, paper, f"{title}, {scale.name} scale", _notes(scale), out / name)
 
 
 def _notes(scale):
+    limits = {
+        "epochs": scale.epochs,
+        "training images": scale.train_images,
+        "images each for validation and test": scale.evaluation_images,
+        "pixels a side": scale.image_size,
+    }
+    at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
     return [
         f"Scale {scale.name}: {scale.note}.",
+        f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
         "CE in %, the others as percentual change against it; the paper's value in parentheses; "
         "the best of a column is marked.",
         f"{tables.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "

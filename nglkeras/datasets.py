@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.catalog import Info, advice, data_directory, get_info
+from nglkeras.catalog import BUNDLED, Info, advice, data_directory, get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
 
@@ -76,7 +76,7 @@ def load(
             if too few training images are left for a batch.
     """
     info = get_info(name)
-    source = _digits() if name == "digits" else _tfds(name, data_dir)
+    source = _source(name, data_dir)
     height, width, _ = info.image_size
     if image_size is None and height is None:
         raise UserError(f"the images of {name} differ in size: give image_size")
@@ -104,13 +104,23 @@ def load(
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
     """Whether a data set can be loaded without a download."""
-    return name == "digits" or _builder(name, data_dir).is_prepared()
+    return name in BUNDLED or _builder(name, data_dir).is_prepared()
+
+
+def class_counts(name: str, data_dir: str | Path | None = None) -> np.ndarray:
+    """Images of each class in the splits that are used; reads the whole data set once."""
+    source = _source(name, data_dir)
+    counts = np.zeros(get_info(name).classes, int)
+    for split in source.sizes:
+        for labels in source.read(split).map(lambda _, label: label).batch(10_000):
+            counts += np.bincount(labels, minlength=len(counts))
+    return counts
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
     """Download a data set unless it is there; raises `UserError` with advice if that fails."""
     get_info(name)
-    if name != "digits":
+    if name not in BUNDLED:
         _prepared(name, data_dir)
 
 
@@ -127,13 +137,21 @@ class _Source:
     decode: Callable
 
 
-def _digits():
+def _source(name, data_dir):
+    return _digits(turned=name == "digits_turned") if name in BUNDLED else _tfds(name, data_dir)
+
+
+def _digits(turned):
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     # Scans of 0 to 16; every other data set has 0 to 255.
     images = np.round(digits.images[..., None] * (255 / 16)).astype("uint8")
-    data = tf.data.Dataset.from_tensor_slices((images, digits.target.astype("int64")))
+    labels = digits.target.astype("int64")
+    if turned:
+        labels = np.arange(len(images)) % 4
+        images = np.stack([np.rot90(image, k) for image, k in zip(images, labels, strict=True)])
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
     return _Source({"train": len(images)}, lambda split: data, lambda image: image)
 
 

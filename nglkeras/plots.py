@@ -27,7 +27,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An elementwise function of `x` and its automatic derivative, on the active backend."""
+    """`function(x)` and the automatic gradient of its sum, on the active backend."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -83,7 +83,8 @@ def figure1() -> Figure:
         # The binary cross entropy is -log p already.
         "CE": binary(losses.get("CE")),
     }
-    p = np.linspace(0.01, 1.0, 400, dtype="float32")
+    # Short of 1, where Keras clips the cross entropy and its gradient drops to 0.
+    p = np.linspace(0.01, 0.999, 400, dtype="float32")
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, function in functions.items():

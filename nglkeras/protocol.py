@@ -94,6 +94,7 @@ SETTINGS = {
     "colorectal_histology": Setting(Schedule(600, 32, "SGD", SGD, 1e-2, None), 150),
     "mnist": Setting(Schedule(100, 128), 75, augmentation=None),
     "digits": Setting(Schedule(15, 32), 8, augmentation=None),
+    "digits_turned": Setting(Schedule(15, 32), 8, augmentation=None),
 }
 
 
@@ -145,7 +146,7 @@ _DEMO = Scale(
 )
 _REDUCED = Scale(
     "reduced",
-    "the paper's data and model with fewer images, epochs and runs and smaller inputs: "
+    "the paper's data and protocol with fewer images, epochs and runs and smaller inputs: "
     "expect lower accuracies than the paper's",
     datasets=("fashion_mnist", "cifar10"),
     models=("InceptionV3",),

@@ -59,8 +59,13 @@ class Cell:
         return None if self.value is None or self.paper is None else self.value - self.paper
 
 
+def read_printed(name: str) -> pd.DataFrame:
+    """A table as printed, e.g. "table1", every cell as text."""
+    return pd.read_csv(PAPER / f"{name}.csv", index_col=0, dtype=str, keep_default_na=False)
+
+
 def read_paper(name: str) -> pd.DataFrame:
-    """A printed table, e.g. "table2": rows by our names of the losses, columns by data set."""
+    """A printed table of accuracies, e.g. "table2": rows by our names of the losses."""
     table = pd.read_csv(PAPER / f"{name}.csv", index_col=0)
     table.index = [losses.row(row).name for row in table.index]
     return table

@@ -37,6 +37,7 @@ def run_trial(
     data_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
     timeout: float | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
 ) -> TrialResult:
     """Train and evaluate the network of a trial.
@@ -49,6 +50,7 @@ def run_trial(
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
         timeout: Seconds after which training stops with status "timeout".
+        on_model: Called with the trained model, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
 
     Returns:
@@ -62,7 +64,9 @@ def run_trial(
     monitor = _Monitor(started, timeout, on_epoch)
     outcome = {}
     try:
-        outcome = _train(trial, distribution, replicas, data_dir, log_dir, monitor)
+        outcome, model = _train(trial, distribution, replicas, data_dir, log_dir, monitor)
+        if on_model is not None:
+            on_model(model)
     except UserError:
         raise
     # Whatever a loss does to a network, the next trial must have its turn.
@@ -113,7 +117,8 @@ def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
             optimizer=_optimizer(schedule),
             loss=losses.get(trial.loss, **dict(trial.loss_settings)),
             weighted_metrics=["accuracy"],
-            steps_per_execution=STEPS_PER_EXECUTION,
+            # More than one step at a time crashes under MirroredStrategy (Keras 3.15, TF 2.21).
+            steps_per_execution=STEPS_PER_EXECUTION if replicas == 1 else 1,
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
@@ -140,7 +145,7 @@ def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
         outcome["validation_accuracy"] = monitor.history[-1]["val_accuracy"]
     if monitor.status == "ok" and trial.test:
         outcome["accuracy"] = model.evaluate(splits.test, verbose=0, return_dict=True)["accuracy"]
-    return outcome
+    return outcome, model
 
 
 def _optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 
 import keras
 
@@ -31,6 +32,7 @@ class Trial:
         loss_settings: Arguments of the loss, as pairs.
         l2: Factor of the L2 penalty on the kernels.
         weights: What the backbone starts from: `None`, "imagenet" or a file.
+        weights_sha256: Of that file.
         run: Number of the repetition. All losses share a run's split and initial weights.
         seed: Root of all randomness; see `protocol.derive_seed`.
         schedule: How the network is trained.
@@ -50,6 +52,7 @@ class Trial:
     loss_settings: tuple[tuple[str, float], ...] = ()
     l2: float = 0.0
     weights: str | None = None
+    weights_sha256: str = ""
     run: int = 0
     seed: int = 0
     image_size: int | None = None
@@ -134,8 +137,11 @@ def plan(
         if model not in models.NAMES:
             raise unknown("model", model, models.NAMES)
     rows = [losses.row(name) for name in loss_names]
+    start = {"weights": weights}
+    if weights is not None and Path(weights).is_file():
+        start["weights_sha256"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     return [
-        replace(_trial(scale, dataset, model, row), weights=weights, run=run, seed=seed)
+        replace(_trial(scale, dataset, model, row), run=run, seed=seed, **start)
         for run in range(scale.runs)
         for dataset in scale.datasets
         for model in scale.models

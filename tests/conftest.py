@@ -1,6 +1,5 @@
 """Two logical CPUs, so that tf.distribute has two devices to mirror on, wherever tests run."""
 
-import json
 import os
 from pathlib import Path
 
@@ -24,32 +23,46 @@ needs_tensorflow = pytest.mark.skipif(
 )
 
 
-def value_and_gradient(function, x):
-    """`function(x)` and the gradient of its sum, as NumPy arrays, on the active backend."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        x = tf.convert_to_tensor(x)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-            total = tf.reduce_sum(value)
-        gradient = tape.gradient(total, x)
-    elif backend == "jax":
-        import jax
-
-        value = function(jax.numpy.asarray(x))
-        gradient = jax.grad(lambda x: function(x).sum())(jax.numpy.asarray(x))
-    else:
-        x = keras.ops.convert_to_tensor(x).detach().requires_grad_()
-        value = function(x)
-        value.sum().backward()
-        gradient = x.grad
-    return to_numpy(value), to_numpy(gradient)
-
-
 def to_numpy(x):
     return np.asarray(keras.ops.convert_to_numpy(x)).astype("float64")
 
 
-def load_json(path):
-    return json.loads(Path(path).read_text())
+@pytest.fixture(scope="session")
+def tfds_directory(tmp_path_factory):
+    """A folder with tiny data sets as TFDS itself writes them: random images, all classes."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+    for name, splits in TINY.items():
+        builder = tfds.builder(name, data_dir=folder)
+        features = builder.info.features
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version=str(builder.version),
+            features=features,
+            split_datasets={split: _examples(features, count) for split, count in splits.items()},
+            data_dir=folder,
+        )
+    return folder
+
+
+# Two of each kind: with and without a test split, with and without a size of their own.
+TINY = {
+    "fashion_mnist": {"train": 60, "test": 20},
+    "cifar10": {"train": 60, "test": 20},
+    "caltech101": {"train": 60, "test": 20},
+    "malaria": {"train": 60},
+    "colorectal_histology": {"train": 60},
+}
+
+
+def _examples(features, count):
+    random = np.random.default_rng(0)
+    height, width, channels = features["image"].shape
+    for i in range(count):
+        # Where images differ in size, these do.
+        shape = (height or 40 + i % 7, width or 50 + i % 5, channels)
+        others = dict.fromkeys(features, "")
+        image = random.integers(0, 256, shape, dtype="uint8")
+        label = i % features["label"].num_classes
+        yield i, others | {"image": image, "label": label}

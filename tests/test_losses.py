@@ -1,19 +1,21 @@
 """The losses as Keras sees them: values, gradients, extremes, shapes, configs, saved models."""
 
 import doctest
+import json
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_json, needs_tensorflow, to_numpy, value_and_gradient
+from conftest import ROOT, needs_tensorflow, to_numpy
 from keras import ops
 
 import nglkeras
 from nglkeras import losses
+from nglkeras.plots import value_and_gradient
 
-ORACLES = load_json(ROOT / "tests/data/oracles.json")
+ORACLES = json.loads((ROOT / "tests/data/oracles.json").read_text())
 FUNCTIONS = {
     "ngl": losses.ngl,
     "ngl_scaled": lambda t, p, **kw: losses.ngl(t, p, scaling="sigmoid", **kw),

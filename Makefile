@@ -1,0 +1,38 @@
+# make table2   the demonstration: nine losses on digits, minutes on two cores
+# make test     every test, no network needed
+# Both make .venv first if it is missing. Options go through ARGS:
+#     make table2 ARGS="--scale reduced --datasets cifar10"
+
+PYTHON ?= python3
+VENV ?= .venv
+# CUDA's libraries only where there is a GPU to use them.
+REQUIREMENTS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),requirements.txt,requirements-cpu.txt)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed-$(REQUIREMENTS)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: table2 test lint figures clean
+
+table2: $(STAMP)
+	$(BIN)/python reproduce/table2.py $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+figures: $(STAMP)
+	$(BIN)/python reproduce/figure1.py
+	$(BIN)/python reproduce/figure_b2.py
+
+$(STAMP): requirements.txt requirements-cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -r $(REQUIREMENTS)
+	touch $@
+
+clean:
+	rm -rf $(VENV)

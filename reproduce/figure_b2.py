@@ -1,0 +1,12 @@
+"""Figure B.2 of paper A: f1 to f5 and cross entropy, and their gradients, in the binary case.
+
+    python reproduce/figure_b2.py [--out DIR]
+
+Values and automatic gradients come from the loss objects themselves. f1 to f3 are
+reconstructions and daggered.
+"""
+
+from nglkeras import cli, plots
+
+if __name__ == "__main__":
+    cli.run(lambda: cli.draw(__doc__, plots.figure_b2, "figure_b2"))

@@ -1,0 +1,61 @@
+"""Table B.2.2 of paper A: test accuracy of pre-trained networks fine-tuned with each loss.
+
+    python reproduce/table_b22.py                    a demonstration: digits, minutes on two cores
+    python reproduce/table_b22.py --scale reduced    from ImageNet weights, about an hour on a GPU
+    python reproduce/table_b22.py --scale paper      630 networks: the full protocol
+    python reproduce/table_b22.py --weights FILE     from a .weights.h5 file of the backbone
+
+The demonstration has no ImageNet: its small network is first trained with cross entropy to
+tell by how many quarter turns a digit is turned, and then fine-tuned on the digits. Everything
+else is as in table2.py.
+"""
+
+from pathlib import Path
+
+from nglkeras import cli, protocol
+from nglkeras.errors import UserError
+from nglkeras.trial import plan
+
+OUT = cli.ROOT / "results" / "table_b22"
+
+
+def pretrain(path: Path, seed: int) -> None:
+    """Train the small network's trunk on turned digits and save its weights."""
+    from nglkeras.training import run_trial
+
+    def save(model):
+        # Under another name until it is whole: a file that is there can be trusted.
+        part = path.with_name(f"part-{path.name}")
+        model.get_layer("small_trunk").save_weights(part)
+        part.replace(path)
+
+    scale = protocol.Scale("pretraining", "", ("digits_turned",), ("small_cnn",), runs=1)
+    (trial,) = plan(scale, ["CE"], seed=seed)
+    print("pre-training on turned digits ...")
+    result = run_trial(trial, on_model=save)
+    if result.status != "ok":
+        raise UserError(f"pre-training ended as {result.status}: {result.message}")
+    print(f"turns are told with {100 * result.accuracy:.1f} % accuracy; weights in {path}")
+
+
+def main():
+    """Run the script."""
+    parser = cli.Parser(__doc__)
+    cli.add_table_options(parser, OUT)
+    parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
+    args = parser.parse_args()
+    scale = cli.chosen_scale(args)
+    weights = args.weights or "imagenet"
+    if args.weights is None and scale.models == ("small_cnn",):
+        folder = args.out or OUT / scale.name
+        weights = folder / f"turned_digits_seed{args.seed}.weights.h5"
+        with cli.writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not weights.is_file():
+                pretrain(weights, args.seed)
+    title = "Table B.2.2: accuracy after pre-training"
+    cli.accuracy_table(args, "table_b22", title, OUT, weights=str(weights))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,205 @@
+"""Splits, streams and what a user is told when data is missing."""
+
+import os
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from nglkeras import UserError, catalog, datasets
+from nglkeras.protocol import SETTINGS, Augmentation
+
+
+def images_of(stream):
+    """Every real image of a stream as a set of bytes: for telling sets of images apart."""
+    found = []
+    for images, _, *weights in stream:
+        keep = weights[0].numpy() > 0 if weights else slice(None)
+        found += [image.tobytes() for image in images.numpy()[keep]]
+    return found
+
+
+class TestDigits:
+    def test_sizes_shapes_and_range(self):
+        splits = datasets.load("digits", batch_size=32)
+        assert splits.sizes == (1437, 180, 180)
+        assert splits.image_shape == (8, 8, 3)
+        images, labels = next(iter(splits.train))
+        assert images.shape == (32, 8, 8, 3)
+        assert labels.shape == (32, 10)
+        assert images.dtype == "float32"
+        assert images.numpy().min() == 0
+        assert images.numpy().max() == 255
+        np.testing.assert_array_equal(labels.numpy().sum(-1), 1)
+
+    def test_splits_are_apart_and_complete(self):
+        splits = datasets.load("digits", batch_size=3)
+        parts = [images_of(part) for part in (splits.train, splits.validation, splits.test)]
+        assert [len(part) for part in parts] == [1437, 180, 180]
+        everything = [image for part in parts for image in part]
+        # A few of the scans are equal to the pixel.
+        assert len(set(everything)) > 1780
+        assert len(set(parts[0]) & set(parts[1] + parts[2])) < 10
+
+    def test_the_seed_decides_everything(self):
+        first, again, other = (
+            datasets.load("digits", seed, augmentation=Augmentation()) for seed in (1, 1, 2)
+        )
+        for stream in ("train", "test"):
+            batches = [list(getattr(s, stream)) for s in (first, again, other)]
+            for a, b in zip(batches[0], batches[1], strict=True):
+                np.testing.assert_array_equal(a[0], b[0])
+            assert not np.array_equal(batches[0][0][0], batches[2][0][0])
+
+    def test_every_epoch_is_another_order_and_augmentation(self):
+        splits = datasets.load("digits", batch_size=64, augmentation=Augmentation())
+        epochs = [next(iter(splits.train))[0].numpy() for _ in range(2)]
+        assert not np.array_equal(*epochs)
+
+    def test_training_batches_are_whole(self):
+        splits = datasets.load("digits", batch_size=100)
+        assert [len(images) for images, _ in splits.train] == [100] * 14
+        assert splits.train.cardinality() == 14
+
+    def test_padding_leaves_means_exact(self):
+        splits = datasets.load("digits", batch_size=100)
+        per_image, weights = [], []
+        for images, _, weight in splits.test:
+            assert images.shape[0] == 100
+            per_image.append(images.numpy().mean((1, 2, 3)))
+            weights.append(weight.numpy())
+        per_image, weights = np.concatenate(per_image), np.concatenate(weights)
+        real = per_image[weights > 0]
+        assert len(real) == 180
+        # As Keras reduces a loss: by the number of images, padding included.
+        assert (per_image * weights).sum() / len(weights) == pytest.approx(real.mean(), rel=1e-5)
+
+    def test_limits(self):
+        splits = datasets.load("digits", batch_size=8, train_images=50, evaluation_images=20)
+        assert splits.sizes == (50, 20, 20)
+
+    def test_turned_digits_have_their_turns_as_labels(self):
+        _, labels, _ = next(iter(datasets.load("digits_turned", batch_size=64).test))
+        assert labels.shape == (64, 4)
+        assert datasets.class_counts("digits_turned").tolist() == [450, 449, 449, 449]
+
+    def test_too_few_images_for_a_batch(self):
+        with pytest.raises(UserError, match="10 training images of digits do not fill a batch"):
+            datasets.load("digits", train_images=10)
+
+
+class TestAugmentation:
+    def test_keeps_shape_range_and_most_of_the_picture(self):
+        plain, changed = (
+            next(iter(datasets.load("digits", augmentation=a).train))[0].numpy()
+            for a in (None, Augmentation())
+        )
+        assert plain.shape == changed.shape
+        assert changed.min() >= 0
+        assert changed.max() <= 255.01
+        different = (plain != changed).any((1, 2, 3))
+        assert different.mean() > 0.9
+        assert np.abs(plain - changed).mean() < np.abs(plain - plain[::-1]).mean()
+
+    def test_what_moves_in_is_the_nearest_pixel(self):
+        white = np.full((4, 8, 8, 3), 200.0, "float32")
+        for layer in datasets.augmentation_layers(Augmentation(), 0):
+            np.testing.assert_allclose(np.asarray(layer(white, training=True)), 200.0, rtol=1e-5)
+
+    def test_only_what_is_asked_for(self):
+        assert datasets.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
+
+
+class TestTFDS:
+    @pytest.mark.parametrize("name", TINY)
+    def test_loads_as_table_b21_says(self, name, tfds_directory):
+        setting, info = SETTINGS[name], catalog.get_info(name)
+        splits = datasets.load(
+            name,
+            batch_size=8,
+            image_size=setting.image_size,
+            augmentation=setting.augmentation,
+            data_dir=tfds_directory,
+        )
+        assert splits.sizes == ((54, 6, 20) if info.has_test else (48, 6, 6))
+        for stream in (splits.train, splits.validation, splits.test):
+            images, labels, *_ = next(iter(stream))
+            assert images.shape == (8, setting.image_size, setting.image_size, 3)
+            assert labels.shape == (8, info.classes)
+            assert images.numpy().min() >= 0
+            assert 50 < images.numpy().mean() < 205
+
+    def test_own_test_split_is_the_test_set(self, tfds_directory):
+        train_seeds = [
+            datasets.load("cifar10", seed, batch_size=4, data_dir=tfds_directory) for seed in (0, 1)
+        ]
+        tests = [set(images_of(splits.test)) for splits in train_seeds]
+        validations = [set(images_of(splits.validation)) for splits in train_seeds]
+        assert tests[0] == tests[1]
+        assert validations[0] != validations[1]
+        assert len(tests[0]) == 20
+
+    def test_grey_images_become_rgb(self, tfds_directory):
+        splits = datasets.load("fashion_mnist", batch_size=8, data_dir=tfds_directory)
+        images = next(iter(splits.test))[0].numpy()
+        assert splits.image_shape == (28, 28, 3)
+        np.testing.assert_array_equal(images[..., 0], images[..., 2])
+
+    def test_larger_than_the_cache_is_streamed_alike(self, tfds_directory, monkeypatch):
+        def evaluation():
+            splits = datasets.load("cifar10", batch_size=4, data_dir=tfds_directory)
+            assert len(images_of(splits.train)) == 52
+            assert len(images_of(splits.train)) == 52
+            return images_of(splits.test)
+
+        cached = evaluation()
+        monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
+        assert evaluation() == cached
+
+    def test_classes_are_counted(self, tfds_directory):
+        assert datasets.class_counts("malaria", tfds_directory).tolist() == [30, 30]
+
+    def test_size_is_needed_where_images_differ(self, tfds_directory):
+        with pytest.raises(UserError, match="give image_size"):
+            datasets.load("malaria", data_dir=tfds_directory)
+
+    def test_ready_or_not(self, tfds_directory):
+        assert datasets.is_ready("cifar10", tfds_directory)
+        assert not datasets.is_ready("cifar100", tfds_directory)
+        assert datasets.is_ready("digits")
+
+
+class TestMissing:
+    @pytest.mark.parametrize("name", [n for n in catalog.INFO if n not in catalog.BUNDLED])
+    def test_no_network_gives_advice(self, name, tmp_path, monkeypatch):
+        import requests
+
+        def no_network(url, timeout):
+            raise requests.ConnectionError(f"no way to {url}")
+
+        monkeypatch.setattr(requests, "head", no_network)
+        with pytest.raises(UserError) as error:
+            datasets.load(name, image_size=32, data_dir=tmp_path)
+        message = str(error.value)
+        assert "\n" not in message
+        for part in (name, "no way to", str(tmp_path / "downloads" / "manual"), "TFDS_DATA_DIR"):
+            assert part in message
+        if name in ("caltech101", "patch_camelyon", "malaria"):
+            assert "known trouble" in message
+
+    def test_unknown_name_lists_the_valid_ones(self):
+        with pytest.raises(
+            UserError, match=r"unknown data set 'mnits'; choose from: digits, .*cifar"
+        ):
+            datasets.load("mnits")
+
+
+@pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+def test_real_data(name):
+    if not datasets.is_ready(name):
+        pytest.skip(f"{name} is not in TFDS_DATA_DIR")
+    splits = datasets.load(name, train_images=1000, evaluation_images=1000)
+    assert splits.sizes == (1000, 1000, 1000)
+    counts = sum(labels.numpy().sum(0) for _, labels in splits.train)
+    assert (counts > 50).all()

@@ -1,0 +1,87 @@
+"""The journal keeps what it was given, whatever happened to the file."""
+
+import json
+import os
+
+import pytest
+
+from nglkeras import Journal, UserError
+from nglkeras.trial import TrialResult
+
+
+def result(key="a", status="ok", accuracy=0.5):
+    return TrialResult(key=key, trial={"loss": "NGL"}, status=status, accuracy=accuracy)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    reports = []
+    journal = Journal(tmp_path / "deep" / "journal.jsonl", report=reports.append)
+    journal.reports = reports
+    return journal
+
+
+def test_rows_come_back(journal):
+    rows = [result("a"), result("b", "non_finite", None)]
+    for row in rows:
+        journal.append(row)
+    assert list(journal.results().values()) == rows
+    assert Journal(journal.path).results() == journal.results()
+
+
+def test_later_rows_replace_earlier_ones(journal):
+    journal.append(result("a", "crashed", None))
+    journal.append(result("a"))
+    assert journal.results() == {"a": result("a")}
+    assert len(journal.path.read_text().splitlines()) == 2
+
+
+def test_a_row_is_a_line_of_json(journal):
+    journal.append(result("ä\n"))
+    (line,) = journal.path.read_text().splitlines()
+    assert json.loads(line)["key"] == "ä\n"
+
+
+@pytest.mark.parametrize("damage", ['{"key": "x", "sta', "\xff\xfe", "[]", "null", '{"key": "x"}'])
+def test_damaged_line_is_reported_and_passed_over(journal, damage):
+    journal.append(result("a"))
+    with journal.path.open("a", encoding="latin-1") as file:
+        file.write(damage + "\n")
+    journal.append(result("b"))
+    before = journal.path.read_bytes()
+    assert set(journal.results()) == {"a", "b"}
+    assert len(journal.reports) == 1
+    assert f"{journal.path}, line 2" in journal.reports[0]
+    assert journal.path.read_bytes() == before
+
+
+def test_half_a_last_line_does_not_swallow_the_next(journal):
+    journal.append(result("a"))
+    with journal.path.open("a") as file:
+        file.write('{"key": "b", "stat')
+    journal.append(result("c"))
+    assert set(journal.results()) == {"a", "c"}
+
+
+def test_columns_of_a_later_version_are_passed_over(journal):
+    journal.append(result("a"))
+    row = json.loads(journal.path.read_text()) | {"key": "b", "colour": "blue"}
+    with journal.path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    assert set(journal.results()) == {"a", "b"}
+    assert journal.reports == []
+
+
+def test_append_reaches_the_disk(journal, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal.append(result())
+    assert len(synced) == 1
+
+
+def test_unwritable_place(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        Journal(tmp_path / "file" / "journal.jsonl")
+    with pytest.raises(UserError, match="cannot write to"):
+        Journal("/proc/nowhere/journal.jsonl")

@@ -1,0 +1,175 @@
+"""Architectures against stated numbers; preprocessing, penalties, saving, errors."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from nglkeras import UserError, models
+
+HEAD = [
+    layers.Flatten,
+    layers.BatchNormalization,
+    layers.Dense,
+    layers.Dropout,
+    layers.BatchNormalization,
+    layers.Dense,
+    layers.Dropout,
+    layers.BatchNormalization,
+    layers.Dense,
+]
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+
+
+class TestHead:
+    @pytest.mark.parametrize("name", models.SMALL)
+    def test_nine_layers_in_order(self, name):
+        head = models.build(name, (8, 8, 3), 7).layers[-9:]
+        assert [type(layer) for layer in head] == HEAD
+        dense = [layer for layer in head if isinstance(layer, layers.Dense)]
+        assert [layer.units for layer in dense] == [128, 64, 7]
+        assert [layer.activation.__name__ for layer in dense] == ["relu", "relu", "softmax"]
+        assert [layer.rate for layer in head if isinstance(layer, layers.Dropout)] == [0.5, 0.5]
+
+    def test_output_is_a_distribution(self):
+        model = models.build("small_cnn", (8, 8, 3), 5)
+        output = model.predict(pictures(3, 8, 8, 3), verbose=0)
+        assert output.shape == (3, 5)
+        np.testing.assert_allclose(output.sum(1), 1, rtol=1e-5)
+
+    def test_softmax_stays_float32_under_mixed_precision(self):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = models.build("head", (8, 8, 3), 5)
+            assert keras.backend.standardize_dtype(model(pictures(1, 8, 8, 3)).dtype) == "float32"
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+
+class TestBackbones:
+    # Backbone alone: 21,802,784 and 23,587,712 as keras.applications documents them; the head on
+    # 2,048 features and 10 classes: 8,192 + 262,272 + 512 + 8,256 + 256 + 650 = 280,138.
+    @pytest.mark.parametrize(
+        ("name", "shape", "upsampling", "parameters"),
+        [
+            ("InceptionV3", (32, 32, 3), 8, 21_802_784 + 280_138),
+            ("InceptionV3", (75, 75, 3), 1, 21_802_784 + 280_138),
+            ("ResNet50", (75, 75, 3), 1, 23_587_712 + 280_138),
+        ],
+    )
+    def test_parameters(self, name, shape, upsampling, parameters):
+        model = models.build(name, shape, 10, upsampling=upsampling)
+        assert model.count_params() == parameters
+        assert model.input_shape == (None, *shape)
+        assert model.get_layer("head_flatten").output.shape == (None, 2048)
+        assert [type(layer) for layer in model.layers[-9:]] == HEAD
+        if upsampling > 1:
+            assert model.get_layer("upsampling").output.shape == (None, 256, 256, 3)
+
+    # small_cnn: convolutions 448 + 4,640 + 18,496 and the head on their 64 channels, 18,250;
+    # head: on 8 x 8 x 3 = 192 pixels.
+    @pytest.mark.parametrize(("name", "parameters"), [("small_cnn", 41_834), ("head", 35_146)])
+    def test_parameters_of_the_small_ones(self, name, parameters):
+        assert models.build(name, (8, 8, 3), 10).count_params() == parameters
+
+    def test_pooling_is_the_maximum(self):
+        model = models.build("MobileNetV2", (32, 32, 3), 10)
+        backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        assert isinstance(backbone.layers[-1], layers.GlobalMaxPooling2D)
+        model = models.build("MobileNetV2", (32, 32, 3), 10, pooling="avg")
+        backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        assert isinstance(backbone.layers[-1], layers.GlobalAveragePooling2D)
+
+    def test_upsampling_is_three_times_two(self):
+        x = pictures(2, 4, 4, 3)
+        thrice = x
+        for _ in range(3):
+            thrice = layers.UpSampling2D()(thrice)
+        np.testing.assert_array_equal(layers.UpSampling2D(8)(x), thrice)
+
+    @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "VGG16", "EfficientNetB0"])
+    def test_preprocessing_is_the_backbones_own_and_is_saved(self, name, tmp_path):
+        x = pictures(2, 32, 32, 3)
+        model = models.build(name, (32, 32, 3), 4)
+        backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        module = {
+            "MobileNetV2": keras.applications.mobilenet_v2,
+            "ResNet50": keras.applications.resnet,
+            "VGG16": keras.applications.vgg16,
+            "EfficientNetB0": keras.applications.efficientnet,
+        }[name]
+        features = backbone(module.preprocess_input(x.copy()), training=False)
+        inner = keras.Model(model.input, model.get_layer("head_flatten").output)
+        np.testing.assert_allclose(inner(x, training=False), features, rtol=1e-3, atol=1e-4)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+class TestPenalty:
+    @pytest.mark.parametrize("name", ["small_cnn", "MobileNetV2", "Xception"])
+    def test_every_kernel_and_nothing_else_and_saved(self, name, tmp_path):
+        shape = (8, 8, 3) if name == "small_cnn" else (71, 71, 3)
+        model = models.build(name, shape, 4, l2=1e-3)
+        kernels = [w for w in model.trainable_variables if w.name.endswith("kernel")]
+        expected = 1e-3 * sum(float(keras.ops.sum(w * w)) for w in kernels)
+        assert len(kernels) >= 6
+        assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert float(sum(loaded.losses)) == pytest.approx(expected, rel=1e-4)
+
+    def test_none_by_default(self):
+        assert models.build("small_cnn", (8, 8, 3), 4).losses == []
+
+
+class TestWeights:
+    def test_from_a_file(self, tmp_path):
+        model = models.build("small_cnn", (8, 8, 3), 4)
+        trunk = model.get_layer("small_trunk")
+        trunk.save_weights(tmp_path / "trunk.weights.h5")
+        other = models.build("small_cnn", (8, 8, 3), 9, weights=tmp_path / "trunk.weights.h5")
+        for a, b in zip(
+            trunk.get_weights(), other.get_layer("small_trunk").get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+    def test_of_a_backbone_from_a_file(self, tmp_path):
+        backbone = keras.applications.MobileNetV2(
+            include_top=False, weights=None, input_shape=(32, 32, 3)
+        )
+        backbone.save_weights(tmp_path / "backbone.weights.h5")
+        path = tmp_path / "backbone.weights.h5"
+        model = models.build("MobileNetV2", (32, 32, 3), 4, weights=path)
+        loaded = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        for a, b in zip(backbone.get_weights(), loaded.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_no_network_for_imagenet(self, monkeypatch):
+        def fail(*args, **kwargs):
+            raise Exception("URL fetch failure on somewhere: None -- no network")
+
+        monkeypatch.setitem(models._BACKBONES, "MobileNetV2", (fail, lambda x: x))
+        with pytest.raises(
+            UserError, match=r"MobileNetV2 could not be downloaded .*~/.keras/models"
+        ):
+            models.build("MobileNetV2", (32, 32, 3), 4, weights="imagenet")
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"name": "InceptionV4"}, "unknown model 'InceptionV4'; choose from: small_cnn, head"),
+            ({"name": "InceptionV3"}, "InceptionV3: Input size must be at least 75x75"),
+            ({"name": "small_cnn", "weights": "no.weights.h5"}, "no weights file no.weights.h5"),
+            ({"name": "small_cnn", "weights": "imagenet"}, "no ImageNet weights"),
+        ],
+    )
+    def test_one_line(self, arguments, message):
+        with pytest.raises(UserError, match=message) as error:
+            models.build(input_shape=(32, 32, 3), classes=4, **arguments)
+        assert "\n" not in str(error.value)

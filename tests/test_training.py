@@ -1,0 +1,250 @@
+"""Real trials on the digits: rows, repeatability, statuses, devices."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from conftest import needs_tensorflow
+
+from nglkeras import UserError, losses, run_trial, training
+from nglkeras.protocol import Augmentation, Schedule
+from nglkeras.trial import Trial
+
+TRIAL = Trial(
+    dataset="digits",
+    model="small_cnn",
+    loss="NGL",
+    schedule=Schedule(2, 32),
+    train_images=256,
+    evaluation_images=100,
+)
+
+
+class Broken(keras.losses.Loss):
+    """A loss whose call does what it is told."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def call(self, y_true, y_pred):
+        return self.action(keras.ops.sum(y_pred, -1))
+
+
+def raising(error):
+    def action(x):
+        raise error
+
+    return action
+
+
+@pytest.fixture
+def break_loss(monkeypatch):
+    def use(action):
+        monkeypatch.setattr(losses, "get", lambda name, **arguments: Broken(action))
+
+    return use
+
+
+@pytest.fixture(scope="module")
+def rows():
+    trial = replace(TRIAL, augmentation=Augmentation())
+    return [run_trial(trial), run_trial(replace(trial, loss="CE")), run_trial(trial)]
+
+
+class TestRow:
+    def test_everything_is_there(self, rows):
+        row = rows[0]
+        assert row.status == "ok"
+        assert row.message == ""
+        assert row.sizes == (256, 100, 100)
+        assert 0 < row.accuracy < 1
+        assert row.validation_accuracy == row.history[-1]["val_accuracy"]
+        assert len(row.history) == 2
+        for epoch in row.history:
+            assert epoch.keys() == {
+                "loss",
+                "accuracy",
+                "val_loss",
+                "val_accuracy",
+                "learning_rate",
+                "seconds",
+            }
+            assert all(isinstance(value, float) for value in epoch.values())
+        backend = keras.backend.backend()
+        assert row.environment["backend"] == backend
+        assert {"cpu", "cores", "gpus", "python", "keras", backend} <= row.environment.keys()
+        assert row.seconds > 0
+        assert row.finished.endswith("+00:00")
+
+    def test_same_trial_same_row_whatever_ran_before(self, rows):
+        first, _, again = rows
+        assert first.accuracy == again.accuracy
+        for a, b in zip(first.history, again.history, strict=True):
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+                assert a[name] == pytest.approx(b[name], rel=1e-6)
+
+    def test_losses_differ(self, rows):
+        assert rows[0].history[0]["loss"] != rows[1].history[0]["loss"]
+
+    def test_reported_means_are_those_of_the_real_images(self, monkeypatch):
+        # 100 images in batches of 32: the last batch is mostly padding.
+        seen = {}
+
+        def keep(model):
+            from nglkeras import datasets
+            from nglkeras.protocol import derive_seed
+
+            splits = datasets.load(
+                "digits",
+                derive_seed(0, "run", 0),
+                batch_size=32,
+                train_images=256,
+                evaluation_images=100,
+            )
+            correct = [
+                (model.predict(images, verbose=0).argmax(1) == labels.numpy().argmax(1))[
+                    weights > 0
+                ]
+                for images, labels, weights in splits.test
+            ]
+            seen["accuracy"] = np.concatenate(correct).mean()
+
+        row = run_trial(TRIAL, on_model=keep)
+        assert row.accuracy == pytest.approx(seen["accuracy"], abs=1e-6)
+
+    def test_the_test_set_can_be_left_alone(self):
+        row = run_trial(replace(TRIAL, test=False, schedule=Schedule(1, 32)))
+        assert row.status == "ok"
+        assert row.accuracy is None
+        assert row.validation_accuracy is not None
+
+    def test_learns(self):
+        row = run_trial(replace(TRIAL, loss="CE", schedule=Schedule(12, 32), train_images=None))
+        assert row.accuracy > 0.9
+
+    def test_sgd_and_no_plateau(self):
+        schedule = Schedule(1, 32, "SGD", (("momentum", 0.9),), 0.01, None)
+        row = run_trial(replace(TRIAL, schedule=schedule))
+        assert row.status == "ok"
+        assert row.history[0]["learning_rate"] == pytest.approx(0.01)
+
+    def test_learning_rate_falls_on_a_plateau(self):
+        from nglkeras.protocol import Plateau
+
+        schedule = Schedule(4, 32, learning_rate=1e-9, plateau=Plateau(0.2, 1, 1e-10))
+        history = run_trial(replace(TRIAL, schedule=schedule)).history
+        assert history[-1]["learning_rate"] < 1e-9
+
+    def test_epochs_are_told_of(self):
+        epochs = []
+        run_trial(TRIAL, on_epoch=lambda epoch, row: epochs.append((epoch, row["val_accuracy"])))
+        assert [epoch for epoch, _ in epochs] == [1, 2]
+
+    def test_tensorboard_logs(self, tmp_path):
+        run_trial(replace(TRIAL, schedule=Schedule(1, 32)), log_dir=tmp_path)
+        assert list((tmp_path / TRIAL_KEY_1).rglob("events.*"))
+
+
+TRIAL_KEY_1 = replace(TRIAL, schedule=Schedule(1, 32)).key
+
+
+class TestStatuses:
+    def test_non_finite(self, break_loss):
+        break_loss(lambda x: x * float("nan"))
+        row = run_trial(TRIAL)
+        assert row.status == "non_finite"
+        assert row.accuracy is None
+        assert len(row.history) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (MemoryError(), "out_of_memory"),
+            (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), "out_of_memory"),
+            (RuntimeError("something broke"), "crashed"),
+        ],
+    )
+    def test_failures(self, break_loss, error, status):
+        break_loss(raising(error))
+        row = run_trial(TRIAL)
+        assert row.status == status
+        assert type(error).__name__ in row.message
+        assert row.accuracy is None
+
+    def test_timeout(self):
+        row = run_trial(replace(TRIAL, schedule=Schedule(1000, 32)), timeout=0.0)
+        assert row.status == "timeout"
+        assert len(row.history) < 3
+
+    def test_interruption_goes_through(self, break_loss):
+        break_loss(raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(TRIAL)
+
+    def test_mistakes_of_the_user_go_through(self):
+        with pytest.raises(UserError, match="unknown strategy 'gpu'; choose from: auto, none, mir"):
+            run_trial(TRIAL, strategy="gpu")
+        with pytest.raises(UserError, match="at least 75x75"):
+            run_trial(replace(TRIAL, model="InceptionV3"))
+
+
+@needs_tensorflow
+class TestMirrored:
+    def test_two_devices(self):
+        row = run_trial(TRIAL, strategy="mirrored")
+        assert row.status == "ok"
+        assert row.environment["replicas"] == 2
+        assert row.environment["strategy"] == "mirrored"
+
+    def test_auto_is_one_device_without_gpus(self):
+        assert run_trial(replace(TRIAL, schedule=Schedule(1, 32))).environment["replicas"] == 1
+
+    def test_a_batch_that_does_not_divide_is_refused(self):
+        with pytest.raises(UserError, match="a batch of 33 does not divide by 2 devices"):
+            run_trial(replace(TRIAL, schedule=Schedule(1, 33)), strategy="mirrored")
+
+    def test_same_network_as_one_device(self):
+        """One order of batches and no dropout, whose draws are each replica's own."""
+        import tensorflow as tf
+
+        from nglkeras import datasets
+
+        splits = datasets.load("digits", 0, batch_size=32, train_images=250, evaluation_images=90)
+        images, labels = (np.concatenate(parts) for parts in zip(*splits.train, strict=True))
+        batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)
+
+        def train(scope):
+            keras.utils.set_random_seed(0)
+            with scope:
+                model = keras.Sequential(
+                    [
+                        keras.Input(splits.image_shape),
+                        keras.layers.Rescaling(1 / 255),
+                        keras.layers.Flatten(),
+                        keras.layers.Dense(32, "relu"),
+                        keras.layers.Dense(10, "softmax"),
+                    ]
+                )
+                model.compile(
+                    keras.optimizers.SGD(0.1), losses.NGL(), weighted_metrics=["accuracy"]
+                )
+            history = model.fit(
+                batches, epochs=3, validation_data=splits.validation, shuffle=False, verbose=0
+            ).history
+            return model.get_weights(), history
+
+        mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        one, one_history = train(tf.distribute.get_strategy().scope())
+        two, two_history = train(mirrored.scope())
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+        for name in ("loss", "val_loss", "val_accuracy"):
+            np.testing.assert_allclose(one_history[name], two_history[name], rtol=1e-4)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow can mirror")
+def test_mirrored_is_tensorflows():
+    with pytest.raises(UserError, match="choose from: auto, none"):
+        training.check_strategy("mirrored")

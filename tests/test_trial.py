@@ -1,0 +1,142 @@
+"""Keys, plans and seeds."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from nglkeras import UserError, protocol
+from nglkeras.protocol import TABLE2_SCALES, Augmentation, Plateau, Schedule
+from nglkeras.trial import Trial, plan
+
+TRIAL = Trial(
+    dataset="digits", model="small_cnn", loss="NGL", schedule=Schedule(2, 32), backend="tensorflow"
+)
+OTHER = {
+    "dataset": "mnist",
+    "model": "head",
+    "loss": "CE",
+    "schedule": Schedule(3, 32),
+    "loss_settings": (("alpha", 2.0),),
+    "l2": 1e-4,
+    "weights": "imagenet",
+    "weights_sha256": "0",
+    "run": 1,
+    "seed": 1,
+    "image_size": 32,
+    "upsampling": 8,
+    "augmentation": Augmentation(),
+    "train_images": 10,
+    "evaluation_images": 10,
+    "test": False,
+    "backend": "jax",
+}
+
+
+class TestKey:
+    def test_is_the_same_for_ever(self):
+        # If this fails, rows of users no longer count: raise protocol.VERSION on purpose instead.
+        assert TRIAL.key == "e0d3948ef3845dbe"
+
+    @pytest.mark.parametrize("name", [field.name for field in fields(Trial)])
+    def test_every_field_counts(self, name):
+        assert replace(TRIAL, **{name: OTHER[name]}).key != TRIAL.key
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"batch_size": 64},
+            {"learning_rate": 1e-2},
+            {"optimizer": "SGD"},
+            {"optimizer_settings": ()},
+            {"plateau": None},
+            {"plateau": Plateau(patience=1)},
+        ],
+    )
+    def test_every_part_of_the_schedule_counts(self, change):
+        assert replace(TRIAL, schedule=replace(TRIAL.schedule, **change)).key != TRIAL.key
+
+    def test_version_of_the_protocol_counts(self, monkeypatch):
+        before = TRIAL.key
+        monkeypatch.setattr(protocol, "VERSION", protocol.VERSION + 1)
+        assert TRIAL.key != before
+
+
+class TestPlan:
+    def test_demonstration(self):
+        trials = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
+        assert [(t.run, t.loss) for t in trials] == [
+            (0, "CE"),
+            (0, "NGL"),
+            (1, "CE"),
+            (1, "NGL"),
+            (2, "CE"),
+            (2, "NGL"),
+        ]
+        assert {(t.dataset, t.model) for t in trials} == {("digits", "small_cnn")}
+        assert len({t.key for t in trials}) == 6
+
+    def test_paper_scale_is_630_networks_as_in_table_b21(self):
+        nine = ["CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL"]
+        trials = plan(TABLE2_SCALES["paper"], nine)
+        assert len(trials) == len({t.key for t in trials}) == 630
+        cifar = next(t for t in trials if t.dataset == "cifar10")
+        assert (cifar.image_size, cifar.upsampling, cifar.schedule.epochs) == (32, 8, 200)
+        assert all(t.train_images is None and t.test and t.weights is None for t in trials)
+
+    def test_losses_bring_their_settings(self):
+        scale = replace(TABLE2_SCALES["paper"], datasets=("cifar100", "cifar10"), runs=1)
+        trials = {(t.dataset, t.loss): t for t in plan(scale, ["SCE", "CE + L2"])}
+        assert dict(trials["cifar100", "SCE"].loss_settings) == {"alpha": 6.0, "beta": 0.1}
+        assert trials["cifar10", "SCE"].loss_settings == ()
+        assert trials["cifar10", "CE + L2"].l2 == 1e-4
+
+    def test_scale_limits(self):
+        scale = replace(TABLE2_SCALES["reduced"], epochs=2, image_size=60)
+        trials = {t.dataset: t for t in plan(scale, ["CE"])}
+        assert trials["fashion_mnist"].image_size == 60
+        assert (trials["cifar10"].image_size, trials["cifar10"].upsampling) == (32, 3)
+        assert trials["cifar10"].schedule.epochs == 2
+        assert trials["cifar10"].schedule.batch_size == 128
+
+    def test_small_models_are_not_upsampled(self):
+        scale = replace(TABLE2_SCALES["reduced"], models=("small_cnn",), datasets=("cifar10",))
+        assert plan(scale, ["CE"])[0].upsampling == 1
+
+    def test_weights_count_by_their_content(self, tmp_path):
+        path = tmp_path / "w.weights.h5"
+        keys = []
+        for content in (b"1", b"2"):
+            path.write_bytes(content)
+            keys.append(plan(TABLE2_SCALES["demo"], ["CE"], weights=str(path))[0].key)
+        assert keys[0] != keys[1]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"datasets": ("cifar11",)}, "unknown data set 'cifar11'; choose from: cifar10"),
+            ({"models": ("ResNet51",)}, "unknown model 'ResNet51'; choose from: small_cnn"),
+        ],
+    )
+    def test_unknown_names(self, change, message):
+        with pytest.raises(UserError, match=message):
+            plan(replace(TABLE2_SCALES["demo"], **change), ["CE"])
+
+    def test_unknown_loss(self):
+        with pytest.raises(UserError, match="unknown loss 'NLG'; choose from: CE, SCE"):
+            plan(TABLE2_SCALES["demo"], ["NLG"])
+
+
+class TestSeeds:
+    def test_golden(self):
+        assert protocol.derive_seed(0, "split") == protocol.derive_seed(0, "split", 0)
+        assert protocol.derive_seed(0, "split", 3) == 1650893913
+
+    def test_apart(self):
+        seeds = {
+            protocol.derive_seed(seed, what, index)
+            for seed in range(5)
+            for what in ("split", "model", "shuffle")
+            for index in range(5)
+        }
+        assert len(seeds) == 75
+        assert all(0 <= seed < 2**31 for seed in seeds)
