@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -61,7 +62,8 @@ def load(
 
     Args:
         name: One of `catalog.INFO`.
-        seed: Decides the split, the order of training and the augmentation.
+        seed: Decides the split, the order of training and the augmentation; TensorFlow's global
+            seed is set from it.
         batch_size: Images a batch.
         image_size: Height and width to resize to (bilinear); by default the images' own, which
             Malaria and Caltech 101 do not have.
@@ -91,6 +93,8 @@ def load(
             f"{sizes[TRAIN]} training images of {name} do not fill a batch of {batch_size}"
         )
 
+    # tf.data mixes TensorFlow's global seed, whatever it is by now, into every seed it is given.
+    tf.random.set_seed(derive_seed(seed, "tf.data"))
     pipeline = _Pipeline(source, info, parts, batch_size, (height, width))
     return Splits(
         pipeline.training(sizes[TRAIN], augmentation, seed),
@@ -242,15 +246,7 @@ class _Pipeline:
             data = self._decode(data.shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed))
         data = self._batch(data, drop_remainder=True)
         if augmentation is not None:
-            layers = augmentation_layers(augmentation, seed)
-
-            def augment(images, labels):
-                for layer in layers:
-                    images = layer(images, training=True)
-                return images, labels
-
-            # One call at a time: the layers draw from seeds in order, whatever the machine.
-            data = data.map(augment)
+            data = _augment(data, augmentation, seed)
         data = data.map(self._finish)
         data = data.apply(tf.data.experimental.assert_cardinality(count // self.batch_size))
         return data.prefetch(tf.data.AUTOTUNE)
@@ -323,12 +319,33 @@ class _Pipeline:
         return images, labels
 
 
+def _augment(data, augmentation, seed):
+    """Random changes whose seeds are a stream beside the batches.
+
+    Left to themselves the layers count their calls; how many batches are drawn ahead and then
+    dropped, such as when Keras looks at the first, depends on the machine's mood.
+    """
+    layers = augmentation_layers(augmentation, seed)
+    seeds = tf.data.Dataset.random(
+        derive_seed(seed, "augmentation"), rerandomize_each_iteration=True
+    )
+
+    def augment(batch, batch_seed):
+        images, labels = batch
+        for i, layer in enumerate(layers):
+            state = layer._get_seed_generator("tensorflow").state
+            state.assign(tf.cast(tf.stack([batch_seed, 100 * i]), state.dtype))
+            images = layer(images, training=True)
+        return images, labels
+
+    # One call at a time: the layers hold their seeds in variables.
+    return tf.data.Dataset.zip(data, seeds).map(augment)
+
+
 def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
     """Keras layers for the paper's augmentation."""
-    import keras
-
     shift, zoom = augmentation.shift, augmentation.zoom
-    seeds = [derive_seed(seed, "augmentation", i) for i in range(3)]
+    seeds = [derive_seed(seed, "layer", i) for i in range(3)]
     layers = []
     if augmentation.horizontal_flip:
         layers.append(keras.layers.RandomFlip("horizontal", seed=seeds[0]))

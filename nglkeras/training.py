@@ -203,21 +203,25 @@ def check_strategy(name: str) -> None:
 def _distribution(name):
     """(context to build the model in, number of replicas) of a strategy."""
     check_strategy(name)
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    mirrored = _mirrored(name) if on_tensorflow and name != "none" else None
-    if mirrored is None:
+    if name == "none" or keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext(), 1
-    return mirrored.scope(), mirrored.num_replicas_in_sync
+    import tensorflow as tf
+
+    if name == "auto" and len(tf.config.list_logical_devices("GPU")) < 2:
+        return contextlib.nullcontext(), 1
+    strategy = mirrored_strategy()
+    return strategy.scope(), strategy.num_replicas_in_sync
 
 
 @cache
-def _mirrored(name):
+def mirrored_strategy():
+    """The `tf.distribute.MirroredStrategy` over all GPUs, else over all logical CPUs.
+
+    One for all trials of a process: a second would share its collective operations' keys.
+    """
     import tensorflow as tf
 
-    devices = tf.config.list_logical_devices("GPU")
-    if name == "auto" and len(devices) < 2:
-        return None
-    devices = devices or tf.config.list_logical_devices("CPU")
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 

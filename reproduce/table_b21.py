@@ -60,8 +60,8 @@ def main():
         for value, titles in groups.items():
             print(f"  {value}: {'all' if len(groups) == 1 else ', '.join(titles)}")
     print(
-        "\nThe scan leaves one image size ambiguous (six values for seven columns): the column above "
-        "is our reading.\n32 x 32 images are enlarged x8 inside the network, as in the authors' "
+        "\nThe scan leaves one image size ambiguous (six values for seven columns); the above is "
+        "our reading.\n32 x 32 images are enlarged x8 inside the network, as in the authors' "
         "example."
     )
 

@@ -23,6 +23,14 @@ needs_tensorflow = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def mirrored():
+    """MirroredStrategy on both CPUs: one for all tests, since two in a process get in each other's way."""
+    from nglkeras.training import mirrored_strategy
+
+    return mirrored_strategy()
+
+
 def to_numpy(x):
     return np.asarray(keras.ops.convert_to_numpy(x)).astype("float64")
 

@@ -476,14 +476,13 @@ class TestMirrored:
         return model.get_weights()
 
     @pytest.mark.parametrize("name", [*CLASSES, "SparseNGL"])
-    def test_same_weights_as_one_device(self, name):
+    def test_same_weights_as_one_device(self, name, mirrored):
         import tensorflow as tf
 
         x, t = small_data(32)
         if name == "SparseNGL":
             t = t.argmax(1)
         loss = getattr(losses, name)()
-        mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         assert mirrored.num_replicas_in_sync == 2
         one = self.train(loss, tf.distribute.get_strategy(), x, t, 16)
         two = self.train(loss, mirrored, x, t, 16)

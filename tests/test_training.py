@@ -1,11 +1,13 @@
 """Real trials on the digits: rows, repeatability, statuses, devices."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import needs_tensorflow
+from conftest import ROOT, needs_tensorflow
 
 from nglkeras import UserError, losses, run_trial, training
 from nglkeras.protocol import Augmentation, Schedule
@@ -84,6 +86,21 @@ class TestRow:
         for a, b in zip(first.history, again.history, strict=True):
             for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
                 assert a[name] == pytest.approx(b[name], rel=1e-6)
+
+    def test_same_row_in_another_process(self, rows):
+        """A process that has run nothing else, and whose global seeds are others."""
+        code = (
+            "import sys; sys.path.insert(0, 'tests')\n"
+            "from dataclasses import replace\n"
+            "from test_training import TRIAL, Augmentation, run_trial\n"
+            "row = run_trial(replace(TRIAL, augmentation=Augmentation()))\n"
+            "print(row.key, row.accuracy, row.history[-1]['loss'])"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+        key, accuracy, loss = run.stdout.split()[-3:]
+        assert key == rows[0].key
+        assert float(accuracy) == rows[0].accuracy
+        assert float(loss) == pytest.approx(rows[0].history[-1]["loss"], rel=1e-6)
 
     def test_losses_differ(self, rows):
         assert rows[0].history[0]["loss"] != rows[1].history[0]["loss"]
@@ -205,7 +222,7 @@ class TestMirrored:
         with pytest.raises(UserError, match="a batch of 33 does not divide by 2 devices"):
             run_trial(replace(TRIAL, schedule=Schedule(1, 33)), strategy="mirrored")
 
-    def test_same_network_as_one_device(self):
+    def test_same_network_as_one_device(self, mirrored):
         """One order of batches and no dropout, whose draws are each replica's own."""
         import tensorflow as tf
 
@@ -235,7 +252,6 @@ class TestMirrored:
             ).history
             return model.get_weights(), history
 
-        mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         one, one_history = train(tf.distribute.get_strategy().scope())
         two, two_history = train(mirrored.scope())
         for a, b in zip(one, two, strict=True):
