@@ -88,10 +88,9 @@ def add_table_options(parser: Parser, out: Path) -> None:
 
 
 def _positive(text):
-    value = int(text)
-    if value < 1:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    return int(text)
 
 
 def chosen_scale(args: argparse.Namespace) -> Scale:

@@ -160,11 +160,9 @@ class TestRow:
         assert [epoch for epoch, _ in epochs] == [1, 2]
 
     def test_tensorboard_logs(self, tmp_path):
-        run_trial(replace(TRIAL, schedule=Schedule(1, 32)), log_dir=tmp_path)
-        assert list((tmp_path / TRIAL_KEY_1).rglob("events.*"))
-
-
-TRIAL_KEY_1 = replace(TRIAL, schedule=Schedule(1, 32)).key
+        row = run_trial(replace(TRIAL, schedule=Schedule(1, 32)), log_dir=tmp_path)
+        assert row.status == "ok", row.message
+        assert list((tmp_path / row.key).rglob("events.*"))
 
 
 class TestStatuses:

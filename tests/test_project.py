@@ -1,0 +1,54 @@
+"""What holds for the project as a whole."""
+
+import re
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def test_both_requirements_are_the_same_but_for_tensorflow():
+    pins = [
+        {
+            line.split(";")[0].split("#")[0].strip()
+            for line in (ROOT / name).read_text().splitlines()
+            if line and not line.startswith("#")
+        }
+        for name in ("requirements.txt", "requirements-cpu.txt")
+    ]
+    assert pins[0] ^ pins[1] == {"tensorflow[and-cuda]==2.21.0", "tensorflow-cpu==2.21.0"}
+
+
+def test_import_is_quick():
+    code = (
+        "import keras, time; start = time.perf_counter(); import nglkeras;"
+        "print(time.perf_counter() - start)"
+    )
+    seconds = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+        for _ in range(2)
+    )
+    assert seconds < 0.3
+
+
+def test_import_needs_nothing_but_keras():
+    code = (
+        "import keras, sys; before = set(sys.modules); import nglkeras;"
+        "print({name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "{'nglkeras'}"
+
+
+def test_everything_public_can_be_had():
+    import nglkeras
+
+    for name in nglkeras.__all__:
+        assert getattr(nglkeras, name) is not None
+    assert set(nglkeras._LAZY) <= set(nglkeras.__all__)
+
+
+def test_readme_names_only_what_exists():
+    readme = (ROOT / "README.md").read_text()
+    for path in re.findall(r"(?:reproduce|figures|results|nglkeras|tests)/[\w./-]*\w", readme):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,256 @@
+"""The scripts as a user runs them: what they print, write and refuse."""
+
+import contextlib
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Runs a script of reproduce/ in this process; returns (exit code, stdout, stderr)."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "reproduce" / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+class TestTable2:
+    def test_trains_then_prints_from_the_journal_then_mends_it(self, script, tmp_path):
+        arguments = ["--losses", "CE", "NGL", "--runs", "2", *SMALL, "--out", tmp_path]
+        code, out, _ = script("table2", *arguments)
+        assert code == 0
+        assert "4 of 4 trials to run" in out
+        for part in ("f5 (NGL)", "95 % interval", "Welch's p", "a demonstration of the protocol"):
+            assert part in out
+        for suffix in ("csv", "md", "png"):
+            assert (tmp_path / f"table2.{suffix}").stat().st_size > 100
+        table = out[out.index("Table 2:") :]
+
+        start = time.perf_counter()
+        code, out, err = script("table2", *arguments)
+        assert (code, err) == (0, "")
+        assert "to run" not in out
+        assert out[out.index("Table 2:") :] == table
+        assert time.perf_counter() - start < 5
+
+        journal = tmp_path / "journal.jsonl"
+        lines = journal.read_text().splitlines(keepends=True)
+        journal.write_text("".join(lines[1:]))
+        code, out, _ = script("table2", *arguments)
+        assert code == 0
+        assert "1 of 4 trials to run" in out
+        assert out[out.index("Table 2:") :] == table
+
+    def test_a_damaged_line_is_reported_and_its_trial_runs_again(self, script, tmp_path):
+        arguments = ["--losses", "CE", "--runs", "1", *SMALL, "--out", tmp_path]
+        script("table2", *arguments)
+        journal = tmp_path / "journal.jsonl"
+        journal.write_text(journal.read_text()[:100])
+        code, out, err = script("table2", *arguments)
+        assert code == 0
+        assert "1 of 1 trials to run" in out
+        assert "journal.jsonl, line 1: cannot be read" in err
+
+    def test_on_real_files_through_tfds_on_two_devices(self, script, tmp_path, tfds_directory):
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("tf.distribute belongs to TensorFlow")
+        code, out, _ = script(
+            "table2", "--scale", "reduced", "--datasets", "cifar10", "--models", "MobileNetV2",
+            "--losses", "CE", "--runs", "1", "--epochs", "1", "--strategy", "mirrored",
+            "--data-dir", _large_enough(tfds_directory, tmp_path), "--out", tmp_path / "out",
+            "--tensorboard", tmp_path / "logs",
+        )  # fmt: skip
+        assert code == 0
+        assert "CIFAR-10" in out
+        (row,) = map(json.loads, (tmp_path / "out" / "journal.jsonl").read_text().splitlines())
+        assert row["status"] == "ok", row["message"]
+        assert row["environment"]["replicas"] == 2
+        assert list((tmp_path / "logs").rglob("events.*"))
+
+    def test_killed_in_the_middle_loses_only_the_running_trial(self, tmp_path):
+        command = [
+            sys.executable, ROOT / "reproduce" / "table2.py", "--losses", "CE", "NGL", "f4",
+            "--runs", "1", *SMALL, "--out", tmp_path,
+        ]  # fmt: skip
+        journal = tmp_path / "journal.jsonl"
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            while run.poll() is None and not (journal.exists() and journal.read_text()):
+                time.sleep(0.05)
+            run.send_signal(signal.SIGKILL)
+        before = journal.read_text()
+        assert before.count("\n") in (1, 2)
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert journal.read_text().startswith(before)
+        assert journal.read_text().count("\n") == 3
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--losses", "NLG"], "unknown loss 'NLG'; choose from: CE, SCE, Focal"),
+            (["--datasets", "mnits"], "unknown data set 'mnits'; choose from: cifar10"),
+            (["--models", "ResNet51"], "unknown model 'ResNet51'; choose from: small_cnn"),
+            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
+            (["--strategy", "gpu"], "unknown strategy 'gpu'; choose from: auto, none, mirrored"),
+            (["--runs", "0"], "0 is not a positive number"),
+            (["--runs", "many"], "many is not a positive number"),
+            (["--colour"], "unrecognized arguments: --colour"),
+            (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+            (["--models", "InceptionV3"], "InceptionV3: Input size must be at least 75x75"),
+        ],
+    )
+    def test_mistakes_end_in_one_line_and_exit_code_2(self, script, tmp_path, arguments, message):
+        out = [] if "--out" in arguments else ["--out", tmp_path]
+        code, _, err = script("table2", *arguments, *out)
+        assert code == 2
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        assert message in last
+        assert "Traceback" not in err
+
+    def test_missing_data_without_a_network(self, script, tmp_path, monkeypatch):
+        import requests
+
+        def no_network(url, timeout):
+            raise requests.ConnectionError("no network")
+
+        monkeypatch.setattr(requests, "head", no_network)
+        code, _, err = script(
+            "table2", "--scale", "reduced", "--data-dir", tmp_path, "--out", tmp_path / "out"
+        )
+        assert code == 2
+        assert err.strip().splitlines()[-1].startswith("error: data set fashion_mnist is not at")
+        assert "TFDS_DATA_DIR" in err
+
+    def test_ctrl_c_says_how_to_go_on(self, script, tmp_path, monkeypatch):
+        from nglkeras import training
+
+        def interrupted(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(training, "run_trial", interrupted)
+        code, _, err = script("table2", "--out", tmp_path)
+        assert code == 130
+        assert "the same command goes on from here" in err
+
+    def test_help_is_the_docstring(self, script):
+        code, out, _ = script("table2", "--help")
+        assert code == 0
+        assert "python reproduce/table2.py --scale reduced" in out
+
+
+def _large_enough(tfds_directory, tmp_path):
+    """Enough CIFAR-10 for one batch of 128, in TFDS' own form."""
+    import tensorflow_datasets as tfds
+    from conftest import _examples
+
+    builder = tfds.builder("cifar10", data_dir=tmp_path / "tfds")
+    features = builder.info.features
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="cifar10",
+        version=str(builder.version),
+        features=features,
+        split_datasets={"train": _examples(features, 160), "test": _examples(features, 20)},
+        data_dir=tmp_path / "tfds",
+    )
+    return tmp_path / "tfds"
+
+
+class TestTableB22:
+    def test_pretrains_once_and_fine_tunes(self, script, tmp_path):
+        arguments = ["--losses", "CE", "NGL", "--runs", "1", *SMALL, "--out", tmp_path]
+        code, out, _ = script("table_b22", *arguments)
+        assert code == 0
+        assert "pre-training on turned digits" in out
+        assert "Table B.2.2: accuracy after pre-training, demo scale" in out
+        rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+        assert all(row["trial"]["weights_sha256"] for row in rows)
+        code, out, _ = script("table_b22", *arguments)
+        assert code == 0
+        assert "pre-training" not in out.split("Table B.2.2")[0]
+
+    def test_weights_that_are_not_there(self, script, tmp_path):
+        code, _, err = script("table_b22", "--weights", "no.weights.h5", "--out", tmp_path)
+        assert code == 2
+        assert "no weights file no.weights.h5" in err
+
+
+class TestOthers:
+    def test_check_data(self, script, tfds_directory):
+        code, out, _ = script("check_data", "--data-dir", tfds_directory)
+        assert code == 0
+        ready = {line.split()[0]: line.split()[1] for line in out.splitlines() if " yes " in line}
+        assert set(ready) == {
+            "digits",
+            "digits_turned",
+            "fashion_mnist",
+            "cifar10",
+            "caltech101",
+            "malaria",
+            "colorectal_histology",
+        }
+        assert "patch_camelyon: with a network, any script downloads it (7.5 GiB)" in out
+
+    def test_table1_counts_what_is_there(self, script, tfds_directory):
+        code, out, _ = script("table1", "--data-dir", tfds_directory)
+        assert code == 0
+        lines = [line.split() for line in out.splitlines()]
+        assert ["counted", "2", "60", "30", "differs"] in lines
+        assert any(line[:3] == ["catalogue", "100", "60000"] for line in lines)
+
+    def test_table_b21_agrees_with_the_paper(self, script):
+        code, out, _ = script("table_b21")
+        assert code == 0
+        assert "momentum=0.9: Colorectal Histology" in out
+        body = out[: out.index("The scan")]
+        # Parentheses would mark a value that is not the printed one.
+        assert "(" not in body
+
+    @pytest.mark.parametrize("name", ["figure1", "figure_b2"])
+    def test_figures(self, script, name, tmp_path):
+        code, out, _ = script(name, "--out", tmp_path)
+        assert code == 0
+        for suffix in ("png", "svg"):
+            assert (tmp_path / f"{name}.{suffix}").stat().st_size > 10_000
+            assert str(tmp_path / f"{name}.{suffix}") in out
+
+    def test_figure_in_an_impossible_place(self, script):
+        code, _, err = script("figure1", "--out", "/proc/nowhere")
+        assert code == 2
+        assert err.startswith("error: cannot write to /proc/nowhere")
+
+
+def test_every_script_can_be_asked_for_help(script):
+    names = sorted(path.stem for path in (ROOT / "reproduce").glob("*.py"))
+    assert len(names) >= 7
+    for name in names:
+        with contextlib.suppress(SystemExit):
+            code, out, _ = script(name, "--help")
+            assert code == 0
+            assert f"python reproduce/{name}.py" in out
+
+
+def test_scripts_leave_the_working_directory_alone(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, *_ = script("table_b21")
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,170 @@
+"""Means, changes, intervals and layouts, against numbers worked out by hand or by SciPy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from scipy import stats
+
+from nglkeras import losses, tables
+from nglkeras.protocol import Scale
+from nglkeras.trial import TrialResult, plan
+
+CE = [0.90, 0.92, 0.94]
+NGL = [0.93, 0.95, 0.94]
+
+
+def rows(values, datasets=("fashion_mnist",), models=("small_cnn",), status="ok"):
+    """Trials and results with the given accuracies by loss, the same for every data set."""
+    runs = len(next(iter(values.values())))
+    trials = plan(Scale("test", "", datasets, models, runs), values)
+    results = {
+        trial.key: TrialResult(
+            key=trial.key,
+            trial={},
+            status="ok" if values[trial.loss][trial.run] is not None else status,
+            accuracy=values[trial.loss][trial.run],
+        )
+        for trial in trials
+    }
+    return trials, results
+
+
+def cells(*arguments, **options):
+    return tables.cells(*rows(*arguments, **options), tables.read_paper("table2"))
+
+
+class TestPaper:
+    @pytest.mark.parametrize("name", ["table2", "table_b22"])
+    def test_every_row_is_a_loss_of_ours(self, name):
+        paper = tables.read_paper(name)
+        assert list(paper.index) == ["CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL"]
+        assert paper.shape == (9, 8)
+
+    def test_printed_numbers_are_untouched(self):
+        assert tables.read_paper("table2").loc["NGL", "PCam"] == 7.07
+        assert tables.read_paper("table_b22").loc["CE", "CIFAR-100"] == 74.8
+        assert len(list((ROOT / "results" / "paper").glob("*.csv"))) == 8
+
+    def test_daggers(self):
+        assert [tables.label(name) for name in ("f1", "f3", "f4", "NGL")] == [
+            "f1†",
+            "f3†",
+            "f4",
+            "f5 (NGL)",
+        ]
+
+
+class TestCells:
+    def test_change_interval_and_p(self):
+        ce, ngl = cells({"CE": CE, "NGL": NGL})
+        assert ce.accuracy == pytest.approx(92.0)
+        assert ngl.change == pytest.approx(100 * (0.94 - 0.92) / 0.92)
+        assert ngl.paper == 0.07
+        assert ngl.difference == pytest.approx(ngl.change - 0.07)
+        assert ngl.p == pytest.approx(stats.ttest_ind(NGL, CE, equal_var=False).pvalue)
+        # Welch's interval, from its textbook formula.
+        var = [np.var(x, ddof=1) / 3 for x in (NGL, CE)]
+        freedom = sum(var) ** 2 / sum(v**2 / 2 for v in var)
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(var)) / 0.92
+        assert ngl.low == pytest.approx(ngl.change - 100 * half)
+        assert ngl.high == pytest.approx(ngl.change + 100 * half)
+        half = stats.t.ppf(0.975, 2) * np.std(CE, ddof=1) / np.sqrt(3)
+        assert (ce.low, ce.high) == pytest.approx((92 - 100 * half, 92 + 100 * half))
+
+    def test_a_run_is_the_mean_over_the_models(self):
+        trials, results = rows({"CE": CE}, models=("small_cnn", "head"))
+        results = {
+            trial.key: TrialResult(
+                key=trial.key,
+                trial={},
+                status="ok",
+                accuracy=0.8 + 0.01 * trial.run + (0.1 if trial.model == "head" else 0.0),
+            )
+            for trial in trials
+        }
+        (cell,) = tables.cells(trials, results, tables.read_paper("table2"))
+        assert cell.runs == 3
+        assert cell.accuracy == pytest.approx(86.0)
+
+    def test_one_run_has_no_interval(self):
+        ce, ngl = cells({"CE": [0.9], "NGL": [0.99]})
+        assert ngl.change == pytest.approx(10.0)
+        assert (ce.low, ngl.low, ngl.high, ngl.p) == (None, None, None, None)
+
+    def test_equal_runs_have_no_interval(self):
+        _, ngl = cells({"CE": [0.9, 0.9], "NGL": [0.9, 0.9]})
+        assert (ngl.change, ngl.low, ngl.p) == (0.0, None, None)
+
+    def test_without_ce_there_is_no_change(self):
+        (ngl,) = cells({"NGL": NGL})
+        assert ngl.accuracy == pytest.approx(94.0)
+        assert (ngl.change, ngl.p, ngl.difference) == (None, None, None)
+
+    def test_failed_runs_are_left_out_and_named(self):
+        _, ngl = cells({"CE": CE, "NGL": [0.93, None, 0.95]}, status="non_finite")
+        assert ngl.runs == 2
+        assert ngl.accuracy == pytest.approx(94.0)
+        assert ngl.failed == "1 non_finite"
+
+    def test_nothing_but_failures(self):
+        _, ngl = cells({"CE": CE, "NGL": [None, None, None]}, status="crashed")
+        assert (ngl.runs, ngl.accuracy, ngl.change, ngl.failed) == (0, None, None, "3 crashed")
+
+    def test_data_sets_that_the_paper_does_not_have(self):
+        ce, _ = cells({"CE": CE, "NGL": NGL}, datasets=("digits",))
+        assert ce.paper is None
+
+
+class TestLayout:
+    def test_the_papers_layout(self):
+        table = cells({"CE": CE, "NGL": NGL}, datasets=("cifar10", "fashion_mnist"))
+        layout = tables.layout(table, tables.read_paper("table2"))
+        assert layout == [
+            ["", "CIFAR-10", "Fashion-MNIST", "Mean"],
+            ["CE", "92.0 (92.8)", "92.0 (94.0)", ""],
+            ["f5 (NGL)", "*+2.17 (+0.12)", "*+2.17 (+0.07)", "+2.17 (–)"],
+        ]
+
+    def test_the_mean_of_all_seven_stands_beside_the_printed_one(self):
+        seven = (
+            "malaria",
+            "patch_camelyon",
+            "colorectal_histology",
+            "cifar10",
+            "fashion_mnist",
+            "cifar100",
+            "caltech101",
+        )
+        table = cells({"CE": CE, "NGL": NGL}, datasets=seven)
+        assert tables.layout(table, tables.read_paper("table2"))[-1][-1] == "+2.17 (+2.11)"
+
+    def test_details_have_everything(self):
+        heading, ce, ngl = tables.details(cells({"CE": CE, "NGL": NGL}))
+        assert len(heading) == len(ce) == len(ngl) == 10
+        assert ngl[:4] == ["Fashion-MNIST", "f5 (NGL)", "3", "94.00"]
+        assert ngl[4] == "+2.17"
+        assert ngl[7] == "+0.07"
+
+    def test_text_is_aligned(self):
+        lines = tables.as_text([["", "ab"], ["long name", "1"]]).splitlines()
+        assert lines == ["           ab", "-------------", "long name   1"]
+
+    def test_markdown(self):
+        assert tables.as_markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+    def test_csv_has_points_and_raw_accuracies(self, tmp_path):
+        frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        back = pd.read_csv(tmp_path / "t.csv").set_index("loss")
+        assert back.loc["NGL", "points"] == pytest.approx(2.0)
+        assert back.loc["NGL", "accuracy"] == pytest.approx(94.0)
+        assert back.loc["NGL", "change"] == pytest.approx(2.1739, abs=1e-4)
+        assert np.isnan(back.loc["CE", "change"])
+
+
+def test_losses_of_the_tables_exist():
+    from nglkeras.cli import TABLE_LOSSES
+
+    assert list(TABLE_LOSSES) == list(tables.read_paper("table2").index)
+    assert all(losses.row(name).name == name for name in TABLE_LOSSES)
