@@ -74,7 +74,7 @@ class TestTable2:
         if keras.backend.backend() != "tensorflow":
             pytest.skip("tf.distribute belongs to TensorFlow")
         code, out, _ = script(
-            "table2", "--scale", "reduced", "--datasets", "cifar10", "--models", "MobileNetV2",
+            "table2", "--scale", "reduced", "--datasets", "cifar10", "--models", "small_cnn",
             "--losses", "CE", "--runs", "1", "--epochs", "1", "--strategy", "mirrored",
             "--data-dir", _large_enough(tfds_directory, tmp_path), "--out", tmp_path / "out",
             "--tensorboard", tmp_path / "logs",
