@@ -161,15 +161,20 @@ def data_directory(data_dir: str | Path | None = None) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+def manual_directory(name: str, data_dir: str | Path | None = None) -> Path:
+    """Where files go that were fetched by hand; a folder each, since some share their names."""
+    return data_directory(data_dir) / "downloads" / "manual" / name
+
+
 def advice(name: str, data_dir: str | Path | None = None) -> str:
     """How to get a data set, and what to do where the automatic download fails; one line."""
     info = get_info(name)
     if name in BUNDLED:
         return "nothing to do"
-    where = data_directory(data_dir)
+    where, manual = data_directory(data_dir), manual_directory(name, data_dir)
     known = f" (known trouble: {info.advice})" if info.advice else ""
     return (
         f"with a network, any script downloads it ({info.download}) to {where}; without, put "
-        f"{info.files} from {info.source} into {where}/downloads/manual, or a prepared copy into "
-        f"{where}/{name}, or set TFDS_DATA_DIR{known}"
+        f"{info.files} from {info.source} into {manual}, or a prepared copy into {where}/{name}, "
+        f"or set TFDS_DATA_DIR{known}"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nglkeras import plots, protocol, tables
+from nglkeras import datasets, losses, plots, protocol, tables, training
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
@@ -105,7 +105,11 @@ def chosen_scale(args: argparse.Namespace) -> Scale:
     for name in ("datasets", "models"):
         if getattr(args, name):
             changes[name] = tuple(dict.fromkeys(getattr(args, name)))
-    return replace(protocol.TABLE2_SCALES[args.scale], **changes)
+    scale = protocol.TABLE2_SCALES[args.scale]
+    if not changes:
+        return scale
+    what = ", ".join(changes).replace("_", " ")
+    return replace(scale, note=f"with other {what} than that scale's own", **changes)
 
 
 def accuracy_table(
@@ -118,37 +122,32 @@ def accuracy_table(
         name: "table2" or "table_b22": of the printed numbers and of the files written.
         title: Heading of table and plot.
         out: Where results go unless `--out` says otherwise.
-        weights: What the backbones start from.
+        weights: What the backbones start from; as in `trial.plan`.
     """
     scale = chosen_scale(args)
-    trials = plan(scale, args.losses, seed=args.seed, weights=weights)
+    trials = [
+        replace(trial, replicas=training.count_replicas(args.strategy, trial.schedule.batch_size))
+        for trial in plan(scale, args.losses, seed=args.seed, weights=weights)
+    ]
     out = args.out or out / scale.name
     journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
     missing = pending(trials, journal.results())
     if missing:
-        from nglkeras import datasets, training
-
-        training.check_strategy(args.strategy)
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
             datasets.prepare(dataset, args.data_dir)
         print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}")
         run_trials(
             trials,
             journal,
-            partial(
-                training.run_trial,
-                strategy=args.strategy,
-                data_dir=args.data_dir,
-                log_dir=args.tensorboard,
-            ),
+            partial(training.run_trial, data_dir=args.data_dir, log_dir=args.tensorboard),
         )
     paper = tables.read_paper(name)
     table = tables.cells(trials, journal.results(), paper)
     with writing_to(out):
-        report(table, paper, f"{title}, {scale.name} scale", _notes(scale), out / name)
+        report(table, paper, f"{title}, {scale.name} scale", _notes(scale, table), out / name)
 
 
-def _notes(scale):
+def _notes(scale, table):
     limits = {
         "epochs": scale.epochs,
         "training images": scale.train_images,
@@ -156,14 +155,19 @@ def _notes(scale):
         "pixels a side": scale.image_size,
     }
     at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
-    return [
+    notes = [
         f"Scale {scale.name}: {scale.note}.",
         f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
         "CE in %, the others as percentual change against it; the paper's value in parentheses; "
-        "the best of a column is marked.",
-        f"{tables.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
-        "legibly; the paper's values beside them are of the originals.",
+        "the best of a column is marked. The losses of a run share its split and initial weights, "
+        "which Welch's test does not use: its p is cautious.",
     ]
+    if any(losses.row(cell.loss).reconstructed for cell in table):
+        notes.append(
+            f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
+            "legibly; the paper's values beside them are of the originals."
+        )
+    return notes
 
 
 def report(table, paper, title: str, notes: list[str], path: Path) -> None:

@@ -15,7 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.catalog import BUNDLED, Info, advice, data_directory, get_info
+from nglkeras.catalog import (
+    BUNDLED,
+    Info,
+    advice,
+    data_directory,
+    get_info,
+    manual_directory,
+)
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
 
@@ -24,6 +31,10 @@ CACHE_BYTES = 2**30
 # Enough to mix what is streamed: TFDS has shuffled the examples when it wrote them.
 STREAM_SHUFFLE = 10_000
 TRAIN, VALIDATION, TEST, UNUSED = range(4)
+
+if keras.backend.backend() != "tensorflow":
+    # TensorFlow only reads the data then: the GPU's memory belongs to the other backend.
+    tf.config.set_visible_devices([], "GPU")
 
 
 @dataclass(frozen=True)
@@ -166,11 +177,20 @@ def _builder(name, data_dir):
 
 
 def _prepared(name, data_dir):
+    import requests
+    import tensorflow_datasets as tfds
+
     builder = _builder(name, data_dir)
     try:
         if not builder.is_prepared():
-            _check_source(name, data_dir)
-            builder.download_and_prepare()
+            manual = manual_directory(name, data_dir)
+            if not manual.is_dir():
+                # Without a network TFDS retries for many minutes: ask for an answer first.
+                requests.head(get_info(name).source, timeout=10)
+                manual = None
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=manual)
+            )
     # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
@@ -197,15 +217,6 @@ def _tfds(name, data_dir):
     used = ("train", "test") if get_info(name).has_test else ("train",)
     sizes = {split: builder.info.splits[split].num_examples for split in used}
     return _Source(sizes, read, builder.info.features["image"].decode_example)
-
-
-def _check_source(name, data_dir):
-    """Ask the host for an answer first: without a network TFDS retries for many minutes."""
-    import requests
-
-    manual = data_directory(data_dir) / "downloads" / "manual"
-    if not (manual.is_dir() and any(manual.iterdir())):
-        requests.head(get_info(name).source, timeout=10)
 
 
 def _partition(sizes, seed, train_images, evaluation_images):
@@ -296,15 +307,10 @@ class _Pipeline:
         return height is not None and count * height * width * channels <= CACHE_BYTES
 
     def _examples(self, part):
-        streams = []
-        for split, parts in self.parts.items():
-            if not (parts == part).any():
-                continue
-            membership = tf.constant(parts)
-            stream = self.source.read(split).enumerate()
-            stream = stream.filter(lambda i, _, m=membership: tf.gather(m, i) == part)
-            streams.append(stream.map(lambda _, example: example))
-        return streams[0]
+        split = next(split for split, parts in self.parts.items() if (parts == part).any())
+        membership = tf.constant(self.parts[split])
+        stream = self.source.read(split).enumerate()
+        return stream.filter(lambda i, _: tf.gather(membership, i) == part).map(lambda _, e: e)
 
     def _decode(self, data):
         def decode(image, label):
@@ -323,7 +329,7 @@ def _augment(data, augmentation, seed):
     """Random changes whose seeds are a stream beside the batches.
 
     Left to themselves the layers count their calls; how many batches are drawn ahead and then
-    dropped, such as when Keras looks at the first, depends on the machine's mood.
+    dropped, such as when Keras looks at the first, depends on timing.
     """
     layers = augmentation_layers(augmentation, seed)
     seeds = tf.data.Dataset.random(

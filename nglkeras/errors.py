@@ -1,4 +1,4 @@
-"""What a user is told when she asks for something that does not exist or cannot be had."""
+"""Errors for input that names what does not exist or cannot be had."""
 
 from collections.abc import Iterable
 

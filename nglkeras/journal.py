@@ -5,6 +5,7 @@ reported and passed over; it stays in the file, and its trial runs again.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
@@ -19,7 +20,7 @@ class Journal:
 
     Args:
         path: The file; it and its folders are made when they do not exist.
-        report: Called with a line for the user about each line that cannot be read.
+        report: Called once with a message for each line that cannot be read.
 
     Raises:
         UserError: If the file cannot be written to.
@@ -28,9 +29,11 @@ class Journal:
     def __init__(self, path: str | Path, report: Callable[[str], None] = print):
         self.path = Path(path)
         self.report = report
+        self._reported = set()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
+            _sync_folder(self.path.parent)
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(f"no permission to write {self.path}")
         except OSError as error:
@@ -38,7 +41,7 @@ class Journal:
 
     def append(self, result: TrialResult) -> None:
         """Add a row; when this returns, the row is on the disk."""
-        line = json.dumps(asdict(result)) + "\n"
+        line = json.dumps(_finite(asdict(result)), allow_nan=False) + "\n"
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -62,4 +65,26 @@ class Journal:
                 row = json.loads(line)
                 yield TrialResult(**{name: row[name] for name in row.keys() & known})
             except (ValueError, TypeError, AttributeError) as error:
-                self.report(f"{self.path}, line {number}: cannot be read, passed over ({error})")
+                if number not in self._reported:
+                    self._reported.add(number)
+                    self.report(
+                        f"{self.path}, line {number}: cannot be read, passed over ({error})"
+                    )
+
+
+def _finite(value):
+    """JSON has no NaN and no infinity: both become null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sync_folder(path):
+    """Make a new file's name as durable as its content."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -14,6 +14,7 @@ public copy. They carry `reconstructed = True`; nothing else is guessed.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 from keras import ops
@@ -25,9 +26,8 @@ from nglkeras.errors import unknown
 
 registered = keras.saving.register_keras_serializable(package="nglkeras")
 
-# The constants of paper A as printed. GAMMA occurs in none of the legible terms.
-ALPHA, BETA, GAMMA = 2.4092, 1.5494, 3.8235
-DELTA, ZETA, ETA = 3.1868, 2.4428, 2.6085
+# The constants of paper A as printed; γ = 3.8235 occurs in none of the terms that can be read.
+ALPHA, BETA, DELTA, ZETA, ETA = 2.4092, 1.5494, 3.1868, 2.4428, 2.6085
 
 # Protects division, root and logarithm (paper A, section 3.1).
 EPSILON = 1e-8
@@ -36,6 +36,7 @@ EPSILON = 1e-8
 PREDICTION_CLIP, LABEL_CLIP = 1e-7, 1e-4
 
 CLASS_REDUCTIONS = ("mean", "sum")
+DAGGER = "†"
 SCALINGS = (None, "sigmoid")
 
 
@@ -106,6 +107,7 @@ def sparse_ngl(
     Returns:
         As `ngl`.
     """
+    _check_class_reduction(class_reduction)
     p = _float32_at_least(y_pred)
     labels = ops.cast(_without_class_axis(y_true, p, axis), "int32")
     valid = None
@@ -246,15 +248,27 @@ def _ngl_cosine(p):
 
 
 def _scale(p, scaling):
+    _check_scaling(scaling)
     return ops.sigmoid(p) if scaling == "sigmoid" else p
 
 
+def _check_scaling(scaling):
+    if scaling not in SCALINGS:
+        raise unknown("scaling", scaling, map(str, SCALINGS))
+
+
 def _reduce(terms, class_reduction, axis):
+    _check_class_reduction(class_reduction)
     return ops.mean(terms, axis=axis) if class_reduction == "mean" else ops.sum(terms, axis=axis)
 
 
+def _check_class_reduction(class_reduction):
+    if class_reduction not in CLASS_REDUCTIONS:
+        raise unknown("class_reduction", class_reduction, CLASS_REDUCTIONS)
+
+
 def _float32_at_least(x):
-    """Half precision is left at the door: ε = 1e-8 is zero in float16."""
+    """A tensor in float32 or float64: in float16 and bfloat16 ε = 1e-8 is lost."""
     x = ops.convert_to_tensor(x)
     is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
     return x if is_wide else ops.cast(x, "float32")
@@ -316,8 +330,7 @@ class _ClasswiseLoss(keras.losses.Loss):
         dtype=None,
     ):
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
-        if class_reduction not in CLASS_REDUCTIONS:
-            raise unknown("class_reduction", class_reduction, CLASS_REDUCTIONS)
+        _check_class_reduction(class_reduction)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1)")
         self.from_logits = from_logits
@@ -357,8 +370,7 @@ class NGL(_ClasswiseLoss):
 
     def __init__(self, alpha=ALPHA, scaling=None, **shared):
         super().__init__(**shared)
-        if scaling not in SCALINGS:
-            raise unknown("scaling", scaling, map(str, SCALINGS))
+        _check_scaling(scaling)
         self.alpha = alpha
         self.scaling = scaling
 
@@ -464,6 +476,12 @@ class Row:
         """Whether the formula is a guess at an illegible one."""
         return getattr(self.make, "reconstructed", False)
 
+    @property
+    def label(self) -> str:
+        """The name in print: "f5 (NGL)" for NGL, a dagger on reconstructions."""
+        name = "f5 (NGL)" if self.name == "NGL" else self.name
+        return name + (DAGGER if self.reconstructed else "")
+
 
 # Paper A names the L2 row but no factor: 1e-4 is our choice. Focal: γ = 2, α = 0.25 is Keras'
 # default and Lin et al.'s.
@@ -479,10 +497,9 @@ ROWS = {
         Row("f3", F3),
         Row("f4", F4),
         Row("NGL", NGL),
-        Row("SparseNGL", SparseNGL),
+        Row("NGL (sigmoid)", partial(NGL, scaling="sigmoid")),
         Row("Baikal", Baikal),
         Row("BaikalCMA", BaikalCMA),
-        Row("Dice", keras.losses.Dice),
     )
 }
 _PLAIN_NAMES = {name.lower().replace(" ", ""): name for name in ROWS} | {
@@ -509,8 +526,8 @@ def get(name: str, **arguments) -> keras.losses.Loss:
     "CE + L2" is the cross entropy; its penalty belongs on the model's kernels: see `Row.l2`.
 
     Args:
-        name: "CE", "SCE", "Focal", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"), "SparseNGL",
-            "Baikal", "BaikalCMA" or "Dice".
+        name: "CE", "SCE", "Focal", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
+            "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal" or "BaikalCMA".
         **arguments: For the constructor of the loss.
 
     Raises:

@@ -5,6 +5,7 @@ saved one can be fed with pictures as they are.
 """
 
 import inspect
+import sys
 from pathlib import Path
 
 import keras
@@ -17,14 +18,12 @@ HEAD_DROPOUT = 0.5
 
 
 def _find_backbones():
-    """Every model of keras.applications by name, with the module that has its preprocessing."""
-    found = {}
-    for _, module in inspect.getmembers(keras.applications, inspect.ismodule):
-        for name, value in inspect.getmembers(module, inspect.isfunction):
-            # ResNet50 is in two modules, with the same preprocessing.
-            if name[0].isupper() and hasattr(module, "preprocess_input"):
-                found.setdefault(name, (value, module.preprocess_input))
-    return found
+    """Every model of keras.applications by name, with its own preprocessing."""
+    constructors = inspect.getmembers(keras.applications, inspect.isfunction)
+    return {
+        name: (constructor, sys.modules[constructor.__module__].preprocess_input)
+        for name, constructor in constructors
+    }
 
 
 _BACKBONES = _find_backbones()
@@ -63,6 +62,8 @@ def build(
         raise unknown("model", name, NAMES)
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
+    if weights is not None and name == "head":
+        raise UserError("head has no backbone that weights could be loaded into")
     x = inputs = keras.Input(input_shape, name="image")
     if upsampling > 1:
         x = keras.layers.UpSampling2D(upsampling, name="upsampling")(x)
@@ -128,7 +129,10 @@ def _small_trunk(shape, weights, pooling):
         name="small_trunk",
     )
     if weights is not None:
-        trunk.load_weights(weights)
+        try:
+            trunk.load_weights(weights)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{weights} does not fit small_cnn: {error}".splitlines()[0]) from error
     return trunk
 
 

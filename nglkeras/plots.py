@@ -107,7 +107,7 @@ def figure_b2() -> Figure:
     for axis, name in zip(axes, CURVES, strict=True):
         value, gradient = value_and_gradient(binary(losses.get(name)), p)
         (line,) = axis.plot(p, value, label="loss")
-        axis.set(title=tables.label(name), xlabel="p", ylim=_without_poles(value))
+        axis.set(title=losses.row(name).label, xlabel="p", ylim=_without_poles(value))
         axis.set_ylabel("loss", color=line.get_color())
         slope = axis.twinx()
         slope.grid(visible=False)
@@ -124,7 +124,7 @@ def figure_b2() -> Figure:
             )
     figure.suptitle(
         "Losses (solid) and gradients (dashed) for predictions (p, 1 − p) and label (1, 0)\n"
-        f"{tables.DAGGER} reconstructed from an illegible equation"
+        f"{losses.DAGGER} reconstructed from an illegible equation"
     )
     return figure
 
@@ -153,7 +153,7 @@ def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
         if reference is not None:
             heading += f" (CE {reference:.1f} %)"
         panel.set(title=heading, xlabel="change of test accuracy against CE, %")
-        panel.set_yticks(range(len(names)), [tables.label(name) for name in names])
+        panel.set_yticks(range(len(names)), [losses.row(name).label for name in names])
     panels[0].invert_yaxis()
     figure.suptitle(title)
     measured = panels[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")

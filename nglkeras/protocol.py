@@ -46,7 +46,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to a training image; what moves in from outside is the nearest pixel.
+    """Random changes to a training image; empty borders repeat the nearest pixel.
 
     Attributes:
         horizontal_flip: Whether half of the images are mirrored.

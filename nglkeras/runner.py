@@ -15,7 +15,7 @@ def run_trials(
     *,
     quiet: bool = False,
 ) -> dict[str, TrialResult]:
-    """Run the trials that the journal does not have; show progress on standard error.
+    """Run the trials that the journal does not have; show each result and a progress bar.
 
     A row that ended in a timeout, a crash or without memory is tried again; later rows replace
     earlier ones.

@@ -2,11 +2,13 @@
 
 Paper A's tables 2 and B.2.2 give the cross entropy's accuracy in % and, for every other loss,
 the percentual change against it, 100 (a - a_CE) / a_CE. A cell is the mean over the models and
-runs; its sample, for intervals and tests, is the runs, each the mean over the models.
+runs; its sample, for intervals and tests, is the runs, each the mean over the models. The losses
+of a run share its split and initial weights; Welch's test does not use that, and its interval
+takes a_CE in the denominator as exact.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,6 @@ from nglkeras.trial import Trial, TrialResult
 
 # The printed numbers, which lie beside the package in the project.
 PAPER = Path(__file__).resolve().parents[1] / "results" / "paper"
-DAGGER = "†"
 CONFIDENCE = 0.95
 
 
@@ -69,12 +70,6 @@ def read_paper(name: str) -> pd.DataFrame:
     table = pd.read_csv(PAPER / f"{name}.csv", index_col=0)
     table.index = [losses.row(row).name for row in table.index]
     return table
-
-
-def label(loss: str) -> str:
-    """A loss as the paper's tables call it, daggered if it is a reconstruction."""
-    name = "f5 (NGL)" if loss == "NGL" else loss
-    return name + (DAGGER if losses.row(loss).reconstructed else "")
 
 
 def cells(
@@ -131,7 +126,7 @@ def _compare(sample, reference, is_reference):
     elif len(sample) and len(reference):
         base = np.mean(reference)
         change = float(100 * (accuracy - base) / base)
-        if _varies(sample) or (len(sample) > 1 and _varies(reference)):
+        if min(len(sample), len(reference)) > 1 and (_varies(sample) or _varies(reference)):
             welch = stats.ttest_ind(sample, reference, equal_var=False)
             low, high = (100 * end / base for end in welch.confidence_interval(CONFIDENCE))
             p = float(welch.pvalue)
@@ -143,23 +138,12 @@ def _varies(sample):
 
 
 def to_frame(table: Sequence[Cell]) -> pd.DataFrame:
-    """One line a cell, for CSV files: accuracies in %, changes in %."""
-    columns = ["dataset", "loss", "accuracy", "change", "low", "high", "p", "runs", "failed"]
-    frame = pd.DataFrame([[getattr(cell, column) for column in columns] for cell in table])
-    frame.columns = columns
-    points = {cell.dataset: cell.accuracy for cell in table if cell.loss == "CE"}
-    frame.insert(
-        4,
-        "points",
-        [
-            None
-            if None in (cell.accuracy, points.get(cell.dataset))
-            else cell.accuracy - points[cell.dataset]
-            for cell in table
-        ],
-    )
-    frame["paper"] = [cell.paper for cell in table]
+    """One line a cell, for CSV files: accuracies, changes and points (differences to CE) in %."""
+    frame = pd.DataFrame(map(asdict, table))
+    of_ce = frame[frame.loss == "CE"].set_index("dataset").accuracy
+    frame.insert(4, "points", frame.accuracy - frame.dataset.map(of_ce))
     frame["difference"] = [cell.difference for cell in table]
+    frame["reconstructed"] = [losses.row(cell.loss).reconstructed for cell in table]
     return frame
 
 
@@ -181,9 +165,10 @@ def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[l
         )
         for dataset in columns
     }
-    rows = [["", *(catalog.get_info(dataset).title for dataset in columns), "Mean"]]
+    titles = {catalog.get_info(dataset).title: dataset for dataset in columns}
+    rows = [["", *titles, "Mean"]]
     for loss in names:
-        row = [label(loss)]
+        row = [losses.row(loss).label]
         for dataset in columns:
             cell = by_place[loss, dataset]
             text = _number(cell.value, cell.loss)
@@ -192,7 +177,9 @@ def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[l
             row.append(f"{text} ({_number(cell.paper, cell.loss)})")
         changes = [by_place[loss, dataset].change for dataset in columns]
         mean = None if None in changes else float(np.mean(changes))
-        printed = paper["Mean"].get(loss) if len(columns) == len(paper.columns) - 1 else None
+        printed = (
+            paper["Mean"].get(loss) if titles.keys() == set(paper.columns) - {"Mean"} else None
+        )
         row.append("" if loss == "CE" else f"{_number(mean)} ({_number(printed)})")
         rows.append(row)
     return rows
@@ -219,7 +206,7 @@ def details(table: Sequence[Cell]) -> list[list[str]]:
         rows.append(
             [
                 catalog.get_info(cell.dataset).title,
-                label(cell.loss),
+                losses.row(cell.loss).label,
                 str(cell.runs),
                 "–" if cell.accuracy is None else f"{cell.accuracy:.2f}",
                 "" if cell.loss == "CE" else _number(cell.change),

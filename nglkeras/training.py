@@ -33,7 +33,6 @@ STEPS_PER_EXECUTION = 8
 def run_trial(
     trial: Trial,
     *,
-    strategy: str = "auto",
     data_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
     timeout: float | None = None,
@@ -44,13 +43,10 @@ def run_trial(
 
     Args:
         trial: What to do.
-        strategy: "mirrored" trains on all GPUs (on all logical CPUs where there is no GPU) with
-            `tf.distribute.MirroredStrategy`; "none" on one device; "auto" mirrors if there are
-            several GPUs.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
         timeout: Seconds after which training stops with status "timeout".
-        on_model: Called with the trained model, e.g. to save it.
+        on_model: Called with the model when its training ended well, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
 
     Returns:
@@ -60,12 +56,11 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had.
     """
     started = time.perf_counter()
-    distribution, replicas = _distribution(strategy)
     monitor = _Monitor(started, timeout, on_epoch)
     outcome = {}
     try:
-        outcome, model = _train(trial, distribution, replicas, data_dir, log_dir, monitor)
-        if on_model is not None:
+        outcome, model = _train(trial, data_dir, log_dir, monitor)
+        if on_model is not None and monitor.status == "ok":
             on_model(model)
     except UserError:
         raise
@@ -80,16 +75,15 @@ def run_trial(
         message=monitor.message,
         history=monitor.history,
         seconds=round(time.perf_counter() - started, 3),
-        environment=_environment() | {"strategy": strategy, "replicas": replicas},
+        environment=_environment() | {"replicas": trial.replicas},
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **outcome,
     )
 
 
-def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
+def _train(trial, data_dir, log_dir, monitor):
     schedule = trial.schedule
-    if schedule.batch_size % replicas:
-        raise UserError(f"a batch of {schedule.batch_size} does not divide by {replicas} devices")
+    distribution = _distribution(trial.replicas, schedule.batch_size)
     # Without this, every model that was ever built stays in memory.
     keras.utils.clear_session()
     run_seed = derive_seed(trial.seed, "run", trial.run)
@@ -118,7 +112,7 @@ def _train(trial, distribution, replicas, data_dir, log_dir, monitor):
             loss=losses.get(trial.loss, **dict(trial.loss_settings)),
             weighted_metrics=["accuracy"],
             # More than one step at a time crashes under MirroredStrategy (Keras 3.15, TF 2.21).
-            steps_per_execution=STEPS_PER_EXECUTION if replicas == 1 else 1,
+            steps_per_execution=STEPS_PER_EXECUTION if trial.replicas == 1 else 1,
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
@@ -189,40 +183,63 @@ class _Monitor(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def check_strategy(name: str) -> None:
-    """Raise `UserError` unless the strategy exists on this backend."""
-    if name not in STRATEGIES:
-        raise unknown("strategy", name, STRATEGIES)
-    if name == "mirrored" and keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} backend "
-            "choose from: auto, none"
-        )
+def count_replicas(strategy: str, batch_size: int) -> int:
+    """The number of devices that share a batch under a strategy.
 
+    Args:
+        strategy: "mirrored" takes all GPUs (all logical CPUs where there is no GPU), "none" one
+            device, "auto" as many GPUs as divide the batch evenly.
+        batch_size: Images a batch, over all devices together.
 
-def _distribution(name):
-    """(context to build the model in, number of replicas) of a strategy."""
-    check_strategy(name)
-    if name == "none" or keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext(), 1
+    Raises:
+        UserError: If there is no such strategy on this backend.
+    """
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", strategy, STRATEGIES)
+    if keras.backend.backend() != "tensorflow":
+        if strategy == "mirrored":
+            raise UserError(
+                f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} "
+                "backend choose from: auto, none"
+            )
+        return 1
+    if strategy == "none":
+        return 1
     import tensorflow as tf
 
-    if name == "auto" and len(tf.config.list_logical_devices("GPU")) < 2:
-        return contextlib.nullcontext(), 1
-    strategy = mirrored_strategy()
-    return strategy.scope(), strategy.num_replicas_in_sync
+    if strategy == "mirrored":
+        return len(_devices())
+    gpus = max(len(tf.config.list_logical_devices("GPU")), 1)
+    return max(n for n in range(1, gpus + 1) if batch_size % n == 0)
+
+
+def _devices():
+    import tensorflow as tf
+
+    return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+
+
+def _distribution(replicas, batch_size):
+    """The context to build a model in."""
+    if replicas == 1:
+        return contextlib.nullcontext()
+    if batch_size % replicas:
+        raise UserError(f"a batch of {batch_size} does not divide by {replicas} devices")
+    return mirrored_strategy(replicas).scope()
 
 
 @cache
-def mirrored_strategy():
-    """The `tf.distribute.MirroredStrategy` over all GPUs, else over all logical CPUs.
+def mirrored_strategy(replicas: int):
+    """The `tf.distribute.MirroredStrategy` over so many GPUs, or logical CPUs without a GPU.
 
     One for all trials of a process: a second would share its collective operations' keys.
     """
     import tensorflow as tf
 
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    devices = [device.name for device in _devices()]
+    if len(devices) < replicas:
+        raise UserError(f"{replicas} devices are wanted and there are {len(devices)}")
+    return tf.distribute.MirroredStrategy(devices[:replicas])
 
 
 def _is_out_of_memory(error):

@@ -6,7 +6,7 @@ journal. `training.run_trial` turns one into a `TrialResult`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Trial:
         augmentation: Of the training images.
         train_images: At most so many.
         evaluation_images: At most so many for validation, and for test.
+        replicas: Devices that share each batch. BatchNormalization and dropout are each one's
+            own, so their number changes the result.
         test: Whether the test set is looked at; a search must not.
         backend: Keras' backend; the same seed means other numbers on another.
     """
@@ -60,21 +62,32 @@ class Trial:
     augmentation: Augmentation | None = None
     train_images: int | None = None
     evaluation_images: int | None = None
+    replicas: int = 1
     test: bool = True
     backend: str = field(default_factory=keras.backend.backend)
 
     @property
     def key(self) -> str:
-        """A hash of everything above and of the version of the protocol."""
-        content = json.dumps([protocol.VERSION, _essentials(self)], sort_keys=True)
+        """A hash of everything above and of the version of the protocol.
+
+        A file of weights counts by its content, wherever it lies.
+        """
+        essentials = _essentials(self)
+        if self.weights_sha256:
+            essentials.pop("weights", None)
+        content = json.dumps([protocol.VERSION, essentials], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __str__(self):
-        return f"{self.dataset}, {self.model}, {self.loss}, run {self.run + 1}"
+        loss = losses.row(self.loss).label
+        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
 def _essentials(value):
-    """What differs from the defaults: a field that is added later leaves older keys valid."""
+    """What differs from the defaults: a field that is added later leaves older keys valid.
+
+    The price is that a default, once published, must not change.
+    """
     if not is_dataclass(value):
         return value
     return {
@@ -121,11 +134,17 @@ def plan(
     loss_names: Iterable[str],
     *,
     seed: int = 0,
-    weights: str | None = None,
+    weights: str | Sequence[str] | None = None,
 ) -> list[Trial]:
     """The trials of a table: every data set, model and loss, run by run.
 
     All of a run comes before the next run, so that an interrupted table has every cell.
+
+    Args:
+        scale: Which data sets, models and runs, and how much of each.
+        loss_names: Rows of `losses.ROWS`.
+        seed: Root of all randomness.
+        weights: What the backbones start from: `None`, "imagenet", a file, or a file for each run.
 
     Raises:
         UserError: If a data set, model or loss is unknown.
@@ -137,16 +156,22 @@ def plan(
         if model not in models.NAMES:
             raise unknown("model", model, models.NAMES)
     rows = [losses.row(name) for name in loss_names]
-    start = {"weights": weights}
-    if weights is not None and Path(weights).is_file():
-        start["weights_sha256"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    shared = weights is None or isinstance(weights, str)
+    starts = [_start(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
-        replace(_trial(scale, dataset, model, row), run=run, seed=seed, **start)
+        replace(_trial(scale, dataset, model, row), run=run, seed=seed, **starts[run])
         for run in range(scale.runs)
         for dataset in scale.datasets
         for model in scale.models
         for row in rows
     ]
+
+
+def _start(weights):
+    if weights is None or not Path(weights).is_file():
+        return {"weights": weights}
+    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return {"weights": weights, "weights_sha256": digest}
 
 
 def _trial(scale, dataset, model, row):

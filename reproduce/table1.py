@@ -14,7 +14,7 @@ from nglkeras import catalog, cli, tables
 
 
 def measured(name: str, data_dir: Path | None) -> list[str]:
-    """Classes, images, images per class and image size of a data set that is ready."""
+    """Classes, images and images per class of a data set that is ready."""
     from nglkeras import datasets
 
     counts = datasets.class_counts(name, data_dir)

@@ -8,32 +8,30 @@ A value on which both agree is shown once; where they differ, the printed one is
 from nglkeras import catalog, cli, protocol, tables
 
 SHORT = ("epochs", "optimizer", "learning_rate", "batch_size", "image_size")
-PLATEAU = "reduce on plateau: factor {:g} patience {} min 1e-4"
+PLATEAU = "reduce on plateau: factor {:g} patience {} min {:.0e}"
 
 
 def settings(name: str) -> dict[str, str]:
     """A column of the table, in the words of the printed one."""
     setting = protocol.SETTINGS[name]
-    schedule, plateau, augmentation = (
-        setting.schedule,
-        setting.schedule.plateau,
-        setting.augmentation,
-    )
-    options = " ".join(
-        f"{k}={v:g}".replace("1e-07", "1e-7") for k, v in schedule.optimizer_settings
-    )
+    schedule, plateau, change = setting.schedule, setting.schedule.plateau, setting.augmentation
+    options = " ".join(f"{k}={v:g}" for k, v in schedule.optimizer_settings)
+    scheduler = "none"
+    if plateau is not None:
+        values = (plateau.factor, plateau.patience, plateau.min_learning_rate)
+        scheduler = PLATEAU.format(*values)
+    changes = [f"zoom {change.zoom:g}", f"width and height shift {change.shift:g}"]
+    if change.horizontal_flip:
+        changes.append("horizontal flip")
     return {
         "epochs": str(schedule.epochs),
         "optimizer": schedule.optimizer,
-        "optimizer_settings": options,
+        "optimizer_settings": options.replace("e-0", "e-"),
         "learning_rate": f"{schedule.learning_rate:g}",
-        "scheduler": "none"
-        if plateau is None
-        else PLATEAU.format(plateau.factor, plateau.patience),
+        "scheduler": scheduler.replace("e-0", "e-"),
         "batch_size": str(schedule.batch_size),
         "image_size": f"{setting.image_size} x {setting.image_size}",
-        "augmentation": f"zoom {augmentation.zoom:g}, width and height shift "
-        f"{augmentation.shift:g}, horizontal flip",
+        "augmentation": ", ".join(changes),
     }
 
 

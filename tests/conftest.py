@@ -28,7 +28,7 @@ def mirrored():
     """MirroredStrategy on both CPUs; one for all tests, as for all trials of a process."""
     from nglkeras.training import mirrored_strategy
 
-    return mirrored_strategy()
+    return mirrored_strategy(2)
 
 
 def to_numpy(x):

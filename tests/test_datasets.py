@@ -51,10 +51,9 @@ class TestDigits:
                 np.testing.assert_array_equal(a[0], b[0])
             assert not np.array_equal(batches[0][0][0], batches[2][0][0])
 
-    def test_every_epoch_is_another_order_and_augmentation(self):
-        splits = datasets.load("digits", batch_size=64, augmentation=Augmentation())
-        epochs = [next(iter(splits.train))[0].numpy() for _ in range(2)]
-        assert not np.array_equal(*epochs)
+    def test_every_epoch_is_another_order(self):
+        splits = datasets.load("digits", batch_size=64)
+        assert images_of(splits.train)[:64] != images_of(splits.train)[:64]
 
     def test_training_batches_are_whole(self):
         splits = datasets.load("digits", batch_size=100)
@@ -105,6 +104,25 @@ class TestAugmentation:
         white = np.full((4, 8, 8, 3), 200.0, "float32")
         for layer in datasets.augmentation_layers(Augmentation(), 0):
             np.testing.assert_allclose(np.asarray(layer(white, training=True)), 200.0, rtol=1e-5)
+
+    def test_every_epoch_is_another_augmentation_of_the_same_images(self):
+        one = datasets.load("digits", batch_size=1, train_images=1, augmentation=Augmentation())
+        again = datasets.load("digits", batch_size=1, train_images=1, augmentation=Augmentation())
+        epochs = [images_of(one.train)[0] for _ in range(8)]
+        assert len(set(epochs)) == 8
+        assert [images_of(again.train)[0] for _ in range(8)] == epochs
+
+    def test_a_look_at_the_first_batch_changes_no_later_one(self):
+        looked, plain = (
+            datasets.load("digits", batch_size=32, augmentation=Augmentation()) for _ in range(2)
+        )
+        next(iter(looked.train))
+        images_of(plain.train)
+        assert images_of(looked.train) == images_of(plain.train)
+
+    def test_flips_shifts_and_zooms(self):
+        kinds = [type(layer).__name__ for layer in datasets.augmentation_layers(Augmentation(), 0)]
+        assert kinds == ["RandomFlip", "RandomTranslation", "RandomZoom"]
 
     def test_only_what_is_asked_for(self):
         assert datasets.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
@@ -182,7 +200,12 @@ class TestMissing:
             datasets.load(name, image_size=32, data_dir=tmp_path)
         message = str(error.value)
         assert "\n" not in message
-        for part in (name, "no way to", str(tmp_path / "downloads" / "manual"), "TFDS_DATA_DIR"):
+        for part in (
+            name,
+            "no way to",
+            str(tmp_path / "downloads" / "manual" / name),
+            "TFDS_DATA_DIR",
+        ):
             assert part in message
         if name in ("caltech101", "patch_camelyon", "malaria"):
             assert "known trouble" in message

@@ -72,6 +72,20 @@ def test_columns_of_a_later_version_are_passed_over(journal):
     assert journal.reports == []
 
 
+def test_a_damaged_line_is_reported_once(journal):
+    journal.path.write_text("damage\n")
+    journal.results()
+    journal.results()
+    assert len(journal.reports) == 1
+
+
+def test_nan_becomes_null(journal):
+    row = TrialResult(key="a", trial={}, status="non_finite", history=[{"loss": float("nan")}])
+    journal.append(row)
+    assert "NaN" not in journal.path.read_text()
+    assert journal.results()["a"].history == [{"loss": None}]
+
+
 def test_append_reaches_the_disk(journal, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)

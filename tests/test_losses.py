@@ -427,6 +427,13 @@ class TestConfigs:
         with pytest.raises(ValueError, match=message):
             losses.NGL(**arguments)
 
+    @pytest.mark.parametrize("function", [losses.ngl, losses.sparse_ngl])
+    @pytest.mark.parametrize("argument", [{"scaling": True}, {"class_reduction": "avg"}])
+    def test_bad_argument_of_a_function(self, function, argument):
+        y_true = [0] if function is losses.sparse_ngl else [[1, 0]]
+        with pytest.raises(nglkeras.UserError, match="choose from"):
+            function(y_true, np.float32([[0.5, 0.5]]), **argument)
+
     def test_unknown_argument(self):
         with pytest.raises(TypeError, match="gamma"):
             losses.F4(gamma=2)
@@ -443,6 +450,9 @@ class TestRows:
     @pytest.mark.parametrize("name", ["f5 (NGL)", "ngl", "f5", "NGL"])
     def test_names_of_ngl(self, name):
         assert losses.row(name).name == "NGL"
+
+    def test_variant_of_the_authors_example(self):
+        assert losses.get("NGL (sigmoid)").scaling == "sigmoid"
 
     def test_only_f1_to_f3_are_reconstructed(self):
         assert {n for n, r in losses.ROWS.items() if r.reconstructed} == {"f1", "f2", "f3"}

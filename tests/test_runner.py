@@ -84,6 +84,8 @@ def test_interruption_loses_only_the_running_trial(journal):
 def test_progress_names_trial_epoch_accuracy_and_count(journal, capsys):
     run_trials(TRIALS[:2], journal, Laboratory())
     captured = capsys.readouterr()
-    assert "digits, small_cnn, NGL, run 1: epoch 1/15, validation accuracy 0.500" in captured.err
+    assert (
+        "digits, small_cnn, f5 (NGL), run 1: epoch 1/15, validation accuracy 0.500" in captured.err
+    )
     assert "2/2" in captured.err
     assert "digits, small_cnn, CE, run 1: 50.00 %" in captured.out

@@ -37,7 +37,12 @@ class TestTable2:
         code, out, _ = script("table2", *arguments)
         assert code == 0
         assert "4 of 4 trials to run" in out
-        for part in ("f5 (NGL)", "95 % interval", "Welch's p", "a demonstration of the protocol"):
+        for part in (
+            "f5 (NGL)",
+            "95 % interval",
+            "Welch's p",
+            "with other runs, epochs, train images",
+        ):
             assert part in out
         for suffix in ("csv", "md", "png"):
             assert (tmp_path / f"table2.{suffix}").stat().st_size > 100

@@ -47,7 +47,7 @@ class TestPaper:
         assert len(list((ROOT / "results" / "paper").glob("*.csv"))) == 8
 
     def test_daggers(self):
-        assert [tables.label(name) for name in ("f1", "f3", "f4", "NGL")] == [
+        assert [losses.row(name).label for name in ("f1", "f3", "f4", "NGL")] == [
             "f1†",
             "f3†",
             "f4",
@@ -95,6 +95,11 @@ class TestCells:
     def test_equal_runs_have_no_interval(self):
         _, ngl = cells({"CE": [0.9, 0.9], "NGL": [0.9, 0.9]})
         assert (ngl.change, ngl.low, ngl.p) == (0.0, None, None)
+
+    def test_one_run_of_ce_is_no_sample(self):
+        _, ngl = cells({"CE": [0.9, None, None], "NGL": NGL})
+        assert ngl.change == pytest.approx(100 * (0.94 - 0.9) / 0.9)
+        assert (ngl.low, ngl.high, ngl.p) == (None, None, None)
 
     def test_without_ce_there_is_no_change(self):
         (ngl,) = cells({"NGL": NGL})
@@ -157,6 +162,7 @@ class TestLayout:
         frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
         frame.to_csv(tmp_path / "t.csv", index=False)
         back = pd.read_csv(tmp_path / "t.csv").set_index("loss")
+        assert not back.loc["NGL", "reconstructed"]
         assert back.loc["NGL", "points"] == pytest.approx(2.0)
         assert back.loc["NGL", "accuracy"] == pytest.approx(94.0)
         assert back.loc["NGL", "change"] == pytest.approx(2.1739, abs=1e-4)

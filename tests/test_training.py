@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, needs_tensorflow
 
-from nglkeras import UserError, losses, run_trial, training
-from nglkeras.protocol import Augmentation, Schedule
+from nglkeras import UserError, datasets, losses, run_trial, training
+from nglkeras.protocol import Augmentation, Plateau, Schedule, derive_seed
 from nglkeras.trial import Trial
 
 TRIAL = Trial(
@@ -105,14 +105,11 @@ class TestRow:
     def test_losses_differ(self, rows):
         assert rows[0].history[0]["loss"] != rows[1].history[0]["loss"]
 
-    def test_reported_means_are_those_of_the_real_images(self, monkeypatch):
+    def test_reported_means_are_those_of_the_real_images(self):
         # 100 images in batches of 32: the last batch is mostly padding.
         seen = {}
 
         def keep(model):
-            from nglkeras import datasets
-            from nglkeras.protocol import derive_seed
-
             splits = datasets.load(
                 "digits",
                 derive_seed(0, "run", 0),
@@ -120,16 +117,27 @@ class TestRow:
                 train_images=256,
                 evaluation_images=100,
             )
-            correct = [
-                (model.predict(images, verbose=0).argmax(1) == labels.numpy().argmax(1))[
-                    weights > 0
+            for name in ("validation", "test"):
+                parts = [
+                    (model.predict(images, verbose=0)[weights > 0], labels.numpy()[weights > 0])
+                    for images, labels, weights in getattr(splits, name)
                 ]
-                for images, labels, weights in splits.test
-            ]
-            seen["accuracy"] = np.concatenate(correct).mean()
+                seen[name] = [np.concatenate(part) for part in zip(*parts, strict=True)]
 
         row = run_trial(TRIAL, on_model=keep)
-        assert row.accuracy == pytest.approx(seen["accuracy"], abs=1e-6)
+        predictions, labels = seen["test"]
+        correct = predictions.argmax(1) == labels.argmax(1)
+        assert row.accuracy == pytest.approx(correct.mean(), abs=1e-6)
+        predictions, labels = seen["validation"]
+        loss = keras.ops.convert_to_numpy(losses.ngl(labels, predictions)).mean()
+        assert len(labels) == 100
+        assert row.history[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
+
+    def test_no_model_is_handed_over_when_training_failed(self, break_loss):
+        break_loss(lambda x: x * float("nan"))
+        handed = []
+        run_trial(TRIAL, on_model=handed.append)
+        assert handed == []
 
     def test_the_test_set_can_be_left_alone(self):
         row = run_trial(replace(TRIAL, test=False, schedule=Schedule(1, 32)))
@@ -148,8 +156,6 @@ class TestRow:
         assert row.history[0]["learning_rate"] == pytest.approx(0.01)
 
     def test_learning_rate_falls_on_a_plateau(self):
-        from nglkeras.protocol import Plateau
-
         schedule = Schedule(4, 32, learning_rate=1e-9, plateau=Plateau(0.2, 1, 1e-10))
         history = run_trial(replace(TRIAL, schedule=schedule)).history
         assert history[-1]["learning_rate"] < 1e-9
@@ -200,31 +206,43 @@ class TestStatuses:
 
     def test_mistakes_of_the_user_go_through(self):
         with pytest.raises(UserError, match="unknown strategy 'gpu'; choose from: auto, none, mir"):
-            run_trial(TRIAL, strategy="gpu")
+            training.count_replicas("gpu", 32)
         with pytest.raises(UserError, match="at least 75x75"):
             run_trial(replace(TRIAL, model="InceptionV3"))
 
 
 @needs_tensorflow
 class TestMirrored:
+    def test_strategies(self):
+        assert training.count_replicas("mirrored", 32) == 2
+        assert training.count_replicas("none", 32) == 1
+        assert training.count_replicas("auto", 32) == 1
+
+    def test_auto_takes_as_many_gpus_as_divide_the_batch(self, monkeypatch):
+        import tensorflow as tf
+
+        monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU"] * 6)
+        assert training.count_replicas("auto", 32) == 4
+        assert training.count_replicas("auto", 96) == 6
+
     def test_two_devices(self):
-        row = run_trial(TRIAL, strategy="mirrored")
-        assert row.status == "ok"
-        assert row.environment["replicas"] == 2
-        assert row.environment["strategy"] == "mirrored"
+        """The same images, weights and steps; only dropout's draws are each replica's own."""
+        schedule = Schedule(1, 32, learning_rate=0.0, plateau=None)
+        one, two = (run_trial(replace(TRIAL, schedule=schedule, replicas=n)) for n in (1, 2))
+        assert two.status == "ok", two.message
+        assert two.environment["replicas"] == 2
+        assert two.key != one.key
+        assert two.history[0]["loss"] == pytest.approx(one.history[0]["loss"], rel=0.05)
 
-    def test_auto_is_one_device_without_gpus(self):
-        assert run_trial(replace(TRIAL, schedule=Schedule(1, 32))).environment["replicas"] == 1
-
-    def test_a_batch_that_does_not_divide_is_refused(self):
+    def test_impossible_numbers_of_devices(self):
         with pytest.raises(UserError, match="a batch of 33 does not divide by 2 devices"):
-            run_trial(replace(TRIAL, schedule=Schedule(1, 33)), strategy="mirrored")
+            run_trial(replace(TRIAL, schedule=Schedule(1, 33), replicas=2))
+        with pytest.raises(UserError, match="8 devices are wanted and there are 2"):
+            run_trial(replace(TRIAL, replicas=8))
 
     def test_same_network_as_one_device(self, mirrored):
         """One order of batches and no dropout, whose draws are each replica's own."""
         import tensorflow as tf
-
-        from nglkeras import datasets
 
         splits = datasets.load("digits", 0, batch_size=32, train_images=250, evaluation_images=90)
         images, labels = (np.concatenate(parts) for parts in zip(*splits.train, strict=True))
@@ -261,4 +279,4 @@ class TestMirrored:
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow can mirror")
 def test_mirrored_is_tensorflows():
     with pytest.raises(UserError, match="choose from: auto, none"):
-        training.check_strategy("mirrored")
+        training.count_replicas("mirrored", 32)

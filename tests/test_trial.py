@@ -1,6 +1,6 @@
 """Keys, plans and seeds."""
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 
 import pytest
 
@@ -27,6 +27,7 @@ OTHER = {
     "augmentation": Augmentation(),
     "train_images": 10,
     "evaluation_images": 10,
+    "replicas": 2,
     "test": False,
     "backend": "jax",
 }
@@ -36,6 +37,39 @@ class TestKey:
     def test_is_the_same_for_ever(self):
         # If this fails, rows of users no longer count: raise protocol.VERSION on purpose instead.
         assert TRIAL.key == "e0d3948ef3845dbe"
+
+    def test_defaults_are_the_same_for_ever(self):
+        # A field at its default is not in the key: a new default would make old rows lie.
+        defaults = [
+            (field.name, field.default)
+            for cls in (Trial, Schedule, Plateau, Augmentation)
+            for field in fields(cls)
+            if field.default is not MISSING
+        ]
+        assert defaults == [
+            ("loss_settings", ()),
+            ("l2", 0.0),
+            ("weights", None),
+            ("weights_sha256", ""),
+            ("run", 0),
+            ("seed", 0),
+            ("image_size", None),
+            ("upsampling", 1),
+            ("augmentation", None),
+            ("train_images", None),
+            ("evaluation_images", None),
+            ("replicas", 1),
+            ("test", True),
+            ("optimizer", "Adam"),
+            ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
+            ("learning_rate", 1e-3),
+            ("factor", 0.2),
+            ("patience", 5),
+            ("min_learning_rate", 1e-4),
+            ("horizontal_flip", True),
+            ("shift", 0.1),
+            ("zoom", 0.2),
+        ]
 
     @pytest.mark.parametrize("name", [field.name for field in fields(Trial)])
     def test_every_field_counts(self, name):
@@ -102,13 +136,16 @@ class TestPlan:
         scale = replace(TABLE2_SCALES["reduced"], models=("small_cnn",), datasets=("cifar10",))
         assert plan(scale, ["CE"])[0].upsampling == 1
 
-    def test_weights_count_by_their_content(self, tmp_path):
-        path = tmp_path / "w.weights.h5"
+    def test_weights_count_by_their_content_wherever_they_lie(self, tmp_path):
         keys = []
-        for content in (b"1", b"2"):
-            path.write_bytes(content)
-            keys.append(plan(TABLE2_SCALES["demo"], ["CE"], weights=str(path))[0].key)
-        assert keys[0] != keys[1]
+        for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+            (tmp_path / name).write_bytes(content)
+            keys.append(plan(TABLE2_SCALES["demo"], ["CE"], weights=str(tmp_path / name))[0].key)
+        assert keys[0] == keys[1] != keys[2]
+
+    def test_weights_for_each_run(self):
+        trials = plan(TABLE2_SCALES["demo"], ["CE"], weights=["a", "b", "c"])
+        assert [trial.weights for trial in trials] == ["a", "b", "c"]
 
     @pytest.mark.parametrize(
         ("change", "message"),
