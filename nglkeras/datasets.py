@@ -339,8 +339,11 @@ def _augment(data, augmentation, seed):
     def augment(batch, batch_seed):
         images, labels = batch
         for i, layer in enumerate(layers):
+            # On JAX and PyTorch the seeds must be TensorFlow's too: this is a tf.data pipeline.
+            layer.backend.set_backend("tensorflow")
             state = layer._get_seed_generator("tensorflow").state
             state.assign(tf.cast(tf.stack([batch_seed, 100 * i]), state.dtype))
+            layer.backend.reset()
             images = layer(images, training=True)
         return images, labels
 

@@ -111,8 +111,7 @@ def _train(trial, data_dir, log_dir, monitor):
             optimizer=_optimizer(schedule),
             loss=losses.get(trial.loss, **dict(trial.loss_settings)),
             weighted_metrics=["accuracy"],
-            # More than one step at a time crashes under MirroredStrategy (Keras 3.15, TF 2.21).
-            steps_per_execution=STEPS_PER_EXECUTION if trial.replicas == 1 else 1,
+            steps_per_execution=_steps_per_execution(trial.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
@@ -140,6 +139,12 @@ def _train(trial, data_dir, log_dir, monitor):
     if monitor.status == "ok" and trial.test:
         outcome["accuracy"] = model.evaluate(splits.test, verbose=0, return_dict=True)["accuracy"]
     return outcome, model
+
+
+def _steps_per_execution(replicas):
+    # Keras 3.15 has one step at a time on PyTorch, and crashes with more under MirroredStrategy.
+    single = keras.backend.backend() == "torch" or replicas > 1
+    return 1 if single else STEPS_PER_EXECUTION
 
 
 def _optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
