@@ -229,7 +229,10 @@ def _distribution(replicas, batch_size):
     if replicas == 1:
         return contextlib.nullcontext()
     if batch_size % replicas:
-        raise UserError(f"a batch of {batch_size} does not divide by {replicas} devices")
+        raise UserError(
+            f"a batch of {batch_size} does not divide by {replicas} devices; strategy auto takes "
+            "as many as divide it"
+        )
     return mirrored_strategy(replicas).scope()
 
 
