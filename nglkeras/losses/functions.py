@@ -1,20 +1,8 @@
-"""The losses of the two papers, as Keras losses for TensorFlow, JAX and PyTorch.
+"""The losses as pure functions on `keras.ops`: one value per sample, no reduction over them.
 
-Each loss is a pure function, which returns one value per sample, and a thin class around it,
-which Keras reduces, saves and loads. `p` is the predicted probability of a class (`y_pred`,
-the papers' y_pred or y) and `t` its label (`y_true`, the papers' y_real or x).
-
-Paper A: Akhmedova and Körber, Next Generation Loss Function for Image Classification (2024),
-arXiv 2404.12948. Paper B: Gonzalez and Miikkulainen, Improved Training Speed, Accuracy, and
-Data Utilization Through Loss Function Optimization (2020), arXiv 1905.11528.
-
-f1, f2 and f3 are reconstructions: equations B.1.1 to B.1.3 of paper A cannot be read in any
-public copy. They carry `reconstructed = True`; nothing else is guessed.
+`p` is the predicted probability of a class (`y_pred`; y_pred or y in the papers) and `t` its
+label (`y_true`; y_real or x in the papers).
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 import keras
 from keras import ops
@@ -36,7 +24,6 @@ EPSILON = 1e-8
 PREDICTION_CLIP, LABEL_CLIP = 1e-7, 1e-4
 
 CLASS_REDUCTIONS = ("mean", "sum")
-DAGGER = "†"
 SCALINGS = (None, "sigmoid")
 
 
@@ -107,7 +94,7 @@ def sparse_ngl(
     Returns:
         As `ngl`.
     """
-    _check_class_reduction(class_reduction)
+    check_class_reduction(class_reduction)
     p = _float32_at_least(y_pred)
     labels = ops.cast(_without_class_axis(y_true, p, axis), "int32")
     valid = None
@@ -248,21 +235,23 @@ def _ngl_cosine(p):
 
 
 def _scale(p, scaling):
-    _check_scaling(scaling)
+    check_scaling(scaling)
     return ops.sigmoid(p) if scaling == "sigmoid" else p
 
 
-def _check_scaling(scaling):
+def check_scaling(scaling):
+    """Raise `UserError` unless it is one of `SCALINGS`."""
     if scaling not in SCALINGS:
         raise unknown("scaling", scaling, map(str, SCALINGS))
 
 
 def _reduce(terms, class_reduction, axis):
-    _check_class_reduction(class_reduction)
+    check_class_reduction(class_reduction)
     return ops.mean(terms, axis=axis) if class_reduction == "mean" else ops.sum(terms, axis=axis)
 
 
-def _check_class_reduction(class_reduction):
+def check_class_reduction(class_reduction):
+    """Raise `UserError` unless it is one of `CLASS_REDUCTIONS`."""
     if class_reduction not in CLASS_REDUCTIONS:
         raise unknown("class_reduction", class_reduction, CLASS_REDUCTIONS)
 
@@ -299,238 +288,3 @@ def _without_class_axis(y_true, y_pred, axis):
             f"prediction of y_pred, shape {tuple(y_pred.shape)}; for one-hot labels use NGL"
         )
     return labels
-
-
-class _ClasswiseLoss(keras.losses.Loss):
-    """A Keras loss around one of the functions above.
-
-    Args:
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        label_smoothing: The share of the label that is spread evenly over the classes.
-        class_reduction: `"mean"` or `"sum"` over the classes.
-        axis: The axis of the classes.
-        reduction: Keras' reduction over the samples.
-        name: The name of the loss; that of its function by default.
-        dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
-    """
-
-    function: Callable
-    arguments: tuple[str, ...] = ("from_logits", "label_smoothing", "class_reduction", "axis")
-    reconstructed = False
-
-    def __init__(
-        self,
-        *,
-        from_logits=False,
-        label_smoothing=0.0,
-        class_reduction="mean",
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
-    ):
-        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
-        _check_class_reduction(class_reduction)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1)")
-        self.from_logits = from_logits
-        self.label_smoothing = label_smoothing
-        self.class_reduction = class_reduction
-        self.axis = axis
-        self._requested_dtype = getattr(dtype, "name", dtype)
-
-    def _own_arguments(self):
-        return {argument: getattr(self, argument) for argument in self.arguments}
-
-    def call(self, y_true, y_pred):
-        """One value per sample, as the function gives it; Keras reduces."""
-        return self.function(y_true, y_pred, **self._own_arguments())
-
-    def get_config(self):
-        """Every argument of the constructor."""
-        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
-
-
-@registered
-class NGL(_ClasswiseLoss):
-    """Next Generation Loss for one-hot labels: see `ngl`.
-
-    `model.compile(loss=NGL())` is all it takes; with a model that ends in logits,
-    `NGL(from_logits=True)`.
-
-    Args:
-        alpha: α of eq. 1, 2.4092 as evolved.
-        scaling: `None`, or `"sigmoid"` for the variant of the authors' CIFAR-100 example.
-        **shared: `from_logits`, `label_smoothing`, `class_reduction` ("mean" or "sum"), `axis`,
-            `reduction`, `name`, `dtype`.
-    """
-
-    function = staticmethod(ngl)
-    arguments = ("alpha", "scaling", *_ClasswiseLoss.arguments)
-
-    def __init__(self, alpha=ALPHA, scaling=None, **shared):
-        super().__init__(**shared)
-        _check_scaling(scaling)
-        self.alpha = alpha
-        self.scaling = scaling
-
-
-@registered
-class SparseNGL(NGL):
-    """Next Generation Loss for integer labels: see `sparse_ngl`.
-
-    Args:
-        ignore_class: A label whose samples do not count, e.g. 255 for void pixels.
-        **shared: As in `NGL`.
-    """
-
-    function = staticmethod(sparse_ngl)
-    arguments = ("ignore_class", *NGL.arguments)
-
-    def __init__(self, alpha=ALPHA, scaling=None, ignore_class=None, **shared):
-        super().__init__(alpha=alpha, scaling=scaling, **shared)
-        self.ignore_class = ignore_class
-
-
-@registered
-class F1(_ClasswiseLoss):
-    """f1 of paper A, reconstructed: see `f1`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(f1)
-    reconstructed = True
-
-
-@registered
-class F2(_ClasswiseLoss):
-    """f2 of paper A, reconstructed: see `f2`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(f2)
-    reconstructed = True
-
-
-@registered
-class F3(_ClasswiseLoss):
-    """f3 of paper A, reconstructed: see `f3`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(f3)
-    reconstructed = True
-
-
-@registered
-class F4(_ClasswiseLoss):
-    """f4 of paper A: see `f4`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(f4)
-
-
-@registered
-class Baikal(_ClasswiseLoss):
-    """Baikal of paper B: see `baikal`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(baikal)
-
-
-@registered
-class BaikalCMA(_ClasswiseLoss):
-    """BaikalCMA of paper B: see `baikal_cma`. Takes `NGL`'s shared arguments."""
-
-    function = staticmethod(baikal_cma)
-
-
-@registered
-class SymmetricCrossentropy(_ClasswiseLoss):
-    """Symmetric cross entropy (Wang et al. 2019): see `symmetric_crossentropy`.
-
-    Args:
-        alpha: Weight of the cross entropy.
-        beta: Weight of the reverse cross entropy.
-        class_reduction: `"sum"` over the classes as defined, or `"mean"`.
-        **shared: As in `NGL`.
-    """
-
-    function = staticmethod(symmetric_crossentropy)
-    arguments = ("alpha", "beta", *_ClasswiseLoss.arguments)
-
-    def __init__(self, alpha=0.1, beta=1.0, class_reduction="sum", **shared):
-        super().__init__(class_reduction=class_reduction, **shared)
-        self.alpha = alpha
-        self.beta = beta
-
-
-@dataclass(frozen=True)
-class Row:
-    """A loss under the name that its row has in the papers' tables.
-
-    Attributes:
-        name: The row, e.g. `"CE + L2"`.
-        make: Builds the Keras loss.
-        l2: Factor of the L2 penalty that the model's kernels carry with this row.
-    """
-
-    name: str
-    make: Callable[..., keras.losses.Loss]
-    l2: float = 0.0
-
-    @property
-    def reconstructed(self) -> bool:
-        """Whether the formula is a guess at an illegible one."""
-        return getattr(self.make, "reconstructed", False)
-
-    @property
-    def label(self) -> str:
-        """The name in print: "f5 (NGL)" for NGL, a dagger on reconstructions."""
-        name = "f5 (NGL)" if self.name == "NGL" else self.name
-        return name + (DAGGER if self.reconstructed else "")
-
-
-# Paper A names the L2 row but no factor: 1e-4 is our choice. Focal: γ = 2, α = 0.25 is Keras'
-# default and Lin et al.'s.
-ROWS = {
-    row.name: row
-    for row in (
-        Row("CE", keras.losses.CategoricalCrossentropy),
-        Row("SCE", SymmetricCrossentropy),
-        Row("Focal", keras.losses.CategoricalFocalCrossentropy),
-        Row("CE + L2", keras.losses.CategoricalCrossentropy, l2=1e-4),
-        Row("f1", F1),
-        Row("f2", F2),
-        Row("f3", F3),
-        Row("f4", F4),
-        Row("NGL", NGL),
-        Row("NGL (sigmoid)", partial(NGL, scaling="sigmoid")),
-        Row("Baikal", Baikal),
-        Row("BaikalCMA", BaikalCMA),
-    )
-}
-_PLAIN_NAMES = {name.lower().replace(" ", ""): name for name in ROWS} | {
-    "f5": "NGL",
-    "f5(ngl)": "NGL",
-}
-
-
-def row(name: str) -> Row:
-    """The row of a loss by its name in the papers' tables, whatever its case and spaces.
-
-    Raises:
-        UserError: If there is no such row; the message lists them.
-    """
-    plain = str(name).lower().replace(" ", "")
-    if plain not in _PLAIN_NAMES:
-        raise unknown("loss", name, ROWS)
-    return ROWS[_PLAIN_NAMES[plain]]
-
-
-def get(name: str, **arguments) -> keras.losses.Loss:
-    """The Keras loss of a row of the papers' tables, e.g. `get("NGL")`.
-
-    "CE + L2" is the cross entropy; its penalty belongs on the model's kernels: see `Row.l2`.
-
-    Args:
-        name: "CE", "SCE", "Focal", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
-            "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal" or "BaikalCMA".
-        **arguments: For the constructor of the loss.
-
-    Raises:
-        UserError: If there is no such row; the message lists them.
-    """
-    return row(name).make(**arguments)

@@ -1,0 +1,78 @@
+"""The losses of the two papers, as Keras losses for TensorFlow, JAX and PyTorch.
+
+Each loss is a pure function, which returns one value per sample, and a thin class around it,
+which Keras reduces, saves and loads; `get` finds a class by its row in the papers' tables.
+
+Paper A: Akhmedova and Körber, Next Generation Loss Function for Image Classification (2024),
+arXiv 2404.12948. Paper B: Gonzalez and Miikkulainen, Improved Training Speed, Accuracy, and
+Data Utilization Through Loss Function Optimization (2020), arXiv 1905.11528.
+
+f1, f2 and f3 are reconstructions: equations B.1.1 to B.1.3 of paper A cannot be read in any
+public copy. They carry `reconstructed = True`; nothing else is guessed.
+"""
+
+from nglkeras.losses.classes import (
+    F1,
+    F2,
+    F3,
+    F4,
+    NGL,
+    Baikal,
+    BaikalCMA,
+    SparseNGL,
+    SymmetricCrossentropy,
+)
+from nglkeras.losses.functions import (
+    ALPHA,
+    BETA,
+    CLASS_REDUCTIONS,
+    DELTA,
+    EPSILON,
+    ETA,
+    SCALINGS,
+    ZETA,
+    baikal,
+    baikal_cma,
+    f1,
+    f2,
+    f3,
+    f4,
+    ngl,
+    sparse_ngl,
+    symmetric_crossentropy,
+)
+from nglkeras.losses.rows import DAGGER, ROWS, Row, get, row
+
+__all__ = [
+    "ALPHA",
+    "BETA",
+    "CLASS_REDUCTIONS",
+    "DAGGER",
+    "DELTA",
+    "EPSILON",
+    "ETA",
+    "F1",
+    "F2",
+    "F3",
+    "F4",
+    "NGL",
+    "ROWS",
+    "SCALINGS",
+    "ZETA",
+    "Baikal",
+    "BaikalCMA",
+    "Row",
+    "SparseNGL",
+    "SymmetricCrossentropy",
+    "baikal",
+    "baikal_cma",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "get",
+    "ngl",
+    "row",
+    "sparse_ngl",
+    "symmetric_crossentropy",
+]

@@ -1,0 +1,177 @@
+"""The losses as Keras classes: what Keras reduces, weighs, saves and loads."""
+
+from collections.abc import Callable
+
+import keras
+
+from nglkeras.losses.functions import (
+    ALPHA,
+    baikal,
+    baikal_cma,
+    check_class_reduction,
+    check_scaling,
+    f1,
+    f2,
+    f3,
+    f4,
+    ngl,
+    registered,
+    sparse_ngl,
+    symmetric_crossentropy,
+)
+
+
+class _ClasswiseLoss(keras.losses.Loss):
+    """A Keras loss around a function of `functions`.
+
+    Args:
+        from_logits: Whether `y_pred` still has to go through a softmax.
+        label_smoothing: The share of the label that is spread evenly over the classes.
+        class_reduction: `"mean"` or `"sum"` over the classes.
+        axis: The axis of the classes.
+        reduction: Keras' reduction over the samples.
+        name: The name of the loss; that of its function by default.
+        dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
+    """
+
+    function: Callable
+    arguments: tuple[str, ...] = ("from_logits", "label_smoothing", "class_reduction", "axis")
+    reconstructed = False
+
+    def __init__(
+        self,
+        *,
+        from_logits=False,
+        label_smoothing=0.0,
+        class_reduction="mean",
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name=None,
+        dtype=None,
+    ):
+        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
+        check_class_reduction(class_reduction)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1)")
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        self.class_reduction = class_reduction
+        self.axis = axis
+        self._requested_dtype = getattr(dtype, "name", dtype)
+
+    def _own_arguments(self):
+        return {argument: getattr(self, argument) for argument in self.arguments}
+
+    def call(self, y_true, y_pred):
+        """One value per sample, as the function gives it; Keras reduces."""
+        return self.function(y_true, y_pred, **self._own_arguments())
+
+    def get_config(self):
+        """Every argument of the constructor."""
+        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
+
+
+@registered
+class NGL(_ClasswiseLoss):
+    """Next Generation Loss for one-hot labels: see `ngl`.
+
+    `model.compile(loss=NGL())` is all it takes; with a model that ends in logits,
+    `NGL(from_logits=True)`.
+
+    Args:
+        alpha: α of eq. 1, 2.4092 as evolved.
+        scaling: `None`, or `"sigmoid"` for the variant of the authors' CIFAR-100 example.
+        **shared: `from_logits`, `label_smoothing`, `class_reduction` ("mean" or "sum"), `axis`,
+            `reduction`, `name`, `dtype`.
+    """
+
+    function = staticmethod(ngl)
+    arguments = ("alpha", "scaling", *_ClasswiseLoss.arguments)
+
+    def __init__(self, alpha=ALPHA, scaling=None, **shared):
+        super().__init__(**shared)
+        check_scaling(scaling)
+        self.alpha = alpha
+        self.scaling = scaling
+
+
+@registered
+class SparseNGL(NGL):
+    """Next Generation Loss for integer labels: see `sparse_ngl`.
+
+    Args:
+        ignore_class: A label whose samples do not count, e.g. 255 for void pixels.
+        **shared: As in `NGL`.
+    """
+
+    function = staticmethod(sparse_ngl)
+    arguments = ("ignore_class", *NGL.arguments)
+
+    def __init__(self, alpha=ALPHA, scaling=None, ignore_class=None, **shared):
+        super().__init__(alpha=alpha, scaling=scaling, **shared)
+        self.ignore_class = ignore_class
+
+
+@registered
+class F1(_ClasswiseLoss):
+    """f1 of paper A, reconstructed: see `f1`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(f1)
+    reconstructed = True
+
+
+@registered
+class F2(_ClasswiseLoss):
+    """f2 of paper A, reconstructed: see `f2`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(f2)
+    reconstructed = True
+
+
+@registered
+class F3(_ClasswiseLoss):
+    """f3 of paper A, reconstructed: see `f3`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(f3)
+    reconstructed = True
+
+
+@registered
+class F4(_ClasswiseLoss):
+    """f4 of paper A: see `f4`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(f4)
+
+
+@registered
+class Baikal(_ClasswiseLoss):
+    """Baikal of paper B: see `baikal`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(baikal)
+
+
+@registered
+class BaikalCMA(_ClasswiseLoss):
+    """BaikalCMA of paper B: see `baikal_cma`. Takes `NGL`'s shared arguments."""
+
+    function = staticmethod(baikal_cma)
+
+
+@registered
+class SymmetricCrossentropy(_ClasswiseLoss):
+    """Symmetric cross entropy (Wang et al. 2019): see `symmetric_crossentropy`.
+
+    Args:
+        alpha: Weight of the cross entropy.
+        beta: Weight of the reverse cross entropy.
+        class_reduction: `"sum"` over the classes as defined, or `"mean"`.
+        **shared: As in `NGL`.
+    """
+
+    function = staticmethod(symmetric_crossentropy)
+    arguments = ("alpha", "beta", *_ClasswiseLoss.arguments)
+
+    def __init__(self, alpha=0.1, beta=1.0, class_reduction="sum", **shared):
+        super().__init__(class_reduction=class_reduction, **shared)
+        self.alpha = alpha
+        self.beta = beta
