@@ -40,8 +40,21 @@ class Journal:
             raise UserError(f"cannot write to {self.path.parent}: {error}") from error
 
     def append(self, result: TrialResult) -> None:
-        """Add a row; when this returns, the row is on the disk."""
+        """Add a row; when this returns, the row is on the disk.
+
+        Raises:
+            UserError: If it cannot be written, e.g. on a full disk.
+        """
         line = json.dumps(_finite(asdict(result)), allow_nan=False) + "\n"
+        try:
+            self._write(line)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.path}: {error}; once it can be written to, the same "
+                "command goes on"
+            ) from error
+
+    def _write(self, line):
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

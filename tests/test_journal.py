@@ -93,6 +93,18 @@ def test_append_reaches_the_disk(journal, monkeypatch):
     assert len(synced) == 1
 
 
+def test_full_disk_is_a_line_for_the_user(journal, monkeypatch):
+    journal.append(result("a"))
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device; once it can be written"):
+        journal.append(result("b"))
+    assert "a" in journal.results()
+
+
 def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to"):
