@@ -456,6 +456,7 @@ class TestRows:
     def test_only_f1_to_f3_are_reconstructed(self):
         assert {n for n, r in losses.ROWS.items() if r.reconstructed} == {"f1", "f2", "f3"}
         assert losses.F1.reconstructed
+        assert all(guess.reconstructed for guess in (losses.f1, losses.f2, losses.f3))
         assert not losses.F4().reconstructed
 
     def test_only_ce_l2_has_a_penalty(self):
