@@ -131,18 +131,19 @@ def accuracy_table(
     ]
     out = args.out or out / scale.name
     journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
-    missing = pending(trials, journal.results())
+    results = journal.results()
+    missing = pending(trials, results)
     if missing:
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
             datasets.prepare(dataset, args.data_dir)
         print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}")
-        run_trials(
+        results = run_trials(
             trials,
             journal,
             partial(training.run_trial, data_dir=args.data_dir, log_dir=args.tensorboard),
         )
     paper = tables.read_paper(name)
-    table = tables.cells(trials, journal.results(), paper)
+    table = tables.cells(trials, results, paper)
     with writing_to(out):
         report(table, paper, f"{title}, {scale.name} scale", _notes(scale, table), out / name)
 
