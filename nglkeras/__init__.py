@@ -11,6 +11,7 @@ import importlib
 
 from nglkeras import losses
 from nglkeras.errors import UserError
+from nglkeras.expression import Expression
 from nglkeras.losses import (
     F1,
     F2,
@@ -19,8 +20,10 @@ from nglkeras.losses import (
     NGL,
     Baikal,
     BaikalCMA,
+    FormulaLoss,
     SparseNGL,
     SymmetricCrossentropy,
+    load_loss,
 )
 
 __version__ = "0.1.0"
@@ -35,6 +38,7 @@ _LAZY = {
     "models": None,
     "plots": None,
     "protocol": None,
+    "search": None,
     "tables": None,
 }
 
@@ -46,6 +50,8 @@ __all__ = [
     "NGL",
     "Baikal",
     "BaikalCMA",
+    "Expression",
+    "FormulaLoss",
     "Journal",
     "SparseNGL",
     "SymmetricCrossentropy",
@@ -53,12 +59,14 @@ __all__ = [
     "TrialResult",
     "UserError",
     "datasets",
+    "load_loss",
     "losses",
     "models",
     "plots",
     "protocol",
     "run_trial",
     "run_trials",
+    "search",
     "tables",
 ]
 

@@ -75,11 +75,18 @@ def add_table_options(parser: Parser, out: Path) -> None:
     add("--datasets", nargs="+", metavar="NAME", help="instead of the scale's own")
     add("--models", nargs="+", metavar="NAME", help="instead of the scale's own")
     add("--losses", nargs="+", metavar="NAME", default=TABLE_LOSSES, help="rows of the table")
-    add("--runs", type=_positive, help="networks for each data set, model and loss")
-    add("--epochs", type=_positive, help="at most so many")
-    add("--train-images", type=_positive, help="at most so many")
-    add("--evaluation-images", type=_positive, help="at most so many, for validation and for test")
-    add("--image-size", type=_positive, help="at most so large, in pixels")
+    add(
+        "--formula",
+        action="append",
+        default=[],
+        metavar="NAME=FORMULA",
+        help="another loss, or one of f1 to f3 as you read it, e.g. f3='sqrt(y_true/y_pred)'",
+    )
+    add("--runs", type=positive, help="networks for each data set, model and loss")
+    add("--epochs", type=positive, help="at most so many")
+    add("--train-images", type=positive, help="at most so many")
+    add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
+    add("--image-size", type=positive, help="at most so large, in pixels")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
     add("--out", type=Path, help=f"folder of results (default: {out.relative_to(ROOT)}/SCALE)")
@@ -87,7 +94,8 @@ def add_table_options(parser: Parser, out: Path) -> None:
     add("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard logs there")
 
 
-def _positive(text):
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
@@ -112,6 +120,22 @@ def chosen_scale(args: argparse.Namespace) -> Scale:
     return replace(scale, note=f"with other {what} than that scale's own", **changes)
 
 
+def _formulas(args):
+    """The losses of `--formula` by name; one with the name of a row takes its place."""
+    formulas, names = {}, list(args.losses)
+    for text in args.formula:
+        name, equals, formula = text.partition("=")
+        name = name.strip()
+        if not (name and equals):
+            raise UserError(f"--formula {text}: wanted is NAME=FORMULA")
+        if name in losses.ROWS:
+            given = name + tables.GIVEN
+            names = [given if other == name else other for other in names]
+            name = given
+        formulas[name] = formula
+    return names, formulas
+
+
 def accuracy_table(
     args: argparse.Namespace, name: str, title: str, out: Path, weights=None
 ) -> None:
@@ -125,9 +149,10 @@ def accuracy_table(
         weights: What the backbones start from; as in `trial.plan`.
     """
     scale = chosen_scale(args)
+    names, formulas = _formulas(args)
     trials = [
         replace(trial, replicas=training.count_replicas(args.strategy, trial.schedule.batch_size))
-        for trial in plan(scale, args.losses, seed=args.seed, weights=weights)
+        for trial in plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
     ]
     out = args.out or out / scale.name
     journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
@@ -163,7 +188,7 @@ def _notes(scale, table):
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
     ]
-    if any(losses.row(cell.loss).reconstructed for cell in table):
+    if any(losses.is_reconstructed(cell.loss) for cell in table):
         notes.append(
             f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
             "legibly; the paper's values beside them are of the originals."

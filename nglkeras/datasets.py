@@ -30,6 +30,8 @@ from nglkeras.protocol import Augmentation, derive_seed
 CACHE_BYTES = 2**30
 # Enough to mix what is streamed: TFDS has shuffled the examples when it wrote them.
 STREAM_SHUFFLE = 10_000
+# Images a step when a data set is read into memory.
+READ_BATCH = 1_000
 TRAIN, VALIDATION, TEST, UNUSED = range(4)
 
 if keras.backend.backend() != "tensorflow":
@@ -115,6 +117,62 @@ def load(
         (height, width, 3),
         info.classes,
     )
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Parts of a data set in memory: (images as they lie on disk, integer labels).
+
+    Attributes:
+        train: For training.
+        validation: For validation.
+        test: For the end; `None` unless it was asked for.
+        size: Height and width that the images shall have.
+        classes: Number of classes.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray] | None
+    size: tuple[int, int]
+    classes: int
+
+
+def load_arrays(
+    name: str,
+    seed: int = 0,
+    *,
+    image_size: int | None = None,
+    train_images: int | None = None,
+    evaluation_images: int | None = None,
+    test: bool = False,
+    data_dir: str | Path | None = None,
+) -> Arrays:
+    """The images that `load` would draw for this seed, in memory.
+
+    Args:
+        name: As in `load`.
+        seed: As in `load`.
+        image_size: As in `load`.
+        train_images: As in `load`.
+        evaluation_images: As in `load`.
+        test: Whether the test set is wanted too; a search must not look at it.
+        data_dir: As in `load`.
+
+    Raises:
+        UserError: If there is no such data set or it can neither be found nor downloaded.
+    """
+    info = get_info(name)
+    height, width, _ = info.image_size
+    if image_size is None and height is None:
+        raise UserError(f"the images of {name} differ in size: give image_size")
+    size = (image_size, image_size) if image_size else (height, width)
+    source = _source(name, data_dir)
+    parts = _partition(source.sizes, seed, train_images, evaluation_images)
+    pipeline = _Pipeline(source, info, parts, READ_BATCH, size)
+    wanted = (TRAIN, VALIDATION, TEST) if test else (TRAIN, VALIDATION)
+    arrays = [pipeline.in_memory(part) for part in wanted]
+    return Arrays(*arrays, *([] if test else [None]), size, info.classes)
 
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
@@ -257,7 +315,14 @@ class _Pipeline:
             data = self._decode(data.shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed))
         data = self._batch(data, drop_remainder=True)
         if augmentation is not None:
-            data = _augment(data, augmentation, seed)
+            seeds = tf.data.Dataset.random(
+                derive_seed(seed, "augmentation"), rerandomize_each_iteration=True
+            )
+            augment = augmenter(augmentation, seed)
+            # One call at a time: the layers hold their seeds in variables.
+            data = tf.data.Dataset.zip(data, seeds).map(
+                lambda batch, batch_seed: (augment(batch[0], batch_seed), batch[1])
+            )
         data = data.map(self._finish)
         data = data.apply(tf.data.experimental.assert_cardinality(count // self.batch_size))
         return data.prefetch(tf.data.AUTOTUNE)
@@ -285,6 +350,12 @@ class _Pipeline:
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
         return data.prefetch(tf.data.AUTOTUNE)
 
+    def in_memory(self, part):
+        """All images and labels of a part."""
+        batches = list(self._batch(self._decode(self._examples(part))).as_numpy_iterator())
+        images, labels = zip(*batches, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+
     def _batch(self, data, drop_remainder=False):
         """Batches of images of one size: the smaller of their own and the one that is wanted."""
         height, width, _ = self.info.image_size
@@ -296,11 +367,7 @@ class _Pipeline:
         return data
 
     def _finish(self, images, labels):
-        """Small images are enlarged and made RGB last, so that augmentation has less to do."""
-        images, labels = self._resize(images, labels)
-        if images.shape[-1] == 1:
-            images = tf.image.grayscale_to_rgb(images)
-        return images, tf.one_hot(labels, self.info.classes)
+        return finish(images, self.size), tf.one_hot(labels, self.info.classes)
 
     def _fits_in_memory(self, count):
         height, width, channels = self.info.image_size
@@ -319,25 +386,30 @@ class _Pipeline:
         return data.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _resize(self, images, labels):
-        images = tf.cast(images, tf.float32)
-        if tuple(images.shape[-3:-1]) != self.size:
-            images = tf.image.resize(images, self.size)
-        return images, labels
+        return _resize(images, self.size), labels
 
 
-def _augment(data, augmentation, seed):
-    """Random changes whose seeds are a stream beside the batches.
+def finish(images, size: tuple[int, int]):
+    """float32 RGB of that size; done last, so that augmentation has less to do."""
+    images = _resize(images, size)
+    return tf.image.grayscale_to_rgb(images) if images.shape[-1] == 1 else images
 
-    Left to themselves the layers count their calls; how many batches are drawn ahead and then
-    dropped, such as when Keras looks at the first, depends on timing.
+
+def _resize(images, size):
+    images = tf.cast(images, tf.float32)
+    return images if tuple(images.shape[-3:-1]) == size else tf.image.resize(images, size)
+
+
+def augmenter(augmentation: Augmentation, seed: int) -> Callable:
+    """A function of a batch of images and the seed of its random changes.
+
+    Left to themselves Keras' layers count their calls; how many batches are drawn ahead and then
+    dropped, such as when Keras looks at the first, depends on timing. So the seeds come from a
+    stream beside the batches.
     """
     layers = augmentation_layers(augmentation, seed)
-    seeds = tf.data.Dataset.random(
-        derive_seed(seed, "augmentation"), rerandomize_each_iteration=True
-    )
 
-    def augment(batch, batch_seed):
-        images, labels = batch
+    def augment(images, batch_seed):
         for i, layer in enumerate(layers):
             # On JAX and PyTorch the seeds must be TensorFlow's too: this is a tf.data pipeline.
             layer.backend.set_backend("tensorflow")
@@ -345,10 +417,9 @@ def _augment(data, augmentation, seed):
             state.assign(tf.cast(tf.stack([batch_seed, 100 * i]), state.dtype))
             layer.backend.reset()
             images = layer(images, training=True)
-        return images, labels
+        return images
 
-    # One call at a time: the layers hold their seeds in variables.
-    return tf.data.Dataset.zip(data, seeds).map(augment)
+    return augment
 
 
 def augmentation_layers(augmentation: Augmentation, seed: int) -> list:

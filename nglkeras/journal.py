@@ -15,8 +15,8 @@ from nglkeras.errors import UserError
 from nglkeras.trial import TrialResult
 
 
-class Journal:
-    """Results on disk.
+class Records:
+    """JSON objects on disk, one a line, only appended to.
 
     Args:
         path: The file; it and its folders are made when they do not exist.
@@ -39,13 +39,13 @@ class Journal:
         except OSError as error:
             raise UserError(f"cannot write to {self.path.parent}: {error}") from error
 
-    def append(self, result: TrialResult) -> None:
-        """Add a row; when this returns, the row is on the disk.
+    def append(self, record: dict) -> None:
+        """Add a record; when this returns, it is on the disk.
 
         Raises:
             UserError: If it cannot be written, e.g. on a full disk.
         """
-        line = json.dumps(_finite(asdict(result)), allow_nan=False) + "\n"
+        line = json.dumps(_finite(record), allow_nan=False) + "\n"
         try:
             self._write(line)
         except OSError as error:
@@ -65,24 +65,56 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def results(self) -> dict[str, TrialResult]:
-        """The last row of every trial, by its key."""
-        return {result.key: result for result in self._read()}
-
-    def _read(self) -> Iterator[TrialResult]:
-        known = {field.name for field in fields(TrialResult)}
+    def read(self, convert: Callable[[dict], object] = dict) -> Iterator:
+        """What `convert` makes of each record; one that it cannot take counts as unreadable."""
         for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-                yield TrialResult(**{name: row[name] for name in row.keys() & known})
-            except (ValueError, TypeError, AttributeError) as error:
+                yield convert(json.loads(line))
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
                 if number not in self._reported:
                     self._reported.add(number)
                     self.report(
                         f"{self.path}, line {number}: cannot be read, passed over ({error})"
                     )
+
+
+class Journal:
+    """Results of trials on disk.
+
+    Args:
+        path: As `Records` takes it.
+        report: As `Records` takes it.
+
+    Raises:
+        UserError: If the file cannot be written to.
+    """
+
+    def __init__(self, path: str | Path, report: Callable[[str], None] = print):
+        self._records = Records(path, report)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._records.path
+
+    def append(self, result: TrialResult) -> None:
+        """Add a row; when this returns, the row is on the disk.
+
+        Raises:
+            UserError: If it cannot be written, e.g. on a full disk.
+        """
+        self._records.append(asdict(result))
+
+    def results(self) -> dict[str, TrialResult]:
+        """The last row of every trial, by its key."""
+        return {result.key: result for result in self._records.read(_result)}
+
+
+def _result(record):
+    known = {field.name for field in fields(TrialResult)}
+    return TrialResult(**{name: record[name] for name in record.keys() & known})
 
 
 def _finite(value):

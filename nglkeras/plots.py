@@ -101,32 +101,37 @@ def figure1() -> Figure:
 
 def figure_b2() -> Figure:
     """Figure B.2 of paper A: every function and its gradient in the binary case."""
-    p = np.linspace(0.005, 0.995, 400, dtype="float32")
     figure = Figure(figsize=(12, 8), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     for axis, name in zip(axes, CURVES, strict=True):
-        value, gradient = value_and_gradient(binary(losses.get(name)), p)
-        (line,) = axis.plot(p, value, label="loss")
-        axis.set(title=losses.row(name).label, xlabel="p", ylim=_without_poles(value))
-        axis.set_ylabel("loss", color=line.get_color())
-        slope = axis.twinx()
-        slope.grid(visible=False)
-        slope.plot(p, gradient, color="tab:red", linestyle="--")
-        slope.set_ylabel("gradient", color="tab:red")
-        slope.set_ylim(_without_poles(gradient))
-        if np.diff(value)[-1] > 0:
-            axis.axvline(p[value.argmin()], color="gray", linewidth=0.8)
-            axis.annotate(
-                f"min {p[value.argmin()]:.2f}",
-                (p[value.argmin()], value.min()),
-                (4, 8),
-                textcoords="offset points",
-            )
+        draw_binary(axis, losses.get(name), losses.label(name))
     figure.suptitle(
         "Losses (solid) and gradients (dashed) for predictions (p, 1 − p) and label (1, 0)\n"
         f"{losses.DAGGER} reconstructed from an illegible equation"
     )
     return figure
+
+
+def draw_binary(axis, loss: keras.losses.Loss, title: str) -> None:
+    """A loss and its gradient in the binary case, and where its minimum is."""
+    p = np.linspace(0.005, 0.995, 400, dtype="float32")
+    value, gradient = value_and_gradient(binary(loss), p)
+    (line,) = axis.plot(p, value, label="loss")
+    axis.set(title=title, xlabel="p", ylim=_without_poles(value))
+    axis.set_ylabel("loss", color=line.get_color())
+    slope = axis.twinx()
+    slope.grid(visible=False)
+    slope.plot(p, gradient, color="tab:red", linestyle="--")
+    slope.set_ylabel("gradient", color="tab:red")
+    slope.set_ylim(_without_poles(gradient))
+    if np.diff(value)[-1] > 0:
+        axis.axvline(p[value.argmin()], color="gray", linewidth=0.8)
+        axis.annotate(
+            f"min {p[value.argmin()]:.2f}",
+            (p[value.argmin()], value.min()),
+            (4, 8),
+            textcoords="offset points",
+        )
 
 
 def _without_poles(values):
@@ -153,7 +158,7 @@ def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
         if reference is not None:
             heading += f" (CE {reference:.1f} %)"
         panel.set(title=heading, xlabel="change of test accuracy against CE, %")
-        panel.set_yticks(range(len(names)), [losses.row(name).label for name in names])
+        panel.set_yticks(range(len(names)), [losses.label(name) for name in names])
     panels[0].invert_yaxis()
     figure.suptitle(title)
     measured = panels[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")

@@ -21,6 +21,8 @@ from nglkeras.trial import Trial, TrialResult
 # The printed numbers, which lie beside the package in the project.
 PAPER = Path(__file__).resolve().parents[1] / "results" / "paper"
 CONFIDENCE = 0.95
+# After the name of a row whose formula the user has given: it stands beside the row's paper value.
+GIVEN = " (given)"
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ def cells(
         samples = {loss: _runs(rows) for loss, rows in of_dataset.groupby("loss", sort=False)}
         title = catalog.get_info(dataset).title
         for loss, rows in of_dataset.groupby("loss", sort=False):
-            printed = paper.get(title, pd.Series(dtype=float)).get(loss)
+            printed = paper.get(title, pd.Series(dtype=float)).get(loss.removesuffix(GIVEN))
             bad = rows.status[rows.status != "ok"].value_counts()
             failed = ", ".join(f"{count} {status}" for status, count in bad.items())
-            statistics = _compare(samples[loss], samples.get("CE", []), loss == "CE")
+            statistics = compare(samples[loss], samples.get("CE", []), loss == "CE")
             table.append(
                 Cell(
                     dataset,
@@ -117,7 +119,14 @@ def _runs(rows):
     return 100 * means.dropna().to_numpy()
 
 
-def _compare(sample, reference, is_reference):
+def compare(sample: Sequence[float], reference: Sequence[float], is_reference: bool) -> dict:
+    """Mean accuracy in %, change against the reference in %, its 95 % interval and Welch's p.
+
+    Args:
+        sample: Accuracies in %, one a run.
+        reference: Those of the reference.
+        is_reference: Whether the sample is the reference: its interval is then of the accuracy.
+    """
     accuracy = float(np.mean(sample)) if len(sample) else None
     change = low = high = p = None
     if is_reference:
@@ -143,7 +152,7 @@ def to_frame(table: Sequence[Cell]) -> pd.DataFrame:
     of_ce = frame[frame.loss == "CE"].set_index("dataset").accuracy
     frame.insert(4, "points", frame.accuracy - frame.dataset.map(of_ce))
     frame["difference"] = [cell.difference for cell in table]
-    frame["reconstructed"] = [losses.row(cell.loss).reconstructed for cell in table]
+    frame["reconstructed"] = [losses.is_reconstructed(cell.loss) for cell in table]
     return frame
 
 
@@ -168,7 +177,7 @@ def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[l
     titles = {catalog.get_info(dataset).title: dataset for dataset in columns}
     rows = [["", *titles, "Mean"]]
     for loss in names:
-        row = [losses.row(loss).label]
+        row = [losses.label(loss)]
         for dataset in columns:
             cell = by_place[loss, dataset]
             text = _number(cell.value, cell.loss)
@@ -178,7 +187,9 @@ def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[l
         changes = [by_place[loss, dataset].change for dataset in columns]
         mean = None if None in changes else float(np.mean(changes))
         printed = (
-            paper["Mean"].get(loss) if titles.keys() == set(paper.columns) - {"Mean"} else None
+            paper["Mean"].get(loss.removesuffix(GIVEN))
+            if titles.keys() == set(paper.columns) - {"Mean"}
+            else None
         )
         row.append("" if loss == "CE" else f"{_number(mean)} ({_number(printed)})")
         rows.append(row)
@@ -206,7 +217,7 @@ def details(table: Sequence[Cell]) -> list[list[str]]:
         rows.append(
             [
                 catalog.get_info(cell.dataset).title,
-                losses.row(cell.loss).label,
+                losses.label(cell.loss),
                 str(cell.runs),
                 "–" if cell.accuracy is None else f"{cell.accuracy:.2f}",
                 "" if cell.loss == "CE" else _number(cell.change),

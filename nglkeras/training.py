@@ -56,7 +56,7 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had.
     """
     started = time.perf_counter()
-    monitor = _Monitor(started, timeout, on_epoch)
+    monitor = Monitor(started, timeout, on_epoch)
     outcome = {}
     try:
         outcome, model = _train(trial, data_dir, log_dir, monitor)
@@ -66,16 +66,28 @@ def run_trial(
         raise
     # Whatever a loss does to a network, the next trial must have its turn.
     except Exception as error:
-        monitor.status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
-        monitor.message = f"{type(error).__name__}: {error}"[:1000]
-    return TrialResult(
-        key=trial.key,
-        trial=asdict(trial),
+        monitor.fail(error)
+    return make_row(
+        trial,
         status=monitor.status,
         message=monitor.message,
         history=monitor.history,
         seconds=round(time.perf_counter() - started, 3),
-        environment=_environment() | {"replicas": trial.replicas},
+        **outcome,
+    )
+
+
+def make_row(trial: Trial, **outcome) -> TrialResult:
+    """The row of a trial with its outcome, and with where and when it came about.
+
+    Args:
+        trial: What was done.
+        **outcome: The other fields of `TrialResult`.
+    """
+    return TrialResult(
+        key=trial.key,
+        trial=asdict(trial),
+        environment=environment() | {"replicas": trial.replicas},
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **outcome,
     )
@@ -83,7 +95,7 @@ def run_trial(
 
 def _train(trial, data_dir, log_dir, monitor):
     schedule = trial.schedule
-    distribution = _distribution(trial.replicas, schedule.batch_size)
+    scope = distribution(trial.replicas, schedule.batch_size)
     # Without this, every model that was ever built stays in memory.
     keras.utils.clear_session()
     run_seed = derive_seed(trial.seed, "run", trial.run)
@@ -98,7 +110,7 @@ def _train(trial, data_dir, log_dir, monitor):
         data_dir=data_dir,
     )
     keras.utils.set_random_seed(derive_seed(run_seed, "model"))
-    with distribution:
+    with scope:
         model = models.build(
             trial.model,
             splits.image_shape,
@@ -108,21 +120,14 @@ def _train(trial, data_dir, log_dir, monitor):
             l2=trial.l2,
         )
         model.compile(
-            optimizer=_optimizer(schedule),
-            loss=losses.get(trial.loss, **dict(trial.loss_settings)),
+            optimizer=make_optimizer(schedule),
+            loss=_loss(trial),
             weighted_metrics=["accuracy"],
             steps_per_execution=_steps_per_execution(trial.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
-    callbacks = [monitor]
-    if schedule.plateau is not None:
-        plateau = schedule.plateau
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                factor=plateau.factor, patience=plateau.patience, min_lr=plateau.min_learning_rate
-            )
-        )
+    callbacks = [monitor, *plateau_callbacks(schedule)]
     if log_dir is not None:
         callbacks.append(keras.callbacks.TensorBoard(Path(log_dir) / trial.key))
     model.fit(
@@ -147,19 +152,46 @@ def _steps_per_execution(replicas):
     return 1 if single else STEPS_PER_EXECUTION
 
 
-def _optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+def _loss(trial):
+    if trial.formula is None:
+        return losses.get(trial.loss, **dict(trial.loss_settings))
+    return losses.FormulaLoss(trial.formula, **dict(trial.loss_settings))
+
+
+def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
+    """What reduces the learning rate as the schedule says; nothing if it does not."""
+    plateau = schedule.plateau
+    if plateau is None:
+        return []
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            factor=plateau.factor, patience=plateau.patience, min_lr=plateau.min_learning_rate
+        )
+    ]
+
+
+def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+    """The optimizer of a schedule."""
     config = dict(schedule.optimizer_settings) | {"learning_rate": schedule.learning_rate}
     return keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
 
 
-class _Monitor(keras.callbacks.Callback):
-    """Keeps the history and the status of a training, and ends what cannot end well."""
+class Monitor(keras.callbacks.Callback):
+    """Keeps the history and the status of a training, and ends what cannot end well.
+
+    Args:
+        started: When the training began, by `time.perf_counter`.
+        timeout: Seconds after which it ends with status "timeout".
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        bound: A mean loss beyond it, in absolute value, ends the training as "exploded".
+    """
 
     # It reads no metrics during an epoch: Keras need not wait for the device at every step.
     async_safe = True
 
-    def __init__(self, started, timeout, on_epoch):
+    def __init__(self, started, timeout=None, on_epoch=None, bound=math.inf):
         super().__init__()
+        self.bound = bound
         self.deadline = math.inf if timeout is None else started + timeout
         self.on_epoch = on_epoch
         self.history = []
@@ -167,21 +199,32 @@ class _Monitor(keras.callbacks.Callback):
         self.message = ""
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Keras' hook."""
         self.epoch_started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
+        """Keras' hook."""
         if time.perf_counter() > self.deadline:
             self._stop("timeout", "the time limit was reached")
 
     def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook."""
         row = {name: float(value) for name, value in logs.items()}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(time.perf_counter() - self.epoch_started, 3)
         self.history.append(row)
-        if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
+        sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
+        if not all(map(math.isfinite, sizes)):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
+        elif max(sizes) > self.bound:
+            self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
         if self.on_epoch is not None:
             self.on_epoch(epoch + 1, row)
+
+    def fail(self, error):
+        """Note that the training broke off."""
+        self.status = "out_of_memory" if is_out_of_memory(error) else "crashed"
+        self.message = f"{type(error).__name__}: {error}"[:1000]
 
     def _stop(self, status, message):
         self.status, self.message = status, message
@@ -224,7 +267,7 @@ def _devices():
     return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
 
 
-def _distribution(replicas, batch_size):
+def distribution(replicas, batch_size):
     """The context to build a model in."""
     if replicas == 1:
         return contextlib.nullcontext()
@@ -250,14 +293,15 @@ def mirrored_strategy(replicas: int):
     return tf.distribute.MirroredStrategy(devices[:replicas])
 
 
-def _is_out_of_memory(error):
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the error says that memory ran out; each backend says it in its own way."""
     text = f"{type(error).__name__} {error}".lower()
     signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
     return any(sign in text for sign in signs)
 
 
 @cache
-def _environment():
+def environment():
     """The hardware and the versions that a result came from."""
     backend = keras.backend.backend()
     return {

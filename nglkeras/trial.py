@@ -8,17 +8,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import keras
 
 from nglkeras import losses, models, protocol
 from nglkeras.errors import unknown
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS, FormulaLoss, Row
 from nglkeras.protocol import Augmentation, Scale, Schedule, at_most
 
-STATUSES = ("ok", "non_finite", "rejected", "timeout", "out_of_memory", "crashed")
+STATUSES = ("ok", "non_finite", "exploded", "rejected", "timeout", "out_of_memory", "crashed")
 # Statuses that the trial itself brings about: it would end in them again.
-FINAL_STATUSES = ("ok", "non_finite", "rejected")
+FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class Trial:
     Attributes:
         dataset: One of `catalog.INFO`.
         model: One of `models.NAMES`.
-        loss: A row of `losses.ROWS`.
+        loss: A row of `losses.ROWS`; any name, where a formula says what it is.
+        formula: Of the loss, as `Expression.parse` takes it; it overrules the row.
         loss_settings: Arguments of the loss, as pairs.
         l2: Factor of the L2 penalty on the kernels.
         weights: What the backbone starts from: `None`, "imagenet" or a file.
@@ -44,6 +48,8 @@ class Trial:
         replicas: Devices that share each batch. BatchNormalization and dropout are each one's
             own, so their number changes the result.
         test: Whether the test set is looked at; a search must not.
+        compile_once: Whether the network shares one compiled step with others, as in a search:
+            its batches then come in another order.
         backend: Keras' backend; the same seed means other numbers on another.
     """
 
@@ -64,6 +70,8 @@ class Trial:
     evaluation_images: int | None = None
     replicas: int = 1
     test: bool = True
+    formula: str | None = None
+    compile_once: bool = False
     backend: str = field(default_factory=keras.backend.backend)
 
     @property
@@ -79,7 +87,7 @@ class Trial:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __str__(self):
-        loss = losses.row(self.loss).label
+        loss = losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
@@ -135,6 +143,7 @@ def plan(
     *,
     seed: int = 0,
     weights: str | Sequence[str] | None = None,
+    formulas: dict[str, str] | None = None,
 ) -> list[Trial]:
     """The trials of a table: every data set, model and loss, run by run.
 
@@ -145,9 +154,10 @@ def plan(
         loss_names: Rows of `losses.ROWS`.
         seed: Root of all randomness.
         weights: What the backbones start from: `None`, "imagenet", a file, or a file for each run.
+        formulas: Further losses by name, each as `Expression.parse` takes it.
 
     Raises:
-        UserError: If a data set, model or loss is unknown.
+        UserError: If a data set, model or loss is unknown, or a formula is none.
     """
     for dataset in scale.datasets:
         if dataset not in protocol.SETTINGS:
@@ -155,16 +165,29 @@ def plan(
     for model in scale.models:
         if model not in models.NAMES:
             raise unknown("model", model, models.NAMES)
-    rows = [losses.row(name) for name in loss_names]
+    given = {name: str(Expression.parse(text)) for name, text in (formulas or {}).items()}
+    rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
+    rows += [_given(name, given) for name in given if name not in loss_names]
     shared = weights is None or isinstance(weights, str)
     starts = [_start(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
-        replace(_trial(scale, dataset, model, row), run=run, seed=seed, **starts[run])
+        replace(
+            _trial(scale, dataset, model, row),
+            # A reconstruction counts by its formula: a corrected one runs anew.
+            formula=given.get(row.name, FORMULAS[row.name] if row.reconstructed else None),
+            run=run,
+            seed=seed,
+            **starts[run],
+        )
         for run in range(scale.runs)
         for dataset in scale.datasets
         for model in scale.models
         for row in rows
     ]
+
+
+def _given(name, formulas):
+    return Row(name, partial(FormulaLoss, formulas[name]))
 
 
 def _start(weights):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import keras
 
+from nglkeras.expression import Expression
 from nglkeras.losses.functions import (
     ALPHA,
     baikal,
@@ -14,6 +15,7 @@ from nglkeras.losses.functions import (
     f2,
     f3,
     f4,
+    formula_loss,
     ngl,
     registered,
     sparse_ngl,
@@ -113,11 +115,31 @@ class SparseNGL(NGL):
 
 
 @registered
+class FormulaLoss(_ClasswiseLoss):
+    """The loss of any formula, which saves and loads by it: see `formula_loss`.
+
+    Args:
+        formula: As `Expression.parse` takes it, e.g. `"exp(1 - y_pred*y_true)"`.
+        **shared: As in `NGL`.
+
+    Raises:
+        UserError: If it is no formula.
+    """
+
+    function = staticmethod(formula_loss)
+    arguments = ("formula", *_ClasswiseLoss.arguments)
+
+    def __init__(self, formula, **shared):
+        super().__init__(**shared)
+        self.formula = str(Expression.parse(formula))
+
+
+@registered
 class F1(_ClasswiseLoss):
     """f1 of paper A, reconstructed: see `f1`. Takes `NGL`'s shared arguments."""
 
     function = staticmethod(f1)
-    reconstructed = True
+    reconstructed = f1.reconstructed
 
 
 @registered
@@ -125,7 +147,7 @@ class F2(_ClasswiseLoss):
     """f2 of paper A, reconstructed: see `f2`. Takes `NGL`'s shared arguments."""
 
     function = staticmethod(f2)
-    reconstructed = True
+    reconstructed = f2.reconstructed
 
 
 @registered
@@ -133,7 +155,7 @@ class F3(_ClasswiseLoss):
     """f3 of paper A, reconstructed: see `f3`. Takes `NGL`'s shared arguments."""
 
     function = staticmethod(f3)
-    reconstructed = True
+    reconstructed = f3.reconstructed
 
 
 @registered

@@ -4,6 +4,8 @@
 label (`y_true`; y_real or x in the papers).
 """
 
+from functools import cache
+
 import keras
 from keras import ops
 
@@ -11,14 +13,13 @@ from keras import ops
 from keras.src.backend import set_keras_mask
 
 from nglkeras.errors import unknown
+from nglkeras.expression import EPSILON, Expression
+from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
 
 registered = keras.saving.register_keras_serializable(package="nglkeras")
 
-# The constants of paper A as printed; γ = 3.8235 occurs in none of the terms that can be read.
-ALPHA, BETA, DELTA, ZETA, ETA = 2.4092, 1.5494, 3.1868, 2.4428, 2.6085
-
-# Protects division, root and logarithm (paper A, section 3.1).
-EPSILON = 1e-8
+# Constants of paper A as printed.
+ALPHA, ETA = 2.4092, 2.6085
 
 # Symmetric cross entropy clips predictions and labels before their logarithms are taken.
 PREDICTION_CLIP, LABEL_CLIP = 1e-7, 1e-4
@@ -122,41 +123,63 @@ def sparse_ngl(
 
 
 @registered
+def formula_loss(
+    y_true,
+    y_pred,
+    formula,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_reduction="mean",
+    axis=-1,
+):
+    """The loss of any formula, e.g. `"exp(1 - y_pred*y_true)"`: see `Expression.parse`.
+
+    Other arguments and result as in `ngl`.
+    """
+    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
+    return _reduce(_parsed(formula)(t, p, ops), class_reduction, axis)
+
+
+@cache
+def _parsed(formula):
+    return Expression.parse(formula)
+
+
+@registered
 def f1(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f1 of paper A (eq. B.1.1, reconstructed): `exp(sin²t) / (2 √(|(β - t) p| + ε))`.
+    """f1 of paper A (eq. B.1.1), reconstructed: see `formulas`.
 
     Arguments and result as in `ngl`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
-    terms = ops.exp(ops.square(ops.sin(t))) / (2.0 * ops.sqrt(ops.abs((BETA - t) * p) + EPSILON))
-    return _reduce(terms, class_reduction, axis)
+    return formula_loss(
+        y_true, y_pred, FORMULAS["f1"], from_logits, label_smoothing, class_reduction, axis
+    )
 
 
 @registered
 def f2(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f2 of paper A (eq. B.1.2, reconstructed): `cos(-t) / (√(p+ε) + ε) (δt + p) + √(p+ε)`.
+    """f2 of paper A (eq. B.1.2), reconstructed: see `formulas`.
 
     Arguments and result as in `ngl`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
-    root = ops.sqrt(p + EPSILON)
-    terms = ops.cos(-t) / (root + EPSILON) * (DELTA * t + p) + root
-    return _reduce(terms, class_reduction, axis)
+    return formula_loss(
+        y_true, y_pred, FORMULAS["f2"], from_logits, label_smoothing, class_reduction, axis
+    )
 
 
 @registered
 def f3(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f3 of paper A (eq. B.1.3, reconstructed): `√(|t / (p+ε) + p / (ζ+ε)| + ε)`.
+    """f3 of paper A (eq. B.1.3), reconstructed: see `formulas`.
 
     Arguments and result as in `ngl`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
-    terms = ops.sqrt(ops.abs(t / (p + EPSILON) + p / (ZETA + EPSILON)) + EPSILON)
-    return _reduce(terms, class_reduction, axis)
+    return formula_loss(
+        y_true, y_pred, FORMULAS["f3"], from_logits, label_smoothing, class_reduction, axis
+    )
 
 
 for guess in (f1, f2, f3):
-    guess.reconstructed = True
+    guess.reconstructed = guess.__name__ in RECONSTRUCTED
 
 
 @registered

@@ -84,6 +84,16 @@ def row(name: str) -> Row:
     return ROWS[_PLAIN_NAMES[plain]]
 
 
+def label(name: str) -> str:
+    """The name of a row in print; a name that is no row of the papers stays as it is."""
+    return ROWS[name].label if name in ROWS else name
+
+
+def is_reconstructed(name: str) -> bool:
+    """Whether it is a row whose formula is a guess at an illegible one."""
+    return name in ROWS and ROWS[name].reconstructed
+
+
 def get(name: str, **arguments) -> keras.losses.Loss:
     """The Keras loss of a row of the papers' tables, e.g. `get("NGL")`.
 

@@ -1,0 +1,124 @@
+"""Simplification by SymPy, with the protected operators left as they are."""
+
+from functools import cache
+
+from nglkeras.errors import UserError
+from nglkeras.expression.tree import Expression
+
+# SymPy's `simplify` takes minutes on large trees; searched losses are mostly far smaller.
+MAX_SIZE_TO_SIMPLIFY = 60
+
+
+def simplify(expression: Expression) -> Expression:
+    """See `Expression.simplify`."""
+    if expression.size > MAX_SIZE_TO_SIMPLIFY:
+        return expression
+    import sympy
+
+    try:
+        candidates = [sympy.simplify(_to_sympy(expression)), _to_sympy(expression)]
+        trees = [Expression(tuple(_to_nodes(candidate))) for candidate in candidates]
+    # What SymPy returns may have no form in our operators (such as tan), or no finite constant.
+    except (UserError, _NoFormError, RecursionError):
+        return expression
+    return min(expression, *trees, key=len)
+
+
+class _NoFormError(Exception):
+    """A SymPy expression that our operators cannot say."""
+
+
+@cache
+def _functions():
+    """Undefined functions: SymPy knows no law that ε would break."""
+    import sympy
+
+    return {name: sympy.Function(name, real=True) for name in ("inverse", "sqrt", "log")}
+
+
+def _to_sympy(expression):
+    import sympy
+
+    def leaf(node):
+        if isinstance(node, str):
+            return sympy.Symbol(node, real=True)
+        return sympy.Float(node) if node % 1 else sympy.Integer(int(node))
+
+    rules = {
+        "add": lambda x, y: x + y,
+        "sub": lambda x, y: x - y,
+        "mul": lambda x, y: x * y,
+        "div": _divide,
+        "neg": lambda x: -x,
+        "square": lambda x: x**2,
+        "exp": sympy.exp,
+        "sin": sympy.sin,
+        "cos": sympy.cos,
+        "sqrt": _functions()["sqrt"],
+        "log": _functions()["log"],
+    }
+    return expression.fold(leaf, lambda name, *arguments: rules[name](*arguments))
+
+
+def _divide(x, y):
+    # A number far from 0 does not feel ε.
+    if y.is_number and abs(y) >= 0.01:
+        return x / y
+    return x * _functions()["inverse"](y)
+
+
+def _to_nodes(value):
+    import sympy
+
+    if value.is_number and value.is_real:
+        return [float(sympy.N(value, 12))]
+    if value.is_Symbol:
+        return [value.name]
+    if value.is_Add:
+        return _sum(value.as_ordered_terms())
+    if value.is_Mul:
+        return _product(value)
+    if value.is_Pow and value.exp.is_Integer and value.exp > 0:
+        return _power(_to_nodes(value.base), int(value.exp))
+    if isinstance(value, sympy.exp | sympy.sin | sympy.cos) or value.func.__name__ in _functions():
+        argument = _to_nodes(value.args[0])
+        name = value.func.__name__
+        return ["div", 1.0, *argument] if name == "inverse" else [name, *argument]
+    raise _NoFormError(str(value))
+
+
+def _sum(terms):
+    """Terms with a sign become differences, where something stands before them."""
+    terms = sorted(terms, key=lambda term: term.could_extract_minus_sign())
+    nodes = _to_nodes(terms[0])
+    for term in terms[1:]:
+        minus = term.could_extract_minus_sign()
+        nodes = ["sub" if minus else "add", *nodes, *_to_nodes(-term if minus else term)]
+    return nodes
+
+
+def _product(value):
+    """Inverses become divisions, a factor of -1 becomes a sign."""
+    inverse = _functions()["inverse"]
+    factors, divisors, sign = [], [], []
+    for factor in value.as_ordered_factors():
+        if factor == -1:
+            sign = ["neg"]
+        elif isinstance(factor, inverse):
+            divisors.append(_to_nodes(factor.args[0]))
+        else:
+            factors.append(_to_nodes(factor))
+    nodes = factors[0] if factors else [1.0]
+    for factor in factors[1:]:
+        nodes = ["mul", *nodes, *factor]
+    for divisor in divisors:
+        nodes = ["div", *nodes, *divisor]
+    return sign + nodes
+
+
+def _power(base, exponent):
+    """By squaring."""
+    if exponent == 1:
+        return base
+    half = ["square", *_power(base, exponent // 2)]
+    return ["mul", *half, *base] if exponent % 2 else half

@@ -1,0 +1,222 @@
+"""One Keras loss that runs any expression given as data: compile once, try them all.
+
+A model that is compiled with an `InterpretedLoss` is traced once. Each candidate after that is a
+small table of instructions in non-trainable variables, so it costs an assignment instead of a
+compilation.
+
+The loss is elementwise in the predictions. Forward mode therefore gives its exact gradient: each
+register holds a value and its derivative by the prediction, and a custom gradient hands the
+latter to the optimizer. What runs is a loop over the instructions around a switch over the
+operators. On TensorFlow that loop is compiled by XLA, alone: as single operations it costs
+several times as much as the loss itself.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from nglkeras.errors import UserError
+from nglkeras.expression import OPERATORS, Expression
+from nglkeras.losses.functions import check_class_reduction
+
+# Paper A's limit on the size of a tree.
+MAX_INSTRUCTIONS = 100
+# Evaluating the more demanding argument first (Sethi and Ullman 1970), a tree of 50 constants
+# takes 6 registers beside those of y_pred and y_true.
+REGISTERS = 9
+_P, _T, _FIRST_FREE = 0, 1, 2
+_CODES = {name: code for code, name in enumerate(OPERATORS)}
+_LOAD = len(_CODES)
+
+
+@dataclass(frozen=True)
+class Program:
+    """An expression as data.
+
+    Attributes:
+        instructions: int32 `[MAX_INSTRUCTIONS, 4]`: code, target register, source registers.
+        constants: float32 `[MAX_INSTRUCTIONS]`: what an instruction that loads one loads.
+        length: int32 scalar, the number of instructions. The last one leaves the loss in the
+            first free register.
+    """
+
+    instructions: np.ndarray
+    constants: np.ndarray
+    length: np.ndarray
+
+
+def assemble(expression: Expression) -> Program:
+    """The program of an expression.
+
+    Raises:
+        UserError: If the expression is larger than the interpreter's memory.
+    """
+    steps = []
+    free = list(range(_FIRST_FREE, REGISTERS))
+
+    def leaf(node):
+        return (0 if isinstance(node, str) else 1), node
+
+    def branch(name, *arguments):
+        needs = sorted((need for need, _ in arguments), reverse=True)
+        tie = len(needs) == 2 and needs[0] == needs[1] > 0
+        return max(needs[0] + tie, 1), (name, arguments)
+
+    def emit(tree):
+        _, content = tree
+        if content in ("y_pred", "y_true"):
+            return _P if content == "y_pred" else _T
+        sources, constant = [], 0.0
+        if isinstance(content, float):
+            code, constant = _LOAD, content
+        else:
+            name, arguments = content
+            code = _CODES[name]
+            order = sorted(range(len(arguments)), key=lambda i: -arguments[i][0])
+            registers = {i: emit(arguments[i]) for i in order}
+            sources = [registers[i] for i in range(len(arguments))]
+        free.extend(sorted({source for source in sources if source >= _FIRST_FREE}))
+        if not free:
+            raise UserError(f"an expression that takes more than {REGISTERS} registers")
+        target = min(free)
+        free.remove(target)
+        steps.append(([code, target, *[*sources, _P, _P][:2]], constant))
+        return target
+
+    result = emit(expression.fold(leaf, branch))
+    if result < _FIRST_FREE:
+        # A bare terminal: copied by negating it twice.
+        negate = _CODES["neg"]
+        steps = [([negate, _FIRST_FREE, result, _P], 0.0)]
+        steps += [([negate, _FIRST_FREE, _FIRST_FREE, _P], 0.0)]
+    if len(steps) > MAX_INSTRUCTIONS:
+        raise UserError(
+            f"an expression of {expression.size} nodes; the interpreter takes {MAX_INSTRUCTIONS}"
+        )
+    instructions = np.zeros((MAX_INSTRUCTIONS, 4), "int32")
+    constants = np.zeros(MAX_INSTRUCTIONS, "float32")
+    instructions[: len(steps)] = [step for step, _ in steps]
+    constants[: len(steps)] = [constant for _, constant in steps]
+    return Program(instructions, constants, np.array(len(steps), "int32"))
+
+
+class Memory(keras.layers.Layer):
+    """Holds the program, as weights of the model: JAX passes only those into a compiled step."""
+
+    def __init__(self, **arguments):
+        super().__init__(trainable=False, **arguments)
+        for name in ("instructions", "constants", "length"):
+            value = getattr(assemble(Expression(("y_pred",))), name)
+            variable = self.add_weight(
+                shape=value.shape, dtype=str(value.dtype), trainable=False, name=name
+            )
+            setattr(self, name, variable)
+        self.built = True
+        self.store(Expression(("y_pred",)))
+
+    def store(self, expression: Expression) -> None:
+        """Make it the expression that the loss runs."""
+        program = assemble(expression)
+        self.instructions.assign(program.instructions)
+        self.constants.assign(program.constants)
+        self.length.assign(program.length)
+
+
+class InterpretedLoss(keras.losses.Loss):
+    """The loss of whichever expression its memory holds.
+
+    Args:
+        memory: The program, a part of the model.
+        class_reduction: `"mean"` or `"sum"` over the classes.
+        name: The name of the loss.
+
+    Attributes:
+        traces: How often the loss has been traced so far.
+    """
+
+    def __init__(self, memory: Memory, class_reduction="mean", name="interpreted_loss"):
+        super().__init__(name=name)
+        check_class_reduction(class_reduction)
+        self.memory = memory
+        self.class_reduction = class_reduction
+        self.traces = 0
+
+    def call(self, y_true, y_pred):
+        """One value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
+        self.traces += 1
+        memory = self.memory
+        program = (memory.instructions.value, memory.constants.value, memory.length.value)
+        p = ops.convert_to_tensor(y_pred)
+        t = ops.cast(y_true, p.dtype)
+        reduce = ops.mean if self.class_reduction == "mean" else ops.sum
+        return reduce(_elementwise(program, t, p), axis=-1)
+
+
+def _elementwise(program, t, p):
+    @ops.custom_gradient
+    def loss(p):
+        value, slope = _compiled_run()(*program, ops.stop_gradient(t), ops.stop_gradient(p))
+
+        def gradient(*arguments, upstream=None):
+            # TensorFlow and JAX pass the upstream gradient by position, PyTorch by name.
+            return (arguments[0] if upstream is None else upstream) * slope
+
+        return value, gradient
+
+    return loss(p)
+
+
+def _compiled_run():
+    if keras.backend.backend() != "tensorflow":
+        return _run
+    global _xla_run
+    if _xla_run is None:
+        import tensorflow as tf
+
+        _xla_run = tf.function(_run, jit_compile=True, autograph=False)
+    return _xla_run
+
+
+_xla_run = None
+
+
+def _run(instructions, constants, length, t, p):
+    """Value and derivative of the program's expression, elementwise."""
+    shape = p.shape
+    flat = [ops.reshape(x, (-1,)) for x in (p, t)]
+    nothing = [ops.zeros_like(flat[0])] * (REGISTERS - _FIRST_FREE)
+    values = ops.stack([*flat, *nothing])
+    slopes = ops.stack([ops.ones_like(flat[0]), ops.zeros_like(flat[0]), *nothing])
+
+    def unary(name):
+        return lambda a, da, b, db, c: OPERATORS[name].dual(ops, (a, da))
+
+    def binary(name):
+        return lambda a, da, b, db, c: OPERATORS[name].dual(ops, (a, da), (b, db))
+
+    branches = [
+        unary(name) if operator.arity == 1 else binary(name) for name, operator in OPERATORS.items()
+    ]
+    branches.append(lambda a, da, b, db, c: (ops.zeros_like(a) + c, ops.zeros_like(a)))
+
+    def step(i, values, slopes):
+        code, target, first, second = ops.unstack(instructions[i], 4)
+        value, slope = ops.switch(
+            code,
+            branches,
+            values[first],
+            slopes[first],
+            values[second],
+            slopes[second],
+            ops.cast(constants[i], values.dtype),
+        )
+        values = ops.slice_update(values, (target, 0), value[None])
+        slopes = ops.slice_update(slopes, (target, 0), slope[None])
+        return i + 1, values, slopes
+
+    _, values, slopes = ops.while_loop(
+        lambda i, *_: i < length, step, (ops.zeros_like(length), values, slopes)
+    )
+    return ops.reshape(values[_FIRST_FREE], shape), ops.reshape(slopes[_FIRST_FREE], shape)

@@ -1,0 +1,20 @@
+"""The papers' losses per class as formulas, in one place, in the language of `Expression`.
+
+Correct a reconstruction here, in one line, and everything follows; scripts also take
+`--formula f1="..."`. Division, root and logarithm are protected by ε, as in paper A.
+"""
+
+FORMULAS = {
+    # Equations B.1.1 to B.1.3 cannot be read in any public copy: reconstructed.
+    "f1": "exp(square(sin(y_true)))/(2*sqrt((1.5494 - y_true)*y_pred))",
+    "f2": "cos(-y_true)/sqrt(y_pred)*(3.1868*y_true + y_pred) + sqrt(y_pred)",
+    "f3": "sqrt(y_true/y_pred + y_pred/2.4428)",
+    # Equation B.1.4, confirmed by its minimum.
+    "f4": "sin(sin(y_pred - 2.6085) + square(y_true))",
+    # f5, equation 1.
+    "NGL": "exp(2.4092 - y_pred*(1 + y_true)) - cos(cos(sin(y_pred)))",
+    # Paper B.
+    "Baikal": "-(log(y_pred) - y_true/y_pred)",
+    "BaikalCMA": "-2.7279*(0.9863*log(1.5352*y_pred) - 1.8158*y_true/y_pred)",
+}
+RECONSTRUCTED = ("f1", "f2", "f3")

@@ -1,0 +1,265 @@
+"""Algorithm 1 of paper A: genetic programming with an external archive, as ask and tell.
+
+`ask` gives the individuals whose evaluation is wanted, `tell` takes it. The strategy trains
+nothing and knows no Keras. Everything random is drawn from (seed, generation, index, what), so
+neither the order of the answers nor an interruption changes what comes next.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+
+from nglkeras.errors import UserError
+from nglkeras.expression import Expression
+from nglkeras.search.variation import Variation
+
+# How often a discarded individual is made anew before its place is left to the worst fitness.
+MAX_ATTEMPTS = 200
+
+
+@dataclass(frozen=True)
+class Individual:
+    """A candidate and how it came to be.
+
+    Attributes:
+        expression: The loss per class.
+        generation: 0 for the random population.
+        index: Its place in the generation.
+        attempt: How many before it in this place were discarded.
+        parents: Ids of the individuals that it was made from, the one it started as first.
+        made_by: What made it, in order: "random", or some of "crossover", "subtree_mutation"
+            and "node_mutation"; nothing for a copy.
+    """
+
+    expression: Expression
+    generation: int
+    index: int
+    attempt: int = 0
+    parents: tuple[str, ...] = ()
+    made_by: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Name within the search, e.g. "3-7"; "3-7-2" after two discarded attempts."""
+        tail = f"-{self.attempt}" if self.attempt else ""
+        return f"{self.generation}-{self.index}{tail}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of an individual.
+
+    Attributes:
+        status: "ok"; "discarded" if another must be made in its place; else why it has no
+            fitness.
+        fitness: Compared number by number, more is better; empty without a fitness.
+        message: What went wrong.
+        details: What the fitness was made of, as JSON has it.
+        seconds: Wall time.
+    """
+
+    status: str = "ok"
+    fitness: tuple[float, ...] = ()
+    message: str = ""
+    details: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Sorts evaluations; whatever has no finite fitness comes below everything that has."""
+        if self.status != "ok" or not all(map(math.isfinite, self.fitness)):
+            return ()
+        return tuple(self.fitness)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An individual with its evaluation."""
+
+    individual: Individual
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The paper's parameters (section 4.1) and the rules for its trees.
+
+    Attributes:
+        population_size: n.
+        generations: T.
+        crossover: Cr, the probability of a crossover.
+        subtree_mutation: M_ST.
+        node_mutation: M_N.
+        archive: p_A, the probability that an individual which does not survive is archived.
+        archive_crossover: Cr_A, the probability that the partner comes from the archive.
+        variation: Rules for trees.
+        distinct: Whether of several survivors with the same formula only one is kept, as long
+            as there are others. Not in the paper, whose copies are each evaluated anew: here
+            they share a fitness, and would soon fill the population.
+    """
+
+    population_size: int = 16
+    generations: int = 100
+    crossover: float = 0.7
+    subtree_mutation: float = 0.3
+    node_mutation: float = 0.1
+    archive: float = 0.5
+    archive_crossover: float = 0.5
+    variation: Variation = field(default_factory=Variation)
+    distinct: bool = False
+
+    def __post_init__(self):
+        if self.population_size < 1 or self.generations < 0:
+            raise UserError("population_size is at least 1 and generations at least 0")
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise UserError(f"{field_.name}={value} is not a probability")
+
+
+class GeneticProgramming:
+    """Algorithm 1 of paper A.
+
+    Where the paper is silent: the partner of a crossover is drawn uniformly, from the population
+    without the individual itself; the archive, when full, loses a random member; of equals, the
+    older survives.
+
+    Args:
+        seed: Root of all randomness.
+        **parameters: See `Parameters`.
+
+    Attributes:
+        generation: The generation that is being evaluated.
+        population: The survivors, best first; empty until generation 0 is evaluated.
+        archive: Members that did not survive, at most n.
+    """
+
+    def __init__(self, seed: int = 0, **parameters):
+        unknown_names = parameters.keys() - {field_.name for field_ in fields(Parameters)}
+        if unknown_names:
+            valid = ", ".join(field_.name for field_ in fields(Parameters))
+            raise UserError(f"unknown parameter {min(unknown_names)!r}; choose from: {valid}")
+        self.seed = seed
+        self.parameters = Parameters(**parameters)
+        self.generation = 0
+        self.population: list[Member] = []
+        self.archive: list[Member] = []
+        self._evaluated: dict[int, Member] = {}
+        self._waiting = self._generation()
+
+    @property
+    def settings(self) -> dict:
+        """What decides the course of the search; how long it goes on does not."""
+        parameters = asdict(self.parameters)
+        del parameters["generations"]
+        if not self.parameters.distinct:
+            del parameters["distinct"]
+        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last generation has been evaluated."""
+        return self.generation > self.parameters.generations
+
+    def ask(self) -> list[Individual]:
+        """The individuals whose evaluation is wanted, by index; none when the search is done."""
+        return [] if self.is_done else [self._waiting[i] for i in sorted(self._waiting)]
+
+    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
+        """Take the evaluation of one of the individuals that `ask` gave.
+
+        A discarded one is made anew: `ask` again. When all of a generation are evaluated, the
+        best survive and the next generation is there to be asked for.
+
+        Raises:
+            UserError: If nobody asked for it.
+        """
+        if self._waiting.get(individual.index) != individual:
+            raise UserError(f"individual {individual.id} is not one of those that wait")
+        del self._waiting[individual.index]
+        if evaluation.status == "discarded" and individual.attempt < MAX_ATTEMPTS:
+            self._waiting[individual.index] = self._make(individual.index, individual.attempt + 1)
+            return
+        self._evaluated[individual.index] = Member(individual, evaluation)
+        if not self._waiting:
+            self._select()
+
+    def _select(self):
+        """Sort parents and children, let the best n survive, archive some of the others."""
+        members = self.population + [self._evaluated[i] for i in sorted(self._evaluated)]
+        # Stable: of equals, the older comes first.
+        members.sort(key=lambda member: member.evaluation.rank, reverse=True)
+        if self.parameters.distinct:
+            members = _repeats_last(members)
+        n = self.parameters.population_size
+        self.population, losers = members[:n], members[n:]
+        for i, member in enumerate(losers):
+            random = self._random(i, "archive")
+            if random.uniform() < self.parameters.archive:
+                if len(self.archive) < n:
+                    self.archive.append(member)
+                else:
+                    self.archive[random.randint(n)] = member
+        self.generation += 1
+        self._evaluated = {}
+        self._waiting = self._generation()
+
+    def _generation(self):
+        return {i: self._make(i, 0) for i in range(self.parameters.population_size)}
+
+    def _make(self, index, attempt):
+        if self.generation == 0:
+            tree = self.parameters.variation.random_tree(self._random(index, "tree", attempt))
+            return Individual(tree, 0, index, attempt, made_by=("random",))
+        return self._child(index, attempt)
+
+    def _child(self, index, attempt):
+        """Crossover, then subtree mutation, then one-point mutation, each at its rate."""
+        parameters, variation = self.parameters, self.parameters.variation
+        parent = self.population[index]
+        tree = parent.individual.expression
+        parents, made_by = [parent], []
+
+        random = self._random(index, "crossover", attempt)
+        if random.uniform() < parameters.crossover:
+            partner = self._partner(index, random)
+            tree = variation.crossover(tree, partner.individual.expression, random)
+            parents.append(partner)
+            made_by.append("crossover")
+        for name, rate, mutate in (
+            ("subtree_mutation", parameters.subtree_mutation, variation.subtree_mutation),
+            ("node_mutation", parameters.node_mutation, variation.node_mutation),
+        ):
+            random = self._random(index, name, attempt)
+            if random.uniform() < rate:
+                tree = mutate(tree, random)
+                made_by.append(name)
+        ids = tuple(member.individual.id for member in parents)
+        return Individual(tree, self.generation, index, attempt, ids, tuple(made_by))
+
+    def _partner(self, index, random):
+        if random.uniform() < self.parameters.archive_crossover and self.archive:
+            return _one(self.archive, random)
+        others = self.population[:index] + self.population[index + 1 :]
+        return _one(others or self.population, random)
+
+    def _random(self, index, what, attempt=0):
+        name = f"{self.seed}/{self.generation}/{index}/{attempt}/{what}"
+        digest = hashlib.sha256(name.encode()).digest()
+        return np.random.RandomState(np.frombuffer(digest, "uint32"))
+
+
+def _repeats_last(members):
+    """The members in order, those whose formula has come before at the end."""
+    seen, repeats = {}, []
+    for member in members:
+        if seen.setdefault(member.individual.expression, member) is not member:
+            repeats.append(member)
+    return [*seen.values(), *repeats]
+
+
+def _one(members: Sequence[Member], random: np.random.RandomState) -> Member:
+    return members[random.randint(len(members))]

@@ -1,0 +1,386 @@
+"""`search`: asks a strategy for candidates, screens and evaluates them, writes everything down.
+
+The journal `search.jsonl` has one line for the settings and one for each individual that was
+evaluated, in the order of the search. Its state is rebuilt by asking the strategy again and
+answering from the journal, so the same call goes on where an interrupted one stopped.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from nglkeras import losses
+from nglkeras.errors import UserError
+from nglkeras.expression import Expression
+from nglkeras.journal import Records
+from nglkeras.search.evolution import Evaluation, Individual, Member
+from nglkeras.search.screening import Screen, Screening
+
+# Statuses that the screen gives without a training.
+NOT_TRAINED = ("discarded", "rejected")
+# Ways in which an evaluation need not be made.
+SAVED = ("duplicate", "equal", "gradient", "rejected")
+
+
+class Strategy(Protocol):
+    """What produces candidates: see `evolution.GeneticProgramming`."""
+
+    generation: int
+    population: Sequence[Member]
+    settings: dict
+    is_done: bool
+
+    def ask(self) -> list[Individual]:
+        """The individuals whose evaluation is wanted."""
+
+    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
+        """Take the evaluation of one."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An individual of the journal.
+
+    Attributes:
+        individual: The candidate.
+        evaluation: What came of it.
+        twin: Id of the individual whose evaluation it shares; empty for its own.
+        why: "duplicate", "equal" or "gradient" for a twin.
+    """
+
+    individual: Individual
+    evaluation: Evaluation
+    twin: str = ""
+    why: str = ""
+
+    @property
+    def saved(self) -> str:
+        """Which of `SAVED` spared its training; empty if none."""
+        return "rejected" if self.evaluation.status == "rejected" else self.why
+
+    def to_json(self) -> dict:
+        """The record as JSON has it."""
+        individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
+        return {
+            "id": self.individual.id,
+            **individual,
+            **asdict(self.evaluation),
+            "twin": self.twin,
+            "why": self.why,
+        }
+
+    @classmethod
+    def from_json(cls, row: dict) -> "Record":
+        """The record of a line of the journal."""
+        individual = Individual(
+            Expression.parse(row["expression"]),
+            row["generation"],
+            row["index"],
+            row["attempt"],
+            tuple(row["parents"]),
+            tuple(row["made_by"]),
+        )
+        evaluation = Evaluation(
+            row["status"], tuple(row["fitness"]), row["message"], row["details"], row["seconds"]
+        )
+        return cls(individual, evaluation, row["twin"], row["why"])
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A line of the convergence curve.
+
+    Attributes:
+        number: 0 for the random population.
+        best: Greatest fitness among the survivors.
+        mean: Mean of their fitness, of those that have one.
+        size: Mean number of nodes of the survivors.
+        asked: Evaluations that the strategy has asked for so far, discarded ones aside.
+        trained: Those that were trained.
+        saved: How many each check has saved.
+        discarded: Losses that left the bounds.
+        failed: Trainings without a fitness.
+    """
+
+    number: int
+    best: tuple[float, ...]
+    mean: tuple[float, ...]
+    size: float
+    asked: int
+    trained: int
+    saved: dict[str, int]
+    discarded: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search has found.
+
+    Attributes:
+        population: The survivors, best first.
+        records: Every individual in the order of the search, by id.
+        generations: The course of the search.
+        seconds: Wall time of all trainings, of this call and the interrupted ones before it.
+    """
+
+    population: tuple[Member, ...]
+    records: dict[str, Record]
+    generations: tuple[Generation, ...]
+    seconds: float
+
+    @property
+    def best(self) -> Expression:
+        """The loss with the greatest fitness."""
+        return self.population[0].individual.expression
+
+    def best_losses(self, count: int = 5) -> list[Member]:
+        """The best different losses among all that were evaluated, best first."""
+        members = {}
+        for record in self.records.values():
+            if record.evaluation.rank and not record.twin:
+                member = Member(record.individual, record.evaluation)
+                members.setdefault(str(record.individual.expression), member)
+        ranked = sorted(members.values(), key=lambda m: m.evaluation.rank, reverse=True)
+        return ranked[:count]
+
+    def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
+        """The family tree of an individual: itself and all that it descends from, by id."""
+        family, open_ids = {}, [id]
+        while open_ids:
+            current = open_ids.pop()
+            if current not in family:
+                family[current] = self.records[current]
+                open_ids.extend(self.records[current].individual.parents)
+        return family
+
+
+def search(
+    strategy: Strategy,
+    evaluate: Callable[[Expression], Evaluation | float],
+    *,
+    out: str | Path,
+    screening: Screening | None = None,
+    classes: int | None = None,
+    order: Callable[[list], list] | None = None,
+    on_generation: Callable[[Generation, float], None] | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Run a search to its end; the same call goes on with an interrupted one.
+
+    Args:
+        strategy: A fresh one, e.g. `GeneticProgramming(seed=0)`.
+        evaluate: Gives a loss its fitness, more is better: a number or an `Evaluation`, e.g. a
+            `TrainingFitness`. Its attributes `settings`, `values` and `classes` are used where
+            it has them. Errors it raises end the search.
+        out: Folder of the journal and of `best.json`.
+        screening: What need not be trained; by default everything is checked.
+        classes: Number of classes that the checks assume; that of `evaluate`, or 10.
+        order: The order in which candidates that wait together are evaluated.
+        on_generation: Called after each generation with the seconds that are left, estimated.
+        quiet: Show no progress.
+
+    Raises:
+        UserError: If the folder holds a search with other settings, or cannot be written to.
+    """
+    screening = Screening() if screening is None else screening
+    if strategy.generation or strategy.population:
+        raise UserError("the strategy has been used already; give a fresh one")
+    run = _Search(strategy, evaluate, Path(out), screening, classes, quiet)
+    started = time.perf_counter()
+    total = getattr(getattr(strategy, "parameters", None), "generations", None)
+    while not strategy.is_done:
+        number = strategy.generation
+        fresh = run.generation(order or list)
+        if on_generation is not None:
+            spent = time.perf_counter() - started
+            left = float("nan")
+            if total is not None and fresh:
+                run.timed += 1
+                left = spent / run.timed * (total - number)
+            on_generation(run.generations[-1], left)
+    result = run.result()
+    if result.population and result.population[0].evaluation.rank:
+        best = result.population[0]
+        losses.save_loss(
+            Path(out) / "best.json",
+            str(best.individual.expression),
+            fitness=list(best.evaluation.fitness),
+            id=best.individual.id,
+            search=run.settings,
+        )
+    return result
+
+
+class _Search:
+    """The state of a running search, all of which the journal can rebuild."""
+
+    def __init__(self, strategy, evaluate, out, screening, classes, quiet):
+        self.strategy = strategy
+        self.evaluate = evaluate
+        self.quiet = quiet
+        self.timed = 0
+        classes = classes or getattr(evaluate, "classes", 10)
+        self.screen = Screen(screening, classes, getattr(evaluate, "values", None))
+        self.settings = {
+            **strategy.settings,
+            "evaluate": getattr(evaluate, "settings", {}),
+            "screening": asdict(screening),
+            "classes": classes,
+        }
+        # As JSON has it, to be compared with what is on disk.
+        self.settings = json.loads(json.dumps(self.settings))
+        self.journal = Records(out / "search.jsonl")
+        self.known = self._replay()
+        self.records: dict[str, Record] = {}
+        self.generations: list[Generation] = []
+        self.counts = Counter()
+
+    def _replay(self):
+        """The individuals of an interrupted search, by id."""
+        rows = list(self.journal.read(_header_or_record))
+        headers = [row for row in rows if isinstance(row, dict)]
+        if not headers:
+            if rows:
+                raise UserError(f"{self.journal.path} has lost its first line, the settings")
+            self.journal.append({"settings": self.settings})
+        elif headers[0] != self.settings:
+            difference = _difference(headers[0], self.settings)
+            raise UserError(
+                f"{self.journal.path.parent} holds a search with other settings ({difference}); "
+                "give another folder"
+            )
+        return {row.individual.id: row for row in rows if isinstance(row, Record)}
+
+    def generation(self, order):
+        """Evaluate all of a generation; whether anything had to be trained."""
+        number, fresh = self.strategy.generation, 0
+        bar = tqdm(
+            total=len(self.strategy.ask()), unit="loss", leave=False, disable=self.quiet, delay=1
+        )
+        with bar:
+            bar.set_description(f"generation {number}")
+            while not self.strategy.is_done and self.strategy.generation == number:
+                fresh += self._round(self.strategy.ask(), order, bar)
+        self._note_generation(number)
+        return fresh > 0
+
+    def _round(self, individuals, order, bar):
+        """Evaluate the individuals that wait; those that are discarded wait anew afterwards."""
+        plans = self._plans(individuals)
+        trained, later = 0, []
+        for individual in order(individuals):
+            record = plans[individual.id]
+            if record is None:
+                record = Record(individual, self._train(individual, bar))
+                trained += 1
+            elif record.twin and record.individual.id not in self.known:
+                if record.twin not in self.records:
+                    later.append(record)
+                    continue
+                record = self._share(record)
+            self._take(record, bar)
+        for record in later:
+            self._take(self._share(record), bar)
+        return trained
+
+    def _share(self, record):
+        """A twin's record with the evaluation of the individual that it refers to."""
+        return replace(
+            record, evaluation=replace(self.records[record.twin].evaluation, seconds=0.0)
+        )
+
+    def _plans(self, individuals):
+        """For each individual its record, where it need not be trained, decided in order.
+
+        Twins within a round refer to the first of them, whichever is evaluated first.
+        """
+        plans = {}
+        for individual in individuals:
+            known = self.known.get(individual.id)
+            if known is not None and known.individual != individual:
+                raise UserError(
+                    f"{self.journal.path}: individual {individual.id} was made otherwise than "
+                    "this version makes it; give another folder"
+                )
+            plans[individual.id] = known or self._plan(individual)
+            record = plans[individual.id]
+            if record is None or not (record.twin or record.evaluation.status in NOT_TRAINED):
+                self.screen.remember(individual.id, individual.expression)
+        return plans
+
+    def _plan(self, individual):
+        verdict = self.screen.judge(individual.expression)
+        if verdict.status == "new":
+            return None
+        if verdict.status == "twin":
+            return Record(individual, Evaluation(), verdict.twin, verdict.message)
+        return Record(individual, Evaluation(verdict.status, message=verdict.message))
+
+    def _train(self, individual, bar):
+        bar.set_postfix_str(str(individual.expression)[:60])
+        outcome = self.evaluate(individual.expression)
+        if isinstance(outcome, Evaluation):
+            return outcome
+        fitness = float(outcome)
+        if not np.isfinite(fitness):
+            return Evaluation("non_finite", message=f"its fitness is {fitness}")
+        return Evaluation("ok", (fitness,))
+
+    def _take(self, record, bar):
+        if record.individual.id not in self.known:
+            self.journal.append(record.to_json())
+        self.records[record.individual.id] = record
+        status = record.evaluation.status
+        if status == "discarded":
+            self.counts["discarded"] += 1
+        else:
+            bar.update()
+            self.counts["asked"] += 1
+            self.counts[record.saved or "trained"] += 1
+            if not record.saved and status != "ok":
+                self.counts["failed"] += 1
+        self.strategy.tell(record.individual, record.evaluation)
+
+    def _note_generation(self, number):
+        members = self.strategy.population
+        ranks = [member.evaluation.rank for member in members if member.evaluation.rank]
+        self.generations.append(
+            Generation(
+                number,
+                ranks[0] if ranks else (),
+                tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
+                float(np.mean([member.individual.expression.size for member in members])),
+                self.counts["asked"],
+                self.counts["trained"],
+                {kind: self.counts[kind] for kind in SAVED},
+                self.counts["discarded"],
+                self.counts["failed"],
+            )
+        )
+
+    def result(self):
+        seconds = sum(r.evaluation.seconds for r in self.records.values() if not r.twin)
+        return Result(
+            tuple(self.strategy.population), self.records, tuple(self.generations), seconds
+        )
+
+
+def _header_or_record(row):
+    return row["settings"] if "settings" in row else Record.from_json(row)
+
+
+def _difference(old, new, path=""):
+    """The first setting that differs, for a message."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                return _difference(old.get(name), new.get(name), f"{path} {name}".strip())
+    return f"{path} {old}, not {new}"

@@ -1,0 +1,222 @@
+"""Pictures of a search: trees, the course of the fitness, the winner's family, its curves."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nglkeras import losses, plots
+from nglkeras.expression import OPERATORS, Expression
+from nglkeras.losses.formulas import FORMULAS
+from nglkeras.search.loop import Generation, Result
+from nglkeras.search.variation import Variation
+
+_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
+_SIGNS |= {"square": "x²", "y_true": "t", "y_pred": "p"}
+
+
+def tree(expression: Expression, title: str = "") -> Figure:
+    """The tree of a loss, with t for y_true and p for y_pred."""
+    figure = Figure(figsize=_tree_size(expression), layout="constrained")
+    draw_tree(figure.subplots(), expression, title=title or str(expression))
+    return figure
+
+
+def draw_tree(
+    axis, expression: Expression, *, marked: Collection[int] = (), title: str = ""
+) -> None:
+    """Draw a tree, the nodes at the marked positions in another colour."""
+    places, edges = _places(expression)
+    for parent, child in edges:
+        both = parent in marked and child in marked
+        xs, ys = zip(places[parent], places[child], strict=True)
+        axis.plot(xs, ys, color="tab:orange" if both else "gray", linewidth=1, zorder=1)
+    for position, (x, y) in enumerate(places):
+        node = expression.nodes[position]
+        text = _SIGNS.get(node, node) if isinstance(node, str) else f"{node:g}"
+        color = "tab:orange" if position in marked else "tab:blue"
+        axis.annotate(
+            text,
+            (x, y),
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": color},
+            zorder=2,
+        )
+    axis.set(xlim=(-0.7, max(x for x, _ in places) + 0.7), ylim=(-expression.height - 0.5, 0.5))
+    axis.set_axis_off()
+    axis.set_title(title, fontsize=10)
+
+
+def _tree_size(expression):
+    leaves = sum(node not in OPERATORS for node in expression.nodes)
+    return max(4.0, 0.75 * leaves + 1), max(2.5, 0.65 * expression.height + 1)
+
+
+def _places(expression):
+    """(x, y) of each node: leaves side by side, each operator above the middle of its arguments."""
+    places = [(0.0, 0.0)] * expression.size
+    edges, open_nodes, column = [], [], 0
+    # Leaves and depths in reading order; the operators' columns afterwards, from the end.
+    depths = [0] * expression.size
+    for position, node in enumerate(expression.nodes):
+        if open_nodes:
+            parent, missing = open_nodes.pop()
+            edges.append((parent, position))
+            depths[position] = depths[parent] + 1
+            if missing > 1:
+                open_nodes.append((parent, missing - 1))
+        if node in OPERATORS:
+            open_nodes.append((position, OPERATORS[node].arity))
+        else:
+            places[position] = (float(column), 0.0)
+            column += 1
+    for position in range(expression.size - 1, -1, -1):
+        children = [child for parent, child in edges if parent == position]
+        x = np.mean([places[child][0] for child in children]) if children else places[position][0]
+        places[position] = (float(x), -float(depths[position]))
+    return places, edges
+
+
+def figure_a(seed: int = 1) -> Figure:
+    """Figure A of paper A: a tree, and the exchange of subtrees between two random ones."""
+    variation = Variation(depths=(2, 3), max_size=16)
+    random = np.random.RandomState(seed)
+    tree_, partner = variation.random_tree(random), variation.random_tree(random)
+    exchange = variation.exchange(tree_, partner, random)
+    removed, donated = (
+        range(first, last + 1) for first, last in (exchange.removed, exchange.donated)
+    )
+    start = exchange.removed[0]
+    panels = (
+        (Expression.parse(FORMULAS["NGL"]), (), "an example: NGL"),
+        (tree_, removed, "parent, and the subtree that it loses"),
+        (partner, donated, "partner, and the subtree that it gives"),
+        (exchange.child, range(start, start + len(donated)), "child"),
+    )
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    for axis, (expression, marked, title) in zip(
+        figure.subplots(2, 2).ravel(), panels, strict=True
+    ):
+        draw_tree(axis, expression, marked=marked, title=f"{title}\n{expression}")
+    figure.suptitle("Losses as trees, and a crossover (p prediction, t label)")
+    return figure
+
+
+def convergence(generations: Sequence[Generation], name: str) -> Figure:
+    """Best and mean fitness of the survivors, and what became of the evaluations asked for."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    numbers = [generation.number for generation in generations]
+    for label, style in (("best", "-"), ("mean", "--")):
+        # With several numbers the last one: the mean improvement of experiment 5.
+        values = [getattr(generation, label) for generation in generations]
+        left.plot(numbers, [v[-1] if v else np.nan for v in values], style, label=label)
+    left.set(xlabel="generation", ylabel=name, title="fitness of the survivors")
+    left.legend()
+    last = generations[-1]
+    rows = {"trained": [generation.trained for generation in generations]}
+    rows |= {kind: [g.saved[kind] for g in generations] for kind in last.saved}
+    names = {"duplicate": "duplicates", "equal": "equal", "gradient": "same gradient"}
+    labels = [f"{names.get(kind, kind)}: {counts[-1]}" for kind, counts in rows.items()]
+    right.stackplot(numbers, *rows.values(), labels=labels, alpha=0.8)
+    right.set(xlabel="generation", title=f"{last.asked} evaluations asked for")
+    right.legend(loc="upper left")
+    return figure
+
+
+def curves(candidates: dict[str, Expression]) -> Figure:
+    """Value and gradient of losses in the binary case, beside CE and NGL."""
+    panels = [(name, expression.to_loss()) for name, expression in candidates.items()]
+    panels += [("CE", losses.get("CE")), ("NGL", losses.get("NGL"))]
+    columns = 3
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(12, 3.6 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (name, loss) in zip(axes, panels, strict=False):
+        plots.draw_binary(axis, loss, name)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.suptitle(
+        "Losses (solid) and gradients (dashed) for predictions (p, 1 − p) and label (1, 0)"
+    )
+    return figure
+
+
+def family(result: Result) -> Figure:
+    """The winner and all it descends from, by generation; its own line is drawn strong."""
+    winner = result.population[0].individual.id
+    records = result.ancestors(winner)
+    line = _line(records, winner)
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    axis = figure.subplots()
+    # Twins and copies keep the height of what they are twins of: the line then shows its leaps.
+    heights = {name: _height(record) for name, record in records.items()}
+    for name, record in records.items():
+        for parent in record.individual.parents:
+            strong = name in line and parent in line
+            axis.plot(
+                [records[parent].individual.generation, record.individual.generation],
+                [heights[parent], heights[name]],
+                color="tab:red" if strong else "lightgray",
+                linewidth=1.6 if strong else 0.7,
+                zorder=2 if strong else 1,
+            )
+    for makers, color in _MAKERS.items():
+        members = [name for name, r in records.items() if _maker(r) == makers]
+        if members:
+            xs = [records[name].individual.generation for name in members]
+            ys = [heights[name] for name in members]
+            axis.scatter(xs, ys, s=18, color=color, label=makers, zorder=3)
+    for name in line:
+        if name == winner or not records[name].individual.parents:
+            text = _shortened(str(records[name].individual.expression))
+            at = (records[name].individual.generation, heights[name])
+            right = name == winner and len(line) > 1
+            axis.annotate(
+                text,
+                at,
+                (-4 if right else 4, 8),
+                textcoords="offset points",
+                fontsize=8,
+                ha="right" if right else "left",
+                zorder=4,
+            )
+    axis.set(xlabel="generation", ylabel="fitness")
+    axis.margins(y=0.12)
+    axis.set_title(f"{winner} and its {len(records) - 1} ancestors; first parents in red")
+    axis.legend(loc="lower right")
+    return figure
+
+
+_MAKERS = {
+    "random": "gray",
+    "crossover": "tab:blue",
+    "mutation": "tab:orange",
+    "both": "tab:green",
+    "copy": "lightblue",
+}
+
+
+def _maker(record):
+    made_by = record.individual.made_by
+    crossed, mutated = "crossover" in made_by, any("mutation" in name for name in made_by)
+    if made_by == ("random",):
+        return "random"
+    return ("both" if mutated else "crossover") if crossed else ("mutation" if mutated else "copy")
+
+
+def _line(records, winner):
+    line = [winner]
+    while records[line[-1]].individual.parents:
+        line.append(records[line[-1]].individual.parents[0])
+    return line
+
+
+def _height(record):
+    return record.evaluation.rank[-1] if record.evaluation.rank else 0.0
+
+
+def _shortened(text, length=60):
+    return text if len(text) <= length else text[: length - 1] + "…"

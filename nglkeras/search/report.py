@@ -1,0 +1,159 @@
+"""What a search shows: a line for each generation, and at the end tables, files and plots."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from nglkeras import catalog, tables
+from nglkeras.expression import Expression
+from nglkeras.losses.formulas import FORMULAS
+from nglkeras.search import plots
+from nglkeras.search.experiments import ExperimentFitness
+from nglkeras.search.fitness import Comparison
+from nglkeras.search.loop import Generation, Result
+
+# Losses that are shown at the end.
+BEST = 4
+
+
+def progress(generation: Generation, seconds_left: float) -> None:
+    """Print the line of a generation."""
+    saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
+    left = "" if math.isnan(seconds_left) else f"; {_duration(seconds_left)} left"
+    print(
+        f"generation {generation.number}: best {_fitness(generation.best)}, "
+        f"mean {_fitness(generation.mean)}, size {generation.size:.1f}; "
+        f"{generation.asked} asked, {generation.trained} trained, "
+        f"saved {saved or 'none'}, {generation.discarded} discarded{left}",
+        flush=True,
+    )
+
+
+def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: int) -> None:
+    """Print what was found, compare it on the test set, and write files and plots into a folder.
+
+    Written are best.md (the best losses), generations.csv, comparison.csv, and convergence,
+    family, losses and winner as PNG.
+    """
+    best = result.best_losses(BEST)
+    heading = ["id", "fitness", "nodes", "made by", "formula"]
+    rows = [
+        [
+            member.individual.id,
+            _fitness(member.evaluation.rank),
+            str(member.individual.expression.size),
+            " + ".join(member.individual.made_by) or "copy",
+            str(member.individual.expression),
+        ]
+        for member in best
+    ]
+    last = result.generations[-1]
+    spared = last.asked - last.trained
+    summary = (
+        f"{last.asked} evaluations asked, {last.trained} trained, {spared} saved "
+        f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
+        f"{_duration(result.seconds)} of training"
+    )
+    simple = result.best.simplify()
+    lines = ["The best losses: id, fitness, nodes, made by, formula"]
+    lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
+    lines.append(summary)
+    lines.append(f"The winner: {result.best}")
+    if simple != result.best:
+        lines.append(f"simplified: {simple}")
+    lines.append(f"LaTeX: {simple.to_latex()}")
+    print("", "\n\n".join(lines), sep="\n", flush=True)
+
+    print(f"\nComparing on the test set, {compare_runs} networks a loss ...", flush=True)
+    contenders = {
+        "winner": result.best,
+        "CE": None,
+        **{name: Expression.parse(FORMULAS[name]) for name in ("NGL", "Baikal")},
+    }
+    comparisons = fitness.compare(contenders, compare_runs)
+    verdicts = [line for dataset, found in comparisons.items() for line in judge(found, dataset)]
+    print(*verdicts, sep="\n")
+
+    latex = [
+        [row[0], f"${member.individual.expression.to_latex()}$"]
+        for row, member in zip(rows, best, strict=True)
+    ]
+    markdown = [
+        "# The best losses of a search",
+        tables.as_markdown([heading, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
+        tables.as_markdown([["id", "p prediction, t label"], *latex]),
+        f"{summary}.",
+        "Winner, simplified: " + f"`{simple}`",
+        "\n".join(f"- {line}" for line in verdicts),
+    ]
+    (out / "best.md").write_text("\n\n".join(markdown) + "\n")
+    generations = pd.json_normalize([_flat(generation) for generation in result.generations])
+    generations.to_csv(out / "generations.csv", index=False)
+    pd.DataFrame(
+        [
+            {"dataset": dataset, "loss": one.name, "formula": one.formula, "accuracy": accuracy}
+            for dataset, found in comparisons.items()
+            for one in found
+            for accuracy in one.accuracies
+        ]
+    ).to_csv(out / "comparison.csv", index=False)
+    fitness_name = (
+        "mean % improvement over CE" if fitness.experiment.against_ce else "validation accuracy"
+    )
+    shown = {member.individual.id: member.individual.expression for member in best}
+    for name, figure in (
+        ("convergence", plots.convergence(result.generations, fitness_name)),
+        ("family", plots.family(result)),
+        ("losses", plots.curves(shown)),
+        ("winner", plots.tree(result.best)),
+    ):
+        figure.savefig(out / f"{name}.png")
+    print(
+        f"\nwritten: {out}/best.json (for nglkeras.load_loss), best.md, generations.csv, "
+        "comparison.csv, convergence.png, family.png, losses.png and winner.png"
+    )
+
+
+def judge(comparisons: Sequence[Comparison], dataset: str) -> list[str]:
+    """A line for each loss: its accuracy, and its change against CE with interval and p."""
+    samples = {one.name: [100 * accuracy for accuracy in one.accuracies] for one in comparisons}
+    lines = []
+    for name, sample in samples.items():
+        found = tables.compare(sample, samples["CE"], name == "CE")
+        where = f"{catalog.get_info(dataset).title}, {name}"
+        if found["accuracy"] is None:
+            lines.append(f"{where}: every training failed")
+            continue
+        line = f"{where}: {found['accuracy']:.2f} % over {len(sample)} runs"
+        if found["change"] is not None:
+            line += f", {found['change']:+.2f} % against CE"
+        if found["low"] is not None:
+            line += f", 95 % interval [{found['low']:.2f}, {found['high']:.2f}]"
+        if found["p"] is not None:
+            line += f", Welch's p {found['p']:.2g}: {_verdict(found)}"
+        lines.append(line)
+    return lines
+
+
+def _verdict(found):
+    if found["p"] >= 1 - tables.CONFIDENCE:
+        return "the same within noise"
+    return "better than CE" if found["change"] > 0 else "worse than CE"
+
+
+def _flat(generation):
+    row = vars(generation) | {"best": _fitness(generation.best), "mean": _fitness(generation.mean)}
+    saved = row.pop("saved")
+    return row | {f"saved_{kind}": count for kind, count in saved.items()}
+
+
+def _fitness(fitness):
+    return "/".join(f"{value:.4f}" for value in fitness) or "none"
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,182 @@
+"""What need not be trained: losses out of bounds, losses that cannot teach, and twins.
+
+A tree is looked at on fixed random points, in float64. Two trees with the same values there are
+the same function. Two whose gradients by the logits agree up to a positive factor train alike
+under an optimizer that is invariant to the scale of gradients, such as Adam; under SGD the
+gradients themselves must agree. Every kind of check can be switched off; without them the search
+is the paper's, and without `bounds` it would also lack its rule on discarded losses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nglkeras.errors import unknown
+from nglkeras.expression import Expression
+
+# A loss whose values leave these bounds is discarded (paper A, section 4.1).
+BOUNDS = (1e-5, 1e5)
+GRADIENTS = ("scaled", "exact", "off")
+_POINTS = 64
+# Rounding of float64 through a hundred operations stays below; other functions do not.
+_TOLERANCE = 1e-8
+# The rejection test: samples, steps, length of a step, and the accuracy that must be gained.
+_LOGITS, _STEPS, _STEP, _GAIN = 256, 20, 0.5, 0.1
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Which checks are made before a candidate is trained.
+
+    Attributes:
+        bounds: Discard a loss with |values| outside, as the paper does; `None` keeps all.
+        duplicates: Skip trees that have been evaluated already.
+        equals: Skip trees with the same values as an evaluated one.
+        gradients: Skip trees with an evaluated one's gradient by the logits of a softmax:
+            "scaled" up to a positive factor (for Adam), "exact" (for SGD), or "off".
+        rejection: Reject trees whose gradient does not favour the true class: descending by it,
+            free logits must gain accuracy.
+    """
+
+    bounds: tuple[float, float] | None = BOUNDS
+    duplicates: bool = True
+    equals: bool = True
+    gradients: str = "scaled"
+    rejection: bool = True
+
+    def __post_init__(self):
+        if self.gradients not in GRADIENTS:
+            raise unknown("gradients", self.gradients, GRADIENTS)
+
+
+# The paper's search: nothing is skipped.
+PAPER = Screening(duplicates=False, equals=False, gradients="off", rejection=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the screen says of a tree.
+
+    Attributes:
+        status: "new" (train it), "discarded", "rejected" or "twin".
+        twin: Id of the individual whose evaluation serves it too.
+        message: Why, in a few words; for a twin "duplicate", "equal" or "gradient".
+    """
+
+    status: str
+    twin: str = ""
+    message: str = ""
+
+
+class Screen:
+    """The checks, and the memory of what has been evaluated.
+
+    Args:
+        screening: Which checks.
+        classes: Number of classes N of the task.
+        values: Further samples that `bounds` looks at: a function of a tree to the loss of each
+            sample, such as a batch of the freshly initialised model.
+    """
+
+    def __init__(
+        self,
+        screening: Screening | None = None,
+        classes: int = 10,
+        values: Callable[[Expression], np.ndarray] | None = None,
+    ):
+        self.screening = Screening() if screening is None else screening
+        self.classes = classes
+        self.values = values
+        self._ids: list[str] = []
+        self._formulas: dict[str, str] = {}
+        self._prints: dict[str, list[np.ndarray]] = {"equal": [], "gradient": []}
+        random = np.random.default_rng(0)
+        # From nearly even predictions to nearly certain ones.
+        spread = np.repeat([0.3, 1.0, 3.0, 10.0], _POINTS // 4)
+        self._p = np.stack([random.dirichlet(np.full(classes, a)) for a in spread])
+        self._t = np.eye(classes)[random.integers(0, classes, _POINTS)]
+        self._logits = random.normal(size=(_LOGITS, classes))
+        self._labels = np.eye(classes)[random.integers(0, classes, _LOGITS)]
+
+    def judge(self, expression: Expression) -> Verdict:
+        """Whether a tree must be trained, and if not, why."""
+        screening = self.screening
+        formula = str(expression)
+        if screening.duplicates and formula in self._formulas:
+            return Verdict("twin", self._formulas[formula], "duplicate")
+        if screening.bounds is not None:
+            message = self._out_of_bounds(expression)
+            if message:
+                return Verdict("discarded", message=message)
+        for kind, fingerprint in self._fingerprints(expression).items():
+            twin = self._find(kind, fingerprint)
+            if twin is not None:
+                return Verdict("twin", twin, kind)
+        if screening.rejection and not self._teaches(expression):
+            return Verdict("rejected", message="its gradient does not favour the true class")
+        return Verdict("new")
+
+    def remember(self, id: str, expression: Expression) -> None:  # noqa: A002
+        """Note a tree that is evaluated under this id: later twins refer to it."""
+        self._ids.append(id)
+        self._formulas.setdefault(str(expression), id)
+        fingerprints = self._fingerprints(expression)
+        for kind, known in self._prints.items():
+            # A row of NaN equals nothing.
+            shape = _POINTS * self.classes
+            known.append(fingerprints.get(kind, np.full(shape, np.nan)))
+
+    def _out_of_bounds(self, expression):
+        with np.errstate(all="ignore"):
+            values = expression(self._t, self._p).mean(axis=-1)
+        if self.values is not None:
+            values = np.concatenate([values, np.ravel(self.values(expression))])
+        low, high = self.screening.bounds
+        size = np.abs(values)
+        # NaN is within no bounds.
+        if not (size <= high).all():
+            return f"values beyond {high:g}"
+        return "" if (size >= low).all() else f"values below {low:g}"
+
+    def _fingerprints(self, expression):
+        prints = {}
+        if self.screening.equals:
+            prints["equal"] = expression(self._t, self._p).ravel()
+        if self.screening.gradients != "off":
+            gradient = logits_gradient(expression, self._t, self._p).ravel()
+            if self.screening.gradients == "scaled":
+                with np.errstate(all="ignore"):
+                    gradient = gradient / np.abs(gradient).max()
+            prints["gradient"] = gradient
+        return {kind: value for kind, value in prints.items() if np.isfinite(value).all()}
+
+    def _find(self, kind, fingerprint):
+        if not self._prints[kind]:
+            return None
+        known = np.stack(self._prints[kind])
+        distance = np.abs(known - fingerprint).max(axis=1)
+        matches = np.flatnonzero(distance <= _TOLERANCE * np.abs(fingerprint).max())
+        return self._ids[matches[0]] if len(matches) else None
+
+    def _teaches(self, expression):
+        """A few steps of gradient descent on free logits must improve the accuracy."""
+        logits = self._logits.copy()
+        truth = self._labels.argmax(axis=1)
+        before = (logits.argmax(axis=1) == truth).mean()
+        for _ in range(_STEPS):
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            p = odds / odds.sum(axis=1, keepdims=True)
+            gradient = np.nan_to_num(logits_gradient(expression, self._labels, p))
+            with np.errstate(all="ignore"):
+                length = np.linalg.norm(gradient, axis=1, keepdims=True)
+                # A step of the same length for every sample, whatever the scale of the loss.
+                logits -= _STEP * np.nan_to_num(gradient / length)
+        return (logits.argmax(axis=1) == truth).mean() >= before + _GAIN
+
+
+def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Gradient of the loss (the mean over the classes) by the logits of the softmax p."""
+    _, slope = expression.value_and_slope(t, p)
+    with np.errstate(all="ignore"):
+        return p * (slope - (p * slope).sum(axis=-1, keepdims=True)) / p.shape[-1]

@@ -1,0 +1,198 @@
+"""Random trees, crossover and mutation (paper A, section 3.1), on gplearn's programs.
+
+This is the only module that knows gplearn. A child that breaks a rule of the paper (height,
+size, both terminals) is drawn again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from gplearn._program import _Program
+from gplearn.functions import make_function
+
+from nglkeras.errors import UserError, unknown
+from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
+
+# How often a child is drawn anew before its parent goes on unchanged.
+DRAWS = 100
+# Digits after the point of a constant, as the paper prints them.
+DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A crossover as it happened.
+
+    Attributes:
+        child: The tree with the partner's subtree in it.
+        removed: First and last position of the subtree that the tree lost.
+        donated: First and last position, in the partner, of the one that it got.
+    """
+
+    child: Expression
+    removed: tuple[int, int]
+    donated: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How trees are made and changed.
+
+    The paper gives the operators, the least height and the greatest size. It is silent on the
+    rest: gplearn's ramped half-and-half with its usual depths, and constants from the range that
+    the printed ones fill, are our choices.
+
+    Attributes:
+        operators: Names of the operators that trees are made of.
+        constants: Range of the constants R, drawn uniformly.
+        depths: Least and greatest depth that a random tree is grown to.
+        min_height: Least height, in edges from the root to the deepest leaf.
+        max_size: Greatest number of nodes.
+    """
+
+    operators: tuple[str, ...] = PAPER_A
+    constants: tuple[float, float] = (0.0, 4.0)
+    depths: tuple[int, int] = (2, 6)
+    min_height: int = 2
+    max_size: int = 100
+
+    def __post_init__(self):
+        for name in self.operators:
+            if name not in OPERATORS:
+                raise unknown("operator", name, OPERATORS)
+        if not any(OPERATORS[name].arity == 2 for name in self.operators):
+            raise UserError("without an operator of two arguments no tree holds both terminals")
+        if self.max_size < max(4, self.min_height + 2):
+            raise UserError(
+                f"no tree of at most {self.max_size} nodes has height {self.min_height} and both "
+                "terminals"
+            )
+
+    def is_valid(self, expression: Expression) -> bool:
+        """Whether a tree keeps the rules of the paper."""
+        return (
+            expression.has_both_terminals
+            and expression.height >= self.min_height
+            and expression.size <= self.max_size
+        )
+
+    def random_tree(self, random: np.random.RandomState) -> Expression:
+        """A random tree."""
+        # A random tree is valid about once in three.
+        for _ in range(100 * DRAWS):
+            tree = self._expression(self._program().build_program(random))
+            if tree is not None:
+                return tree
+        raise UserError(f"no random tree keeps the rules of {self}")
+
+    def crossover(
+        self, tree: Expression, partner: Expression, random: np.random.RandomState
+    ) -> Expression:
+        """The tree with a random subtree exchanged for one of the partner's."""
+        return self.exchange(tree, partner, random).child
+
+    def exchange(
+        self, tree: Expression, partner: Expression, random: np.random.RandomState
+    ) -> Exchange:
+        """A crossover, and which subtrees it took."""
+        nodes, donor = self._nodes(tree), self._nodes(partner)
+        for _ in range(DRAWS):
+            child, removed, kept = self._program(nodes).crossover(donor, random)
+            expression = self._expression(child)
+            if expression is not None:
+                donated = sorted(set(range(len(donor))) - set(kept))
+                return Exchange(expression, (removed[0], removed[-1]), (donated[0], donated[-1]))
+        return Exchange(tree, (0, tree.size - 1), (0, tree.size - 1))
+
+    def subtree_mutation(self, tree: Expression, random: np.random.RandomState) -> Expression:
+        """The tree with a random subtree exchanged for one of a random tree's."""
+        program = self._program(self._nodes(tree))
+        return self._drawn(tree, lambda: program.subtree_mutation(random)[0])
+
+    def node_mutation(self, tree: Expression, random: np.random.RandomState) -> Expression:
+        """The tree with one random node replaced by another of the same arity.
+
+        gplearn's point mutation replaces each node with some probability; the paper's, one.
+        """
+
+        def draw():
+            nodes = self._nodes(tree)
+            position = random.randint(len(nodes))
+            nodes[position] = self._another(nodes[position], random)
+            return nodes
+
+        return self._drawn(tree, draw)
+
+    def _another(self, node, random):
+        functions = self._functions
+        if node in functions.values():
+            others = [f for f in functions.values() if f.arity == node.arity and f is not node]
+            return others[random.randint(len(others))] if others else node
+        # A constant may give way to another constant.
+        terminals = [i for i in range(len(TERMINALS)) if type(node) is not int or i != node]
+        choice = random.randint(len(terminals) + 1)
+        return terminals[choice] if choice < len(terminals) else random.uniform(*self.constants)
+
+    def _drawn(self, tree: Expression, draw: Callable[[], list]) -> Expression:
+        for _ in range(DRAWS):
+            child = self._expression(draw())
+            if child is not None:
+                return child
+        return tree
+
+    @cached_property
+    def _functions(self):
+        return {
+            name: make_function(function=_on_numpy(name), name=name, arity=OPERATORS[name].arity)
+            for name in self.operators
+        }
+
+    def _program(self, nodes=None):
+        functions = list(self._functions.values())
+        arities = {}
+        for function in functions:
+            arities.setdefault(function.arity, []).append(function)
+        return _Program(
+            function_set=functions,
+            arities=arities,
+            init_depth=(self.depths[0], self.depths[1] + 1),
+            init_method="half and half",
+            n_features=len(TERMINALS),
+            const_range=self.constants,
+            metric=None,
+            p_point_replace=0.0,
+            parsimony_coefficient=0.0,
+            # Only to build a program where none is given; every draw takes its own generator.
+            random_state=np.random.RandomState(0),
+            program=nodes,
+        )
+
+    def _nodes(self, expression):
+        """Gplearn's form: functions, numbers of terminals as int, constants as float."""
+        names = self._functions | {name: i for i, name in enumerate(TERMINALS)}
+        for node in expression.nodes:
+            if node in OPERATORS and node not in names:
+                raise unknown("operator", node, self.operators)
+        return [names.get(node, node) for node in expression.nodes]
+
+    def _expression(self, nodes):
+        """The tree of gplearn's nodes; `None` if it breaks a rule."""
+        # First of all: an Expression has limits of its own, which are wider.
+        if len(nodes) > self.max_size:
+            return None
+        expression = Expression(tuple(map(_name, nodes)))
+        return expression if self.is_valid(expression) else None
+
+
+def _name(node):
+    if isinstance(node, int):
+        return TERMINALS[node]
+    return round(float(node), DECIMALS) if isinstance(node, float) else node.name
+
+
+def _on_numpy(name):
+    """Gplearn looks at a function's signature, and tries it."""
+    value = OPERATORS[name].value
+    return (lambda x: value(np, x)) if OPERATORS[name].arity == 1 else lambda x, y: value(np, x, y)

@@ -1,0 +1,110 @@
+"""The search of paper A (Algorithm 1): evolution designs losses in one of five experiments.
+
+    python reproduce/search.py                     a demonstration: digits, minutes on two cores
+    python reproduce/search.py --experiment 2 --scale reduced      InceptionV3 on Fashion-MNIST,
+                                                   fewer images, epochs and generations
+    python reproduce/search.py --experiment 5 --scale paper        the full protocol
+    python reproduce/search.py --generations 3 --population 8 --seed 1
+
+Every trained network and every individual is on the disk before the next: stop it when you like,
+the same command goes on. At the end stand the best losses as formulas, LaTeX and plots, the
+convergence, the winner's family tree, its test accuracy beside that of CE and NGL, and
+best.json, which `nglkeras.load_loss` turns into a loss. --without leaves out what spares
+trainings: --without duplicates equals gradients rejection is the paper's search.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from nglkeras import cli, training
+from nglkeras.errors import UserError, unknown
+from nglkeras.journal import Journal
+from nglkeras.search import (
+    EXPERIMENTS,
+    SCALES,
+    ExperimentFitness,
+    GeneticProgramming,
+    Screening,
+    report,
+    search,
+)
+
+OUT = cli.ROOT / "results" / "search"
+CHECKS = {"duplicates": False, "equals": False, "gradients": "off", "rejection": False}
+
+
+def options():
+    """The script's options."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--experiment", default="1", help="1 to 5 (default: 1)")
+    add("--scale", default="demo", help=f"one of: {', '.join(SCALES)} (default: demo)")
+    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
+    add("--generations", type=cli.positive, help="T")
+    add("--population", type=cli.positive, help="n")
+    add("--without", nargs="+", default=(), metavar="CHECK", help=f"any of: {', '.join(CHECKS)}")
+    add("--distinct", action="store_true", help="of survivors with one formula keep only one")
+    add("--compare-runs", type=cli.positive, default=5, help="networks a loss at the end")
+    add("--datasets", nargs="+", metavar="NAME", help="instead of the experiment's own")
+    add("--model", help="instead of the scale's own")
+    add("--epochs", type=cli.positive, help="at most so many")
+    add("--train-images", type=cli.positive, help="at most so many")
+    add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
+    add("--image-size", type=cli.positive, help="at most so large, in pixels")
+    add("--timeout", type=cli.positive, metavar="SECONDS", help="of a network's training")
+    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
+    add("--out", type=cli.Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    add("--data-dir", type=cli.Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    return parser.parse_args()
+
+
+def chosen_scale(args):
+    """The scale that the options name, with what they change of it."""
+    if args.scale not in SCALES:
+        raise unknown("scale", args.scale, SCALES)
+    names = ("model", "generations", "population", "epochs", "train_images", "image_size")
+    changes = {name: getattr(args, name) for name in (*names, "evaluation_images")}
+    changes["datasets"] = args.datasets and tuple(dict.fromkeys(args.datasets))
+    return replace(
+        SCALES[args.scale], **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def main():
+    """Run the script."""
+    args = options()
+    scale = chosen_scale(args)
+    if args.experiment not in map(str, EXPERIMENTS):
+        raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))
+    for check in args.without:
+        if check not in CHECKS:
+            raise unknown("check", check, CHECKS)
+    screening = Screening(**{check: CHECKS[check] for check in args.without})
+    out = args.out or OUT / scale.name
+    fitness = ExperimentFitness(
+        int(args.experiment),
+        scale,
+        Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
+        seed=args.seed,
+        replicas=partial(training.count_replicas, args.strategy),
+        data_dir=args.data_dir,
+        timeout=args.timeout,
+    )
+    strategy = GeneticProgramming(
+        args.seed,
+        population_size=scale.population,
+        generations=scale.generations,
+        distinct=args.distinct,
+    )
+    print(f"Experiment {args.experiment}, {scale.name} scale: {scale.note}.")
+    print(f"n = {scale.population}, T = {scale.generations}; journals in {out}")
+    fitness.prepare()
+    result = search(strategy, fitness, out=out, screening=screening, on_generation=report.progress)
+    if not result.population[0].evaluation.rank:
+        raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
+    with cli.writing_to(out):
+        report.write(result, fitness, out, args.compare_runs)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,177 @@
+"""A network compiled once: the same start each time, the same result for the same loss."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import needs_tensorflow
+
+from nglkeras import UserError, streams
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS
+from nglkeras.protocol import Plateau, Schedule
+from nglkeras.workbench import Workbench
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(96, 6)).astype("float32")
+LABELS = (X[:, :3] + 0.1 * RANDOM.normal(size=(96, 3))).argmax(axis=1)
+Y = np.eye(3, dtype="float32")[LABELS]
+NGL = Expression.parse(FORMULAS["NGL"])
+OTHERS = [Expression.parse(FORMULAS[name]) for name in ("Baikal", "f4", "f3")]
+
+
+def build(run):
+    keras.utils.set_random_seed(run)
+    inputs = keras.Input((6,))
+    # Everything that a reset must cover: statistics, a seed, optimizer slots.
+    x = keras.layers.Dense(16, "relu")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.5)(x)
+    return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+
+
+def make_streams(run, epochs=3):
+    data, steps = streams.training(X, Y, batch_size=16, epochs=epochs, seed=run)
+    held = streams.evaluation(X[:40], Y[:40], batch_size=16)
+    return streams.Streams(data, held, steps, (96, 40))
+
+
+def workbench(replicas=1, **changes):
+    settings = {"epochs": 3, "batch_size": 16, "plateau": None} | changes
+    return Workbench(build, make_streams, Schedule(**settings), replicas=replicas, bound=1e5)
+
+
+def outcome(training):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in training.history]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return workbench()
+
+
+class TestRepeats:
+    def test_first_or_fortieth_is_the_same_to_the_last_bit(self, bench):
+        first = bench.train(NGL)
+        weights = [np.array(w) for w in bench.model.network.get_weights()]
+        for i in range(38):
+            bench.train(OTHERS[i % 3], run=i % 2)
+        fortieth = bench.train(NGL)
+        assert first.status == fortieth.status == "ok"
+        assert outcome(first) == outcome(fortieth)
+        assert first.validation_accuracy == fortieth.validation_accuracy
+        for before, after in zip(weights, bench.model.network.get_weights(), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+    def test_nothing_is_traced_again(self, bench):
+        bench.train(NGL)
+        traces = bench.loss.traces
+        for expression in OTHERS:
+            bench.train(expression, run=3)
+        if keras.backend.backend() != "torch":
+            assert bench.loss.traces == traces
+
+    def test_another_bench_gives_the_same(self, bench):
+        assert outcome(workbench().train(NGL)) == outcome(bench.train(NGL))
+
+    def test_runs_differ(self, bench):
+        assert outcome(bench.train(NGL, run=1)) != outcome(bench.train(NGL, run=2))
+
+    def test_trains_as_keras_does_with_the_loss_itself(self, bench):
+        training = bench.train(NGL)
+        model, data = build(0), make_streams(0)
+        model.compile("adam", NGL.to_loss(), weighted_metrics=["accuracy"])
+        history = model.fit(
+            data.train, epochs=3, steps_per_epoch=data.steps, shuffle=False, verbose=0
+        )
+        for row, loss in zip(training.history, history.history["loss"], strict=True):
+            assert row["loss"] == pytest.approx(loss, rel=1e-5)
+
+    def test_learning_rate_is_put_back(self):
+        # A plateau that is always reached.
+        plateau = Plateau(factor=0.1, patience=0, min_learning_rate=0.0)
+        bench = workbench(plateau=plateau, learning_rate=100.0)
+        first, second = bench.train(OTHERS[1]), bench.train(OTHERS[1])
+        assert first.history[0]["learning_rate"] == 100.0
+        assert first.history[-1]["learning_rate"] < 100.0
+        assert outcome(first) == outcome(second)
+        assert "val_loss" in first.history[0]
+
+
+class TestStatuses:
+    def test_non_finite(self, bench):
+        training = bench.train(Expression.parse("exp(exp(exp(3 + y_pred)))*y_true"))
+        assert training.status == "non_finite"
+        assert training.validation_accuracy is None
+        assert "epoch 1" in training.message
+
+    def test_exploded(self, bench):
+        training = bench.train(Expression.parse("1e7*y_true*y_pred"))
+        assert (training.status, training.message) == (
+            "exploded",
+            "the loss went beyond 100000 in epoch 1",
+        )
+
+    def test_timeout(self, bench):
+        assert bench.train(NGL, timeout=0.0).status == "timeout"
+        assert bench.train(NGL).status == "ok"
+
+    def test_crash_leaves_the_bench_usable(self, bench, monkeypatch):
+        def fit(*_, **__):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        bench.train(NGL)
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.model, "fit", fit)
+            assert bench.train(NGL).status == "out_of_memory"
+        assert bench.train(NGL).status == "ok"
+
+    def test_the_user_s_mistakes_go_through(self):
+        def nothing(run):
+            raise UserError("no data")
+
+        with pytest.raises(UserError, match="no data"):
+            Workbench(build, nothing, Schedule(1, 8, plateau=None)).train(NGL)
+
+    def test_too_few_samples(self):
+        with pytest.raises(UserError, match="96 training samples do not fill a batch of 100"):
+            streams.training(X, Y, batch_size=100, epochs=1, seed=0)
+
+
+class TestStreams:
+    def test_begin_alike_whenever_they_are_read(self):
+        data, steps = streams.training(X, Y, batch_size=10, epochs=2, seed=0)
+        first, second = (np.stack([x for x, _ in data.as_numpy_iterator()]) for _ in range(2))
+        assert (steps, len(first)) == (9, 18)
+        np.testing.assert_array_equal(first, second)
+        # Another order in the second epoch.
+        assert (first[:9] != first[9:]).any()
+
+    def test_evaluation_is_an_exact_mean(self):
+        data = streams.evaluation(X[:40], Y[:40], batch_size=16)
+        weights = np.concatenate([w for _, _, w in data.as_numpy_iterator()])
+        assert len(weights) == 48
+        assert weights.sum() == pytest.approx(48)
+        assert (weights[40:] == 0).all()
+
+
+@needs_tensorflow
+class TestMirrored:
+    def test_two_devices_agree_with_one_and_trace_nothing_again(self, mirrored):
+        def plain(run):
+            # Without what is each device's own: statistics of its half batch, dropout.
+            keras.utils.set_random_seed(run)
+            inputs = keras.Input((6,))
+            x = keras.layers.Dense(16, "relu")(inputs)
+            return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+
+        schedule = Schedule(3, 16, plateau=None)
+        one = Workbench(plain, make_streams, schedule)
+        two = Workbench(plain, make_streams, schedule, replicas=2)
+        traces = []
+        for expression in (NGL, *OTHERS, NGL):
+            a, b = one.train(expression), two.train(expression)
+            assert b.status == "ok", b.message
+            assert b.history[-1]["loss"] == pytest.approx(a.history[-1]["loss"], rel=1e-5)
+            assert b.validation_accuracy == pytest.approx(a.validation_accuracy, abs=1e-6)
+            traces.append(two.loss.traces)
+        assert len(set(traces)) == 1
