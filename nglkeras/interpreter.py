@@ -202,15 +202,17 @@ def _run(instructions, constants, length, t, p):
     branches.append(lambda a, da, b, db, c: (ops.zeros_like(a) + c, ops.zeros_like(a)))
 
     def step(i, values, slopes):
-        code, target, first, second = ops.unstack(instructions[i], 4)
+        # `take`, never brackets: XLA wants a slice's position at compile time, and would compile
+        # anew for every program.
+        code, target, first, second = ops.unstack(ops.take(instructions, i, axis=0), 4)
         value, slope = ops.switch(
             code,
             branches,
-            values[first],
-            slopes[first],
-            values[second],
-            slopes[second],
-            ops.cast(constants[i], values.dtype),
+            ops.take(values, first, axis=0),
+            ops.take(slopes, first, axis=0),
+            ops.take(values, second, axis=0),
+            ops.take(slopes, second, axis=0),
+            ops.cast(ops.take(constants, i, axis=0), values.dtype),
         )
         values = ops.slice_update(values, (target, 0), value[None])
         slopes = ops.slice_update(slopes, (target, 0), slope[None])

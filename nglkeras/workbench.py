@@ -122,6 +122,11 @@ class Workbench:
         """
         started = time.perf_counter()
         monitor = Monitor(started, timeout, on_epoch, self.bound)
+        # On PyTorch dropout draws from the global generator, and so does the first `fit` before
+        # it begins to train.
+        seeding = keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: keras.utils.set_random_seed(run)
+        )
         accuracy = None
         try:
             streams = self.reset(expression, run)
@@ -131,7 +136,7 @@ class Workbench:
                 epochs=self.schedule.epochs,
                 steps_per_epoch=streams.steps,
                 validation_data=streams.validation if each_epoch else None,
-                callbacks=[monitor, *plateau_callbacks(self.schedule)],
+                callbacks=[monitor, seeding, *plateau_callbacks(self.schedule)],
                 shuffle=False,
                 verbose=0,
             )

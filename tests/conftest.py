@@ -1,6 +1,8 @@
 """Two logical CPUs, so that tf.distribute has two devices to mirror on, wherever tests run."""
 
 import os
+import runpy
+import sys
 from pathlib import Path
 
 import keras
@@ -29,6 +31,23 @@ def mirrored():
     from nglkeras.training import mirrored_strategy
 
     return mirrored_strategy(2)
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Runs a script of reproduce/ in this process; returns (exit code, stdout, stderr)."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "reproduce" / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 def to_numpy(x):

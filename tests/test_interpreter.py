@@ -21,6 +21,7 @@ RANDOM = np.random.default_rng(0)
 P = np.concatenate([RANDOM.dirichlet(np.ones(CLASSES), 30), np.eye(CLASSES)[[0, 1]]])
 T = np.eye(CLASSES)[RANDOM.integers(0, CLASSES, len(P))]
 P, T = P.astype("float32"), T.astype("float32")
+INSIDE = P[:30]
 # NumPy in single precision: as sensitive to rounding as the losses are.
 SINGLE = SimpleNamespace(**vars(np))
 
@@ -41,8 +42,9 @@ class TestPrograms:
     def test_the_papers_losses(self, interpreted, name):
         expression = Expression.parse(FORMULAS[name])
         interpreted.memory.store(expression)
-        value, gradient = both(interpreted)
-        expected, slope = both(expression.to_loss())
+        # Where |x| has a kink, at p = 0, every backend has its own slope for it.
+        value, gradient = both(interpreted, INSIDE, T[:30])
+        expected, slope = both(expression.to_loss(), INSIDE, T[:30])
         np.testing.assert_allclose(value, expected, rtol=1e-5)
         assert np.abs(gradient - slope).max() <= 1e-5 * np.abs(slope).max()
 
@@ -147,7 +149,7 @@ def test_every_tree_is_valid_and_means_the_same_everywhere(interpreted, seed):
     scale = np.abs(exact[samples]).mean(-1) + 1e-3
     for values in (value, direct):
         assert (np.abs(values[samples] - exact[samples].mean(-1)) <= 1e-3 * scale).all()
-    samples &= _settled(single_slope, slope)
+    samples &= _settled(single_slope, slope) & (P > 0).all(axis=-1)
     scale = np.abs(slope).max(-1, keepdims=True)[samples] / CLASSES + 1e-3
     for gradients in (gradient, direct_gradient):
         difference = gradients[samples] - slope[samples] / CLASSES

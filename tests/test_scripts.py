@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import runpy
 import signal
 import subprocess
 import sys
@@ -12,23 +11,6 @@ import pytest
 from conftest import ROOT
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """Runs a script of reproduce/ in this process; returns (exit code, stdout, stderr)."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / "reproduce" / f"{name}.py"), run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 class TestTable2:
