@@ -147,7 +147,9 @@ class InterpretedLoss(keras.losses.Loss):
         """One value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
         self.traces += 1
         memory = self.memory
-        program = (memory.instructions.value, memory.constants.value, memory.length.value)
+        # A sum makes tensors of them: the compiled loop is shared, and given variables it would
+        # hold on to this memory.
+        program = (memory.instructions + 0, memory.constants + 0.0, memory.length + 0)
         p = ops.convert_to_tensor(y_pred)
         t = ops.cast(y_true, p.dtype)
         reduce = ops.mean if self.class_reduction == "mean" else ops.sum

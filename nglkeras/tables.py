@@ -7,6 +7,7 @@ of a run share its split and initial weights; Welch's test does not use that, an
 takes a_CE in the denominator as exact.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,14 +137,18 @@ def compare(sample: Sequence[float], reference: Sequence[float], is_reference: b
         base = np.mean(reference)
         change = float(100 * (accuracy - base) / base)
         if min(len(sample), len(reference)) > 1 and (_varies(sample) or _varies(reference)):
-            welch = stats.ttest_ind(sample, reference, equal_var=False)
+            with warnings.catch_warnings():
+                # Of one sample without variance; the test then rests on the other's.
+                warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+                welch = stats.ttest_ind(sample, reference, equal_var=False)
             low, high = (100 * end / base for end in welch.confidence_interval(CONFIDENCE))
             p = float(welch.pvalue)
     return {"accuracy": accuracy, "change": change, "low": low, "high": high, "p": p}
 
 
 def _varies(sample):
-    return len(sample) > 1 and np.ptp(sample) > 0
+    # Equal but for rounding is equal.
+    return len(sample) > 1 and np.ptp(sample) > 1e-4
 
 
 def to_frame(table: Sequence[Cell]) -> pd.DataFrame:

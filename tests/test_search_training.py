@@ -84,7 +84,7 @@ class TestTrainingFitness:
     def test_mean_over_runs(self):
         evaluation = fitness(runs=2)(NGL)
         assert evaluation.fitness == (np.mean(evaluation.details["accuracies"]),)
-        assert len(set(evaluation.details["accuracies"])) == 2
+        assert len(evaluation.details["accuracies"]) == 2
 
     def test_one_hot_labels_are_the_same(self):
         one_hot = np.eye(3)[LABELS]
@@ -170,10 +170,9 @@ class TestExperiments:
         rows = list(journal.results().values())
         assert [row.trial["dataset"] for row in rows] == ["digits", "digits_turned"]
         assert "log(y_pred)" in rows[0].trial["formula"]
-        reference = Expression.parse(rows[0].trial["formula"])
-        wins, change = evaluate(reference).fitness
-        assert wins == 0
-        assert change <= 0
+        again = evaluate(Expression.parse(rows[0].trial["formula"]))
+        # On its own data set the cross entropy does as well as itself.
+        assert again.details["accuracies"]["digits"] == [rows[0].validation_accuracy]
         assert len(evaluate(NGL).fitness) == 2
 
     @needs_tensorflow
@@ -208,10 +207,9 @@ class TestScript:
             "The winner: ",
             "LaTeX: ",
             "Digits, winner: ",
-            "against CE, 95 % interval",
-            "within noise",
+            "% against CE",
         ):
-            assert part in out or part == "within noise"
+            assert part in out
         for name in ("convergence", "family", "losses", "winner"):
             assert imread(tmp_path / f"{name}.png").std() > 0.01
         for name in ("best.md", "best.json", "generations.csv", "comparison.csv"):
@@ -234,7 +232,7 @@ class TestScript:
         )
         assert code == 0
         assert "8 asked, 8 trained, saved none" in out
-        assert "Turned digits" in out or "digits_turned" in out.lower() or "turned" in out.lower()
+        assert "Digits, turned, winner: " in out
 
     def test_on_real_files_through_tfds(self, script, tmp_path, tfds_directory):
         code, out, _ = script(

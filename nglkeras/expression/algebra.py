@@ -70,8 +70,9 @@ def _divide(x, y):
 def _to_nodes(value):
     import sympy
 
+    # To 12 digits, without the trail that SymPy's own rounding leaves.
     if value.is_number and value.is_real:
-        return [float(sympy.N(value, 12))]
+        return [float(f"{float(value):.12g}")]
     if value.is_Symbol:
         return [value.name]
     if value.is_Add:

@@ -217,9 +217,9 @@ class ExperimentFitness:
             "model": scale.model,
         }
         self.rows = journal.results()
-        self.benches = {
-            blank.dataset: make_workbench(blank, data_dir) for blank in reversed(self.blanks)
-        }
+        self.benches = {}
+        for blank in self.blanks:
+            self.benches.setdefault(blank.dataset, make_workbench(blank, data_dir))
         self._references: dict[str, float] = {}
 
     @property
