@@ -1,6 +1,7 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
+# make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every test, no network needed
-# Both make .venv first if it is missing. Options go through ARGS:
+# All make .venv first if it is missing. Options go through ARGS:
 #     make table2 ARGS="--scale reduced --datasets cifar10"
 
 PYTHON ?= python3
@@ -12,10 +13,13 @@ STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: table2 test lint figures clean
+.PHONY: table2 search test lint figures clean
 
 table2: $(STAMP)
 	$(BIN)/python reproduce/table2.py $(ARGS)
+
+search: $(STAMP)
+	$(BIN)/python reproduce/search.py $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
@@ -26,6 +30,7 @@ lint: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/python reproduce/figure1.py
+	$(BIN)/python reproduce/figure_a.py
 	$(BIN)/python reproduce/figure_b2.py
 
 $(STAMP): requirements.txt requirements-cpu.txt pyproject.toml

@@ -99,7 +99,7 @@ def main():
     print(f"Experiment {args.experiment}, {scale.name} scale: {scale.note}.")
     print(f"n = {scale.population}, T = {scale.generations}; journals in {out}")
     fitness.prepare()
-    result = search(strategy, fitness, out=out, screening=screening, on_generation=report.progress)
+    result = search(strategy, fitness, out=out, screening=screening)
     if not result.population[0].evaluation.rank:
         raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
     with cli.writing_to(out):

@@ -45,6 +45,22 @@ class TestTable2:
         assert "1 of 4 trials to run" in out
         assert out[out.index("Table 2:") :] == table
 
+    def test_formulas_given_on_the_command_line(self, script, tmp_path):
+        code, out, _ = script(
+            "table2", "--losses", "CE", "f3", "--runs", "1", *SMALL, "--out", tmp_path,
+            "--formula", "f3=sqrt(y_true/y_pred)", "--formula", "mine = -(y_true*log(y_pred))",
+        )  # fmt: skip
+        assert code == 0
+        rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+        assert [(row["trial"]["loss"], row["trial"]["formula"]) for row in rows] == [
+            ("CE", None),
+            ("f3 (given)", "sqrt(y_true/y_pred)"),
+            ("mine", "-(y_true*log(y_pred))"),
+        ]
+        assert "f3 (given)" in out
+        # Only what is guessed carries the dagger.
+        assert "\u2020" not in out
+
     def test_a_damaged_line_is_reported_and_its_trial_runs_again(self, script, tmp_path):
         arguments = ["--losses", "CE", "--runs", "1", *SMALL, "--out", tmp_path]
         script("table2", *arguments)
@@ -101,6 +117,8 @@ class TestTable2:
             (["--runs", "0"], "0 is not a positive number"),
             (["--runs", "many"], "many is not a positive number"),
             (["--colour"], "unrecognized arguments: --colour"),
+            (["--formula", "y_pred"], "--formula y_pred: wanted is NAME=FORMULA"),
+            (["--formula", "mine=q + 1"], "unknown name 'q'; choose from: y_true, y_pred"),
             (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
             (["--models", "InceptionV3"], "InceptionV3: Input size must be at least 75x75"),
         ],
@@ -212,7 +230,7 @@ class TestOthers:
         # Parentheses would mark a value that is not the printed one.
         assert "(" not in body
 
-    @pytest.mark.parametrize("name", ["figure1", "figure_b2"])
+    @pytest.mark.parametrize("name", ["figure1", "figure_a", "figure_b2"])
     def test_figures(self, script, name, tmp_path):
         code, out, _ = script(name, "--out", tmp_path)
         assert code == 0

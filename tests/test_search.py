@@ -349,7 +349,7 @@ class TestLoop:
             GeneticProgramming(0, **TINY),
             by_hash,
             out=tmp_path,
-            on_generation=lambda generation, left: seen.append(generation),
+            on_generation=seen.append,
             quiet=True,
         )
         assert tuple(seen) == result.generations

@@ -29,6 +29,8 @@ OTHER = {
     "evaluation_images": 10,
     "replicas": 2,
     "test": False,
+    "formula": "y_pred",
+    "compile_once": True,
     "backend": "jax",
 }
 
@@ -60,6 +62,8 @@ class TestKey:
             ("evaluation_images", None),
             ("replicas", 1),
             ("test", True),
+            ("formula", None),
+            ("compile_once", False),
             ("optimizer", "Adam"),
             ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
             ("learning_rate", 1e-3),
@@ -177,3 +181,16 @@ class TestSeeds:
         }
         assert len(seeds) == 75
         assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_a_reconstruction_counts_by_its_formula(monkeypatch):
+    """Whoever corrects it in one line has the trial run anew; no other trial is concerned."""
+    from nglkeras import losses, protocol
+    from nglkeras.trial import plan
+
+    scale = protocol.TABLE2_SCALES["demo"]
+    before = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}
+    monkeypatch.setitem(losses.FORMULAS, "f1", "y_true/y_pred")
+    after = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}
+    assert before["f1"] != after["f1"]
+    assert (before["CE"], before["f4"]) == (after["CE"], after["f4"])

@@ -170,7 +170,7 @@ def search(
     screening: Screening | None = None,
     classes: int | None = None,
     order: Callable[[list], list] | None = None,
-    on_generation: Callable[[Generation, float], None] | None = None,
+    on_generation: Callable[[Generation], None] | None = None,
     quiet: bool = False,
 ) -> Result:
     """Run a search to its end; the same call goes on with an interrupted one.
@@ -184,8 +184,8 @@ def search(
         screening: What need not be trained; by default everything is checked.
         classes: Number of classes that the checks assume; that of `evaluate`, or 10.
         order: The order in which candidates that wait together are evaluated.
-        on_generation: Called after each generation with the seconds that are left, estimated.
-        quiet: Show no progress.
+        on_generation: Called after each generation.
+        quiet: Show no progress; otherwise a line for each generation and a bar within it.
 
     Raises:
         UserError: If the folder holds a search with other settings, or cannot be written to.
@@ -194,18 +194,19 @@ def search(
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
     run = _Search(strategy, evaluate, Path(out), screening, classes, quiet)
-    started = time.perf_counter()
+    started, timed = time.perf_counter(), 0
     total = getattr(getattr(strategy, "parameters", None), "generations", None)
     while not strategy.is_done:
         number = strategy.generation
         fresh = run.generation(order or list)
-        if on_generation is not None:
+        timed += fresh
+        if not quiet:
+            # Generations that came from the journal say nothing of the time that is left.
             spent = time.perf_counter() - started
-            left = float("nan")
-            if total is not None and fresh:
-                run.timed += 1
-                left = spent / run.timed * (total - number)
-            on_generation(run.generations[-1], left)
+            left = spent / timed * (total - number) if fresh and total is not None else None
+            print(_describe(run.generations[-1], left), flush=True)
+        if on_generation is not None:
+            on_generation(run.generations[-1])
     result = run.result()
     if result.population and result.population[0].evaluation.rank:
         best = result.population[0]
@@ -219,6 +220,29 @@ def search(
     return result
 
 
+def _describe(generation, seconds_left):
+    saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
+    left = "" if seconds_left is None else f"; {duration(seconds_left)} left"
+    return (
+        f"generation {generation.number}: best {shown(generation.best)}, "
+        f"mean {shown(generation.mean)}, size {generation.size:.1f}; "
+        f"{generation.asked} asked, {generation.trained} trained, "
+        f"saved {saved or 'none'}, {generation.discarded} discarded{left}"
+    )
+
+
+def shown(fitness: Sequence[float]) -> str:
+    """A fitness in print."""
+    return "/".join(f"{value:.4f}" for value in fitness) or "none"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
 class _Search:
     """The state of a running search, all of which the journal can rebuild."""
 
@@ -226,7 +250,6 @@ class _Search:
         self.strategy = strategy
         self.evaluate = evaluate
         self.quiet = quiet
-        self.timed = 0
         classes = classes or getattr(evaluate, "classes", 10)
         self.screen = Screen(screening, classes, getattr(evaluate, "values", None))
         self.settings = {

@@ -128,11 +128,14 @@ def convergence(generations: Sequence[Generation], name: str) -> Figure:
 
 def curves(candidates: dict[str, Expression]) -> Figure:
     """Value and gradient of losses in the binary case, beside CE and NGL."""
-    panels = [(name, expression.to_loss()) for name, expression in candidates.items()]
+    panels = [
+        (f"{name}\n{_shortened(str(expression), 50)}", expression.to_loss())
+        for name, expression in candidates.items()
+    ]
     panels += [("CE", losses.get("CE")), ("NGL", losses.get("NGL"))]
     columns = 3
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(12, 3.6 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(13, 3.8 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (name, loss) in zip(axes, panels, strict=False):
         plots.draw_binary(axis, loss, name)
@@ -151,8 +154,18 @@ def family(result: Result) -> Figure:
     line = _line(records, winner)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axis = figure.subplots()
-    # Twins and copies keep the height of what they are twins of: the line then shows its leaps.
-    heights = {name: _height(record) for name, record in records.items()}
+    fits = [record.evaluation.rank[-1] for record in records.values() if record.evaluation.rank]
+    # Ancestors without a fitness, such as rejected ones, lie on a line below the others.
+    floor = min(fits) - 0.15 * (max(fits) - min(fits) or 1.0)
+    heights = {
+        name: record.evaluation.rank[-1] if record.evaluation.rank else floor
+        for name, record in records.items()
+    }
+    if floor in heights.values():
+        axis.axhline(floor, color="gray", linestyle=":", linewidth=0.8)
+        axis.annotate(
+            "without a fitness", (0, floor), (4, 4), textcoords="offset points", fontsize=8
+        )
     for name, record in records.items():
         for parent in record.individual.parents:
             strong = name in line and parent in line
@@ -177,7 +190,7 @@ def family(result: Result) -> Figure:
             axis.annotate(
                 text,
                 at,
-                (-4 if right else 4, 8),
+                (-4, 8) if right else (4, -14),
                 textcoords="offset points",
                 fontsize=8,
                 ha="right" if right else "left",
@@ -212,10 +225,6 @@ def _line(records, winner):
     while records[line[-1]].individual.parents:
         line.append(records[line[-1]].individual.parents[0])
     return line
-
-
-def _height(record):
-    return record.evaluation.rank[-1] if record.evaluation.rank else 0.0
 
 
 def _shortened(text, length=60):

@@ -1,6 +1,5 @@
-"""What a search shows: a line for each generation, and at the end tables, files and plots."""
+"""What a search shows at its end: the best losses, a comparison, files and plots."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,23 +11,10 @@ from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
 from nglkeras.search.experiments import ExperimentFitness
 from nglkeras.search.fitness import Comparison
-from nglkeras.search.loop import Generation, Result
+from nglkeras.search.loop import Result, duration, shown
 
 # Losses that are shown at the end.
 BEST = 4
-
-
-def progress(generation: Generation, seconds_left: float) -> None:
-    """Print the line of a generation."""
-    saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
-    left = "" if math.isnan(seconds_left) else f"; {_duration(seconds_left)} left"
-    print(
-        f"generation {generation.number}: best {_fitness(generation.best)}, "
-        f"mean {_fitness(generation.mean)}, size {generation.size:.1f}; "
-        f"{generation.asked} asked, {generation.trained} trained, "
-        f"saved {saved or 'none'}, {generation.discarded} discarded{left}",
-        flush=True,
-    )
 
 
 def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: int) -> None:
@@ -42,7 +28,7 @@ def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: i
     rows = [
         [
             member.individual.id,
-            _fitness(member.evaluation.rank),
+            shown(member.evaluation.rank),
             str(member.individual.expression.size),
             " + ".join(member.individual.made_by) or "copy",
             str(member.individual.expression),
@@ -54,7 +40,7 @@ def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: i
     summary = (
         f"{last.asked} evaluations asked, {last.trained} trained, {spared} saved "
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
-        f"{_duration(result.seconds)} of training"
+        f"{duration(result.seconds)} of training"
     )
     simple = result.best.simplify()
     lines = ["The best losses: id, fitness, nodes, made by, formula"]
@@ -102,11 +88,11 @@ def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: i
     fitness_name = (
         "mean % improvement over CE" if fitness.experiment.against_ce else "validation accuracy"
     )
-    shown = {member.individual.id: member.individual.expression for member in best}
+    curves = {member.individual.id: member.individual.expression for member in best}
     for name, figure in (
         ("convergence", plots.convergence(result.generations, fitness_name)),
         ("family", plots.family(result)),
-        ("losses", plots.curves(shown)),
+        ("losses", plots.curves(curves)),
         ("winner", plots.tree(result.best)),
     ):
         figure.savefig(out / f"{name}.png")
@@ -144,16 +130,6 @@ def _verdict(found):
 
 
 def _flat(generation):
-    row = vars(generation) | {"best": _fitness(generation.best), "mean": _fitness(generation.mean)}
+    row = vars(generation) | {"best": shown(generation.best), "mean": shown(generation.mean)}
     saved = row.pop("saved")
     return row | {f"saved_{kind}": count for kind, count in saved.items()}
-
-
-def _fitness(fitness):
-    return "/".join(f"{value:.4f}" for value in fitness) or "none"
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

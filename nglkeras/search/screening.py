@@ -34,7 +34,9 @@ class Screening:
         duplicates: Skip trees that have been evaluated already.
         equals: Skip trees with the same values as an evaluated one.
         gradients: Skip trees with an evaluated one's gradient by the logits of a softmax:
-            "scaled" up to a positive factor (for Adam), "exact" (for SGD), or "off".
+            "scaled" up to a positive factor (for Adam), "exact" (for SGD), or "off". Where the
+            learning rate falls on a plateau of the loss, a factor can still matter: Keras asks
+            for an improvement of 1e-4, whatever the scale.
         rejection: Reject trees whose gradient does not favour the true class: descending by it,
             free logits must gain accuracy.
     """
