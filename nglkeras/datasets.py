@@ -146,6 +146,7 @@ def load_arrays(
     train_images: int | None = None,
     evaluation_images: int | None = None,
     test: bool = False,
+    test_seed: int | None = None,
     data_dir: str | Path | None = None,
 ) -> Arrays:
     """The images that `load` would draw for this seed, in memory.
@@ -157,6 +158,8 @@ def load_arrays(
         train_images: As in `load`.
         evaluation_images: As in `load`.
         test: Whether the test set is wanted too; a search must not look at it.
+        test_seed: Decides the test set, where the data set has no test split of its own, instead
+            of `seed`: one test set beside all the splits that seeds make of the rest.
         data_dir: As in `load`.
 
     Raises:
@@ -168,7 +171,7 @@ def load_arrays(
         raise UserError(f"the images of {name} differ in size: give image_size")
     size = (image_size, image_size) if image_size else (height, width)
     source = _source(name, data_dir)
-    parts = _partition(source.sizes, seed, train_images, evaluation_images)
+    parts = _partition(source.sizes, seed, train_images, evaluation_images, test_seed)
     pipeline = _Pipeline(source, info, parts, READ_BATCH, size)
     wanted = (TRAIN, VALIDATION, TEST) if test else (TRAIN, VALIDATION)
     arrays = [pipeline.in_memory(part) for part in wanted]
@@ -277,7 +280,7 @@ def _tfds(name, data_dir):
     return _Source(sizes, read, builder.info.features["image"].decode_example)
 
 
-def _partition(sizes, seed, train_images, evaluation_images):
+def _partition(sizes, seed, train_images, evaluation_images, test_seed=None):
     """For each split on disk, the part that each of its examples belongs to."""
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(sizes["train"])
     tenth = round(sizes["train"] / 10)
@@ -287,7 +290,11 @@ def _partition(sizes, seed, train_images, evaluation_images):
         parts["test"] = np.full(sizes["test"], UNUSED, "int8")
         parts["test"][test_order[:evaluation_images]] = TEST
     else:
-        test, order = order[:tenth], order[tenth:]
+        if test_seed is None:
+            test, order = order[:tenth], order[tenth:]
+        else:
+            test = np.random.default_rng(test_seed).permutation(sizes["train"])[:tenth]
+            order = order[~np.isin(order, test)]
         parts["train"][test[:evaluation_images]] = TEST
     validation, train = order[:tenth], order[tenth:]
     parts["train"][validation[:evaluation_images]] = VALIDATION

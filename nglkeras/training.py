@@ -223,8 +223,7 @@ class Monitor(keras.callbacks.Callback):
 
     def fail(self, error):
         """Note that the training broke off."""
-        self.status = "out_of_memory" if is_out_of_memory(error) else "crashed"
-        self.message = f"{type(error).__name__}: {error}"[:1000]
+        self.status, self.message = failure(error)
 
     def _stop(self, status, message):
         self.status, self.message = status, message
@@ -293,8 +292,13 @@ def mirrored_strategy(replicas: int):
     return tf.distribute.MirroredStrategy(devices[:replicas])
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the error says that memory ran out; each backend says it in its own way."""
+def failure(error: Exception) -> tuple[str, str]:
+    """Status and message of what broke off with this error."""
+    status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
+    return status, f"{type(error).__name__}: {error}"[:1000]
+
+
+def _is_out_of_memory(error):
     text = f"{type(error).__name__} {error}".lower()
     signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
     return any(sign in text for sign in signs)

@@ -65,9 +65,12 @@ def chosen_scale(args):
     names = ("model", "generations", "population", "epochs", "train_images", "image_size")
     changes = {name: getattr(args, name) for name in (*names, "evaluation_images")}
     changes["datasets"] = args.datasets and tuple(dict.fromkeys(args.datasets))
-    return replace(
-        SCALES[args.scale], **{name: value for name, value in changes.items() if value is not None}
-    )
+    changes = {name: value for name, value in changes.items() if value is not None}
+    scale = SCALES[args.scale]
+    if not changes:
+        return scale
+    what = ", ".join(changes).replace("_", " ")
+    return replace(scale, note=f"with other {what} than that scale's own", **changes)
 
 
 def main():
@@ -79,7 +82,6 @@ def main():
     for check in args.without:
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
-    screening = Screening(**{check: CHECKS[check] for check in args.without})
     out = args.out or OUT / scale.name
     fitness = ExperimentFitness(
         int(args.experiment),
@@ -96,14 +98,19 @@ def main():
         generations=scale.generations,
         distinct=args.distinct,
     )
-    print(f"Experiment {args.experiment}, {scale.name} scale: {scale.note}.")
-    print(f"n = {scale.population}, T = {scale.generations}; journals in {out}")
-    fitness.prepare()
+    checks = {"gradients": fitness.gradients} | {check: CHECKS[check] for check in args.without}
+    screening = Screening(**checks)
+    heading = (
+        f"Experiment {args.experiment}, {scale.name} scale: {scale.note}. n = {scale.population}, "
+        f"T = {scale.generations}, seed {args.seed}, {scale.model} on "
+        f"{', '.join(fitness.settings['datasets'])}."
+    )
+    print(f"{heading}\nJournals in {out}", flush=True)
     result = search(strategy, fitness, out=out, screening=screening)
     if not result.population[0].evaluation.rank:
         raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
     with cli.writing_to(out):
-        report.write(result, fitness, out, args.compare_runs)
+        report.write(result, fitness, out, args.compare_runs, heading)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class TestFormulas:
             ("9" * 400, "a constant is not within ±1e+08"),
             ("__import__('os').system('x')", "is not part of a formula"),
             (None, "a formula is a text, not NoneType"),
-            ("y_pred*" * 2000 + "1", f"at most {MAX_LENGTH}"),
+            ("y_pred*" * 5000 + "1", f"at most {MAX_LENGTH}"),
             ("-" * 5000 + "y_pred", "is not"),
             ("sin(" * 150 + "y_pred" + ")" * 150, "is n"),
             ("+".join(["y_pred"] * 300), f"nested deeper than {MAX_HEIGHT}"),
@@ -161,6 +161,18 @@ class TestTrees:
     def test_what_is_no_tree(self, nodes, message):
         with pytest.raises(UserError, match=message):
             Expression(nodes)
+
+    def test_the_deepest_and_the_largest_have_formulas(self):
+        deepest = Expression(("neg",) * 100 + (-1.5,))
+        assert Expression.parse(str(deepest)) == deepest
+        leaves = [(-0.1234567890123456,)] * 500
+        while len(leaves) > 1:
+            pairs = zip(leaves[::2], leaves[1::2], strict=False)
+            rest = leaves[-1:] if len(leaves) % 2 else []
+            leaves = [("add", *a, *b) for a, b in pairs] + rest
+        largest = Expression(leaves[0])
+        assert largest.size == 999
+        assert Expression.parse(str(largest)) == largest
 
     def test_minus_zero_is_zero(self):
         assert str(Expression((-0.0,))) == "0"

@@ -101,6 +101,9 @@ class TestVariation:
             ({"operators": ("tan",)}, "unknown operator 'tan'; choose from: add"),
             ({"operators": ("sin",)}, "without an operator of two arguments"),
             ({"max_size": 3}, "no tree of at most 3 nodes"),
+            ({"max_size": 101}, "max_size=101; the paper's trees have at most 100"),
+            ({"depths": (6, 2)}, r"depths=\(6, 2\) is not a range"),
+            ({"constants": (4.0, 0.0)}, "is not a range"),
         ],
     )
     def test_mistakes(self, settings, message):
@@ -228,7 +231,9 @@ class TestGeneticProgramming:
         ("settings", "message"),
         [
             ({"crossover": 1.5}, "crossover=1.5 is not a probability"),
-            ({"population_size": 0}, "population_size is at least 1"),
+            ({"population_size": 0}, "population_size=0 is not a whole number of at least 1"),
+            ({"generations": 2.0}, "generations=2.0 is not a whole number"),
+            ({"archive": -1}, "archive=-1 is not a probability"),
             ({"size": 3}, "unknown parameter 'size'; choose from: population_size"),
         ],
     )
@@ -313,6 +318,14 @@ class TestScreening:
         screen.remember("ngl", NGL)
         verdict = screen.judge(Expression.parse(f"{FORMULAS['NGL']} + 3*y_pred"))
         assert (verdict.status, verdict.message) == ("twin", "gradient")
+
+    def test_gradients_of_other_scales_are_no_twins(self):
+        """Adam's ε tells them apart."""
+        screen = Screen()
+        screen.remember("ce", cross_entropy(10))
+        tiny = "-0.001*(y_true*log(y_pred))"
+        assert screen.judge(Expression.parse(tiny)).status == "new"
+        assert screen.judge(Expression.parse(f"1000*({tiny})")).message == "gradient"
 
     def test_the_papers_search_screens_nothing_but_the_bounds(self):
         screen = Screen(PAPER)
@@ -434,9 +447,58 @@ class TestLoop:
                 GeneticProgramming(0, **TINY),
                 by_hash,
                 out=tmp_path,
-                screening=Screening(rejection=False),
+                screening=Screening(gradients="exact", rejection=False),
                 quiet=True,
             )
+
+    def test_a_broken_off_training_is_tried_again(self, tmp_path):
+        """As long as nothing has descended from it."""
+
+        def failing(expression):
+            outcome = by_hash(expression)
+            return Evaluation("out_of_memory") if len(calls) == 1 else outcome
+
+        calls = []
+
+        def stopping(expression):
+            calls.append(expression)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return failing(expression)
+
+        with pytest.raises(KeyboardInterrupt):
+            search(GeneticProgramming(6, **TINY), stopping, out=tmp_path / "a", quiet=True)
+        assert "out_of_memory" in (tmp_path / "a" / "search.jsonl").read_text()
+        healed = search(GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "a", quiet=True)
+        whole = search(GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "b", quiet=True)
+        assert healed.population == whole.population
+
+    def test_a_machine_that_fails_ends_the_search(self, tmp_path):
+        def broken(expression):
+            return Evaluation("out_of_memory", message="no memory")
+
+        with pytest.raises(UserError, match=r"8 trainings in a row ended in out_of_memory \(no m"):
+            search(GeneticProgramming(0), broken, out=tmp_path, screening=PAPER, quiet=True)
+
+    @pytest.mark.parametrize(
+        ("outcome", "message"),
+        [
+            (Evaluation("rejected"), "unknown status of an evaluation 'rejected'"),
+            ("good", "neither numbers nor JSON"),
+            (Evaluation("ok", (1.0,), details={"x": object()}), "neither numbers nor JSON"),
+        ],
+    )
+    def test_what_is_no_evaluation(self, tmp_path, outcome, message):
+        with pytest.raises(UserError, match=message):
+            search(GeneticProgramming(0), lambda expression: outcome, out=tmp_path, quiet=True)
+
+    def test_numpy_s_numbers_are_numbers(self, tmp_path):
+        def evaluate(expression):
+            return Evaluation("ok", np.float32(0.5))
+
+        strategy = GeneticProgramming(0, population_size=2, generations=1)
+        result = search(strategy, evaluate, out=tmp_path, screening=PAPER, quiet=True)
+        assert result.population[0].evaluation.fitness == (0.5,)
 
     def test_a_used_strategy(self, tmp_path):
         strategy = GeneticProgramming(0, population_size=2, generations=0)

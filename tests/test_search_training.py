@@ -98,6 +98,21 @@ class TestTrainingFitness:
         )
         assert evaluate(NGL).fitness == fitness()(NGL).fitness
 
+    def test_what_the_optimizer_cannot_tell_apart(self):
+        assert fitness().gradients == "scaled"
+        assert fitness(optimizer="SGD").gradients == "exact"
+
+    def test_another_model_or_other_data_is_another_search(self):
+        def other():
+            return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+
+        first = fitness().settings
+        assert first == fitness().settings
+        data = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
+        assert TrainingFitness(other, *data).settings["model"] != first["model"]
+        data = (X[:120] + 1, LABELS[:120]), (X[120:160], LABELS[120:160])
+        assert TrainingFitness(model_fn, *data).settings["data"] != first["data"]
+
     def test_what_cannot_be_trained_has_a_status(self):
         evaluate = fitness()
         assert evaluate(Expression.parse("exp(exp(exp(3 + y_pred)))*y_true")).status == "non_finite"
@@ -152,6 +167,19 @@ class TestExperiments:
         assert read == [False]
         evaluate.compare({"NGL": NGL}, 1)
         assert True in read
+
+    def test_no_test_image_has_been_validated_with_in_any_run(self):
+        """Digits have no test split: one is set aside for all runs."""
+        from nglkeras import datasets
+
+        parts = [datasets.load_arrays("digits", seed, test=True, test_seed=5) for seed in range(3)]
+        images = [[image.tobytes() for image in part.test[0]] for part in parts]
+        assert images[0] == images[1] == images[2]
+        # A few scans occur twice in the data set itself.
+        for part in parts:
+            seen = [image.tobytes() for image in part.validation[0]]
+            assert len(set(seen) & set(images[0])) <= 1
+        assert sum(len(part[0]) for part in (parts[0].train, parts[0].validation)) == 1797 - 180
 
     def test_rows_are_taken_from_the_journal(self, tmp_path, monkeypatch):
         first = ExperimentFitness(2, TINY, Journal(tmp_path / "trials.jsonl"))(NGL)

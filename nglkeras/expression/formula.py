@@ -11,8 +11,8 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.expression.operators import OPERATORS
 from nglkeras.expression.tree import MAX_HEIGHT, TERMINALS, Expression
 
-# A tree of the search, at most 100 nodes with constants of four decimals, is shorter than 2,000.
-MAX_LENGTH = 10_000
+# The largest tree, 1,000 nodes with constants of all digits, is shorter.
+MAX_LENGTH = 30_000
 
 _NAMES = dict(zip(TERMINALS, TERMINALS, strict=True)) | {"y_real": "y_true"}
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
@@ -54,11 +54,11 @@ def _nodes(tree, formula, depth):
             return [_NAMES[name]]
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return convert(operand)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
+            # -1.5 is one constant, as deep as it stands; neg(1.5) is a tree of two nodes.
+            return [-_nodes(number, formula, depth)[0]]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            nodes = convert(operand)
-            # -1.5 is one constant; neg(1.5) is a tree of two nodes.
-            is_number = isinstance(operand, ast.Constant)
-            return [-nodes[0]] if is_number else ["neg", *nodes]
+            return ["neg", *convert(operand)]
         case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=2)):
             return ["square", *convert(left)]
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _INFIX:

@@ -18,6 +18,7 @@ from nglkeras.search.variation import Variation
 
 # How often a discarded individual is made anew before its place is left to the worst fitness.
 MAX_ATTEMPTS = 200
+RATES = ("crossover", "subtree_mutation", "node_mutation", "archive", "archive_crossover")
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ class Parameters:
         archive_crossover: Cr_A, the probability that the partner comes from the archive.
         variation: Rules for trees.
         distinct: Whether of several survivors with the same formula only one is kept, as long
-            as there are others. Not in the paper, whose copies are each evaluated anew: here
-            they share a fitness, and would soon fill the population.
+            as there are others. Not in the paper, whose copies are each evaluated anew: where
+            trainings are deterministic they share a fitness, and soon fill the population.
     """
 
     population_size: int = 16
@@ -112,12 +113,14 @@ class Parameters:
     distinct: bool = False
 
     def __post_init__(self):
-        if self.population_size < 1 or self.generations < 0:
-            raise UserError("population_size is at least 1 and generations at least 0")
-        for field_ in fields(self):
-            value = getattr(self, field_.name)
-            if isinstance(value, float) and not 0 <= value <= 1:
-                raise UserError(f"{field_.name}={value} is not a probability")
+        for name, least in (("population_size", 1), ("generations", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UserError(f"{name}={value!r} is not a whole number of at least {least}")
+        for name in RATES:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise UserError(f"{name}={value!r} is not a probability")
 
 
 class GeneticProgramming:

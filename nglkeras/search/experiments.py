@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nglkeras import datasets, models, protocol, streams
 from nglkeras.catalog import get_info
@@ -15,9 +16,9 @@ from nglkeras.expression import Expression
 from nglkeras.journal import Journal
 from nglkeras.protocol import at_most, derive_seed
 from nglkeras.search.evolution import Evaluation
-from nglkeras.search.fitness import Comparison, cross_entropy, fresh_values
+from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
 from nglkeras.search.screening import BOUNDS
-from nglkeras.training import make_row
+from nglkeras.training import failure, make_row
 from nglkeras.trial import FINAL_STATUSES, Trial
 from nglkeras.workbench import Workbench
 
@@ -216,11 +217,14 @@ class ExperimentFitness:
             "datasets": list(dict.fromkeys(blank.dataset for blank in self.blanks)),
             "model": scale.model,
         }
+        optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
+        self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
         self.rows = journal.results()
         self.benches = {}
         for blank in self.blanks:
             self.benches.setdefault(blank.dataset, make_workbench(blank, data_dir))
         self._references: dict[str, float] = {}
+        self._tests: dict[tuple[str, int], tf.data.Dataset] = {}
 
     @property
     def classes(self) -> int:
@@ -277,20 +281,30 @@ class ExperimentFitness:
         bench = self.benches[trial.dataset]
         expression = Expression.parse(trial.formula)
         training = bench.train(expression, trial.run, timeout=self.timeout)
-        outcome = {}
-        if training.status == "ok":
-            outcome["validation_accuracy"] = training.validation_accuracy
-            if trial.test:
-                held = _test_stream(trial, trial.run, self.data_dir)
-                outcome["accuracy"] = bench.evaluate(held)["accuracy"]
+        status, message, accuracy = training.status, training.message, None
+        if status == "ok" and trial.test:
+            try:
+                accuracy = bench.evaluate(self._test_stream(trial))["accuracy"]
+            except UserError:
+                raise
+            except Exception as error:
+                status, message = failure(error)
         return make_row(
             trial,
-            status=training.status,
-            message=training.message,
+            status=status,
+            message=message,
             history=training.history,
             seconds=training.seconds,
-            **outcome,
+            validation_accuracy=training.validation_accuracy,
+            accuracy=accuracy,
         )
+
+    def _test_stream(self, trial):
+        place = trial.dataset, trial.run
+        if place not in self._tests:
+            arrays = _arrays(trial, trial.run, self.data_dir, test=True)
+            self._tests[place] = _held(arrays, arrays.test, trial)
+        return self._tests[place]
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
@@ -374,6 +388,8 @@ def _arrays(blank, run, data_dir, test=False):
         train_images=blank.train_images,
         evaluation_images=blank.evaluation_images,
         test=test,
+        # The same for all runs: no image of it has been validated with in any of them.
+        test_seed=derive_seed(blank.seed, "test"),
         data_dir=data_dir,
     )
 
@@ -394,11 +410,6 @@ def _streams(blank, run, data_dir):
     )
     sizes = (len(arrays.train[0]), len(arrays.validation[0]))
     return streams.Streams(train, _held(arrays, arrays.validation, blank), steps, sizes)
-
-
-def _test_stream(blank, run, data_dir):
-    arrays = _arrays(blank, run, data_dir, test=True)
-    return _held(arrays, arrays.test, blank)
 
 
 def _held(arrays, part, blank):

@@ -5,6 +5,9 @@ papers' five experiments. Both are functions of an individual's expression; neit
 test set.
 """
 
+import hashlib
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +21,8 @@ from nglkeras.protocol import Schedule, derive_seed
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.screening import BOUNDS
 from nglkeras.workbench import Workbench
+
+SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,20 @@ class TrainingFitness:
         validation = _checked("validation", validation, self.classes)
         self.runs = runs
         self.timeout = timeout
+        # Optimizers that divide a gradient by its own size do not see its scale.
+        self.gradients = "scaled" if optimizer.lower() in SCALE_FREE else "exact"
         self.settings = {
             "fitness": type(self).__name__,
-            "samples": [len(x), len(validation[0])],
+            "model": _digest_model(model_fn()),
+            "data": _digest(x, y, *validation),
             "epochs": epochs,
             "batch_size": batch_size,
             "optimizer": optimizer,
             "learning_rate": learning_rate,
             "runs": runs,
             "seed": seed,
+            "replicas": replicas,
+            "backend": keras.backend.backend(),
         }
 
         def build(run):
@@ -160,6 +170,22 @@ def fresh_values(workbench: Workbench, expression: Expression) -> np.ndarray:
 def cross_entropy(classes: int) -> Expression:
     """The cross entropy as an expression: the mean over the classes of -N t log p."""
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
+
+
+def _digest(*arrays):
+    """A hash of what the arrays hold."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    return digest.hexdigest()[:16]
+
+
+def _digest_model(model):
+    """A hash of a model's architecture: Keras numbers names, which says nothing of it."""
+    text = json.dumps(model.get_config(), sort_keys=True, default=str)
+    return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
 
 
 def _classes(y):

@@ -17,14 +17,19 @@ import numpy as np
 from tqdm import tqdm
 
 from nglkeras import losses
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 from nglkeras.journal import Records
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.search.screening import Screen, Screening
+from nglkeras.trial import FINAL_STATUSES, STATUSES
 
 # Statuses that the screen gives without a training.
 NOT_TRAINED = ("discarded", "rejected")
+# Statuses that another try may better.
+TRANSIENT = tuple(status for status in STATUSES if status not in FINAL_STATUSES)
+# Trainings in a row that may end so before the search ends: the machine is to blame then.
+MAX_FAILURES = 8
 # Ways in which an evaluation need not be made.
 SAVED = ("duplicate", "equal", "gradient", "rejected")
 
@@ -178,10 +183,12 @@ def search(
     Args:
         strategy: A fresh one, e.g. `GeneticProgramming(seed=0)`.
         evaluate: Gives a loss its fitness, more is better: a number or an `Evaluation`, e.g. a
-            `TrainingFitness`. Its attributes `settings`, `values` and `classes` are used where
-            it has them. Errors it raises end the search.
+            `TrainingFitness`. Where it has them, `prepare()` is called first, `values` and
+            `classes` serve the screening, `gradients` says which twins its optimizer cannot
+            tell apart, and `settings` stands in the journal. Errors it raises end the search.
         out: Folder of the journal and of `best.json`.
-        screening: What need not be trained; by default everything is checked.
+        screening: What need not be trained; by default everything is checked, gradients for
+            exact equality unless `evaluate` says that their scale does not matter.
         classes: Number of classes that the checks assume; that of `evaluate`, or 10.
         order: The order in which candidates that wait together are evaluated.
         on_generation: Called after each generation.
@@ -190,10 +197,12 @@ def search(
     Raises:
         UserError: If the folder holds a search with other settings, or cannot be written to.
     """
-    screening = Screening() if screening is None else screening
+    if screening is None:
+        screening = Screening(gradients=getattr(evaluate, "gradients", "exact"))
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
     run = _Search(strategy, evaluate, Path(out), screening, classes, quiet)
+    getattr(evaluate, "prepare", lambda: None)()
     started, timed = time.perf_counter(), 0
     total = getattr(getattr(strategy, "parameters", None), "generations", None)
     while not strategy.is_done:
@@ -265,6 +274,7 @@ class _Search:
         self.records: dict[str, Record] = {}
         self.generations: list[Generation] = []
         self.counts = Counter()
+        self.failures = 0
 
     def _replay(self):
         """The individuals of an interrupted search, by id."""
@@ -280,7 +290,8 @@ class _Search:
                 f"{self.journal.path.parent} holds a search with other settings ({difference}); "
                 "give another folder"
             )
-        return {row.individual.id: row for row in rows if isinstance(row, Record)}
+        known = {row.individual.id: row for row in rows if isinstance(row, Record)}
+        return _without_failures(known)
 
     def generation(self, order):
         """Evaluate all of a generation; whether anything had to be trained."""
@@ -310,6 +321,7 @@ class _Search:
                     continue
                 record = self._share(record)
             self._take(record, bar)
+            self._check_failures()
         for record in later:
             self._take(self._share(record), bar)
         return trained
@@ -349,13 +361,17 @@ class _Search:
 
     def _train(self, individual, bar):
         bar.set_postfix_str(str(individual.expression)[:60])
-        outcome = self.evaluate(individual.expression)
-        if isinstance(outcome, Evaluation):
-            return outcome
-        fitness = float(outcome)
-        if not np.isfinite(fitness):
-            return Evaluation("non_finite", message=f"its fitness is {fitness}")
-        return Evaluation("ok", (fitness,))
+        evaluation = _normalised(self.evaluate(individual.expression))
+        self.failures = self.failures + 1 if evaluation.status in TRANSIENT else 0
+        return evaluation
+
+    def _check_failures(self):
+        if self.failures == MAX_FAILURES:
+            last = list(self.records.values())[-1].evaluation
+            raise UserError(
+                f"{MAX_FAILURES} trainings in a row ended in {last.status} ({last.message}); when "
+                "that is mended, the same call goes on"
+            )
 
     def _take(self, record, bar):
         if record.individual.id not in self.known:
@@ -394,6 +410,40 @@ class _Search:
         return Result(
             tuple(self.strategy.population), self.records, tuple(self.generations), seconds
         )
+
+
+def _normalised(outcome):
+    """The evaluation that a user's function has given, as the journal can hold it."""
+    if not isinstance(outcome, Evaluation):
+        outcome = Evaluation("ok", (outcome,))
+    valid = [status for status in STATUSES if status not in NOT_TRAINED]
+    if outcome.status not in valid:
+        raise unknown("status of an evaluation", outcome.status, valid)
+    try:
+        fitness = tuple(float(value) for value in np.atleast_1d(outcome.fitness))
+        details = json.loads(json.dumps(outcome.details))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the evaluation {outcome} is neither numbers nor JSON") from error
+    outcome = replace(outcome, fitness=fitness, details=details, seconds=float(outcome.seconds))
+    if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
+        return replace(
+            outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"
+        )
+    return outcome
+
+
+def _without_failures(known):
+    """The records but for trainings that memory, time or a crash broke off, to be tried again.
+
+    Only of the last generation: from earlier ones others have descended.
+    """
+    last = max((record.individual.generation for record in known.values()), default=0)
+    failed = {
+        name
+        for name, record in known.items()
+        if record.individual.generation == last and record.evaluation.status in TRANSIENT
+    }
+    return {name: record for name, record in known.items() if name not in failed}
 
 
 def _header_or_record(row):

@@ -17,14 +17,23 @@ from nglkeras.search.loop import Result, duration, shown
 BEST = 4
 
 
-def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: int) -> None:
+def write(
+    result: Result, fitness: ExperimentFitness, out: Path, compare_runs: int, heading: str
+) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
     Written are best.md (the best losses), generations.csv, comparison.csv, and convergence,
     family, losses and winner as PNG.
+
+    Args:
+        result: What was found.
+        fitness: What it was found with.
+        out: The folder.
+        compare_runs: Networks for each loss and data set.
+        heading: What the search was, for the reader of best.md.
     """
     best = result.best_losses(BEST)
-    heading = ["id", "fitness", "nodes", "made by", "formula"]
+    columns = ["id", "fitness", "nodes", "made by", "formula"]
     rows = [
         [
             member.individual.id,
@@ -68,7 +77,8 @@ def write(result: Result, fitness: ExperimentFitness, out: Path, compare_runs: i
     ]
     markdown = [
         "# The best losses of a search",
-        tables.as_markdown([heading, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
+        heading,
+        tables.as_markdown([columns, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
         tables.as_markdown([["id", "p prediction, t label"], *latex]),
         f"{summary}.",
         "Winner, simplified: " + f"`{simple}`",

@@ -1,10 +1,11 @@
 """What need not be trained: losses out of bounds, losses that cannot teach, and twins.
 
-A tree is looked at on fixed random points, in float64. Two trees with the same values there are
-the same function. Two whose gradients by the logits agree up to a positive factor train alike
-under an optimizer that is invariant to the scale of gradients, such as Adam; under SGD the
-gradients themselves must agree. Every kind of check can be switched off; without them the search
-is the paper's, and without `bounds` it would also lack its rule on discarded losses.
+A tree is looked at on fixed random points, in float64. Two trees with the same values and
+gradients there are the same function. Two whose gradients by the logits agree up to a positive
+factor train alike under an optimizer that does not see the scale of gradients, such as Adam;
+under SGD the gradients themselves must agree. Every kind of check can be switched off; without
+them the search is the paper's, and without `bounds` it would also lack its rule on discarded
+losses.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,11 @@ from nglkeras.expression import Expression
 BOUNDS = (1e-5, 1e5)
 GRADIENTS = ("scaled", "exact", "off")
 _POINTS = 64
-# Rounding of float64 through a hundred operations stays below; other functions do not.
-_TOLERANCE = 1e-8
+# Relative to a sample's greatest entry: rounding of float64 through a hundred operations stays
+# below it, a different function does not in every sample. And what rounding leaves of nothing.
+_TOLERANCE, _SLACK = 1e-8, 1e-13
+# Gradients of more different scales are no twins: Adam's own ε = 1e-7 would tell them apart.
+_MAX_SCALE = 1e3
 # The rejection test: samples, steps, length of a step, and the accuracy that must be gained.
 _LOGITS, _STEPS, _STEP, _GAIN = 256, 20, 0.5, 0.1
 
@@ -90,9 +94,10 @@ class Screen:
         self.screening = Screening() if screening is None else screening
         self.classes = classes
         self.values = values
-        self._ids: list[str] = []
         self._formulas: dict[str, str] = {}
-        self._prints: dict[str, list[np.ndarray]] = {"equal": [], "gradient": []}
+        self._ids: list[str] = []
+        self._values: list[np.ndarray] = []
+        self._gradients: list[np.ndarray] = []
         random = np.random.default_rng(0)
         # From nearly even predictions to nearly certain ones.
         spread = np.repeat([0.3, 1.0, 3.0, 10.0], _POINTS // 4)
@@ -111,23 +116,20 @@ class Screen:
             message = self._out_of_bounds(expression)
             if message:
                 return Verdict("discarded", message=message)
-        for kind, fingerprint in self._fingerprints(expression).items():
-            twin = self._find(kind, fingerprint)
-            if twin is not None:
-                return Verdict("twin", twin, kind)
+        twin, kind = self._find_twin(expression)
+        if twin:
+            return Verdict("twin", twin, kind)
         if screening.rejection and not self._teaches(expression):
             return Verdict("rejected", message="its gradient does not favour the true class")
         return Verdict("new")
 
     def remember(self, id: str, expression: Expression) -> None:  # noqa: A002
         """Note a tree that is evaluated under this id: later twins refer to it."""
-        self._ids.append(id)
         self._formulas.setdefault(str(expression), id)
-        fingerprints = self._fingerprints(expression)
-        for kind, known in self._prints.items():
-            # A row of NaN equals nothing.
-            shape = _POINTS * self.classes
-            known.append(fingerprints.get(kind, np.full(shape, np.nan)))
+        self._ids.append(id)
+        values, gradients = self._fingerprint(expression)
+        self._values.append(values)
+        self._gradients.append(gradients)
 
     def _out_of_bounds(self, expression):
         with np.errstate(all="ignore"):
@@ -141,25 +143,31 @@ class Screen:
             return f"values beyond {high:g}"
         return "" if (size >= low).all() else f"values below {low:g}"
 
-    def _fingerprints(self, expression):
-        prints = {}
-        if self.screening.equals:
-            prints["equal"] = expression(self._t, self._p).ravel()
-        if self.screening.gradients != "off":
-            gradient = logits_gradient(expression, self._t, self._p).ravel()
-            if self.screening.gradients == "scaled":
-                with np.errstate(all="ignore"):
-                    gradient = gradient / np.abs(gradient).max()
-            prints["gradient"] = gradient
-        return {kind: value for kind, value in prints.items() if np.isfinite(value).all()}
+    def _fingerprint(self, expression):
+        """Values and gradients by the logits on the fixed points, `[points, classes]` each."""
+        return expression(self._t, self._p), logits_gradient(expression, self._t, self._p)
 
-    def _find(self, kind, fingerprint):
-        if not self._prints[kind]:
-            return None
-        known = np.stack(self._prints[kind])
-        distance = np.abs(known - fingerprint).max(axis=1)
-        matches = np.flatnonzero(distance <= _TOLERANCE * np.abs(fingerprint).max())
-        return self._ids[matches[0]] if len(matches) else None
+    def _find_twin(self, expression):
+        """Id of an evaluated tree that trains alike, and why; empty if there is none."""
+        values, gradients = self._fingerprint(expression)
+        if not self._ids or not (np.isfinite(values).all() and np.isfinite(gradients).all()):
+            return "", ""
+        same = _close(np.stack(self._gradients), gradients)
+        if self.screening.equals:
+            matches = np.flatnonzero(same & _close(np.stack(self._values), values))
+            if len(matches):
+                return self._ids[matches[0]], "equal"
+        if self.screening.gradients == "off":
+            return "", ""
+        if self.screening.gradients == "scaled":
+            known = np.stack(self._gradients)
+            scales = np.abs(known).max(axis=(1, 2))
+            scale = np.abs(gradients).max()
+            with np.errstate(all="ignore"):
+                same = _close(known / scales[:, None, None], gradients / scale)
+                same &= np.abs(np.log(scales / scale)) <= np.log(_MAX_SCALE)
+        matches = np.flatnonzero(same)
+        return (self._ids[matches[0]], "gradient") if len(matches) else ("", "")
 
     def _teaches(self, expression):
         """A few steps of gradient descent on free logits must improve the accuracy."""
@@ -175,6 +183,14 @@ class Screen:
                 # A step of the same length for every sample, whatever the scale of the loss.
                 logits -= _STEP * np.nan_to_num(gradient / length)
         return (logits.argmax(axis=1) == truth).mean() >= before + _GAIN
+
+
+def _close(known, new):
+    """Which of the known fingerprints `[trees, points, classes]` agree with a new one."""
+    size = np.abs(new)
+    allowed = _TOLERANCE * size.max(axis=1, keepdims=True) + _SLACK * size.max()
+    with np.errstate(all="ignore"):
+        return (np.abs(known - new) <= allowed).all(axis=(1, 2))
 
 
 def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
 
 # How often a child is drawn anew before its parent goes on unchanged.
 DRAWS = 100
+# Of a tree, in nodes (paper A, section 3.1); the interpreter takes no more either.
+MAX_SIZE = 100
 # Digits after the point of a constant, as the paper prints them.
 DECIMALS = 4
 
@@ -41,8 +43,9 @@ class Variation:
     """How trees are made and changed.
 
     The paper gives the operators, the least height and the greatest size. It is silent on the
-    rest: gplearn's ramped half-and-half with its usual depths, and constants from the range that
-    the printed ones fill, are our choices.
+    rest: gplearn's ramped half-and-half with its usual depths, its choice of subtrees (operators
+    with weight 0.9, leaves with 0.1, after Koza), and constants from the range that the printed
+    ones fill, are our choices.
 
     Attributes:
         operators: Names of the operators that trees are made of.
@@ -56,7 +59,7 @@ class Variation:
     constants: tuple[float, float] = (0.0, 4.0)
     depths: tuple[int, int] = (2, 6)
     min_height: int = 2
-    max_size: int = 100
+    max_size: int = MAX_SIZE
 
     def __post_init__(self):
         for name in self.operators:
@@ -64,6 +67,12 @@ class Variation:
                 raise unknown("operator", name, OPERATORS)
         if not any(OPERATORS[name].arity == 2 for name in self.operators):
             raise UserError("without an operator of two arguments no tree holds both terminals")
+        if not 1 <= self.depths[0] <= self.depths[1]:
+            raise UserError(f"depths={self.depths} is not a range of depths from 1")
+        if not self.constants[0] <= self.constants[1]:
+            raise UserError(f"constants={self.constants} is not a range")
+        if self.max_size > MAX_SIZE:
+            raise UserError(f"max_size={self.max_size}; the paper's trees have at most {MAX_SIZE}")
         if self.max_size < max(4, self.min_height + 2):
             raise UserError(
                 f"no tree of at most {self.max_size} nodes has height {self.min_height} and both "
