@@ -467,10 +467,20 @@ class TestLoop:
             return failing(expression)
 
         with pytest.raises(KeyboardInterrupt):
-            search(GeneticProgramming(6, **TINY), stopping, out=tmp_path / "a", quiet=True)
+            search(
+                GeneticProgramming(6, **TINY),
+                stopping,
+                out=tmp_path / "a",
+                quiet=True,
+                screening=PAPER,
+            )
         assert "out_of_memory" in (tmp_path / "a" / "search.jsonl").read_text()
-        healed = search(GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "a", quiet=True)
-        whole = search(GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "b", quiet=True)
+        healed = search(
+            GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "a", quiet=True, screening=PAPER
+        )
+        whole = search(
+            GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "b", quiet=True, screening=PAPER
+        )
         assert healed.population == whole.population
 
     def test_a_machine_that_fails_ends_the_search(self, tmp_path):
