@@ -129,7 +129,7 @@ def convergence(generations: Sequence[Generation], name: str) -> Figure:
 def curves(candidates: dict[str, Expression]) -> Figure:
     """Value and gradient of losses in the binary case, beside CE and NGL."""
     panels = [
-        (f"{name}\n{_shortened(str(expression), 50)}", expression.to_loss())
+        (f"{name}\n{_shortened(str(expression), 40)}", expression.to_loss())
         for name, expression in candidates.items()
     ]
     panels += [("CE", losses.get("CE")), ("NGL", losses.get("NGL"))]
