@@ -12,6 +12,7 @@ several times as much as the loss itself.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import keras
 import numpy as np
@@ -170,18 +171,13 @@ def _elementwise(program, t, p):
     return loss(p)
 
 
+@cache
 def _compiled_run():
     if keras.backend.backend() != "tensorflow":
         return _run
-    global _xla_run
-    if _xla_run is None:
-        import tensorflow as tf
+    import tensorflow as tf
 
-        _xla_run = tf.function(_run, jit_compile=True, autograph=False)
-    return _xla_run
-
-
-_xla_run = None
+    return tf.function(_run, jit_compile=True, autograph=False)
 
 
 def _run(instructions, constants, length, t, p):

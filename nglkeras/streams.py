@@ -25,13 +25,11 @@ class Streams:
         train: (x, one-hot y), whole batches of all epochs, one epoch after the other.
         validation: (x, one-hot y, weight), the last batch filled up with weight zero.
         steps: Batches of an epoch.
-        sizes: Samples in train and validation.
     """
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
     steps: int
-    sizes: tuple[int, int]
 
 
 def training(

@@ -107,7 +107,6 @@ class Workbench:
         run: int = 0,
         *,
         timeout: float | None = None,
-        on_epoch: Callable[[int, dict], None] | None = None,
     ) -> Training:
         """Train from the start of a run with this loss.
 
@@ -115,13 +114,12 @@ class Workbench:
             expression: The loss per class.
             run: Which repetition.
             timeout: Seconds after which training stops with status "timeout".
-            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
 
         Raises:
             UserError: If network or data cannot be had.
         """
         started = time.perf_counter()
-        monitor = Monitor(started, timeout, on_epoch, self.bound)
+        monitor = Monitor(started, timeout, bound=self.bound)
         # On PyTorch dropout draws from the global generator, and so does the first `fit` before
         # it begins to train.
         seeding = keras.callbacks.LambdaCallback(

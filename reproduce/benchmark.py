@@ -61,7 +61,7 @@ def measure(name, pairs):
 
     def make_streams(run):
         data, steps = streams.training(x, y, batch_size=batch_size, epochs=1, seed=run)
-        return streams.Streams(data, streams.evaluation(x, y, batch_size=batch_size), steps, (0, 0))
+        return streams.Streams(data, streams.evaluation(x, y, batch_size=batch_size), steps)
 
     bench = Workbench(build, make_streams, schedule)
     direct = build(0)

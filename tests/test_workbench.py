@@ -32,7 +32,7 @@ def build(run):
 def make_streams(run, epochs=3):
     data, steps = streams.training(X, Y, batch_size=16, epochs=epochs, seed=run)
     held = streams.evaluation(X[:40], Y[:40], batch_size=16)
-    return streams.Streams(data, held, steps, (96, 40))
+    return streams.Streams(data, held, steps)
 
 
 def workbench(replicas=1, **changes):

@@ -5,7 +5,7 @@
     model.compile(loss=ngl.to_loss())
 
 A tree can be printed, parsed, measured, evaluated, simplified, written as LaTeX, and turned into
-a Keras loss that saves and loads; `plots.tree` draws it. Nothing is ever `eval`ed.
+a Keras loss that saves and loads; `search.plots.tree` draws it. Nothing is ever `eval`ed.
 """
 
 from nglkeras.expression.formula import MAX_LENGTH

@@ -408,8 +408,7 @@ def _streams(blank, run, data_dir):
         augment=None if augmentation is None else datasets.augmenter(augmentation, seed),
         finish=lambda images: datasets.finish(images, arrays.size),
     )
-    sizes = (len(arrays.train[0]), len(arrays.validation[0]))
-    return streams.Streams(train, _held(arrays, arrays.validation, blank), steps, sizes)
+    return streams.Streams(train, _held(arrays, arrays.validation, blank), steps)
 
 
 def _held(arrays, part, blank):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ class Comparison:
 
     name: str
     formula: str
-    accuracies: tuple[float, ...] = field(default_factory=tuple)
+    accuracies: tuple[float, ...]
 
 
 class TrainingFitness:
@@ -107,7 +107,7 @@ class TrainingFitness:
                 x, y, batch_size=batch_size, epochs=epochs, seed=derive_seed(seed, "run", run)
             )
             held = streams.evaluation(*validation, batch_size=batch_size)
-            return streams.Streams(data, held, steps, (len(x), len(validation[0])))
+            return streams.Streams(data, held, steps)
 
         schedule = Schedule(
             epochs,
@@ -125,13 +125,11 @@ class TrainingFitness:
         """Loss of each sample of a batch of the freshly initialised model."""
         return fresh_values(self.workbench, expression)
 
-    def __call__(self, expression: Expression, *, on_epoch=None) -> Evaluation:
+    def __call__(self, expression: Expression) -> Evaluation:
         """Train with this loss; its fitness is the mean validation accuracy over the runs."""
         accuracies, seconds = [], 0.0
         for run in range(self.runs):
-            training = self.workbench.train(
-                expression, run, timeout=self.timeout, on_epoch=on_epoch
-            )
+            training = self.workbench.train(expression, run, timeout=self.timeout)
             seconds += training.seconds
             if training.status != "ok":
                 return Evaluation(training.status, message=training.message, seconds=seconds)
