@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -120,10 +120,15 @@ def chosen_scale(args: argparse.Namespace) -> Scale:
     return replace(scale, note=f"with other {what} than that scale's own", **changes)
 
 
-def _formulas(args):
-    """The losses of `--formula` by name; one with the name of a row takes its place."""
-    formulas, names = {}, list(args.losses)
-    for text in args.formula:
+def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The names of losses, and the formulas among them.
+
+    Args:
+        names: Rows of the papers' tables.
+        texts: Of `--formula`; one with the name of a row takes its place.
+    """
+    formulas, names = {}, list(names)
+    for text in texts:
         name, equals, formula = text.partition("=")
         name = name.strip()
         if not (name and equals):
@@ -149,7 +154,7 @@ def accuracy_table(
         weights: What the backbones start from; as in `trial.plan`.
     """
     scale = chosen_scale(args)
-    names, formulas = _formulas(args)
+    names, formulas = named_formulas(args.losses, args.formula)
     trials = [
         replace(trial, replicas=training.count_replicas(args.strategy, trial.schedule.batch_size))
         for trial in plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)

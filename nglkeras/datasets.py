@@ -9,6 +9,7 @@ one-hot: each model does its own preprocessing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -69,6 +70,7 @@ def load(
     augmentation: Augmentation | None = None,
     train_images: int | None = None,
     evaluation_images: int | None = None,
+    validation_images: int | None = None,
     data_dir: str | Path | None = None,
 ) -> Splits:
     """Training, validation and test batches of a data set.
@@ -83,6 +85,7 @@ def load(
         augmentation: Random changes to the training images; none by default.
         train_images: Keep at most so many of them, drawn by the seed.
         evaluation_images: The same for validation and for test.
+        validation_images: Set so many aside for validation instead of a tenth of the train split.
         data_dir: Where TFDS keeps its data; by default `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
 
@@ -97,7 +100,7 @@ def load(
         raise UserError(f"the images of {name} differ in size: give image_size")
     height, width = (image_size, image_size) if image_size else (height, width)
 
-    parts = _partition(source.sizes, seed, train_images, evaluation_images)
+    parts = _partition(source.sizes, seed, train_images, evaluation_images, validation_images)
     sizes = tuple(
         sum(int((p == k).sum()) for p in parts.values()) for k in (TRAIN, VALIDATION, TEST)
     )
@@ -145,6 +148,7 @@ def load_arrays(
     image_size: int | None = None,
     train_images: int | None = None,
     evaluation_images: int | None = None,
+    validation_images: int | None = None,
     test: bool = False,
     test_seed: int | None = None,
     data_dir: str | Path | None = None,
@@ -157,6 +161,7 @@ def load_arrays(
         image_size: As in `load`.
         train_images: As in `load`.
         evaluation_images: As in `load`.
+        validation_images: As in `load`.
         test: Whether the test set is wanted too; a search must not look at it.
         test_seed: Decides the test set, where the data set has no test split of its own, instead
             of `seed`: one test set beside all the splits that seeds make of the rest.
@@ -171,11 +176,27 @@ def load_arrays(
         raise UserError(f"the images of {name} differ in size: give image_size")
     size = (image_size, image_size) if image_size else (height, width)
     source = _source(name, data_dir)
-    parts = _partition(source.sizes, seed, train_images, evaluation_images, test_seed)
-    pipeline = _Pipeline(source, info, parts, READ_BATCH, size)
-    wanted = (TRAIN, VALIDATION, TEST) if test else (TRAIN, VALIDATION)
-    arrays = [pipeline.in_memory(part) for part in wanted]
-    return Arrays(*arrays, *([] if test else [None]), size, info.classes)
+    parts = _partition(
+        source.sizes, seed, train_images, evaluation_images, validation_images, test_seed
+    )
+
+    def in_memory(part):
+        if height is None or info.images * height * width > CACHE_BYTES:
+            return _Pipeline(source, info, parts, READ_BATCH, size).in_memory(part)
+        split = next(split for split in parts if (parts[split] == part).any())
+        images, labels = _whole_split(name, data_directory(data_dir), split, size)
+        return images[parts[split] == part], labels[parts[split] == part]
+
+    test_part = in_memory(TEST) if test else None
+    return Arrays(in_memory(TRAIN), in_memory(VALIDATION), test_part, size, info.classes)
+
+
+@lru_cache(maxsize=2)
+def _whole_split(name, data_dir, split, size):
+    """All images and labels of a split: decoding them takes longer than a short training."""
+    source = _source(name, data_dir)
+    parts = {split: np.full(source.sizes[split], TRAIN, "int8")}
+    return _Pipeline(source, get_info(name), parts, READ_BATCH, size).in_memory(TRAIN)
 
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
@@ -280,7 +301,9 @@ def _tfds(name, data_dir):
     return _Source(sizes, read, builder.info.features["image"].decode_example)
 
 
-def _partition(sizes, seed, train_images, evaluation_images, test_seed=None):
+def _partition(
+    sizes, seed, train_images, evaluation_images, validation_images=None, test_seed=None
+):
     """For each split on disk, the part that each of its examples belongs to."""
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(sizes["train"])
     tenth = round(sizes["train"] / 10)
@@ -296,7 +319,8 @@ def _partition(sizes, seed, train_images, evaluation_images, test_seed=None):
             test = np.random.default_rng(test_seed).permutation(sizes["train"])[:tenth]
             order = order[~np.isin(order, test)]
         parts["train"][test[:evaluation_images]] = TEST
-    validation, train = order[:tenth], order[tenth:]
+    held = tenth if validation_images is None else validation_images
+    validation, train = order[:held], order[held:]
     parts["train"][validation[:evaluation_images]] = VALIDATION
     parts["train"][train[:train_images]] = TRAIN
     return parts

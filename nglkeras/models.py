@@ -1,9 +1,10 @@
-"""Models by name: a backbone of keras.applications under the paper's nine-layer head.
+"""Models by name: a backbone of keras.applications under paper A's nine-layer head; paper B's.
 
 Every model takes float images from 0 to 255 and does its own preprocessing inside, so that a
 saved one can be fed with pictures as they are.
 """
 
+import contextlib
 import inspect
 import sys
 from pathlib import Path
@@ -27,7 +28,10 @@ def _find_backbones():
 
 
 _BACKBONES = _find_backbones()
-SMALL = ("small_cnn", "head")
+# Paper B's, without the nine-layer head.
+GLO = ("glo_mnist", "glo_cifar10")
+SMALL = ("small_cnn", "head", *GLO)
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 NAMES = (*SMALL, *sorted(_BACKBONES))
 
 
@@ -40,12 +44,14 @@ def build(
     pooling: str = "max",
     upsampling: int = 1,
     l2: float = 0.0,
+    precision: str = "float32",
 ) -> keras.Model:
     """A classifier: `[upsampling] -> preprocessing -> backbone -> nine-layer head`.
 
     Args:
         name: A model of keras.applications, e.g. "InceptionV3" or "ResNet50"; "small_cnn" for
-            demonstrations; or "head", the nine-layer head on the pixels themselves.
+            demonstrations; "head", the nine-layer head on the pixels themselves; or paper B's
+            "glo_mnist" and "glo_cifar10", which have their own head.
         input_shape: (height, width, 3).
         classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
         weights: Of the backbone: `None` for random ones, "imagenet", or a `.weights.h5` file.
@@ -53,17 +59,38 @@ def build(
         upsampling: Factor by which images are enlarged (nearest pixel) before the backbone; 8
             for the paper's 32 x 32 images. The authors use three layers of x2: the same function.
         l2: Factor of an L2 penalty on every kernel.
+        precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
 
     Raises:
-        UserError: If there is no such model, the images are too small for it, or its weights
-            can neither be found nor downloaded.
+        UserError: If there is no such model or precision, the images are too small for it, or
+            its weights can neither be found nor downloaded.
     """
     if name not in NAMES:
         raise unknown("model", name, NAMES)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
-    if weights is not None and name == "head":
-        raise UserError("head has no backbone that weights could be loaded into")
+    if weights is not None and name in ("head", *GLO):
+        raise UserError(f"{name} has no backbone that weights could be loaded into")
+    with _dtype_policy(precision):
+        model = _build(name, input_shape, classes, weights, pooling, upsampling)
+    if l2:
+        _penalise_kernels(model, l2)
+    return model
+
+
+@contextlib.contextmanager
+def _dtype_policy(precision):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(name, input_shape, classes, weights, pooling, upsampling):
     x = inputs = keras.Input(input_shape, name="image")
     if upsampling > 1:
         x = keras.layers.UpSampling2D(upsampling, name="upsampling")(x)
@@ -72,11 +99,10 @@ def build(
         x = _backbone(name, constructor, x.shape[1:], weights, pooling)(preprocess_input(x))
     else:
         x = keras.layers.Rescaling(1 / 255, name="preprocessing")(x)
+        if name in GLO:
+            return keras.Model(inputs, _GLO_NETWORKS[name](x, classes), name=name)
         x = _small_trunk(x.shape[1:], weights, pooling)(x) if name == "small_cnn" else x
-    model = keras.Model(inputs, nine_layer_head(x, classes), name=name.lower())
-    if l2:
-        _penalise_kernels(model, l2)
-    return model
+    return keras.Model(inputs, nine_layer_head(x, classes), name=name.lower())
 
 
 def nine_layer_head(x, classes: int):
@@ -91,8 +117,46 @@ def nine_layer_head(x, classes: int):
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense{i}")(x)
         x = keras.layers.Dropout(HEAD_DROPOUT, name=f"head_dropout{i}")(x)
     x = keras.layers.BatchNormalization(name="head_bn3")(x)
+    return _predictions(x, classes)
+
+
+def _predictions(x, classes):
     # float32 under mixed precision too: probabilities near 0 and 1 need the digits.
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+
+
+def _glo_mnist(x, classes):
+    """Paper B's MNIST network, of its supplement and its follow-up (TaylorGLO's configuration).
+
+    The text itself lacks it. Padding, which no source of ours names, keeps the size; and MNIST is
+    grey: only the first channel is looked at.
+    """
+    x = x[..., :1]
+    for filters in (32, 64):
+        x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
+        x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(1024, activation="relu")(x)
+    x = keras.layers.Dropout(0.4)(x)
+    return _predictions(x, classes)
+
+
+def _glo_cifar10(x, classes):
+    """Our choice for paper B's CIFAR-10 experiment, whose network its text does not give.
+
+    The shape of TensorFlow's CIFAR-10 tutorial of the time, after Krizhevsky's cuda-convnet,
+    without local response normalisation: its MNIST network is that of the MNIST tutorial.
+    """
+    for _ in range(2):
+        x = keras.layers.Conv2D(64, 5, padding="same", activation="relu")(x)
+        x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = keras.layers.Flatten()(x)
+    for width in (384, 192):
+        x = keras.layers.Dense(width, activation="relu")(x)
+    return _predictions(x, classes)
+
+
+_GLO_NETWORKS = {"glo_mnist": _glo_mnist, "glo_cifar10": _glo_cifar10}
 
 
 def _backbone(name, constructor, shape, weights, pooling):

@@ -28,12 +28,14 @@ class Schedule:
     """How a network is trained.
 
     Attributes:
-        epochs: Passes over the training images.
+        epochs: Passes over the training images; evaluations, if an epoch counts steps.
         batch_size: Images a step, over all devices together.
         optimizer: A Keras optimizer by name.
         optimizer_settings: Its arguments, as pairs.
         learning_rate: At the start.
         plateau: When it is reduced; `None` keeps it.
+        steps_per_epoch: Steps from one evaluation to the next, however many images there are;
+            `None` for one pass over them.
     """
 
     epochs: int
@@ -42,6 +44,7 @@ class Schedule:
     optimizer_settings: tuple[tuple[str, float], ...] = ADAM
     learning_rate: float = 1e-3
     plateau: Plateau | None = field(default_factory=Plateau)
+    steps_per_epoch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
 
 def _show_epoch(bar, trial):
     def show(epoch, row):
-        accuracy = f"validation accuracy {row['val_accuracy']:.3f}"
+        part = "test" if trial.monitored == "test" else "val"
+        accuracy = f"{trial.monitored} accuracy {row[f'{part}_accuracy']:.3f}"
         bar.set_postfix_str(f"{trial}: epoch {epoch}/{trial.schedule.epochs}, {accuracy}")
 
     return show

@@ -2,16 +2,22 @@
 
 `tf.data` shuffles anew whenever a stream is read again. Here the order of all epochs is fixed
 beforehand, so that the fortieth training on a stream sees what the first has seen.
+
+Where an epoch is a number of steps, the samples are passed over as often as those take, each
+time in another order; without augmentation a shorter training then sees the beginning of what a
+longer one sees.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from nglkeras.datasets import Arrays, augmenter, finish
 from nglkeras.errors import UserError
-from nglkeras.protocol import derive_seed
+from nglkeras.protocol import Augmentation, Schedule, derive_seed
 
 # Batches that are made at a time, and ahead.
 PARALLEL, PREFETCH = 4, 8
@@ -25,11 +31,52 @@ class Streams:
         train: (x, one-hot y), whole batches of all epochs, one epoch after the other.
         validation: (x, one-hot y, weight), the last batch filled up with weight zero.
         steps: Batches of an epoch.
+        test: As `validation`, if it was asked for.
     """
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
     steps: int
+    test: tf.data.Dataset | None = None
+
+
+def of_arrays(
+    arrays: Arrays, schedule: Schedule, seed: int, augmentation: Augmentation | None = None
+) -> Streams:
+    """The streams of a data set in memory.
+
+    Args:
+        arrays: The data set.
+        schedule: How a network is trained on it.
+        seed: Decides order and augmentation.
+        augmentation: Random changes to the training images.
+
+    Raises:
+        UserError: If the images do not fill a batch.
+    """
+
+    def finished(images):
+        return finish(images, arrays.size)
+
+    def one_hot(part):
+        return part[0], keras.utils.to_categorical(part[1], arrays.classes)
+
+    train, steps = training(
+        *one_hot(arrays.train),
+        batch_size=schedule.batch_size,
+        epochs=schedule.epochs,
+        steps_per_epoch=schedule.steps_per_epoch,
+        seed=seed,
+        augment=None if augmentation is None else augmenter(augmentation, seed),
+        finish=finished,
+    )
+    held = [
+        None
+        if part is None
+        else evaluation(*one_hot(part), batch_size=schedule.batch_size, finish=finished)
+        for part in (arrays.validation, arrays.test)
+    ]
+    return Streams(train, held[0], steps, held[1])
 
 
 def training(
@@ -39,6 +86,7 @@ def training(
     batch_size: int,
     epochs: int,
     seed: int,
+    steps_per_epoch: int | None = None,
     augment: Callable | None = None,
     finish: Callable | None = None,
 ) -> tuple[tf.data.Dataset, int]:
@@ -47,21 +95,25 @@ def training(
     Args:
         x: Inputs, first axis the samples.
         y: One-hot labels `[samples, classes]`.
-        batch_size: Samples a step; what does not fill a batch is left out of an epoch.
-        epochs: Passes over the samples, each in its own order.
+        batch_size: Samples a step; what does not fill a batch is left out of a pass.
+        epochs: How many.
         seed: Decides the orders, and the changes that `augment` makes.
+        steps_per_epoch: Steps of an epoch; by default one pass over the samples.
         augment: A function of a batch of inputs and a seed.
         finish: A function of a batch of inputs.
 
     Raises:
         UserError: If the samples do not fill a batch.
     """
-    steps = len(x) // batch_size
-    if steps == 0:
+    steps_per_pass = len(x) // batch_size
+    if steps_per_pass == 0:
         raise UserError(f"{len(x)} training samples do not fill a batch of {batch_size}")
+    steps = steps_per_epoch or steps_per_pass
+    passes = -(-epochs * steps // steps_per_pass)
     random = np.random.default_rng(derive_seed(seed, "order"))
-    order = np.stack([random.permutation(len(x))[: steps * batch_size] for _ in range(epochs)])
-    order = order.reshape(epochs * steps, batch_size).astype("int32")
+    used = steps_per_pass * batch_size
+    order = np.concatenate([random.permutation(len(x))[:used] for _ in range(passes)])
+    order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
     seeds = random.integers(0, 2**31, epochs * steps)
     x, y = tf.constant(x), tf.constant(y, tf.float32)
 

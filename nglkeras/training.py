@@ -20,14 +20,14 @@ import keras
 import numpy as np
 
 import nglkeras
-from nglkeras import datasets, losses, models
+from nglkeras import datasets, losses, models, streams
 from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import Schedule, derive_seed
 from nglkeras.trial import Trial, TrialResult
 
 STRATEGIES = ("auto", "none", "mirrored")
-# Steps between two visits of Python: they cost a small network more than the steps themselves.
 STEPS_PER_EXECUTION = 8
+MAX_STEPS_PER_EXECUTION = 32
 
 
 def run_trial(
@@ -56,7 +56,7 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had.
     """
     started = time.perf_counter()
-    monitor = Monitor(started, timeout, on_epoch)
+    monitor = Monitor(started, timeout, on_epoch, part=trial.monitored)
     outcome = {}
     try:
         outcome, model = _train(trial, data_dir, log_dir, monitor)
@@ -99,16 +99,7 @@ def _train(trial, data_dir, log_dir, monitor):
     # Without this, every model that was ever built stays in memory.
     keras.utils.clear_session()
     run_seed = derive_seed(trial.seed, "run", trial.run)
-    splits = datasets.load(
-        trial.dataset,
-        run_seed,
-        batch_size=schedule.batch_size,
-        image_size=trial.image_size,
-        augmentation=trial.augmentation,
-        train_images=trial.train_images,
-        evaluation_images=trial.evaluation_images,
-        data_dir=data_dir,
-    )
+    splits = _splits(trial, run_seed, data_dir)
     keras.utils.set_random_seed(derive_seed(run_seed, "model"))
     with scope:
         model = models.build(
@@ -118,12 +109,13 @@ def _train(trial, data_dir, log_dir, monitor):
             weights=trial.weights,
             upsampling=trial.upsampling,
             l2=trial.l2,
+            precision=trial.precision,
         )
         model.compile(
             optimizer=make_optimizer(schedule),
             loss=_loss(trial),
             weighted_metrics=["accuracy"],
-            steps_per_execution=_steps_per_execution(trial.replicas),
+            steps_per_execution=steps_per_execution(schedule.steps_per_epoch, trial.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
@@ -133,23 +125,74 @@ def _train(trial, data_dir, log_dir, monitor):
     model.fit(
         splits.train,
         epochs=schedule.epochs,
-        validation_data=splits.validation,
+        steps_per_epoch=schedule.steps_per_epoch,
+        validation_data=splits.test if trial.monitored == "test" else splits.validation,
         callbacks=callbacks,
         shuffle=False,
         verbose=0,
     )
     outcome = {"sizes": splits.sizes}
+    places = {"validation": "validation_accuracy", "test": "accuracy"}
     if monitor.history:
-        outcome["validation_accuracy"] = monitor.history[-1]["val_accuracy"]
-    if monitor.status == "ok" and trial.test:
-        outcome["accuracy"] = model.evaluate(splits.test, verbose=0, return_dict=True)["accuracy"]
+        outcome[places.pop(trial.monitored)] = monitor.history[-1][monitor.accuracy]
+    if not trial.test:
+        places.pop("test")
+    if monitor.status == "ok":
+        for part, place in places.items():
+            found = model.evaluate(getattr(splits, part), verbose=0, return_dict=True)
+            outcome[place] = found["accuracy"]
     return outcome, model
 
 
-def _steps_per_execution(replicas):
+def _splits(trial, seed, data_dir):
+    """The data of a trial: streamed, or in memory where an epoch counts steps."""
+    schedule = trial.schedule
+    if trial.monitored not in ("validation", "test"):
+        raise unknown("monitored part", trial.monitored, ("validation", "test"))
+    if trial.monitored == "test" and (not trial.test or schedule.plateau is not None):
+        raise UserError("what decides on a training must not look at the test set")
+    settings = {
+        "image_size": trial.image_size,
+        "train_images": trial.train_images,
+        "evaluation_images": trial.evaluation_images,
+        "validation_images": trial.validation_images,
+        "data_dir": data_dir,
+    }
+    if schedule.steps_per_epoch is None:
+        return datasets.load(
+            trial.dataset,
+            seed,
+            batch_size=schedule.batch_size,
+            augmentation=trial.augmentation,
+            **settings,
+        )
+    arrays = datasets.load_arrays(trial.dataset, seed, test=trial.test, **settings)
+    found = streams.of_arrays(arrays, schedule, seed, trial.augmentation)
+    parts = (arrays.train, arrays.validation, arrays.test)
+    return datasets.Splits(
+        found.train,
+        found.validation,
+        found.test,
+        tuple(0 if part is None else len(part[1]) for part in parts),
+        (*arrays.size, 3),
+        arrays.classes,
+    )
+
+
+def steps_per_execution(steps: int | None, replicas: int) -> int:
+    """Steps between two visits of Python: they cost a small network more than the steps.
+
+    Args:
+        steps: Of an epoch of a stream that goes on after it, which is not to be read further; the
+            result divides it. `None` for streams that end with an epoch.
+        replicas: Devices that share a batch.
+    """
     # Keras 3.15 has one step at a time on PyTorch, and crashes with more under MirroredStrategy.
-    single = keras.backend.backend() == "torch" or replicas > 1
-    return 1 if single else STEPS_PER_EXECUTION
+    if keras.backend.backend() == "torch" or replicas > 1:
+        return 1
+    if steps is None:
+        return STEPS_PER_EXECUTION
+    return max(n for n in range(1, MAX_STEPS_PER_EXECUTION + 1) if steps % n == 0)
 
 
 def _loss(trial):
@@ -184,14 +227,16 @@ class Monitor(keras.callbacks.Callback):
         timeout: Seconds after which it ends with status "timeout".
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         bound: A mean loss beyond it, in absolute value, ends the training as "exploded".
+        part: What is looked at after each epoch, "validation" or "test".
     """
 
     # It reads no metrics during an epoch: Keras need not wait for the device at every step.
     async_safe = True
 
-    def __init__(self, started, timeout=None, on_epoch=None, bound=math.inf):
+    def __init__(self, started, timeout=None, on_epoch=None, bound=math.inf, part="validation"):
         super().__init__()
         self.bound = bound
+        self.accuracy = "test_accuracy" if part == "test" else "val_accuracy"
         self.deadline = math.inf if timeout is None else started + timeout
         self.on_epoch = on_epoch
         self.history = []
@@ -201,6 +246,11 @@ class Monitor(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Keras' hook."""
         self.epoch_started = time.perf_counter()
+        self.trained = None
+
+    def on_test_begin(self, logs=None):
+        """Keras' hook."""
+        self.trained = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
         """Keras' hook."""
@@ -209,11 +259,15 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
-        row = {name: float(value) for name, value in logs.items()}
+        now = time.perf_counter()
+        # Keras calls whatever it is given for validation so.
+        part = self.accuracy.removesuffix("accuracy")
+        row = {name.replace("val_", part): float(value) for name, value in logs.items()}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row["seconds"] = round(time.perf_counter() - self.epoch_started, 3)
+        row["seconds"] = round(now - self.epoch_started, 3)
+        row["training_seconds"] = round((self.trained or now) - self.epoch_started, 3)
         self.history.append(row)
-        sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
+        sizes = [abs(row[name]) for name in ("loss", f"{part}loss") if name in row]
         if not all(map(math.isfinite, sizes)):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
         elif max(sizes) > self.bound:

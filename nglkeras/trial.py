@@ -48,6 +48,9 @@ class Trial:
         replicas: Devices that share each batch. BatchNormalization and dropout are each one's
             own, so their number changes the result.
         test: Whether the test set is looked at; a search must not.
+        validation_images: So many for validation instead of a tenth of the train split.
+        monitored: The part that is looked at after each epoch, "validation" or "test".
+        precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
         compile_once: Whether the network shares one compiled step with others, as in a search:
             its batches then come in another order.
         backend: Keras' backend; the same seed means other numbers on another.
@@ -72,6 +75,9 @@ class Trial:
     test: bool = True
     formula: str | None = None
     compile_once: bool = False
+    validation_images: int | None = None
+    monitored: str = "validation"
+    precision: str = "float32"
     backend: str = field(default_factory=keras.backend.backend)
 
     @property
@@ -115,8 +121,8 @@ class TrialResult:
         status: One of `STATUSES`.
         accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached.
         validation_accuracy: On the validation set after the last epoch.
-        history: For each finished epoch its training and validation loss and accuracy, learning
-            rate and seconds.
+        history: For each finished epoch its training loss and accuracy, those of the monitored
+            part ("val_..." or "test_..."), learning rate and seconds.
         sizes: Images in train, validation and test.
         seconds: Wall time of the whole trial.
         message: What went wrong.

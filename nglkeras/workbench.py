@@ -17,10 +17,13 @@ from nglkeras.expression import Expression
 from nglkeras.interpreter import InterpretedLoss, Memory
 from nglkeras.protocol import Schedule
 from nglkeras.streams import Streams
-from nglkeras.training import Monitor, distribution, make_optimizer, plateau_callbacks
-
-# Most steps between two visits of Python.
-MAX_STEPS_PER_EXECUTION = 32
+from nglkeras.training import (
+    Monitor,
+    distribution,
+    make_optimizer,
+    plateau_callbacks,
+    steps_per_execution,
+)
 
 
 @dataclass(frozen=True)
@@ -202,20 +205,12 @@ class Workbench:
             optimizer=optimizer,
             loss=self.loss,
             weighted_metrics=["accuracy"],
-            steps_per_execution=self._steps_per_execution(steps),
+            steps_per_execution=steps_per_execution(steps, self.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         optimizer.build(model.trainable_variables)
         self._optimizer_values = [_value(variable) for variable in optimizer.variables]
         self.model = model
-
-    def _steps_per_execution(self, steps):
-        """The most that divide an epoch: a stream of several epochs is not read past its steps."""
-        # Keras 3.15 has one step at a time on PyTorch, and crashes with more under
-        # MirroredStrategy.
-        if keras.backend.backend() == "torch" or self.replicas > 1:
-            return 1
-        return max(n for n in range(1, MAX_STEPS_PER_EXECUTION + 1) if steps % n == 0)
 
 
 def _value(variable):

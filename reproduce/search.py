@@ -110,7 +110,7 @@ def main():
     if not result.population[0].evaluation.rank:
         raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
     with cli.writing_to(out):
-        report.write(result, fitness, out, args.compare_runs, heading)
+        report.write(result, fitness, out, heading, compare_runs=args.compare_runs)
 
 
 if __name__ == "__main__":

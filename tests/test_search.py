@@ -40,7 +40,7 @@ def by_hash(expression):
 def lines(folder, name="search.jsonl"):
     """The journal's records, times aside."""
     rows = [json.loads(line) for line in (folder / name).read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in rows]
 
 
 class TestVariation:

@@ -72,6 +72,7 @@ class TestRow:
                 "val_accuracy",
                 "learning_rate",
                 "seconds",
+                "training_seconds",
             }
             assert all(isinstance(value, float) for value in epoch.values())
         backend = keras.backend.backend()

@@ -9,6 +9,7 @@ need no training; `fitness` trains the others; `loop` writes everything down and
 was interrupted. `experiments` has the paper's five as data.
 """
 
+from nglkeras.search.coefficients import CoefficientSearch
 from nglkeras.search.evolution import (
     Evaluation,
     GeneticProgramming,
@@ -18,14 +19,18 @@ from nglkeras.search.evolution import (
 )
 from nglkeras.search.experiments import EXPERIMENTS, SCALES, ExperimentFitness, SearchScale
 from nglkeras.search.fitness import Comparison, TrainingFitness
+from nglkeras.search.glo import GLO
 from nglkeras.search.loop import Generation, Record, Result, search
 from nglkeras.search.screening import PAPER, Screening
+from nglkeras.search.trials import TrialFitness
 from nglkeras.search.variation import Variation
 
 __all__ = [
     "EXPERIMENTS",
+    "GLO",
     "PAPER",
     "SCALES",
+    "CoefficientSearch",
     "Comparison",
     "Evaluation",
     "ExperimentFitness",
@@ -39,6 +44,7 @@ __all__ = [
     "Screening",
     "SearchScale",
     "TrainingFitness",
+    "TrialFitness",
     "Variation",
     "search",
 ]

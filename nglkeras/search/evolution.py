@@ -117,10 +117,21 @@ class Parameters:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"{name}={value!r} is not a whole number of at least {least}")
-        for name in RATES:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise UserError(f"{name}={value!r} is not a probability")
+        check_rates(self, RATES)
+
+
+def check_rates(parameters, names: Sequence[str]) -> None:
+    """Raise `UserError` unless these attributes are probabilities."""
+    for name in names:
+        value = getattr(parameters, name)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UserError(f"{name}={value!r} is not a probability")
+
+
+def generator(*names) -> np.random.RandomState:
+    """A generator for one use of randomness, e.g. `generator(seed, generation, index, what)`."""
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return np.random.RandomState(np.frombuffer(digest, "uint32"))
 
 
 class GeneticProgramming:
@@ -250,9 +261,7 @@ class GeneticProgramming:
         return _one(others or self.population, random)
 
     def _random(self, index, what, attempt=0):
-        name = f"{self.seed}/{self.generation}/{index}/{attempt}/{what}"
-        digest = hashlib.sha256(name.encode()).digest()
-        return np.random.RandomState(np.frombuffer(digest, "uint32"))
+        return generator(self.seed, self.generation, index, attempt, what)
 
 
 def _repeats_last(members):

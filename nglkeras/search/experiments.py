@@ -5,22 +5,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from nglkeras import datasets, models, protocol, streams
-from nglkeras.catalog import get_info
+from nglkeras import models, protocol
 from nglkeras.errors import UserError, unknown
-from nglkeras.expression import Expression
 from nglkeras.journal import Journal
-from nglkeras.protocol import at_most, derive_seed
-from nglkeras.search.evolution import Evaluation
-from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
+from nglkeras.protocol import at_most
 from nglkeras.search.screening import BOUNDS
-from nglkeras.training import failure, make_row
-from nglkeras.trial import FINAL_STATUSES, Trial
-from nglkeras.workbench import Workbench
+from nglkeras.search.trials import TrialFitness
+from nglkeras.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -172,10 +165,9 @@ def trials(
     return found
 
 
-class ExperimentFitness:
+class ExperimentFitness(TrialFitness):
     """Fitness of a loss in one of the paper's experiments (Algorithm B.1).
 
-    Each trained network is a row of the journal, on the disk before the next one starts.
     Algorithm B.1 evaluates on the test set, section 4.1 speaks of the validation error: the
     validation set is used here, and the test set is not even read.
 
@@ -203,33 +195,17 @@ class ExperimentFitness:
         if experiment not in EXPERIMENTS:
             raise unknown("experiment", experiment, map(str, EXPERIMENTS))
         self.experiment = EXPERIMENTS[experiment]
-        self.scale = scale
-        self.journal = journal
-        self.data_dir = data_dir
-        self.timeout = timeout
-        self._trials = partial(trials, self.experiment, scale, seed=seed, replicas=replicas)
-        # Trials of no formula in particular: what they share identifies the search.
-        self.blanks = self._trials("y_pred")
-        self.settings = {
-            "fitness": type(self).__name__,
-            "experiment": experiment,
-            "trials": [blank.key for blank in self.blanks],
-            "datasets": list(dict.fromkeys(blank.dataset for blank in self.blanks)),
-            "model": scale.model,
-        }
-        optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
-        self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
-        self.rows = journal.results()
-        self.benches = {}
-        for blank in self.blanks:
-            self.benches.setdefault(blank.dataset, make_workbench(blank, data_dir))
+        super().__init__(
+            partial(trials, self.experiment, scale, seed=seed, replicas=replicas),
+            journal,
+            bound=BOUNDS[1],
+            data_dir=data_dir,
+            timeout=timeout,
+        )
+        self.settings = {"experiment": experiment, **self.settings}
+        if self.experiment.against_ce:
+            self.fitness_name = "mean % improvement over CE"
         self._references: dict[str, float] = {}
-        self._tests: dict[tuple[str, int], tf.data.Dataset] = {}
-
-    @property
-    def classes(self) -> int:
-        """Of the first data set; what the screening's checks assume."""
-        return get_info(self.blanks[0].dataset).classes
 
     def prepare(self) -> None:
         """Have the data, and for experiment 5 the cross entropy's rows, before the search.
@@ -237,100 +213,22 @@ class ExperimentFitness:
         Raises:
             UserError: If data can neither be found nor downloaded, or the cross entropy fails.
         """
-        for dataset in self.benches:
-            datasets.prepare(dataset, self.data_dir)
+        super().prepare()
         if not self.experiment.against_ce:
             return
         for dataset in self.benches:
-            formula = cross_entropy(get_info(dataset).classes)
-            rows = [self._row(t) for t in self._trials(str(formula)) if t.dataset == dataset]
+            formula = str(self.cross_entropy(dataset))
+            rows = [self.row(trial) for trial in self.trials(formula) if trial.dataset == dataset]
             bad = [row for row in rows if row.status != "ok"]
             if bad:
                 raise UserError(f"the cross entropy failed on {dataset}: {bad[0].message}")
             self._references[dataset] = float(np.mean([row.validation_accuracy for row in rows]))
 
-    def values(self, expression: Expression) -> np.ndarray:
-        """Loss of each sample of a batch of the freshly initialised model."""
-        return fresh_values(self.benches[self.blanks[0].dataset], expression)
-
-    def __call__(self, expression: Expression) -> Evaluation:
-        """Train with this loss on every data set, as often as the experiment says."""
-        accuracies, seconds = {}, 0.0
-        for trial in self._trials(str(expression)):
-            row = self._row(trial)
-            seconds += row.seconds
-            if row.status != "ok":
-                return Evaluation(row.status, message=row.message, seconds=seconds)
-            accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
-        means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
+    def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
+        """The fitness of mean validation accuracies by data set."""
         if self.experiment.against_ce:
-            fitness = wins_and_improvement(means, self._references)
-        else:
-            fitness = (float(np.mean(list(means.values()))),)
-        return Evaluation("ok", fitness, details={"accuracies": accuracies}, seconds=seconds)
-
-    def _row(self, trial):
-        row = self.rows.get(trial.key)
-        if row is None or row.status not in FINAL_STATUSES:
-            row = self._train(trial)
-            self.journal.append(row)
-            self.rows[trial.key] = row
-        return row
-
-    def _train(self, trial):
-        bench = self.benches[trial.dataset]
-        expression = Expression.parse(trial.formula)
-        training = bench.train(expression, trial.run, timeout=self.timeout)
-        status, message, accuracy = training.status, training.message, None
-        if status == "ok" and trial.test:
-            try:
-                accuracy = bench.evaluate(self._test_stream(trial))["accuracy"]
-            except UserError:
-                raise
-            except Exception as error:
-                status, message = failure(error)
-        return make_row(
-            trial,
-            status=status,
-            message=message,
-            history=training.history,
-            seconds=training.seconds,
-            validation_accuracy=training.validation_accuracy,
-            accuracy=accuracy,
-        )
-
-    def _test_stream(self, trial):
-        place = trial.dataset, trial.run
-        if place not in self._tests:
-            arrays = _arrays(trial, trial.run, self.data_dir, test=True)
-            self._tests[place] = _held(arrays, arrays.test, trial)
-        return self._tests[place]
-
-    def compare(
-        self, losses: dict[str, Expression | None], runs: int
-    ) -> dict[str, list[Comparison]]:
-        """Test accuracy of some losses, by data set, over runs that the search has not had.
-
-        Only to be called when the search is over: this reads the test sets.
-
-        Args:
-            losses: By name; `None` stands for the cross entropy.
-            runs: Networks for each loss and data set.
-        """
-        first = self.experiment.runs
-        results = {}
-        for dataset in self.benches:
-            results[dataset] = []
-            for name, expression in losses.items():
-                formula = str(expression or cross_entropy(get_info(dataset).classes))
-                blank = next(t for t in self._trials(formula) if t.dataset == dataset)
-                rows = [
-                    self._row(replace(blank, run=run, test=True))
-                    for run in range(first, first + runs)
-                ]
-                accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
-                results[dataset].append(Comparison(name, formula, accuracies))
-        return results
+            return wins_and_improvement(accuracies, self._references)
+        return super().combine(accuracies)
 
 
 def wins_and_improvement(
@@ -349,72 +247,3 @@ def wins_and_improvement(
     ]
     won = [change for change in changes if change > 0]
     return float(len(won)), float(np.mean(won or changes))
-
-
-def make_workbench(blank: Trial, data_dir: str | Path | None = None) -> Workbench:
-    """The workbench for all trials that differ from this one only in formula and run."""
-
-    def build(run):
-        info = get_info(blank.dataset)
-        size = blank.image_size or info.image_size[0]
-        keras.utils.set_random_seed(derive_seed(_run_seed(blank, run), "model"))
-        return models.build(
-            blank.model,
-            (size, size, 3),
-            info.classes,
-            weights=blank.weights,
-            upsampling=blank.upsampling,
-            l2=blank.l2,
-        )
-
-    return Workbench(
-        build,
-        lambda run: _streams(blank, run, data_dir),
-        blank.schedule,
-        replicas=blank.replicas,
-        bound=BOUNDS[1],
-    )
-
-
-def _run_seed(blank, run):
-    return derive_seed(blank.seed, "run", run)
-
-
-def _arrays(blank, run, data_dir, test=False):
-    return datasets.load_arrays(
-        blank.dataset,
-        _run_seed(blank, run),
-        image_size=blank.image_size,
-        train_images=blank.train_images,
-        evaluation_images=blank.evaluation_images,
-        test=test,
-        # The same for all runs: no image of it has been validated with in any of them.
-        test_seed=derive_seed(blank.seed, "test"),
-        data_dir=data_dir,
-    )
-
-
-def _streams(blank, run, data_dir):
-    """Training and validation of a run, as its split, order and augmentation are drawn."""
-    arrays = _arrays(blank, run, data_dir)
-    seed = _run_seed(blank, run)
-    augmentation = blank.augmentation
-    train, steps = streams.training(
-        arrays.train[0],
-        keras.utils.to_categorical(arrays.train[1], arrays.classes),
-        batch_size=blank.schedule.batch_size,
-        epochs=blank.schedule.epochs,
-        seed=seed,
-        augment=None if augmentation is None else datasets.augmenter(augmentation, seed),
-        finish=lambda images: datasets.finish(images, arrays.size),
-    )
-    return streams.Streams(train, _held(arrays, arrays.validation, blank), steps)
-
-
-def _held(arrays, part, blank):
-    return streams.evaluation(
-        part[0],
-        keras.utils.to_categorical(part[1], arrays.classes),
-        batch_size=blank.schedule.batch_size,
-        finish=lambda images: datasets.finish(images, arrays.size),
-    )

@@ -1,8 +1,8 @@
 """Fitness of a loss: train a network with it, look at its validation accuracy.
 
-`TrainingFitness` takes a model and data of one's own. `experiments.ExperimentFitness` is the
-papers' five experiments. Both are functions of an individual's expression; neither ever sees a
-test set.
+`TrainingFitness` takes a model and data of one's own; `trials.TrialFitness` takes trials, such as
+those of paper A's five experiments or of paper B. Both are functions of an individual's
+expression; neither ever sees a test set.
 """
 
 import hashlib
@@ -165,8 +165,13 @@ def fresh_values(workbench: Workbench, expression: Expression) -> np.ndarray:
     return expression(y_true, y_pred).mean(axis=-1)
 
 
-def cross_entropy(classes: int) -> Expression:
-    """The cross entropy as an expression: the mean over the classes of -N t log p."""
+def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
+    """The cross entropy as an expression: the sum over the classes of -t log p.
+
+    With the mean over N classes it takes a factor of N.
+    """
+    if class_reduction == "sum":
+        return Expression.parse("-(y_true*log(y_pred))")
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
 
 

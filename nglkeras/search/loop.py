@@ -185,7 +185,8 @@ def search(
         evaluate: Gives a loss its fitness, more is better: a number or an `Evaluation`, e.g. a
             `TrainingFitness`. Where it has them, `prepare()` is called first, `values` and
             `classes` serve the screening, `gradients` says which twins its optimizer cannot
-            tell apart, and `settings` stands in the journal. Errors it raises end the search.
+            tell apart, `class_reduction` goes into `best.json`, and `settings` into the journal.
+            Errors it raises end the search.
         out: Folder of the journal and of `best.json`.
         screening: What need not be trained; by default everything is checked, gradients for
             exact equality unless `evaluate` says that their scale does not matter.
@@ -222,6 +223,7 @@ def search(
         losses.save_loss(
             Path(out) / "best.json",
             str(best.individual.expression),
+            class_reduction=getattr(evaluate, "class_reduction", "mean"),
             fitness=list(best.evaluation.fitness),
             id=best.individual.id,
             search=run.settings,

@@ -1,6 +1,6 @@
 """What a search shows at its end: the best losses, a comparison, files and plots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,16 +9,23 @@ from nglkeras import catalog, tables
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
-from nglkeras.search.experiments import ExperimentFitness
 from nglkeras.search.fitness import Comparison
 from nglkeras.search.loop import Result, duration, shown
+from nglkeras.search.trials import TrialFitness
 
 # Losses that are shown at the end.
 BEST = 4
 
 
 def write(
-    result: Result, fitness: ExperimentFitness, out: Path, compare_runs: int, heading: str
+    result: Result,
+    fitness: TrialFitness,
+    out: Path,
+    heading: str,
+    *,
+    compare_runs: int,
+    contenders: dict[str, Expression | None] | None = None,
+    simplify: Callable[[Expression], Expression] = Expression.simplify,
 ) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
@@ -29,8 +36,11 @@ def write(
         result: What was found.
         fitness: What it was found with.
         out: The folder.
-        compare_runs: Networks for each loss and data set.
         heading: What the search was, for the reader of best.md.
+        compare_runs: Networks for each loss and data set; with 0 nothing is compared.
+        contenders: What the winner is compared with, as `TrialFitness.compare` takes it; CE, NGL
+            and Baikal by default.
+        simplify: Makes the winner's printed formula.
     """
     best = result.best_losses(BEST)
     columns = ["id", "fitness", "nodes", "made by", "formula"]
@@ -51,7 +61,7 @@ def write(
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
-    simple = result.best.simplify()
+    simple = simplify(result.best)
     lines = ["The best losses: id, fitness, nodes, made by, formula"]
     lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
     lines.append(summary)
@@ -61,15 +71,15 @@ def write(
     lines.append(f"LaTeX: {simple.to_latex()}")
     print("", "\n\n".join(lines), sep="\n", flush=True)
 
-    print(f"\nComparing on the test set, {compare_runs} networks a loss ...", flush=True)
-    contenders = {
-        "winner": result.best,
-        "CE": None,
-        **{name: Expression.parse(FORMULAS[name]) for name in ("NGL", "Baikal")},
-    }
-    comparisons = fitness.compare(contenders, compare_runs)
-    verdicts = [line for dataset, found in comparisons.items() for line in judge(found, dataset)]
-    print(*verdicts, sep="\n")
+    verdicts = []
+    if compare_runs:
+        print(f"\nComparing on the test set, {compare_runs} networks a loss ...", flush=True)
+        if contenders is None:
+            contenders = {"CE": None, **paper_losses("NGL", "Baikal")}
+        comparisons = fitness.compare({"winner": result.best, **contenders}, compare_runs)
+        verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
+        print(*verdicts, sep="\n")
+        _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
 
     latex = [
         [row[0], f"${member.individual.expression.to_latex()}$"]
@@ -82,33 +92,39 @@ def write(
         tables.as_markdown([["id", "p prediction, t label"], *latex]),
         f"{summary}.",
         "Winner, simplified: " + f"`{simple}`",
-        "\n".join(f"- {line}" for line in verdicts),
+        *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
     ]
     (out / "best.md").write_text("\n\n".join(markdown) + "\n")
     generations = pd.json_normalize([_flat(generation) for generation in result.generations])
     generations.to_csv(out / "generations.csv", index=False)
-    pd.DataFrame(
+    curves = {member.individual.id: member.individual.expression for member in best}
+    for name, figure in (
+        ("convergence", plots.convergence(result.generations, fitness.fitness_name)),
+        ("family", plots.family(result)),
+        ("losses", plots.curves(curves)),
+        ("winner", plots.tree(result.best)),
+    ):
+        figure.savefig(out / f"{name}.png")
+    written = ["best.md", "generations.csv", "convergence.png", "family.png", "losses.png"]
+    if verdicts:
+        written.insert(2, "comparison.csv")
+    files = ", ".join(written)
+    print(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {files} and winner.png")
+
+
+def paper_losses(*names: str) -> dict[str, Expression]:
+    """Losses of the papers by name."""
+    return {name: Expression.parse(FORMULAS[name]) for name in names}
+
+
+def _comparison_frame(comparisons):
+    return pd.DataFrame(
         [
             {"dataset": dataset, "loss": one.name, "formula": one.formula, "accuracy": accuracy}
             for dataset, found in comparisons.items()
             for one in found
             for accuracy in one.accuracies
         ]
-    ).to_csv(out / "comparison.csv", index=False)
-    fitness_name = (
-        "mean % improvement over CE" if fitness.experiment.against_ce else "validation accuracy"
-    )
-    curves = {member.individual.id: member.individual.expression for member in best}
-    for name, figure in (
-        ("convergence", plots.convergence(result.generations, fitness_name)),
-        ("family", plots.family(result)),
-        ("losses", plots.curves(curves)),
-        ("winner", plots.tree(result.best)),
-    ):
-        figure.savefig(out / f"{name}.png")
-    print(
-        f"\nwritten: {out}/best.json (for nglkeras.load_loss), best.md, generations.csv, "
-        "comparison.csv, convergence.png, family.png, losses.png and winner.png"
     )
 
 

@@ -112,6 +112,9 @@ class Screen:
         formula = str(expression)
         if screening.duplicates and formula in self._formulas:
             return Verdict("twin", self._formulas[formula], "duplicate")
+        # Paper A makes no such trees; paper B gives them fitness 0.
+        if not expression.has_both_terminals:
+            return Verdict("rejected", message="without both y_true and y_pred")
         if screening.bounds is not None:
             message = self._out_of_bounds(expression)
             if message:

@@ -1,0 +1,314 @@
+"""What paper B fixes before a network is trained, as trials.
+
+The text gives the steps, the evaluations and the number of networks. Network, optimizer, learning
+rate and batch are of its supplement, as remembered and as its follow-up (TaylorGLO) publishes
+them; see PAPER_SILENT.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from nglkeras import losses, models
+from nglkeras.catalog import get_info
+from nglkeras.errors import UserError, unknown
+from nglkeras.expression import Expression
+from nglkeras.losses.functions import check_class_reduction
+from nglkeras.protocol import Schedule
+from nglkeras.trial import Trial
+
+LOSSES = ("CE", "Baikal", "BaikalCMA")
+BATCH_SIZE = 100
+LEARNING_RATE = 0.01
+# Of each class, as the printed formulas have it but for the factor 1/n: see `plan`.
+CROSS_ENTROPY = "-(y_true*log(y_pred))"
+PAPER_SILENT = (
+    "The text of paper B does not give network, optimizer, learning rate and batch: convolutions "
+    "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
+    "100 are of its supplement as remembered and of its follow-up's published configuration; "
+    "same-padding, pixels divided by 255 and a constant learning rate are our choice."
+)
+
+
+@dataclass(frozen=True)
+class GLOScale:
+    """How much of paper B's protocol a script takes on.
+
+    Attributes:
+        name: What `--scale` calls it.
+        note: What a reader must know of numbers at this scale.
+        dataset: Which data set.
+        model: Which network.
+        steps: Of a training.
+        evaluate_every: Steps from one look at the test set to the next.
+        runs: Networks for each loss.
+        portions: Shares of the training images, for the data-portion experiment.
+        portion_runs: Networks for each loss and share.
+        train_images: At most so many.
+        transfer_dataset: That of the transfer experiment.
+        durations: Steps of each of its trainings.
+        search_steps: Of a candidate's training in the search.
+        population: Trees in a generation of the search.
+        generations: Of trees.
+        coefficient_generations: Of CMA-ES.
+        transfer_images: At most so many.
+        validation_images: Instead of a tenth of the train split.
+        evaluation_images: At most so many for validation and for test.
+    """
+
+    name: str
+    note: str
+    dataset: str
+    model: str
+    steps: int
+    evaluate_every: int
+    runs: int
+    portions: tuple[float, ...]
+    portion_runs: int
+    train_images: int
+    durations: tuple[int, ...]
+    search_steps: int
+    population: int
+    generations: int
+    coefficient_generations: int
+    transfer_dataset: str = "cifar10"
+    transfer_images: int = 45_000
+    validation_images: int | None = 5_000
+    evaluation_images: int | None = None
+
+
+# The text gives the number of tests (18) but neither portions nor durations: ours.
+_PORTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_DURATIONS = tuple(range(1_000, 18_001, 1_000))
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        GLOScale(
+            "demo",
+            "a demonstration of the protocol on scikit-learn's digits: not the paper's "
+            "experiment, and no evidence for or against its numbers",
+            dataset="digits",
+            model="glo_mnist",
+            steps=300,
+            evaluate_every=50,
+            runs=3,
+            portions=(0.1, 0.3, 1.0),
+            portion_runs=3,
+            train_images=1_400,
+            durations=(50, 100, 200, 400),
+            search_steps=100,
+            population=40,
+            generations=6,
+            coefficient_generations=4,
+            transfer_dataset="digits",
+            transfer_images=1_400,
+            validation_images=None,
+        ),
+        GLOScale(
+            "reduced",
+            "the paper's network and data, trained for the 2,000 steps of its search instead of "
+            "20,000",
+            dataset="mnist",
+            model="glo_mnist",
+            steps=2_000,
+            evaluate_every=500,
+            runs=5,
+            portions=(0.02, 0.1, 0.3, 1.0),
+            portion_runs=3,
+            train_images=55_000,
+            durations=(500, 1_000, 2_000, 4_000),
+            search_steps=200,
+            population=80,
+            generations=15,
+            coefficient_generations=8,
+        ),
+        GLOScale(
+            "paper",
+            "the full protocol of the paper",
+            dataset="mnist",
+            model="glo_mnist",
+            steps=20_000,
+            evaluate_every=250,
+            runs=10,
+            portions=_PORTIONS,
+            portion_runs=5,
+            train_images=55_000,
+            durations=_DURATIONS,
+            search_steps=2_000,
+            population=80,
+            generations=100,
+            coefficient_generations=50,
+        ),
+    )
+}
+
+
+def schedule(steps: int, evaluate_every: int) -> Schedule:
+    """Plain SGD at a constant rate, evaluated every so many steps.
+
+    Raises:
+        UserError: If the steps are not a multiple of those between two evaluations.
+    """
+    if steps % evaluate_every:
+        raise UserError(
+            f"{steps} steps are not a multiple of the {evaluate_every} between evaluations"
+        )
+    return Schedule(
+        steps // evaluate_every,
+        BATCH_SIZE,
+        optimizer="SGD",
+        optimizer_settings=(),
+        learning_rate=LEARNING_RATE,
+        plateau=None,
+        steps_per_epoch=evaluate_every,
+    )
+
+
+def plan(
+    scale: GLOScale,
+    loss_names: Iterable[str] = LOSSES,
+    *,
+    class_reduction: str = "sum",
+    precision: str = "float32",
+    formulas: dict[str, str] | None = None,
+    seed: int = 0,
+    replicas: int = 1,
+) -> list[Trial]:
+    """The networks of an experiment, run by run, each loss in turn.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: "CE", "Baikal", "BaikalCMA" or another row of `losses.ROWS`.
+        class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
+            numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
+        precision: One of `models.PRECISIONS`.
+        formulas: Further losses by name, each as `Expression.parse` takes it.
+        seed: Root of all randomness.
+        replicas: Devices that share a batch.
+
+    Raises:
+        UserError: If a name is unknown, or a formula is none.
+    """
+    get_info(scale.dataset)
+    for what, name, valid in (
+        ("model", scale.model, models.NAMES),
+        ("precision", precision, models.PRECISIONS),
+    ):
+        if name not in valid:
+            raise unknown(what, name, valid)
+    check_class_reduction(class_reduction)
+    blanks = [_blank(losses.row(name).name, class_reduction) for name in loss_names]
+    for name, text in (formulas or {}).items():
+        formula = str(Expression.parse(text))
+        blanks.append({"loss": name, "formula": formula, **_reduced(class_reduction)})
+    return [
+        Trial(
+            dataset=scale.dataset,
+            model=scale.model,
+            schedule=schedule(scale.steps, scale.evaluate_every),
+            run=run,
+            seed=seed,
+            train_images=scale.train_images,
+            evaluation_images=scale.evaluation_images,
+            validation_images=scale.validation_images,
+            precision=precision,
+            replicas=replicas,
+            monitored="test",
+            **blank,
+        )
+        for run in range(scale.runs)
+        for blank in blanks
+    ]
+
+
+def candidate(
+    scale: GLOScale,
+    formula: str,
+    *,
+    class_reduction: str = "sum",
+    precision: str = "float32",
+    seed: int = 0,
+    replicas: int = 1,
+) -> list[Trial]:
+    """The network that a candidate's fitness takes: its validation accuracy after a short training.
+
+    Arguments as in `plan`; the formula is the candidate's.
+    """
+    # Four looks at whether the loss is finite: many a candidate need not be trained to its end.
+    quarter = replace(scale, steps=scale.search_steps, evaluate_every=scale.search_steps // 4)
+    (trial,) = plan(
+        replace(quarter, runs=1),
+        (),
+        class_reduction=class_reduction,
+        precision=precision,
+        formulas={"candidate": formula},
+        seed=seed,
+        replicas=replicas,
+    )
+    return [replace(trial, monitored="validation", test=False, compile_once=True)]
+
+
+def _blank(name, class_reduction):
+    if name != "CE":
+        return {"loss": name, **_reduced(class_reduction)}
+    # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
+    if class_reduction == "sum":
+        return {"loss": name}
+    return {"loss": name, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
+
+
+def _reduced(class_reduction):
+    return {"loss_settings": (("class_reduction", class_reduction),)}
+
+
+def by_portion(
+    scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments
+) -> dict[float, list[Trial]]:
+    """The networks of the data-portion experiment, by share of the training images.
+
+    The shares of a run lie within each other: they are the beginning of one random order.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: As in `plan`.
+        **arguments: Further ones of `plan`.
+    """
+    trials = {}
+    for portion in scale.portions:
+        if not 0 < portion <= 1:
+            raise UserError(f"a portion of {portion} is not in (0, 1]")
+        images = round(portion * scale.train_images)
+        if images < BATCH_SIZE:
+            raise UserError(
+                f"a portion of {portion} is {images} images, fewer than a batch of {BATCH_SIZE}"
+            )
+        part = replace(scale, train_images=images, runs=scale.portion_runs)
+        trials[portion] = plan(part, loss_names, **arguments)
+    return trials
+
+
+def by_duration(
+    scale: GLOScale, loss_names: Iterable[str] = ("CE", "Baikal"), **arguments
+) -> dict[int, list[Trial]]:
+    """The networks of the transfer experiment, by their number of steps.
+
+    Each duration has a run of its own, and so its own initial weights: as many tests.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: As in `plan`.
+        **arguments: Further ones of `plan`.
+    """
+    trials = {}
+    for run, steps in enumerate(scale.durations):
+        part = replace(
+            scale,
+            dataset=scale.transfer_dataset,
+            model="glo_cifar10",
+            train_images=scale.transfer_images,
+            steps=steps,
+            evaluate_every=steps,
+            runs=1,
+        )
+        trials[steps] = [replace(trial, run=run) for trial in plan(part, loss_names, **arguments)]
+    return trials

@@ -1,0 +1,180 @@
+"""What the scripts of paper B's experiments share: their options, and running their trials."""
+
+import argparse
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nglkeras import cli, datasets, models, training
+from nglkeras import tables as common
+from nglkeras.errors import unknown
+from nglkeras.glo import protocol, tables
+from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
+from nglkeras.journal import Journal
+from nglkeras.runner import pending, run_trials
+from nglkeras.trial import Trial, TrialResult
+
+OUT = cli.ROOT / "results" / "glo"
+_CHANGES = {
+    "dataset": "data set",
+    "model": "model",
+    "runs": "runs",
+    "steps": "steps",
+    "evaluate_every": "steps between evaluations",
+    "train_images": "training images",
+    "evaluation_images": "evaluation images",
+    "portions": "portions",
+    "portion_runs": "runs",
+    "durations": "durations",
+    "search_steps": "steps",
+    "population": "population",
+    "generations": "generations",
+    "coefficient_generations": "generations of coefficients",
+}
+
+
+def parser(doc: str) -> cli.Parser:
+    """A parser with the options that all of them take."""
+    made = cli.Parser(doc)
+    add = made.add_argument
+    add("--scale", default="demo", help=f"one of: {', '.join(SCALES)} (default: demo)")
+    add(
+        "--class-reduction",
+        default="sum",
+        help="sum over the classes, with which the paper's numbers come out, or mean, as printed "
+        "(default: sum)",
+    )
+    add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--train-images", type=cli.positive, help="at most so many")
+    add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
+    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
+    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
+    add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    return made
+
+
+def add_losses(made: cli.Parser, default=LOSSES) -> None:
+    """The options that say which losses are trained."""
+    made.add_argument("--losses", nargs="+", metavar="NAME", default=default, help="which losses")
+    made.add_argument(
+        "--formula",
+        action="append",
+        default=[],
+        metavar="NAME=FORMULA",
+        help="another loss, e.g. mine='y_true/y_pred - log(y_pred)'",
+    )
+
+
+def add_steps(made: cli.Parser) -> None:
+    """The options that say how long a network is trained, and how often it is looked at."""
+    made.add_argument("--steps", type=cli.positive, help="of a training")
+    made.add_argument(
+        "--evaluate-every",
+        type=cli.positive,
+        metavar="STEPS",
+        help="between two looks at the test set",
+    )
+
+
+def chosen_scale(args: argparse.Namespace) -> GLOScale:
+    """The scale that the options name, with what they change of it."""
+    if args.scale not in SCALES:
+        raise unknown("scale", args.scale, SCALES)
+    scale = SCALES[args.scale]
+    changes = {
+        name: getattr(args, name)
+        for name in _CHANGES
+        if getattr(args, name, None) is not None and getattr(args, name) != getattr(scale, name)
+    }
+    if not changes:
+        return scale
+    what = ", ".join(dict.fromkeys(_CHANGES[name] for name in changes))
+    return replace(scale, note=f"with other {what} than that scale's own", **changes)
+
+
+def plan_arguments(args: argparse.Namespace) -> dict:
+    """What the options say to `protocol.plan` beside the scale."""
+    return {
+        "class_reduction": args.class_reduction,
+        "precision": args.precision,
+        "seed": args.seed,
+        "replicas": training.count_replicas(args.strategy, protocol.BATCH_SIZE),
+    }
+
+
+def loss_arguments(args: argparse.Namespace) -> dict:
+    """What `add_losses`' options say to `protocol.plan`."""
+    names, formulas = cli.named_formulas(args.losses, args.formula)
+    return {"loss_names": [name for name in names if name not in formulas], "formulas": formulas}
+
+
+def run(args: argparse.Namespace, trials: list[Trial]) -> dict[str, TrialResult]:
+    """The rows of the trials; what the journal does not have is trained."""
+    journal = Journal(folder(args) / "journal.jsonl", report=partial(print, file=sys.stderr))
+    results = journal.results()
+    missing = pending(trials, results)
+    if not missing:
+        return results
+    for dataset in dict.fromkeys(trial.dataset for trial in missing):
+        datasets.prepare(dataset, args.data_dir)
+    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
+    return run_trials(trials, journal, partial(training.run_trial, data_dir=args.data_dir))
+
+
+def folder(args: argparse.Namespace) -> Path:
+    """Where results go."""
+    return args.out or OUT / args.scale
+
+
+def numbers(convert, what: str):
+    """The type of an option that takes a list of numbers, such as 0.1,0.5,1."""
+
+    def parse(text):
+        try:
+            return tuple(convert(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not a list of {what} with commas between them"
+            ) from None
+
+    return parse
+
+
+def report(
+    args: argparse.Namespace,
+    name: str,
+    title: str,
+    body: list[list[str]],
+    trials: list[Trial],
+    results: dict[str, TrialResult],
+    figure: Figure,
+    notes: list[str],
+) -> None:
+    """Print a table, and write it as Markdown, its networks as CSV, and its figure as PNG."""
+    frame = tables.to_frame(trials, results)
+    rate = frame.steps_per_second.median()
+    if not np.isnan(rate):
+        notes = [*notes, f"Median of the networks: {rate:.0f} steps a second."]
+    print("", title, "", common.as_text(body), "", *notes, sep="\n")
+    path = folder(args) / name
+    with cli.writing_to(path.parent):
+        frame.to_csv(path.with_suffix(".csv"), index=False)
+        markdown = [f"# {title}", common.as_markdown(body), *notes]
+        path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
+        figure.savefig(path.with_suffix(".png"))
+    print(f"\nwritten: {path}.csv, .md and .png")
+
+
+def notes(args: argparse.Namespace, scale: GLOScale) -> list[str]:
+    """What a reader of any of the tables must know."""
+    over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
+    return [
+        f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
+        f"Losses are the {over} over the classes.",
+        protocol.PAPER_SILENT,
+    ]

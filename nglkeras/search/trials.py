@@ -1,0 +1,234 @@
+"""Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nglkeras import datasets, models, streams
+from nglkeras.catalog import get_info
+from nglkeras.errors import UserError
+from nglkeras.expression import Expression
+from nglkeras.journal import Journal
+from nglkeras.protocol import derive_seed
+from nglkeras.search.evolution import Evaluation
+from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
+from nglkeras.training import failure, make_row
+from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
+from nglkeras.workbench import Workbench
+
+
+class TrialFitness:
+    """Mean validation accuracy of the networks that a loss is to be tried on.
+
+    Each trained network is a row of the journal, on the disk before the next one starts. The test
+    sets are read by `compare` alone.
+
+    Args:
+        trials: The networks of a formula; those of two formulas differ in nothing else. They are
+            compiled once for each data set.
+        journal: Where the rows go.
+        bound: A mean loss beyond it ends a training as "exploded".
+        data_dir: Where TFDS keeps its data.
+        timeout: Seconds after which the training of a network stops.
+
+    Attributes:
+        settings: What decides the fitness, as JSON has it.
+        class_reduction: `"mean"` or `"sum"` of a loss over the classes.
+        fitness_name: What the fitness is, for plots.
+    """
+
+    fitness_name = "validation accuracy"
+
+    def __init__(
+        self,
+        trials: Callable[[str], list[Trial]],
+        journal: Journal,
+        *,
+        bound: float = np.inf,
+        data_dir: str | Path | None = None,
+        timeout: float | None = None,
+    ):
+        self.trials = trials
+        self.journal = journal
+        self.data_dir = data_dir
+        self.timeout = timeout
+        # Trials of no formula in particular: what they share identifies the search.
+        self.blanks = trials("y_pred")
+        self.settings = {
+            "fitness": type(self).__name__,
+            "trials": [blank.key for blank in self.blanks],
+            "datasets": list(dict.fromkeys(blank.dataset for blank in self.blanks)),
+            "model": self.blanks[0].model,
+        }
+        self.class_reduction = _class_reduction(self.blanks[0])
+        optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
+        self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
+        self.rows = journal.results()
+        self.benches = {}
+        for blank in self.blanks:
+            self.benches.setdefault(blank.dataset, make_workbench(blank, bound, data_dir))
+        self._tests: dict[tuple[str, int], tf.data.Dataset] = {}
+
+    @property
+    def classes(self) -> int:
+        """Of the first data set; what the screening's checks assume."""
+        return get_info(self.blanks[0].dataset).classes
+
+    def prepare(self) -> None:
+        """Have the data before the search.
+
+        Raises:
+            UserError: If data can neither be found nor downloaded.
+        """
+        for dataset in self.benches:
+            datasets.prepare(dataset, self.data_dir)
+
+    def values(self, expression: Expression) -> np.ndarray:
+        """Loss of each sample of a batch of the freshly initialised model."""
+        return fresh_values(self.benches[self.blanks[0].dataset], expression)
+
+    def cross_entropy(self, dataset: str) -> Expression:
+        """The cross entropy as an expression."""
+        return cross_entropy(get_info(dataset).classes, self.class_reduction)
+
+    def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
+        """The fitness of mean validation accuracies by data set."""
+        return (float(np.mean(list(accuracies.values()))),)
+
+    def __call__(self, expression: Expression) -> Evaluation:
+        """Train with this loss on every data set, as often as the trials say."""
+        accuracies, seconds = {}, 0.0
+        for trial in self.trials(str(expression)):
+            row = self.row(trial)
+            seconds += row.seconds
+            if row.status != "ok":
+                return Evaluation(row.status, message=row.message, seconds=seconds)
+            accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
+        means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
+        details = {"accuracies": accuracies}
+        return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
+
+    def row(self, trial: Trial) -> TrialResult:
+        """The journal's row of a trial; it is trained if there is none."""
+        row = self.rows.get(trial.key)
+        if row is None or row.status not in FINAL_STATUSES:
+            row = self._train(trial)
+            self.journal.append(row)
+            self.rows[trial.key] = row
+        return row
+
+    def _train(self, trial):
+        bench = self.benches[trial.dataset]
+        expression = Expression.parse(trial.formula)
+        training = bench.train(expression, trial.run, timeout=self.timeout)
+        status, message, accuracy = training.status, training.message, None
+        if status == "ok" and trial.test:
+            try:
+                accuracy = bench.evaluate(self._test_stream(trial))["accuracy"]
+            except UserError:
+                raise
+            except Exception as error:
+                status, message = failure(error)
+        return make_row(
+            trial,
+            status=status,
+            message=message,
+            history=training.history,
+            seconds=training.seconds,
+            validation_accuracy=training.validation_accuracy,
+            accuracy=accuracy,
+        )
+
+    def _test_stream(self, trial):
+        place = trial.dataset, trial.run
+        if place not in self._tests:
+            self._tests[place] = _streams(trial, trial.run, self.data_dir, test=True).test
+        return self._tests[place]
+
+    def compare(
+        self, losses: dict[str, Expression | None], runs: int
+    ) -> dict[str, list[Comparison]]:
+        """Test accuracy of some losses, by data set, over runs that the search has not had.
+
+        Only to be called when the search is over: this reads the test sets.
+
+        Args:
+            losses: By name; `None` stands for the cross entropy.
+            runs: Networks for each loss and data set.
+        """
+        first = 1 + max(blank.run for blank in self.blanks)
+        results = {}
+        for dataset in self.benches:
+            results[dataset] = []
+            for name, expression in losses.items():
+                formula = str(expression or self.cross_entropy(dataset))
+                blank = next(t for t in self.trials(formula) if t.dataset == dataset)
+                rows = [
+                    self.row(replace(blank, run=run, test=True))
+                    for run in range(first, first + runs)
+                ]
+                accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
+                results[dataset].append(Comparison(name, formula, accuracies))
+        return results
+
+
+def make_workbench(
+    blank: Trial, bound: float = np.inf, data_dir: str | Path | None = None
+) -> Workbench:
+    """The workbench for all trials that differ from this one only in formula and run."""
+
+    def build(run):
+        info = get_info(blank.dataset)
+        size = blank.image_size or info.image_size[0]
+        keras.utils.set_random_seed(derive_seed(_run_seed(blank, run), "model"))
+        return models.build(
+            blank.model,
+            (size, size, 3),
+            info.classes,
+            weights=blank.weights,
+            upsampling=blank.upsampling,
+            l2=blank.l2,
+            precision=blank.precision,
+        )
+
+    return Workbench(
+        build,
+        lambda run: _streams(blank, run, data_dir),
+        blank.schedule,
+        replicas=blank.replicas,
+        class_reduction=_class_reduction(blank),
+        bound=bound,
+    )
+
+
+def _run_seed(blank, run):
+    return derive_seed(blank.seed, "run", run)
+
+
+def _arrays(blank, run, data_dir, test=False):
+    return datasets.load_arrays(
+        blank.dataset,
+        _run_seed(blank, run),
+        image_size=blank.image_size,
+        train_images=blank.train_images,
+        evaluation_images=blank.evaluation_images,
+        validation_images=blank.validation_images,
+        test=test,
+        # The same for all runs: no image of it has been validated with in any of them.
+        test_seed=derive_seed(blank.seed, "test"),
+        data_dir=data_dir,
+    )
+
+
+def _streams(blank, run, data_dir, test=False):
+    """The data of a run, as its split, order and augmentation are drawn."""
+    arrays = _arrays(blank, run, data_dir, test)
+    return streams.of_arrays(arrays, blank.schedule, _run_seed(blank, run), blank.augmentation)
+
+
+def _class_reduction(trial):
+    return dict(trial.loss_settings).get("class_reduction", "mean")

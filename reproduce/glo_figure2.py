@@ -1,0 +1,12 @@
+"""Figure 2 of paper B: cross entropy, Baikal and BaikalCMA in a binary task (x0 = 1).
+
+    python reproduce/glo_figure2.py [--out DIR]
+
+Values and automatic gradients come from the loss objects themselves.
+"""
+
+from nglkeras import cli
+from nglkeras.glo import plots
+
+if __name__ == "__main__":
+    cli.run(lambda: cli.draw(__doc__, plots.figure2, "glo_figure2"))

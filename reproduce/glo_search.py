@@ -1,0 +1,98 @@
+"""The search of paper B (GLO): a genetic algorithm designs a tree, CMA-ES its coefficients.
+
+    python reproduce/glo_search.py                    a demonstration: digits, minutes on two cores
+    python reproduce/glo_search.py --scale reduced    MNIST, the paper's network, 200 steps each
+    python reproduce/glo_search.py --scale paper      100 generations, 2,000 steps each
+
+Every candidate is on the disk before the next: stop it when you like, the same command goes on.
+Each stage leaves its best losses, their course, and best.json, which `nglkeras.load_loss` turns
+into a loss. At the end the winner is compared with cross entropy, Baikal and BaikalCMA on the test
+set. Duplicates are cached as in the paper; what else spares trainings is left out by --without.
+"""
+
+from functools import partial
+
+from nglkeras import cli
+from nglkeras.errors import UserError, unknown
+from nglkeras.glo import protocol, script
+from nglkeras.journal import Journal
+from nglkeras.search import CoefficientSearch, Screening, TrialFitness, report, search
+from nglkeras.search.coefficients import SCREENING, in_print
+from nglkeras.search.glo import GLO
+
+CHECKS = {"equals": False, "gradients": "off", "rejection": False}
+
+
+def options():
+    """The script's options."""
+    parser = script.parser(__doc__)
+    add = parser.add_argument
+    add("--steps", type=cli.positive, dest="search_steps", help="of a candidate's training")
+    add("--population", type=cli.positive, help="trees in a generation")
+    add("--generations", type=cli.positive, help="of trees")
+    add("--coefficient-generations", type=cli.positive, help="of CMA-ES")
+    add("--without", nargs="+", default=(), metavar="CHECK", help=f"any of: {', '.join(CHECKS)}")
+    add("--compare-runs", type=cli.positive, default=5, help="networks a loss at the end")
+    add("--timeout", type=cli.positive, metavar="SECONDS", help="of a network's training")
+    return parser.parse_args()
+
+
+def main():
+    """Run the script."""
+    args = options()
+    scale = script.chosen_scale(args)
+    for check in args.without:
+        if check not in CHECKS:
+            raise unknown("check", check, CHECKS)
+    if scale.search_steps % 4:
+        raise UserError(f"{scale.search_steps} steps do not divide by 4")
+    out = script.folder(args) / "search"
+    fitness = TrialFitness(
+        partial(protocol.candidate, scale, **script.plan_arguments(args)),
+        Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
+        data_dir=args.data_dir,
+        timeout=args.timeout,
+    )
+    heading = (
+        f"{scale.name} scale: {scale.note}. {scale.model} on {scale.dataset}, "
+        f"{scale.search_steps} steps a candidate, {args.precision}, {args.class_reduction} over "
+        f"the classes, seed {args.seed}."
+    )
+    print(f"{heading}\nJournals in {out}", flush=True)
+
+    checks = {"gradients": fitness.gradients} | {check: CHECKS[check] for check in args.without}
+    strategy = GLO(args.seed, population_size=scale.population, generations=scale.generations)
+    trees = search(strategy, fitness, out=out / "trees", screening=Screening(bounds=None, **checks))
+    if not trees.population[0].evaluation.rank:
+        raise UserError(f"no tree of this search could be trained; see {out}/trees/search.jsonl")
+    with cli.writing_to(out):
+        report.write(
+            trees,
+            fitness,
+            out / "trees",
+            f"Trees. {heading} {scale.population} trees, {scale.generations} generations.",
+            compare_runs=0,
+        )
+
+    print(f"\nCoefficients of {trees.best}", flush=True)
+    strategy = CoefficientSearch(trees.best, args.seed, generations=scale.coefficient_generations)
+    coefficients = search(strategy, fitness, out=out / "coefficients", screening=SCREENING)
+    contenders = {
+        "tree": trees.best,
+        "CE": None,
+        **report.paper_losses("Baikal", "BaikalCMA"),
+    }
+    with cli.writing_to(out):
+        report.write(
+            coefficients,
+            fitness,
+            out / "coefficients",
+            f"Coefficients of `{trees.best}`. {heading}",
+            compare_runs=args.compare_runs,
+            contenders=contenders,
+            simplify=in_print,
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,40 @@
+"""Paper B's transfer experiment: Baikal, found on MNIST, on CIFAR-10, by training duration.
+
+    python reproduce/glo_transfer.py                     a demonstration: digits, two minutes
+    python reproduce/glo_transfer.py --scale reduced     CIFAR-10, four durations
+    python reproduce/glo_transfer.py --scale paper       CIFAR-10, 18 durations
+    python reproduce/glo_transfer.py --scale reduced --durations 500,1000
+
+One network for each loss and duration, each duration with its own initial weights. The text gives
+neither the network nor the durations: ours are models.build("glo_cifar10") and 1,000 to 18,000
+steps. Rows are journalled as they come: stop it when you like, the same command goes on.
+"""
+
+from nglkeras import cli
+from nglkeras.glo import plots, protocol, script, tables
+
+
+def main():
+    """Run the script."""
+    parser = script.parser(__doc__)
+    script.add_losses(parser, default=("CE", "Baikal"))
+    parser.add_argument(
+        "--durations", type=script.numbers(int, "whole numbers"), help="steps of each training"
+    )
+    args = parser.parse_args()
+    scale = script.chosen_scale(args)
+    plans = protocol.by_duration(
+        scale, **script.loss_arguments(args), **script.plan_arguments(args)
+    )
+    trials = [trial for plan in plans.values() for trial in plan]
+    results = script.run(args, trials)
+    found = {steps: tables.summaries(plan, results) for steps, plan in plans.items()}
+    title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
+    body = tables.layout_over(found, "steps", [str(steps) for steps in found])
+    notes = tables.paired(trials, results) + script.notes(args, scale)
+    figure = plots.over(found, "steps", title)
+    script.report(args, "transfer", title, body, trials, results, figure, notes)
+
+
+if __name__ == "__main__":
+    cli.run(main)
