@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nglkeras import datasets, losses, plots, protocol, tables, training
+from nglkeras import devices, losses, plots, protocol, sources, tables, training
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
@@ -156,7 +156,7 @@ def accuracy_table(
     scale = chosen_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = [
-        replace(trial, replicas=training.count_replicas(args.strategy, trial.schedule.batch_size))
+        replace(trial, replicas=devices.count_replicas(args.strategy, trial.schedule.batch_size))
         for trial in plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
     ]
     out = args.out or out / scale.name
@@ -165,7 +165,7 @@ def accuracy_table(
     missing = pending(trials, results)
     if missing:
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
-            datasets.prepare(dataset, args.data_dir)
+            sources.prepare(dataset, args.data_dir)
         print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}")
         results = run_trials(
             trials,

@@ -7,7 +7,6 @@ whole is divided 80/10/10 by the seed. Images leave here as float32 RGB from 0 t
 one-hot: each model does its own preprocessing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,16 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.catalog import (
-    BUNDLED,
-    Info,
-    advice,
-    data_directory,
-    get_info,
-    manual_directory,
-)
+from nglkeras import sources
+from nglkeras.augmentation import augmenter
+from nglkeras.catalog import Info, data_directory, get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
+from nglkeras.sources import Source
 
 # Decoded images up to this size are kept in memory; larger sets are read anew every epoch.
 CACHE_BYTES = 2**30
@@ -94,7 +89,7 @@ def load(
             if too few training images are left for a batch.
     """
     info = get_info(name)
-    source = _source(name, data_dir)
+    source = sources.source(name, data_dir)
     height, width, _ = info.image_size
     if image_size is None and height is None:
         raise UserError(f"the images of {name} differ in size: give image_size")
@@ -175,7 +170,7 @@ def load_arrays(
     if image_size is None and height is None:
         raise UserError(f"the images of {name} differ in size: give image_size")
     size = (image_size, image_size) if image_size else (height, width)
-    source = _source(name, data_dir)
+    source = sources.source(name, data_dir)
     parts = _partition(
         source.sizes, seed, train_images, evaluation_images, validation_images, test_seed
     )
@@ -194,111 +189,19 @@ def load_arrays(
 @lru_cache(maxsize=2)
 def _whole_split(name, data_dir, split, size):
     """All images and labels of a split: decoding them takes longer than a short training."""
-    source = _source(name, data_dir)
+    source = sources.source(name, data_dir)
     parts = {split: np.full(source.sizes[split], TRAIN, "int8")}
     return _Pipeline(source, get_info(name), parts, READ_BATCH, size).in_memory(TRAIN)
 
 
-def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether a data set can be loaded without a download."""
-    return name in BUNDLED or _builder(name, data_dir).is_prepared()
-
-
 def class_counts(name: str, data_dir: str | Path | None = None) -> np.ndarray:
     """Images of each class in the splits that are used; reads the whole data set once."""
-    source = _source(name, data_dir)
+    source = sources.source(name, data_dir)
     counts = np.zeros(get_info(name).classes, int)
     for split in source.sizes:
         for labels in source.read(split).map(lambda _, label: label).batch(10_000):
             counts += np.bincount(labels, minlength=len(counts))
     return counts
-
-
-def prepare(name: str, data_dir: str | Path | None = None) -> None:
-    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
-    get_info(name)
-    if name not in BUNDLED:
-        _prepared(name, data_dir)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A data set as it lies on disk.
-
-    `read(split)` gives (encoded image, label) in an order that never changes; `decode` makes a
-    uint8 image of the former.
-    """
-
-    sizes: dict[str, int]
-    read: Callable[[str], tf.data.Dataset]
-    decode: Callable
-
-
-def _source(name, data_dir):
-    return _digits(turned=name == "digits_turned") if name in BUNDLED else _tfds(name, data_dir)
-
-
-def _digits(turned):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    # Scans of 0 to 16; every other data set has 0 to 255.
-    images = np.round(digits.images[..., None] * (255 / 16)).astype("uint8")
-    labels = digits.target.astype("int64")
-    if turned:
-        labels = np.arange(len(images)) % 4
-        images = np.stack([np.rot90(image, k) for image, k in zip(images, labels, strict=True)])
-    data = tf.data.Dataset.from_tensor_slices((images, labels))
-    return _Source({"train": len(images)}, lambda split: data, lambda image: image)
-
-
-def _builder(name, data_dir):
-    import tensorflow_datasets as tfds
-
-    return tfds.builder(name, data_dir=data_directory(data_dir))
-
-
-def _prepared(name, data_dir):
-    import requests
-    import tensorflow_datasets as tfds
-
-    builder = _builder(name, data_dir)
-    try:
-        if not builder.is_prepared():
-            manual = manual_directory(name, data_dir)
-            if not manual.is_dir():
-                # Without a network TFDS retries for many minutes: ask for an answer first.
-                requests.head(get_info(name).source, timeout=10)
-                manual = None
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual)
-            )
-    # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
-        raise UserError(
-            f"data set {name} is not at {data_directory(data_dir)} and could not be downloaded "
-            f"({reason}): {advice(name, data_dir)}"
-        ) from error
-    return builder
-
-
-def _tfds(name, data_dir):
-    import tensorflow_datasets as tfds
-
-    builder = _prepared(name, data_dir)
-
-    def read(split):
-        return builder.as_dataset(
-            split=split,
-            as_supervised=True,
-            decoders={"image": tfds.decode.SkipDecoding()},
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        )
-
-    used = ("train", "test") if get_info(name).has_test else ("train",)
-    sizes = {split: builder.info.splits[split].num_examples for split in used}
-    return _Source(sizes, read, builder.info.features["image"].decode_example)
 
 
 def _partition(
@@ -330,7 +233,7 @@ def _partition(
 class _Pipeline:
     """From examples on disk to batches."""
 
-    source: _Source
+    source: Source
     info: Info
     parts: dict[str, np.ndarray]
     batch_size: int
@@ -429,41 +332,3 @@ def finish(images, size: tuple[int, int]):
 def _resize(images, size):
     images = tf.cast(images, tf.float32)
     return images if tuple(images.shape[-3:-1]) == size else tf.image.resize(images, size)
-
-
-def augmenter(augmentation: Augmentation, seed: int) -> Callable:
-    """A function of a batch of images and the seed of its random changes.
-
-    Left to themselves Keras' layers count their calls; how many batches are drawn ahead and then
-    dropped, such as when Keras looks at the first, depends on timing. So the seeds come from a
-    stream beside the batches.
-    """
-    layers = augmentation_layers(augmentation, seed)
-
-    def augment(images, batch_seed):
-        for i, layer in enumerate(layers):
-            # On JAX and PyTorch the seeds must be TensorFlow's too: this is a tf.data pipeline.
-            layer.backend.set_backend("tensorflow")
-            state = layer._get_seed_generator("tensorflow").state
-            state.assign(tf.cast(tf.stack([batch_seed, 100 * i]), state.dtype))
-            layer.backend.reset()
-            images = layer(images, training=True)
-        return images
-
-    return augment
-
-
-def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
-    """Keras layers for the paper's augmentation."""
-    shift, zoom = augmentation.shift, augmentation.zoom
-    seeds = [derive_seed(seed, "layer", i) for i in range(3)]
-    layers = []
-    if augmentation.horizontal_flip:
-        layers.append(keras.layers.RandomFlip("horizontal", seed=seeds[0]))
-    if shift:
-        layers.append(
-            keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", seed=seeds[1])
-        )
-    if zoom:
-        layers.append(keras.layers.RandomZoom(zoom, zoom, fill_mode="nearest", seed=seeds[2]))
-    return layers

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.datasets import Arrays, augmenter, finish
+from nglkeras.augmentation import augmenter
+from nglkeras.datasets import Arrays, finish
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, Schedule, derive_seed
 

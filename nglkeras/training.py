@@ -4,28 +4,22 @@ It never fails on account of the network: what goes wrong there becomes the stat
 Mistakes of the user (`UserError`) and Ctrl-C go through.
 """
 
-import contextlib
 import datetime
-import importlib
 import math
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import keras
-import numpy as np
 
-import nglkeras
 from nglkeras import datasets, losses, models, streams
+from nglkeras.devices import distribution
+from nglkeras.environment import environment
 from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import Schedule, derive_seed
 from nglkeras.trial import Trial, TrialResult
 
-STRATEGIES = ("auto", "none", "mirrored")
 STEPS_PER_EXECUTION = 8
 MAX_STEPS_PER_EXECUTION = 32
 
@@ -132,13 +126,10 @@ def _train(trial, data_dir, log_dir, monitor):
         verbose=0,
     )
     outcome = {"sizes": splits.sizes}
-    places = {"validation": "validation_accuracy", "test": "accuracy"}
-    if monitor.history:
-        outcome[places.pop(trial.monitored)] = monitor.history[-1][monitor.accuracy]
-    if not trial.test:
-        places.pop("test")
-    if monitor.status == "ok":
-        for part, place in places.items():
+    for part, place in (("validation", "validation_accuracy"), ("test", "accuracy")):
+        if part == trial.monitored:
+            outcome[place] = monitor.history[-1][monitor.accuracy] if monitor.history else None
+        elif monitor.status == "ok" and (part == "validation" or trial.test):
             found = model.evaluate(getattr(splits, part), verbose=0, return_dict=True)
             outcome[place] = found["accuracy"]
     return outcome, model
@@ -284,68 +275,6 @@ class Monitor(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def count_replicas(strategy: str, batch_size: int) -> int:
-    """The number of devices that share a batch under a strategy.
-
-    Args:
-        strategy: "mirrored" takes all GPUs (all logical CPUs where there is no GPU), "none" one
-            device, "auto" as many GPUs as divide the batch evenly.
-        batch_size: Images a batch, over all devices together.
-
-    Raises:
-        UserError: If there is no such strategy on this backend.
-    """
-    if strategy not in STRATEGIES:
-        raise unknown("strategy", strategy, STRATEGIES)
-    if keras.backend.backend() != "tensorflow":
-        if strategy == "mirrored":
-            raise UserError(
-                f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} "
-                "backend choose from: auto, none"
-            )
-        return 1
-    if strategy == "none":
-        return 1
-    import tensorflow as tf
-
-    if strategy == "mirrored":
-        return len(_devices())
-    gpus = max(len(tf.config.list_logical_devices("GPU")), 1)
-    return max(n for n in range(1, gpus + 1) if batch_size % n == 0)
-
-
-def _devices():
-    import tensorflow as tf
-
-    return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-
-
-def distribution(replicas, batch_size):
-    """The context to build a model in."""
-    if replicas == 1:
-        return contextlib.nullcontext()
-    if batch_size % replicas:
-        raise UserError(
-            f"a batch of {batch_size} does not divide by {replicas} devices; strategy auto takes "
-            "as many as divide it"
-        )
-    return mirrored_strategy(replicas).scope()
-
-
-@cache
-def mirrored_strategy(replicas: int):
-    """The `tf.distribute.MirroredStrategy` over so many GPUs, or logical CPUs without a GPU.
-
-    One for all trials of a process: a second would share its collective operations' keys.
-    """
-    import tensorflow as tf
-
-    devices = [device.name for device in _devices()]
-    if len(devices) < replicas:
-        raise UserError(f"{replicas} devices are wanted and there are {len(devices)}")
-    return tf.distribute.MirroredStrategy(devices[:replicas])
-
-
 def failure(error: Exception) -> tuple[str, str]:
     """Status and message of what broke off with this error."""
     status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
@@ -356,46 +285,3 @@ def _is_out_of_memory(error):
     text = f"{type(error).__name__} {error}".lower()
     signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
     return any(sign in text for sign in signs)
-
-
-@cache
-def environment():
-    """The hardware and the versions that a result came from."""
-    backend = keras.backend.backend()
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "gpus": _gpu_names(backend),
-        "platform": platform.system(),
-        "python": platform.python_version(),
-        "backend": backend,
-        backend: importlib.import_module(backend).__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "nglkeras": nglkeras.__version__,
-    }
-
-
-def _cpu_name():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _gpu_names(backend):
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        details = map(
-            tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU")
-        )
-        return [detail.get("device_name", "GPU") for detail in details]
-    if backend == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
-    import torch
-
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from nglkeras.devices import distribution
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.interpreter import InterpretedLoss, Memory
@@ -19,7 +20,6 @@ from nglkeras.protocol import Schedule
 from nglkeras.streams import Streams
 from nglkeras.training import (
     Monitor,
-    distribution,
     make_optimizer,
     plateau_callbacks,
     steps_per_execution,

@@ -5,20 +5,18 @@ python reproduce/check_data.py [--data-dir DIR]
 
 from pathlib import Path
 
-from nglkeras import catalog, cli, tables
+from nglkeras import catalog, cli, sources, tables
 
 
 def main():
     """Run the script."""
-    from nglkeras import datasets
-
     parser = cli.Parser(__doc__)
     parser.add_argument("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
     args = parser.parse_args()
     rows = [["data set", "ready", "images", "download", "terms"]]
     missing = []
     for name, info in catalog.INFO.items():
-        ready = datasets.is_ready(name, args.data_dir)
+        ready = sources.is_ready(name, args.data_dir)
         if not ready:
             missing.append(f"{name}: {catalog.advice(name, args.data_dir)}")
         rows.append([name, "yes" if ready else "no", f"{info.images:,}", info.download, info.terms])

@@ -16,7 +16,7 @@ trainings: --without duplicates equals gradients rejection is the paper's search
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli, training
+from nglkeras import cli, devices
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.search import (
@@ -88,7 +88,7 @@ def main():
         scale,
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
         seed=args.seed,
-        replicas=partial(training.count_replicas, args.strategy),
+        replicas=partial(devices.count_replicas, args.strategy),
         data_dir=args.data_dir,
         timeout=args.timeout,
     )

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nglkeras import catalog, cli, tables
+from nglkeras import catalog, cli, datasets, sources, tables
 
 
 def measured(name: str, data_dir: Path | None) -> list[str]:
     """Classes, images and images per class of a data set that is ready."""
-    from nglkeras import datasets
-
     counts = datasets.class_counts(name, data_dir)
     low, high = counts.min(), counts.max()
     per_class = f"{low}" if low == high else f"{low}-{high}"
@@ -25,8 +23,6 @@ def measured(name: str, data_dir: Path | None) -> list[str]:
 
 def main():
     """Run the script."""
-    from nglkeras import datasets
-
     parser = cli.Parser(__doc__)
     parser.add_argument("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
     args = parser.parse_args()
@@ -36,7 +32,7 @@ def main():
         info = catalog.INFO[row.tfds_name]
         height, width, channels = info.image_size
         size = "differs" if height is None else f"{height} x {width} x {channels}"
-        if datasets.is_ready(row.tfds_name, args.data_dir):
+        if sources.is_ready(row.tfds_name, args.data_dir):
             rows.append(["", "counted", *measured(row.tfds_name, args.data_dir), size])
         else:
             rows.append(["", "catalogue", str(info.classes), str(info.images), "–", size])

@@ -28,7 +28,7 @@ needs_tensorflow = pytest.mark.skipif(
 @pytest.fixture
 def mirrored():
     """MirroredStrategy on both CPUs; one for all tests, as for all trials of a process."""
-    from nglkeras.training import mirrored_strategy
+    from nglkeras.devices import mirrored_strategy
 
     return mirrored_strategy(2)
 

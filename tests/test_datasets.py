@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from nglkeras import UserError, catalog, datasets
+from nglkeras import UserError, augmentation, catalog, datasets, sources
 from nglkeras.protocol import SETTINGS, Augmentation
 
 
@@ -102,7 +102,7 @@ class TestAugmentation:
 
     def test_what_moves_in_is_the_nearest_pixel(self):
         white = np.full((4, 8, 8, 3), 200.0, "float32")
-        for layer in datasets.augmentation_layers(Augmentation(), 0):
+        for layer in augmentation.augmentation_layers(Augmentation(), 0):
             np.testing.assert_allclose(np.asarray(layer(white, training=True)), 200.0, rtol=1e-5)
 
     def test_every_epoch_is_another_augmentation_of_the_same_images(self):
@@ -121,11 +121,12 @@ class TestAugmentation:
         assert images_of(looked.train) == images_of(plain.train)
 
     def test_flips_shifts_and_zooms(self):
-        kinds = [type(layer).__name__ for layer in datasets.augmentation_layers(Augmentation(), 0)]
+        layers = augmentation.augmentation_layers(Augmentation(), 0)
+        kinds = [type(layer).__name__ for layer in layers]
         assert kinds == ["RandomFlip", "RandomTranslation", "RandomZoom"]
 
     def test_only_what_is_asked_for(self):
-        assert datasets.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
+        assert augmentation.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
 
 
 class TestTFDS:
@@ -182,9 +183,9 @@ class TestTFDS:
             datasets.load("malaria", data_dir=tfds_directory)
 
     def test_ready_or_not(self, tfds_directory):
-        assert datasets.is_ready("cifar10", tfds_directory)
-        assert not datasets.is_ready("cifar100", tfds_directory)
-        assert datasets.is_ready("digits")
+        assert sources.is_ready("cifar10", tfds_directory)
+        assert not sources.is_ready("cifar100", tfds_directory)
+        assert sources.is_ready("digits")
 
 
 class TestMissing:
@@ -220,7 +221,7 @@ class TestMissing:
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
 def test_real_data(name):
-    if not datasets.is_ready(name):
+    if not sources.is_ready(name):
         pytest.skip(f"{name} is not in TFDS_DATA_DIR")
     splits = datasets.load(name, train_images=1000, evaluation_images=1000)
     assert splits.sizes == (1000, 1000, 1000)

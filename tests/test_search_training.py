@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 import nglkeras
 from nglkeras import UserError
+from nglkeras.devices import count_replicas
 from nglkeras.expression import Expression
 from nglkeras.journal import Journal
 from nglkeras.losses import FORMULAS
@@ -24,7 +25,6 @@ from nglkeras.search import (
     search,
 )
 from nglkeras.search.experiments import trials
-from nglkeras.training import count_replicas
 
 NGL = Expression.parse(FORMULAS["NGL"])
 RANDOM = np.random.default_rng(0)

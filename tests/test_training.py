@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, needs_tensorflow
 
-from nglkeras import UserError, datasets, losses, run_trial, training
+from nglkeras import UserError, datasets, devices, losses, run_trial
 from nglkeras.protocol import Augmentation, Plateau, Schedule, derive_seed
 from nglkeras.trial import Trial
 
@@ -207,7 +207,7 @@ class TestStatuses:
 
     def test_mistakes_of_the_user_go_through(self):
         with pytest.raises(UserError, match="unknown strategy 'gpu'; choose from: auto, none, mir"):
-            training.count_replicas("gpu", 32)
+            devices.count_replicas("gpu", 32)
         with pytest.raises(UserError, match="at least 75x75"):
             run_trial(replace(TRIAL, model="InceptionV3"))
 
@@ -215,16 +215,16 @@ class TestStatuses:
 @needs_tensorflow
 class TestMirrored:
     def test_strategies(self):
-        assert training.count_replicas("mirrored", 32) == 2
-        assert training.count_replicas("none", 32) == 1
-        assert training.count_replicas("auto", 32) == 1
+        assert devices.count_replicas("mirrored", 32) == 2
+        assert devices.count_replicas("none", 32) == 1
+        assert devices.count_replicas("auto", 32) == 1
 
     def test_auto_takes_as_many_gpus_as_divide_the_batch(self, monkeypatch):
         import tensorflow as tf
 
         monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU"] * 6)
-        assert training.count_replicas("auto", 32) == 4
-        assert training.count_replicas("auto", 96) == 6
+        assert devices.count_replicas("auto", 32) == 4
+        assert devices.count_replicas("auto", 96) == 6
 
     def test_two_devices(self):
         """The same images, weights and steps; only dropout's draws are each replica's own."""
@@ -280,4 +280,4 @@ class TestMirrored:
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow can mirror")
 def test_mirrored_is_tensorflows():
     with pytest.raises(UserError, match="choose from: auto, none"):
-        training.count_replicas("mirrored", 32)
+        devices.count_replicas("mirrored", 32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from nglkeras import cli, datasets, models, training
+from nglkeras import cli, devices, models, sources, training
 from nglkeras import tables as common
 from nglkeras.errors import unknown
 from nglkeras.glo import protocol, tables
@@ -103,7 +103,7 @@ def plan_arguments(args: argparse.Namespace) -> dict:
         "class_reduction": args.class_reduction,
         "precision": args.precision,
         "seed": args.seed,
-        "replicas": training.count_replicas(args.strategy, protocol.BATCH_SIZE),
+        "replicas": devices.count_replicas(args.strategy, protocol.BATCH_SIZE),
     }
 
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace, trials: list[Trial]) -> dict[str, TrialResult]
     if not missing:
         return results
     for dataset in dict.fromkeys(trial.dataset for trial in missing):
-        datasets.prepare(dataset, args.data_dir)
+        sources.prepare(dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     return run_trials(trials, journal, partial(training.run_trial, data_dir=args.data_dir))
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras import datasets, models, streams
+from nglkeras import datasets, models, sources, streams
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
@@ -85,7 +85,7 @@ class TrialFitness:
             UserError: If data can neither be found nor downloaded.
         """
         for dataset in self.benches:
-            datasets.prepare(dataset, self.data_dir)
+            sources.prepare(dataset, self.data_dir)
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model."""

@@ -1,0 +1,110 @@
+"""Where the examples of a data set come from: scikit-learn, or tensorflow-datasets' files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.catalog import BUNDLED, advice, data_directory, get_info, manual_directory
+from nglkeras.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it lies on disk.
+
+    Attributes:
+        sizes: Examples of each split that is used.
+        read: Gives (encoded image, label) of a split, in an order that never changes.
+        decode: Makes a uint8 image of an encoded one.
+    """
+
+    sizes: dict[str, int]
+    read: Callable[[str], tf.data.Dataset]
+    decode: Callable
+
+
+def source(name: str, data_dir: str | Path | None = None) -> Source:
+    """Where the examples of a data set come from.
+
+    Raises:
+        UserError: If it can neither be found nor downloaded.
+    """
+    return _digits(turned=name == "digits_turned") if name in BUNDLED else _tfds(name, data_dir)
+
+
+def _digits(turned):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Scans of 0 to 16; every other data set has 0 to 255.
+    images = np.round(digits.images[..., None] * (255 / 16)).astype("uint8")
+    labels = digits.target.astype("int64")
+    if turned:
+        labels = np.arange(len(images)) % 4
+        images = np.stack([np.rot90(image, k) for image, k in zip(images, labels, strict=True)])
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    return Source({"train": len(images)}, lambda split: data, lambda image: image)
+
+
+def _builder(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(name, data_dir=data_directory(data_dir))
+
+
+def _prepared(name, data_dir):
+    import requests
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, data_dir)
+    try:
+        if not builder.is_prepared():
+            manual = manual_directory(name, data_dir)
+            if not manual.is_dir():
+                # Without a network TFDS retries for many minutes: ask for an answer first.
+                requests.head(get_info(name).source, timeout=10)
+                manual = None
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=manual)
+            )
+    # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
+        raise UserError(
+            f"data set {name} is not at {data_directory(data_dir)} and could not be downloaded "
+            f"({reason}): {advice(name, data_dir)}"
+        ) from error
+    return builder
+
+
+def _tfds(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    builder = _prepared(name, data_dir)
+
+    def read(split):
+        return builder.as_dataset(
+            split=split,
+            as_supervised=True,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+
+    used = ("train", "test") if get_info(name).has_test else ("train",)
+    sizes = {split: builder.info.splits[split].num_examples for split in used}
+    return Source(sizes, read, builder.info.features["image"].decode_example)
+
+
+def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
+    """Whether a data set can be loaded without a download."""
+    return name in BUNDLED or _builder(name, data_dir).is_prepared()
+
+
+def prepare(name: str, data_dir: str | Path | None = None) -> None:
+    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    get_info(name)
+    if name not in BUNDLED:
+        _prepared(name, data_dir)
