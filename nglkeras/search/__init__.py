@@ -20,7 +20,8 @@ from nglkeras.search.evolution import (
 from nglkeras.search.experiments import EXPERIMENTS, SCALES, ExperimentFitness, SearchScale
 from nglkeras.search.fitness import Comparison, TrainingFitness
 from nglkeras.search.glo import GLO
-from nglkeras.search.loop import Generation, Record, Result, search
+from nglkeras.search.loop import search
+from nglkeras.search.records import Generation, Record, Result
 from nglkeras.search.screening import PAPER, Screening
 from nglkeras.search.trials import TrialFitness
 from nglkeras.search.variation import Variation

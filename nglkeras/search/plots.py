@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from nglkeras import losses, plots
 from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.formulas import FORMULAS
-from nglkeras.search.loop import Generation, Result
+from nglkeras.search.records import Generation, Result
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}

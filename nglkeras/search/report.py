@@ -10,7 +10,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
 from nglkeras.search.fitness import Comparison
-from nglkeras.search.loop import Result, duration, shown
+from nglkeras.search.records import Result, duration, shown
 from nglkeras.search.trials import TrialFitness
 
 # Losses that are shown at the end.

@@ -1,0 +1,140 @@
+"""What a search leaves behind, as data: its records, its course, its result."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from nglkeras.expression import Expression
+from nglkeras.search.evolution import Evaluation, Individual, Member
+
+# Ways in which an evaluation need not be made.
+SAVED = ("duplicate", "equal", "gradient", "rejected")
+
+
+@dataclass(frozen=True)
+class Record:
+    """An individual of the journal.
+
+    Attributes:
+        individual: The candidate.
+        evaluation: What came of it.
+        twin: Id of the individual whose evaluation it shares; empty for its own.
+        why: "duplicate", "equal" or "gradient" for a twin.
+    """
+
+    individual: Individual
+    evaluation: Evaluation
+    twin: str = ""
+    why: str = ""
+
+    @property
+    def saved(self) -> str:
+        """Which of `SAVED` spared its training; empty if none."""
+        return "rejected" if self.evaluation.status == "rejected" else self.why
+
+    def to_json(self) -> dict:
+        """The record as JSON has it."""
+        individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
+        return {
+            "id": self.individual.id,
+            **individual,
+            **asdict(self.evaluation),
+            "twin": self.twin,
+            "why": self.why,
+        }
+
+    @classmethod
+    def from_json(cls, row: dict) -> "Record":
+        """The record of a line of the journal."""
+        individual = Individual(
+            Expression.parse(row["expression"]),
+            row["generation"],
+            row["index"],
+            row["attempt"],
+            tuple(row["parents"]),
+            tuple(row["made_by"]),
+        )
+        evaluation = Evaluation(
+            row["status"], tuple(row["fitness"]), row["message"], row["details"], row["seconds"]
+        )
+        return cls(individual, evaluation, row["twin"], row["why"])
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A line of the convergence curve.
+
+    Attributes:
+        number: 0 for the random population.
+        best: Greatest fitness among the survivors.
+        mean: Mean of their fitness, of those that have one.
+        size: Mean number of nodes of the survivors.
+        asked: Evaluations that the strategy has asked for so far, discarded ones aside.
+        trained: Those that were trained.
+        saved: How many each check has saved.
+        discarded: Losses that left the bounds.
+        failed: Trainings without a fitness.
+    """
+
+    number: int
+    best: tuple[float, ...]
+    mean: tuple[float, ...]
+    size: float
+    asked: int
+    trained: int
+    saved: dict[str, int]
+    discarded: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search has found.
+
+    Attributes:
+        population: The survivors, best first.
+        records: Every individual in the order of the search, by id.
+        generations: The course of the search.
+        seconds: Wall time of all trainings, of this call and the interrupted ones before it.
+    """
+
+    population: tuple[Member, ...]
+    records: dict[str, Record]
+    generations: tuple[Generation, ...]
+    seconds: float
+
+    @property
+    def best(self) -> Expression:
+        """The loss with the greatest fitness."""
+        return self.population[0].individual.expression
+
+    def best_losses(self, count: int = 5) -> list[Member]:
+        """The best different losses among all that were evaluated, best first."""
+        members = {}
+        for record in self.records.values():
+            if record.evaluation.rank and not record.twin:
+                member = Member(record.individual, record.evaluation)
+                members.setdefault(str(record.individual.expression), member)
+        ranked = sorted(members.values(), key=lambda m: m.evaluation.rank, reverse=True)
+        return ranked[:count]
+
+    def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
+        """The family tree of an individual: itself and all that it descends from, by id."""
+        family, open_ids = {}, [id]
+        while open_ids:
+            current = open_ids.pop()
+            if current not in family:
+                family[current] = self.records[current]
+                open_ids.extend(self.records[current].individual.parents)
+        return family
+
+
+def shown(fitness: Sequence[float]) -> str:
+    """A fitness in print."""
+    return "/".join(f"{value:.4f}" for value in fitness) or "none"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
