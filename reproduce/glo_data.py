@@ -30,7 +30,8 @@ def main():
     title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
     body = tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
     figure = plots.over(found, "share of the training images", title, log=True)
-    script.report(args, "data", title, body, trials, results, figure, script.notes(args, scale))
+    frame = tables.to_frame(trials, results)
+    script.report(args, scale, f"data_{scale.steps}", title, body, frame, figure)
 
 
 if __name__ == "__main__":

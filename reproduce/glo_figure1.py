@@ -28,20 +28,19 @@ def main():
         one for part in tables.PARTS for one in tables.summaries(trials, results, part, printed)
     ]
     title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
-    name = "figure1" if args.class_reduction == "sum" else "figure1_mean"
     note = (
         "p is Welch's, two-sided; the losses of a run share its split and initial weights, which "
         "it does not use. The paper's numbers are given where it has them for this setting."
     )
     script.report(
         args,
-        name,
+        scale,
+        f"figure1_{scale.steps}",
         title,
         tables.layout(found),
-        trials,
-        results,
+        tables.to_frame(trials, results),
         plots.figure1(found, title),
-        [note, *script.notes(args, scale)],
+        [note],
     )
 
 

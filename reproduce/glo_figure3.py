@@ -27,16 +27,13 @@ def main():
     title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
     script.report(
         args,
-        "figure3",
+        scale,
+        f"figure3_{scale.steps}",
         title,
         tables.curve_layout(curves),
-        trials,
-        results,
+        tables.to_frame(trials, results),
         plots.figure3(curves, title),
-        [
-            "Means over the runs; the figure has their range too.",
-            *script.notes(args, scale),
-        ],
+        ["Means over the runs; the figure has their range too."],
     )
 
 

@@ -90,7 +90,7 @@ def main():
             f"Coefficients of `{trees.best}`. {heading}",
             compare_runs=args.compare_runs,
             contenders=contenders,
-            simplify=in_print,
+            in_print=in_print,
         )
 
 

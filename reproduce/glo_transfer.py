@@ -31,9 +31,10 @@ def main():
     found = {steps: tables.summaries(plan, results) for steps, plan in plans.items()}
     title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
     body = tables.layout_over(found, "steps", [str(steps) for steps in found])
-    notes = tables.paired(trials, results) + script.notes(args, scale)
+    frame = tables.to_frame(trials, results)
     figure = plots.over(found, "steps", title)
-    script.report(args, "transfer", title, body, trials, results, figure, notes)
+    notes = tables.paired(trials, results)
+    script.report(args, scale, "transfer", title, body, frame, figure, notes)
 
 
 if __name__ == "__main__":

@@ -361,7 +361,7 @@ class TestScripts:
         assert code == 0, err
         assert "6 of 6 trials to run" in out
         assert "mine" in out
-        frame = pd.read_csv(tmp_path / "figure1.csv")
+        frame = pd.read_csv(tmp_path / "figure1_4.csv")
         assert list(frame.loss) == ["CE", "Baikal", "mine"] * 2
         assert (frame.steps == 4).all()
         assert (frame.train_images == 200).all()
@@ -369,7 +369,7 @@ class TestScripts:
         assert code == 0
         assert "to run" not in out
         assert "steps a second" in out
-        for name in ("figure1", "figure3"):
+        for name in ("figure1_4", "figure3_4"):
             assert imread(tmp_path / f"{name}.png").std() > 0.02
             assert (tmp_path / f"{name}.md").read_text().startswith("# Figure")
 
@@ -386,17 +386,17 @@ class TestScripts:
         )
         assert code == 0, err
         assert "Losses are the mean, as paper B prints it, over the classes." in out
-        assert set(pd.read_csv(tmp_path / "figure1_mean.csv").class_reduction) == {"mean"}
+        assert set(pd.read_csv(tmp_path / "figure1_4_mean.csv").class_reduction) == {"mean"}
 
     def test_data(self, script, tmp_path):
         code, _, err = script(
             "glo_data", *OPTIONS, "--portions", "0.5,1", "--losses", "Baikal", "--out", tmp_path
         )
         assert code == 0, err
-        assert sorted(set(pd.read_csv(tmp_path / "data.csv").train_images)) == [100, 200]
+        assert sorted(set(pd.read_csv(tmp_path / "data_4.csv").train_images)) == [100, 200]
         runs = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
         assert [row["trial"]["run"] for row in runs] == [0, 0, 1, 1]
-        assert imread(tmp_path / "data.png").std() > 0.02
+        assert imread(tmp_path / "data_4.png").std() > 0.02
 
     def test_transfer(self, script, tmp_path):
         code, out, err = script("glo_transfer", "--durations", "2,4", "--out", tmp_path)

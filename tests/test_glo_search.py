@@ -13,6 +13,7 @@ import nglkeras
 from nglkeras import UserError
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
 from nglkeras.glo import protocol
+from nglkeras.interpreter import assemble
 from nglkeras.journal import Journal
 from nglkeras.losses import FORMULAS
 from nglkeras.search import CoefficientSearch, Evaluation, TrialFitness, glo, search
@@ -174,6 +175,7 @@ class TestGLO:
             ({"population_size": 5, "elites": 5}, "5 elites in a population of 5"),
             ({"mutation": 2}, "mutation=2 is not a probability"),
             ({"generations": -1}, "generations=-1"),
+            ({"max_size": 41}, "max_size=41 is not a size from 1 to 40"),
         ],
     )
     def test_mistakes(self, parameters, message):
@@ -223,6 +225,14 @@ class TestCoefficients:
         np.testing.assert_allclose(printed(T, P), exact(T, P), rtol=2e-2, atol=2e-3)
         assert printed.size < exact.size
         assert all(n == round(n, 4) for n in printed.nodes if isinstance(n, float))
+
+    @pytest.mark.parametrize("chain", [True, False])
+    def test_the_interpreter_takes_the_greatest_tree_with_coefficients(self, chain):
+        leaves, unary = ("y_pred", "y_true") * 10, ("sqrt",) * (glo.MAX_SIZE - 1)
+        nodes = (*unary, "y_pred") if chain else ("log", *("div",) * 19, *leaves[:20])
+        assert len(nodes) == glo.MAX_SIZE
+        tree = Expression(("neg", *nodes))
+        assemble(with_coefficients(tree, np.arange(1, 41) / 7))
 
     def test_a_number_of_coefficients_that_does_not_fit(self):
         with pytest.raises(UserError, match="2 coefficients for 6 nodes"):

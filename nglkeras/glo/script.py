@@ -2,17 +2,19 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from nglkeras import cli, devices, models, sources, training
 from nglkeras import tables as common
 from nglkeras.errors import unknown
-from nglkeras.glo import protocol, tables
+from nglkeras.glo import protocol
 from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
 from nglkeras.journal import Journal
 from nglkeras.runner import pending, run_trials
@@ -147,21 +149,34 @@ def numbers(convert, what: str):
 
 def report(
     args: argparse.Namespace,
+    scale: GLOScale,
     name: str,
     title: str,
     body: list[list[str]],
-    trials: list[Trial],
-    results: dict[str, TrialResult],
+    frame: pd.DataFrame,
     figure: Figure,
-    notes: list[str],
+    notes: Sequence[str] = (),
 ) -> None:
-    """Print a table, and write it as Markdown, its networks as CSV, and its figure as PNG."""
-    frame = tables.to_frame(trials, results)
+    """Print a table, and write it as Markdown, its networks as CSV, and its figure as PNG.
+
+    Args:
+        args: The script's options.
+        scale: What was trained.
+        name: Of the files; what else than the default the losses and layers are is added to it.
+        title: Heading of table and figure.
+        body: The table, as rows of text.
+        frame: Its networks, as `tables.to_frame` makes it.
+        figure: The figure.
+        notes: What the reader must know of this table; of all of them it is added.
+    """
+    notes = [*notes, *_notes(args, scale)]
     rate = frame.steps_per_second.median()
     if not np.isnan(rate):
-        notes = [*notes, f"Median of the networks: {rate:.0f} steps a second."]
+        notes.append(f"Median of the networks: {rate:.0f} steps a second.")
     print("", title, "", common.as_text(body), "", *notes, sep="\n")
-    path = folder(args) / name
+    settings = (args.class_reduction, "sum"), (args.precision, "float32")
+    suffix = "".join(f"_{value}" for value, default in settings if value != default)
+    path = folder(args) / (name + suffix)
     with cli.writing_to(path.parent):
         frame.to_csv(path.with_suffix(".csv"), index=False)
         markdown = [f"# {title}", common.as_markdown(body), *notes]
@@ -170,7 +185,7 @@ def report(
     print(f"\nwritten: {path}.csv, .md and .png")
 
 
-def notes(args: argparse.Namespace, scale: GLOScale) -> list[str]:
+def _notes(args, scale):
     """What a reader of any of the tables must know."""
     over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
     return [

@@ -23,6 +23,8 @@ LEAVES = ("y_true", "y_pred", 1.0, -1.0)
 # How much likelier than 1 an element is drawn.
 WEIGHTS = {"log": 3.0, "y_true": 3.0, "y_pred": 3.0, "sqrt": 2.0}
 RATES = ("recombination", "mutation")
+# In nodes: with a coefficient on each the interpreter still takes it.
+MAX_SIZE = 40
 # The paper caches fitness, and nothing else spares a training.
 PAPER = Screening(bounds=None, equals=False, gradients="off", rejection=False)
 
@@ -39,7 +41,7 @@ class GLOParameters:
         mutation: Probability that a node is replaced by one of the same arity, and that a number
             is changed by 1. A subtree is deleted, and a leaf grown, with half of it.
         depth: Greatest height of a random tree.
-        max_size: Greatest number of nodes of e.
+        max_size: Greatest number of nodes of e; at most `MAX_SIZE`.
     """
 
     population_size: int = 80
@@ -48,7 +50,7 @@ class GLOParameters:
     recombination: float = 0.8
     mutation: float = 0.05
     depth: int = 2
-    max_size: int = 40
+    max_size: int = MAX_SIZE
 
     def __post_init__(self):
         if not 0 <= self.elites < self.population_size:
@@ -58,6 +60,8 @@ class GLOParameters:
             )
         if self.generations < 0:
             raise UserError(f"generations={self.generations} is not a number of at least 0")
+        if not 1 <= self.max_size <= MAX_SIZE:
+            raise UserError(f"max_size={self.max_size} is not a size from 1 to {MAX_SIZE}")
         check_rates(self, RATES)
 
 

@@ -126,13 +126,19 @@ def convergence(generations: Sequence[Generation], name: str) -> Figure:
     return figure
 
 
-def curves(candidates: dict[str, Expression]) -> Figure:
+def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> Figure:
     """Value and gradient of losses in the binary case, beside CE and NGL."""
     panels = [
-        (f"{name}\n{_shortened(str(expression), 40)}", expression.to_loss())
+        (
+            f"{name}\n{_shortened(str(expression), 40)}",
+            expression.to_loss(class_reduction=class_reduction),
+        )
         for name, expression in candidates.items()
     ]
-    panels += [("CE", losses.get("CE")), ("NGL", losses.get("NGL"))]
+    panels += [
+        ("CE", losses.get("CE")),
+        ("NGL", losses.get("NGL", class_reduction=class_reduction)),
+    ]
     columns = 3
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(13, 3.8 * rows + 0.6), layout="constrained")

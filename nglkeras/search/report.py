@@ -25,7 +25,7 @@ def write(
     *,
     compare_runs: int,
     contenders: dict[str, Expression | None] | None = None,
-    simplify: Callable[[Expression], Expression] = Expression.simplify,
+    in_print: Callable[[Expression], Expression] | None = None,
 ) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
@@ -40,9 +40,11 @@ def write(
         compare_runs: Networks for each loss and data set; with 0 nothing is compared.
         contenders: What the winner is compared with, as `TrialFitness.compare` takes it; CE, NGL
             and Baikal by default.
-        simplify: Makes the winner's printed formula.
+        in_print: Makes of a loss what stands for it in lists and pictures; by default losses
+            stand there as they are, and the winner's simplified form beside it.
     """
     best = result.best_losses(BEST)
+    form = in_print or (lambda expression: expression)
     columns = ["id", "fitness", "nodes", "made by", "formula"]
     rows = [
         [
@@ -50,7 +52,7 @@ def write(
             shown(member.evaluation.rank),
             str(member.individual.expression.size),
             " + ".join(member.individual.made_by) or "copy",
-            str(member.individual.expression),
+            str(form(member.individual.expression)),
         ]
         for member in best
     ]
@@ -61,7 +63,7 @@ def write(
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
-    simple = simplify(result.best)
+    simple = in_print(result.best) if in_print else result.best.simplify()
     lines = ["The best losses: id, fitness, nodes, made by, formula"]
     lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
     lines.append(summary)
@@ -82,7 +84,7 @@ def write(
         _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
 
     latex = [
-        [row[0], f"${member.individual.expression.to_latex()}$"]
+        [row[0], f"${form(member.individual.expression).to_latex()}$"]
         for row, member in zip(rows, best, strict=True)
     ]
     markdown = [
@@ -97,19 +99,20 @@ def write(
     (out / "best.md").write_text("\n\n".join(markdown) + "\n")
     generations = pd.json_normalize([_flat(generation) for generation in result.generations])
     generations.to_csv(out / "generations.csv", index=False)
-    curves = {member.individual.id: member.individual.expression for member in best}
-    for name, figure in (
-        ("convergence", plots.convergence(result.generations, fitness.fitness_name)),
-        ("family", plots.family(result)),
-        ("losses", plots.curves(curves)),
-        ("winner", plots.tree(result.best)),
-    ):
+    curves = {member.individual.id: form(member.individual.expression) for member in best}
+    figures = {
+        "convergence": plots.convergence(result.generations, fitness.fitness_name),
+        "losses": plots.curves(curves, fitness.class_reduction),
+        "winner": plots.tree(form(result.best)),
+    }
+    # Samples of coefficients have no family to speak of.
+    if len(result.ancestors(result.population[0].individual.id)) > 2:
+        figures["family"] = plots.family(result)
+    for name, figure in figures.items():
         figure.savefig(out / f"{name}.png")
-    written = ["best.md", "generations.csv", "convergence.png", "family.png", "losses.png"]
-    if verdicts:
-        written.insert(2, "comparison.csv")
-    files = ", ".join(written)
-    print(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {files} and winner.png")
+    files = ["best.md", "generations.csv", *(["comparison.csv"] if verdicts else [])]
+    files += [f"{name}.png" for name in figures]
+    print(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
 
 
 def paper_losses(*names: str) -> dict[str, Expression]:

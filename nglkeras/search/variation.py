@@ -17,7 +17,7 @@ from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
 
 # How often a child is drawn anew before its parent goes on unchanged.
 DRAWS = 100
-# Of a tree, in nodes (paper A, section 3.1); the interpreter takes no more either.
+# Of a tree, in nodes (paper A, section 3.1).
 MAX_SIZE = 100
 # Digits after the point of a constant, as the paper prints them.
 DECIMALS = 4
