@@ -13,12 +13,15 @@ from matplotlib.figure import Figure
 from nglkeras import devices, losses, plots, protocol, sources, tables, training
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
-from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
-from nglkeras.trial import plan
+from nglkeras.trial import Trial, TrialResult, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 # The rows of tables 2 and B.2.2.
+_CHANGED = (
+    *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
+    *("datasets", "models"),
+)
 TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
 
@@ -101,23 +104,46 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def chosen_scale(args: argparse.Namespace) -> Scale:
-    """The scale that the options name, with what they change of it."""
-    if args.scale not in protocol.TABLE2_SCALES:
-        raise unknown("scale", args.scale, protocol.TABLE2_SCALES)
+def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
+    """The scale that the options name, with what they change of it.
+
+    Args:
+        args: Options; `scale`, and those with the names of fields.
+        scales: All scales by name.
+        fields: Fields of a scale that options may change.
+    """
+    if args.scale not in scales:
+        raise unknown("scale", args.scale, scales)
+    scale = scales[args.scale]
+    given = {name: getattr(args, name, None) for name in fields}
     changes = {
-        name: getattr(args, name)
-        for name in ("runs", "epochs", "train_images", "evaluation_images", "image_size")
-        if getattr(args, name) is not None
+        name: tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None
     }
-    for name in ("datasets", "models"):
-        if getattr(args, name):
-            changes[name] = tuple(dict.fromkeys(getattr(args, name)))
-    scale = protocol.TABLE2_SCALES[args.scale]
     if not changes:
         return scale
-    what = ", ".join(changes).replace("_", " ")
-    return replace(scale, note=f"with other {what} than that scale's own", **changes)
+    note = f"with other {', '.join(changes).replace('_', ' ')} than that scale's own"
+    if not changes.keys() & {"datasets", "models", "model"}:
+        note = f"{scale.note}; {note}"
+    return replace(scale, note=note, **changes)
+
+
+def run_missing(
+    trials: Sequence[Trial], out: Path, args: argparse.Namespace
+) -> dict[str, TrialResult]:
+    """The rows of the trials; what the journal in that folder does not have is trained."""
+    journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+    results = journal.results()
+    missing = pending(trials, results)
+    if not missing:
+        return results
+    for dataset in dict.fromkeys(trial.dataset for trial in missing):
+        sources.prepare(dataset, args.data_dir)
+    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
+    log_dir = getattr(args, "tensorboard", None)
+    run_trial = partial(training.run_trial, data_dir=args.data_dir, log_dir=log_dir)
+    return run_trials(trials, journal, run_trial)
 
 
 def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -153,25 +179,14 @@ def accuracy_table(
         out: Where results go unless `--out` says otherwise.
         weights: What the backbones start from; as in `trial.plan`.
     """
-    scale = chosen_scale(args)
+    scale = chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = [
         replace(trial, replicas=devices.count_replicas(args.strategy, trial.schedule.batch_size))
         for trial in plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
     ]
     out = args.out or out / scale.name
-    journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
-    results = journal.results()
-    missing = pending(trials, results)
-    if missing:
-        for dataset in dict.fromkeys(trial.dataset for trial in missing):
-            sources.prepare(dataset, args.data_dir)
-        print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}")
-        results = run_trials(
-            trials,
-            journal,
-            partial(training.run_trial, data_dir=args.data_dir, log_dir=args.tensorboard),
-        )
+    results = run_missing(trials, out, args)
     paper = tables.read_paper(name)
     table = tables.cells(trials, results, paper)
     with writing_to(out):

@@ -31,7 +31,7 @@ _BACKBONES = _find_backbones()
 # Paper B's, without the nine-layer head.
 GLO = ("glo_mnist", "glo_cifar10")
 SMALL = ("small_cnn", "head", *GLO)
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 NAMES = (*SMALL, *sorted(_BACKBONES))
 
 

@@ -131,24 +131,38 @@ def compare(sample: Sequence[float], reference: Sequence[float], is_reference: b
     accuracy = float(np.mean(sample)) if len(sample) else None
     change = low = high = p = None
     if is_reference:
-        if _varies(sample):
-            low, high = stats.ttest_1samp(sample, 0).confidence_interval(CONFIDENCE)
+        low, high = interval(sample)
     elif len(sample) and len(reference):
         base = np.mean(reference)
         change = float(100 * (accuracy - base) / base)
-        if min(len(sample), len(reference)) > 1 and (_varies(sample) or _varies(reference)):
-            with warnings.catch_warnings():
-                # Of one sample without variance; the test then rests on the other's.
-                warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-                welch = stats.ttest_ind(sample, reference, equal_var=False)
-            low, high = (100 * end / base for end in welch.confidence_interval(CONFIDENCE))
-            p = float(welch.pvalue)
+        test = welch(sample, reference)
+        if test is not None:
+            low, high = (100 * end / base for end in test.confidence_interval(CONFIDENCE))
+            p = float(test.pvalue)
     return {"accuracy": accuracy, "change": change, "low": low, "high": high, "p": p}
+
+
+def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean (Student's t); nothing for fewer than two, or equal ones."""
+    if not _varies(sample):
+        return None, None
+    low, high = stats.ttest_1samp(sample, 0).confidence_interval(CONFIDENCE)
+    return float(low), float(high)
+
+
+def welch(sample: Sequence[float], other: Sequence[float]):
+    """Welch's two-sided test of equal means, as SciPy has it; `None` where it says nothing."""
+    if min(len(sample), len(other)) < 2 or not (_varies(sample) or _varies(other)):
+        return None
+    with warnings.catch_warnings():
+        # Of one sample without variance; the test then rests on the other's.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        return stats.ttest_ind(sample, other, equal_var=False)
 
 
 def _varies(sample):
     # Equal but for rounding is equal.
-    return len(sample) > 1 and np.ptp(sample) > 1e-4
+    return len(sample) > 1 and np.ptp(sample) > 1e-6 * np.max(np.abs(sample))
 
 
 def to_frame(table: Sequence[Cell]) -> pd.DataFrame:

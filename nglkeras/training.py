@@ -126,10 +126,12 @@ def _train(trial, data_dir, log_dir, monitor):
         verbose=0,
     )
     outcome = {"sizes": splits.sizes}
+    if monitor.status != "ok":
+        return outcome, model
     for part, place in (("validation", "validation_accuracy"), ("test", "accuracy")):
         if part == trial.monitored:
-            outcome[place] = monitor.history[-1][monitor.accuracy] if monitor.history else None
-        elif monitor.status == "ok" and (part == "validation" or trial.test):
+            outcome[place] = monitor.history[-1][monitor.accuracy]
+        elif part == "validation" or trial.test:
             found = model.evaluate(getattr(splits, part), verbose=0, return_dict=True)
             outcome[place] = found["accuracy"]
     return outcome, model
@@ -258,7 +260,8 @@ class Monitor(keras.callbacks.Callback):
         row["seconds"] = round(now - self.epoch_started, 3)
         row["training_seconds"] = round((self.trained or now) - self.epoch_started, 3)
         self.history.append(row)
-        sizes = [abs(row[name]) for name in ("loss", f"{part}loss") if name in row]
+        # The test set decides on nothing.
+        sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
         if not all(map(math.isfinite, sizes)):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
         elif max(sizes) > self.bound:

@@ -23,7 +23,7 @@ def main():
     scale = script.chosen_scale(args)
     trials = protocol.plan(scale, **script.loss_arguments(args), **script.plan_arguments(args))
     results = script.run(args, trials)
-    printed = tables.printed_numbers() if args.class_reduction == "sum" else None
+    printed = tables.printed_numbers()
     found = [
         one for part in tables.PARTS for one in tables.summaries(trials, results, part, printed)
     ]

@@ -10,17 +10,18 @@ into a loss. At the end the winner is compared with cross entropy, Baikal and Ba
 set. Duplicates are cached as in the paper; what else spares trainings is left out by --without.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from nglkeras import cli
 from nglkeras.errors import UserError, unknown
 from nglkeras.glo import protocol, script
 from nglkeras.journal import Journal
-from nglkeras.search import CoefficientSearch, Screening, TrialFitness, report, search
+from nglkeras.search import CoefficientSearch, TrialFitness, report, search
 from nglkeras.search.coefficients import SCREENING, in_print
-from nglkeras.search.glo import GLO
+from nglkeras.search.glo import GLO, PAPER
 
-CHECKS = {"equals": False, "gradients": "off", "rejection": False}
+CHECKS = ("equals", "gradients", "rejection")
 
 
 def options():
@@ -60,9 +61,10 @@ def main():
     )
     print(f"{heading}\nJournals in {out}", flush=True)
 
-    checks = {"gradients": fitness.gradients} | {check: CHECKS[check] for check in args.without}
+    checks = {"equals": True, "gradients": fitness.gradients, "rejection": True}
+    checks = {name: value for name, value in checks.items() if name not in args.without}
     strategy = GLO(args.seed, population_size=scale.population, generations=scale.generations)
-    trees = search(strategy, fitness, out=out / "trees", screening=Screening(bounds=None, **checks))
+    trees = search(strategy, fitness, out=out / "trees", screening=replace(PAPER, **checks))
     if not trees.population[0].evaluation.rank:
         raise UserError(f"no tree of this search could be trained; see {out}/trees/search.jsonl")
     with cli.writing_to(out):
@@ -75,8 +77,10 @@ def main():
         )
 
     print(f"\nCoefficients of {trees.best}", flush=True)
+    # More generations may find another tree, whose coefficients are another search.
+    tuned = out / f"coefficients_{trees.population[0].individual.id}"
     strategy = CoefficientSearch(trees.best, args.seed, generations=scale.coefficient_generations)
-    coefficients = search(strategy, fitness, out=out / "coefficients", screening=SCREENING)
+    coefficients = search(strategy, fitness, out=tuned, screening=SCREENING)
     contenders = {
         "tree": trees.best,
         "CE": None,
@@ -86,7 +90,7 @@ def main():
         report.write(
             coefficients,
             fitness,
-            out / "coefficients",
+            tuned,
             f"Coefficients of `{trees.best}`. {heading}",
             compare_runs=args.compare_runs,
             contenders=contenders,

@@ -18,9 +18,8 @@ def main():
     """Run the script."""
     parser = script.parser(__doc__)
     script.add_losses(parser, default=("CE", "Baikal"))
-    parser.add_argument(
-        "--durations", type=script.numbers(int, "whole numbers"), help="steps of each training"
-    )
+    durations = script.numbers(cli.positive, "numbers of steps")
+    parser.add_argument("--durations", type=durations, help="steps of each training")
     args = parser.parse_args()
     scale = script.chosen_scale(args)
     plans = protocol.by_duration(
@@ -34,7 +33,8 @@ def main():
     frame = tables.to_frame(trials, results)
     figure = plots.over(found, "steps", title)
     notes = tables.paired(trials, results)
-    script.report(args, scale, "transfer", title, body, frame, figure, notes)
+    silent = protocol.PAPER_SILENT_ON_TRANSFER
+    script.report(args, scale, "transfer", title, body, frame, figure, notes, silent)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ best.json, which `nglkeras.load_loss` turns into a loss. --without leaves out wh
 trainings: --without duplicates equals gradients rejection is the paper's search.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from nglkeras import cli, devices
@@ -30,6 +29,11 @@ from nglkeras.search import (
 )
 
 OUT = cli.ROOT / "results" / "search"
+# Fields of a scale that options change.
+CHANGED = (
+    *("model", "generations", "population", "epochs", "train_images", "image_size"),
+    *("evaluation_images", "datasets"),
+)
 CHECKS = {"duplicates": False, "equals": False, "gradients": "off", "rejection": False}
 
 
@@ -58,25 +62,10 @@ def options():
     return parser.parse_args()
 
 
-def chosen_scale(args):
-    """The scale that the options name, with what they change of it."""
-    if args.scale not in SCALES:
-        raise unknown("scale", args.scale, SCALES)
-    names = ("model", "generations", "population", "epochs", "train_images", "image_size")
-    changes = {name: getattr(args, name) for name in (*names, "evaluation_images")}
-    changes["datasets"] = args.datasets and tuple(dict.fromkeys(args.datasets))
-    changes = {name: value for name, value in changes.items() if value is not None}
-    scale = SCALES[args.scale]
-    if not changes:
-        return scale
-    what = ", ".join(changes).replace("_", " ")
-    return replace(scale, note=f"with other {what} than that scale's own", **changes)
-
-
 def main():
     """Run the script."""
     args = options()
-    scale = chosen_scale(args)
+    scale = cli.chosen_scale(args, SCALES, CHANGED)
     if args.experiment not in map(str, EXPERIMENTS):
         raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))
     for check in args.without:

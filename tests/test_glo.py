@@ -7,16 +7,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, needs_tensorflow
+from conftest import needs_tensorflow
 from matplotlib.image import imread
 from scipy import stats
 
-from nglkeras import UserError, datasets, models, streams
+from nglkeras import UserError, datasets, losses, models, streams
+from nglkeras import tables as common
 from nglkeras.glo import plots, tables
 from nglkeras.glo.protocol import SCALES, by_duration, by_portion, plan
 from nglkeras.protocol import Plateau, Schedule
 from nglkeras.training import run_trial
-from nglkeras.trial import Trial, TrialResult
+from nglkeras.trial import TrialResult
 
 TINY = replace(
     SCALES["demo"],
@@ -180,6 +181,15 @@ class TestPlan:
         theirs = keras.ops.convert_to_numpy(keras.losses.CategoricalCrossentropy()(y, p))
         assert float(ours) == pytest.approx(float(theirs) / 10, rel=1e-5)
 
+    def test_a_loss_named_twice_is_one(self):
+        names = ("CE", "Baikal", "baikal", "CE")
+        assert [trial.loss for trial in plan(replace(TINY, runs=1), names)] == ["CE", "Baikal"]
+
+    def test_rows_bring_their_penalty_and_their_reconstructed_formula(self):
+        penalised, guessed = plan(replace(TINY, runs=1), ("CE + L2", "f1"))
+        assert penalised.l2 == losses.ROWS["CE + L2"].l2 > 0
+        assert guessed.formula == losses.FORMULAS["f1"]
+
     def test_portions_and_durations(self):
         portions = by_portion(replace(TINY, portions=(0.5, 1.0)))
         assert [ts[0].train_images for ts in portions.values()] == [150, 300]
@@ -188,7 +198,8 @@ class TestPlan:
         assert len(durations) == 18
         tests = [trial for ts in durations.values() for trial in ts]
         assert {trial.dataset for trial in tests} == {"cifar10"}
-        assert {trial.run for trial in tests} == set(range(18))
+        # As many tests, whichever other durations are asked for.
+        assert {trial.run for trial in tests} == set(durations)
         assert {trial.loss for trial in tests} == {"CE", "Baikal"}
 
     @pytest.mark.parametrize(
@@ -201,6 +212,7 @@ class TestPlan:
             ({}, {"class_reduction": "median"}, "unknown class_reduction 'median'"),
             ({}, {"loss_names": ("Ladoga",)}, "unknown loss 'Ladoga'"),
             ({}, {"formulas": {"x": "y_pred +"}}, "is not a formula"),
+            ({}, {"loss_names": ("Focal",)}, "Focal has no sum over the classes; choose from: CE"),
         ],
     )
     def test_mistakes(self, scale, arguments, message):
@@ -268,8 +280,20 @@ class TestTrainingBySteps:
 
     def test_mixed_precision(self):
         trial = plan(replace(TINY, model="glo_mnist"), ("Baikal",), precision="mixed_bfloat16")[0]
-        row = run_trial(trial)
+        dtypes = []
+        row = run_trial(
+            trial, on_model=lambda model: dtypes.extend(x.compute_dtype for x in model.layers)
+        )
         assert row.status == "ok", row.message
+        assert dtypes.count("bfloat16") > 6
+        assert dtypes[-1] == "float32"
+
+    def test_a_network_that_broke_off_has_no_accuracy(self):
+        diverging = {"mine": "1e8*square(1e8*(y_true - y_pred))*square(1e8*square(1e8*y_pred))"}
+        row = run_trial(plan(TINY, (), formulas=diverging)[0])
+        assert row.status == "non_finite", row.message
+        assert row.accuracy is None
+        assert row.validation_accuracy is None
 
 
 TRIALS = plan(replace(SCALES["reduced"], runs=3))
@@ -316,10 +340,24 @@ class TestTables:
         elsewhere = plan(replace(SCALES["paper"], runs=1, dataset="fashion_mnist"))
         assert [one.paper for one in tables.summaries(elsewhere, {}, "test", printed)] == [None] * 3
 
+    @pytest.mark.parametrize(
+        "change",
+        [{"train_images": 1000}, {"evaluation_images": 100}, {"model": "small_cnn"}],
+    )
+    def test_nor_in_another_setting(self, change):
+        trials = plan(replace(SCALES["paper"], runs=1, **change))
+        found = tables.summaries(trials, {}, "test", tables.printed_numbers())
+        assert [one.paper for one in found] == [None] * 3
+
+    def test_nor_beside_the_mean_over_classes(self):
+        trials = plan(replace(SCALES["paper"], runs=1), class_reduction="mean")
+        found = tables.summaries(trials, {}, "test", tables.printed_numbers())
+        assert [one.paper for one in found] == [None] * 3
+
     def test_nothing_is_said_of_equal_or_single_networks(self):
-        assert tables.welch(np.array([0.5]), np.array([0.4, 0.6])) is None
-        assert tables.welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
-        assert tables.interval(np.array([0.5])) == (None, None)
+        assert common.welch(np.array([0.5]), np.array([0.4, 0.6])) is None
+        assert common.welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
+        assert common.interval(np.array([0.5])) == (None, None)
         (one,) = tables.summaries(TRIALS[:1], {})
         assert (one.mean, one.failed) == (None, "1 missing")
         assert tables.layout([one])[1][3] == "–"
@@ -340,9 +378,22 @@ class TestTables:
             f"{0.1 * i:.4f}" for i in range(1, 5)
         ]
 
-    def test_pairs(self):
-        lines = tables.paired(TRIALS[:6], self.results())
-        assert lines[0].startswith("Baikal beats CE in 2 of 2 tests, by +0.0100")
+    def test_pairs_are_of_the_same_run(self):
+        results = self.results()
+        (line, other) = tables.paired(TRIALS, results)
+        assert line.startswith("Baikal beats CE in 3 of 3 tests, by +0.0083 in the mean")
+        assert "2 of 2 tests" in other
+        # Without CE's first and Baikal's last run the middle one is left: no pairs to speak of.
+        for trial in TRIALS:
+            if (trial.loss, trial.run) in (("CE", 0), ("Baikal", 2)):
+                del results[trial.key]
+        assert tables.paired(TRIALS, results) == []
+
+    def test_failures_are_seen_over_a_quantity(self):
+        found = {0.5: tables.summaries(TRIALS, self.results())}
+        rows = tables.layout_over(found, "share", ["0.5"])
+        assert rows[3][1].endswith("(1 non_finite)")
+        assert "non_finite" not in rows[1][1]
 
 
 class TestFigures:
@@ -350,8 +401,15 @@ class TestFigures:
         axis = plots.figure2().axes[0]
         assert {text.get_text() for text in axis.texts} == {"min 0.71", "min 0.77"}
 
-    def test_the_drawn_figure_is_committed(self):
-        assert imread(ROOT / "figures" / "glo_figure2.png").std() > 0.05
+    def test_figure3_has_a_curve_for_each_loss(self):
+        steps = np.array([100, 200])
+        curves = {
+            "CE": (steps, np.array([[0.1, 0.5], [0.2, 0.7]])),
+            "Baikal": (steps, np.ones((1, 2))),
+        }
+        axis = plots.figure3(curves, "title").axes[0]
+        assert [line.get_label() for line in axis.lines] == ["CE (2)", "Baikal (1)"]
+        np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.15, 0.6])
 
 
 class TestScripts:
@@ -398,6 +456,13 @@ class TestScripts:
         assert [row["trial"]["run"] for row in runs] == [0, 0, 1, 1]
         assert imread(tmp_path / "data_4.png").std() > 0.02
 
+    def test_if_nothing_can_be_trained_a_line_says_so(self, script, tmp_path):
+        huge = "huge=1e8*square(1e8*(y_true - y_pred))*square(1e8*square(1e8*y_pred))"
+        options = ("--portions", "1", "--losses", "CE", "--formula", huge, "--runs", 1)
+        code, _, err = script("glo_data", *OPTIONS[:4], *options, "--out", tmp_path)
+        assert code == 0, err
+        assert "(1 non_finite)" in (tmp_path / "data_4.md").read_text()
+
     def test_transfer(self, script, tmp_path):
         code, out, err = script("glo_transfer", "--durations", "2,4", "--out", tmp_path)
         assert code == 0, err
@@ -417,7 +482,9 @@ class TestScripts:
             ("glo_figure3", ("--precision", "int8"), "unknown precision 'int8'"),
             ("glo_data", ("--portions", "half"), "half is not a list of shares"),
             ("glo_data", ("--portions", "2"), "a portion of 2.0 is not in (0, 1]"),
-            ("glo_transfer", ("--durations", "1,x"), "1,x is not a list of whole numbers"),
+            ("glo_transfer", ("--durations", "1,x"), "1,x is not a list of numbers of steps"),
+            ("glo_transfer", ("--durations", "0"), "0 is not a list of numbers of steps"),
+            ("glo_figure1", ("--losses", "Focal"), "Focal has no sum over the classes"),
             ("glo_search", ("--without", "luck"), "unknown check 'luck'; choose from: equals"),
             ("glo_search", ("--steps", "5"), "5 steps do not divide by 4"),
         ],
@@ -427,9 +494,3 @@ class TestScripts:
         assert code == 2
         assert message in err
         assert err.count("\n") == 1
-
-
-def test_a_trial_names_its_loss_for_the_tables():
-    (trial,) = plan(replace(TINY, runs=1), (), formulas={"mine": "y_true - y_pred"})
-    assert isinstance(trial, Trial)
-    assert tables.reduction(trial) == "sum"

@@ -8,6 +8,8 @@ them; see PAPER_SILENT.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import keras
+
 from nglkeras import losses, models
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError, unknown
@@ -26,6 +28,11 @@ PAPER_SILENT = (
     "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
     "100 are of its supplement as remembered and of its follow-up's published configuration; "
     "same-padding, pixels divided by 255 and a constant learning rate are our choice."
+)
+PAPER_SILENT_ON_TRANSFER = (
+    "The text of paper B gives neither the network nor the durations of its CIFAR-10 experiment: "
+    "two convolutions 5x5x64 with max-pooling 3x3, dense 384 and 192 after TensorFlow's tutorial "
+    "of the time, plain SGD 0.01 and batches of 100 as on MNIST are our choice."
 )
 
 
@@ -106,8 +113,7 @@ SCALES = {
         ),
         GLOScale(
             "reduced",
-            "the paper's network and data, trained for the 2,000 steps of its search instead of "
-            "20,000",
+            "the paper's network and data, with fewer networks and shorter trainings",
             dataset="mnist",
             model="glo_mnist",
             steps=2_000,
@@ -178,7 +184,8 @@ def plan(
 
     Args:
         scale: How much of the protocol.
-        loss_names: "CE", "Baikal", "BaikalCMA" or another row of `losses.ROWS`.
+        loss_names: "CE", "Baikal", "BaikalCMA" or another row of `losses.ROWS` that can be summed
+            over the classes.
         class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
             numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
         precision: One of `models.PRECISIONS`.
@@ -197,7 +204,8 @@ def plan(
         if name not in valid:
             raise unknown(what, name, valid)
     check_class_reduction(class_reduction)
-    blanks = [_blank(losses.row(name).name, class_reduction) for name in loss_names]
+    rows = {row.name: row for row in map(losses.row, loss_names)}
+    blanks = [_blank(row, class_reduction) for row in rows.values()]
     for name, text in (formulas or {}).items():
         formula = str(Expression.parse(text))
         blanks.append({"loss": name, "formula": formula, **_reduced(class_reduction)})
@@ -248,13 +256,26 @@ def candidate(
     return [replace(trial, monitored="validation", test=False, compile_once=True)]
 
 
-def _blank(name, class_reduction):
-    if name != "CE":
-        return {"loss": name, **_reduced(class_reduction)}
-    # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
-    if class_reduction == "sum":
-        return {"loss": name}
-    return {"loss": name, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
+def _blank(row, class_reduction):
+    """What a trial says of its loss."""
+    common = {"loss": row.name, "l2": row.l2}
+    if row.make is keras.losses.CategoricalCrossentropy:
+        # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
+        if class_reduction == "sum":
+            return common
+        return {**common, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
+    if not _takes_reduction(row):
+        valid = ", ".join(name for name, row in losses.ROWS.items() if _takes_reduction(row))
+        raise UserError(
+            f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
+        )
+    # A reconstruction counts by its formula: a corrected one runs anew.
+    formula = losses.FORMULAS[row.name] if row.reconstructed else None
+    return {**common, "formula": formula, **_reduced(class_reduction)}
+
+
+def _takes_reduction(row):
+    return "class_reduction" in row.make().get_config()
 
 
 def _reduced(class_reduction):
@@ -269,7 +290,7 @@ def by_portion(
     The shares of a run lie within each other: they are the beginning of one random order.
 
     Args:
-        scale: How much of the protocol.
+        scale: How much of the protocol; shares are of its training images.
         loss_names: As in `plan`.
         **arguments: Further ones of `plan`.
     """
@@ -292,7 +313,7 @@ def by_duration(
 ) -> dict[int, list[Trial]]:
     """The networks of the transfer experiment, by their number of steps.
 
-    Each duration has a run of its own, and so its own initial weights: as many tests.
+    Each duration is the number of its run, and so has its own initial weights: as many tests.
 
     Args:
         scale: How much of the protocol.
@@ -300,15 +321,15 @@ def by_duration(
         **arguments: Further ones of `plan`.
     """
     trials = {}
-    for run, steps in enumerate(scale.durations):
+    for steps in scale.durations:
         part = replace(
             scale,
             dataset=scale.transfer_dataset,
             model="glo_cifar10",
-            train_images=scale.transfer_images,
+            train_images=min(scale.train_images, scale.transfer_images),
             steps=steps,
             evaluate_every=steps,
             runs=1,
         )
-        trials[steps] = [replace(trial, run=run) for trial in plan(part, loss_names, **arguments)]
+        trials[steps] = [replace(trial, run=steps) for trial in plan(part, loss_names, **arguments)]
     return trials

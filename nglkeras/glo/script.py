@@ -1,42 +1,27 @@
 """What the scripts of paper B's experiments share: their options, and running their trials."""
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import cli, devices, models, sources, training
+from nglkeras import cli, devices, models
 from nglkeras import tables as common
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError
 from nglkeras.glo import protocol
 from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
-from nglkeras.journal import Journal
-from nglkeras.runner import pending, run_trials
 from nglkeras.trial import Trial, TrialResult
 
 OUT = cli.ROOT / "results" / "glo"
-_CHANGES = {
-    "dataset": "data set",
-    "model": "model",
-    "runs": "runs",
-    "steps": "steps",
-    "evaluate_every": "steps between evaluations",
-    "train_images": "training images",
-    "evaluation_images": "evaluation images",
-    "portions": "portions",
-    "portion_runs": "runs",
-    "durations": "durations",
-    "search_steps": "steps",
-    "population": "population",
-    "generations": "generations",
-    "coefficient_generations": "generations of coefficients",
-}
+# Fields of a scale that options change.
+_CHANGED = (
+    *("runs", "steps", "evaluate_every", "train_images", "evaluation_images"),
+    *("portions", "portion_runs", "durations"),
+    *("search_steps", "population", "generations", "coefficient_generations"),
+)
 
 
 def parser(doc: str) -> cli.Parser:
@@ -85,18 +70,9 @@ def add_steps(made: cli.Parser) -> None:
 
 def chosen_scale(args: argparse.Namespace) -> GLOScale:
     """The scale that the options name, with what they change of it."""
-    if args.scale not in SCALES:
-        raise unknown("scale", args.scale, SCALES)
-    scale = SCALES[args.scale]
-    changes = {
-        name: getattr(args, name)
-        for name in _CHANGES
-        if getattr(args, name, None) is not None and getattr(args, name) != getattr(scale, name)
-    }
-    if not changes:
-        return scale
-    what = ", ".join(dict.fromkeys(_CHANGES[name] for name in changes))
-    return replace(scale, note=f"with other {what} than that scale's own", **changes)
+    if args.scale in SCALES and args.train_images is not None:
+        args.train_images = min(args.train_images, SCALES[args.scale].train_images)
+    return cli.chosen_scale(args, SCALES, _CHANGED)
 
 
 def plan_arguments(args: argparse.Namespace) -> dict:
@@ -116,16 +92,16 @@ def loss_arguments(args: argparse.Namespace) -> dict:
 
 
 def run(args: argparse.Namespace, trials: list[Trial]) -> dict[str, TrialResult]:
-    """The rows of the trials; what the journal does not have is trained."""
-    journal = Journal(folder(args) / "journal.jsonl", report=partial(print, file=sys.stderr))
-    results = journal.results()
-    missing = pending(trials, results)
-    if not missing:
-        return results
-    for dataset in dict.fromkeys(trial.dataset for trial in missing):
-        sources.prepare(dataset, args.data_dir)
-    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
-    return run_trials(trials, journal, partial(training.run_trial, data_dir=args.data_dir))
+    """The rows of the trials; what the journal does not have is trained.
+
+    Raises:
+        UserError: If not a single network was trained to its end.
+    """
+    results = cli.run_missing(trials, folder(args), args)
+    if all(results[trial.key].status != "ok" for trial in trials):
+        message = results[trials[0].key].message
+        raise UserError(f"no network was trained to its end; the first: {message}")
+    return results
 
 
 def folder(args: argparse.Namespace) -> Path:
@@ -133,13 +109,13 @@ def folder(args: argparse.Namespace) -> Path:
     return args.out or OUT / args.scale
 
 
-def numbers(convert, what: str):
+def numbers(convert: Callable, what: str) -> Callable:
     """The type of an option that takes a list of numbers, such as 0.1,0.5,1."""
 
     def parse(text):
         try:
-            return tuple(convert(part) for part in text.split(","))
-        except ValueError:
+            return tuple(dict.fromkeys(convert(part) for part in text.split(",")))
+        except (ValueError, argparse.ArgumentTypeError):
             raise argparse.ArgumentTypeError(
                 f"{text} is not a list of {what} with commas between them"
             ) from None
@@ -156,6 +132,7 @@ def report(
     frame: pd.DataFrame,
     figure: Figure,
     notes: Sequence[str] = (),
+    silent: str = protocol.PAPER_SILENT,
 ) -> None:
     """Print a table, and write it as Markdown, its networks as CSV, and its figure as PNG.
 
@@ -167,9 +144,16 @@ def report(
         body: The table, as rows of text.
         frame: Its networks, as `tables.to_frame` makes it.
         figure: The figure.
-        notes: What the reader must know of this table; of all of them it is added.
+        notes: What the reader must know of this table.
+        silent: What the paper does not say of it.
     """
-    notes = [*notes, *_notes(args, scale)]
+    over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
+    notes = [
+        *notes,
+        f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
+        f"Losses are the {over} over the classes.",
+        silent,
+    ]
     rate = frame.steps_per_second.median()
     if not np.isnan(rate):
         notes.append(f"Median of the networks: {rate:.0f} steps a second.")
@@ -183,13 +167,3 @@ def report(
         path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
         figure.savefig(path.with_suffix(".png"))
     print(f"\nwritten: {path}.csv, .md and .png")
-
-
-def _notes(args, scale):
-    """What a reader of any of the tables must know."""
-    over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
-    return [
-        f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
-        f"Losses are the {over} over the classes.",
-        protocol.PAPER_SILENT,
-    ]

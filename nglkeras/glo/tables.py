@@ -4,7 +4,6 @@ A sample is the accuracies of a loss's networks, as fractions. Paper B compares 
 one to its left in figure 1, by a two-tailed t-test for unequal variances (Welch's).
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from nglkeras import losses, tables
+from nglkeras.glo.protocol import SCALES
 from nglkeras.trial import Trial, TrialResult
 
 PARTS = {"test": "accuracy", "validation": "validation_accuracy"}
@@ -82,10 +82,9 @@ def summaries(
         printed: `printed_numbers()`, if the paper's are wanted.
     """
     samples = accuracies(trials, results, part)
-    steps = trials[0].schedule.epochs * trials[0].schedule.steps_per_epoch
     found, before = [], None
     for loss, sample in samples.items():
-        low, high = interval(sample)
+        low, high = tables.interval(sample)
         bad = pd.Series(
             [
                 results[trial.key].status if trial.key in results else "missing"
@@ -103,9 +102,9 @@ def summaries(
                 low,
                 high,
                 float(sample.std(ddof=1)) if len(sample) > 1 else None,
-                None if before is None else welch(sample, samples[before]),
-                None if loss == "CE" or "CE" not in samples else welch(sample, samples["CE"]),
-                _printed(printed, part, steps, trials[0], loss),
+                None if before is None else _p(sample, samples[before]),
+                None if loss == "CE" or "CE" not in samples else _p(sample, samples["CE"]),
+                _printed(printed, part, trials[0], loss),
                 ", ".join(f"{count} {status}" for status, count in bad.items()),
             )
         )
@@ -113,34 +112,34 @@ def summaries(
     return found
 
 
-def interval(sample: np.ndarray) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean (Student's t); nothing for fewer than two, or equal ones."""
-    if len(sample) < 2 or np.ptp(sample) == 0:
-        return None, None
-    low, high = stats.ttest_1samp(sample, 0).confidence_interval(tables.CONFIDENCE)
-    return float(low), float(high)
-
-
-def welch(sample: np.ndarray, other: np.ndarray) -> float | None:
-    """Welch's p of equal means, two-sided; `None` where it says nothing."""
-    if min(len(sample), len(other)) < 2 or np.ptp(sample) == np.ptp(other) == 0:
-        return None
-    with warnings.catch_warnings():
-        # Of one sample without variance; the test then rests on the other's.
-        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-        return float(stats.ttest_ind(sample, other, equal_var=False).pvalue)
-
-
 def printed_numbers() -> pd.DataFrame:
     """The paper's numbers: a row a quantity, a column a loss."""
     return pd.read_csv(tables.PAPER / "glo.csv", index_col=0)
 
 
-def _printed(printed, part, steps, trial, loss):
-    row = _PRINTED.get((part, steps))
-    if printed is None or trial.dataset != "mnist" or row is None or loss not in _COLUMNS:
+def _p(sample, other):
+    test = tables.welch(sample, other)
+    return None if test is None else float(test.pvalue)
+
+
+def _printed(printed, part, trial, loss):
+    """The paper's number, if it has one for this part, number of steps and setting."""
+    paper = SCALES["paper"]
+    is_its_setting = (trial.dataset, trial.model, trial.train_images, trial.evaluation_images) == (
+        paper.dataset,
+        paper.model,
+        paper.train_images,
+        paper.evaluation_images,
+    ) and reduction(trial) == "sum"
+    row = _PRINTED.get((part, steps(trial)))
+    if printed is None or row is None or not is_its_setting or loss not in _COLUMNS:
         return None
     return float(printed.loc[row, _COLUMNS[loss]])
+
+
+def steps(trial: Trial) -> int:
+    """Of the whole training."""
+    return trial.schedule.epochs * trial.schedule.steps_per_epoch
 
 
 def curve(
@@ -225,7 +224,7 @@ def to_frame(trials: Sequence[Trial], results: dict[str, TrialResult]) -> pd.Dat
                 "class_reduction": reduction(trial),
                 "precision": trial.precision,
                 "train_images": row.sizes[0] if row.sizes else None,
-                "steps": trial.schedule.epochs * trial.schedule.steps_per_epoch,
+                "steps": steps(trial),
                 "run": trial.run,
                 "status": row.status,
                 "validation_accuracy": row.validation_accuracy,
@@ -263,23 +262,32 @@ def layout_over(found: dict, name: str, labels: Sequence[str]) -> list[list[str]
         for ones in found.values():
             one = next(one for one in ones if one.loss == loss)
             half = "" if one.low is None else f" ± {(one.high - one.low) / 2:.4f}"
-            row.append(_number(one.mean, ".4f") + half)
+            failed = f" ({one.failed})" if one.failed else ""
+            row.append(_number(one.mean, ".4f") + half + failed)
         rows.append(row)
     return rows
 
 
 def paired(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[str]:
-    """A line for each loss but CE: how often it was better than CE, and the t-test of the pairs."""
-    samples = accuracies(trials, results)
+    """A line for each loss but CE: how often it was better than CE, and the t-test of the pairs.
+
+    Pairs are of the runs in which both were trained to the end.
+    """
+    by_loss = {}
+    for trial in trials:
+        row = results.get(trial.key)
+        found = by_loss.setdefault(trial.loss, {})
+        if row is not None and row.status == "ok":
+            found[trial.run] = row.accuracy
+    reference = by_loss.pop("CE", {})
     lines = []
-    for loss, sample in samples.items():
-        reference = samples.get("CE", np.array([]))
-        if loss == "CE" or len(sample) != len(reference) or len(sample) < 2:
+    for loss, found in by_loss.items():
+        difference = np.array([found[run] - reference[run] for run in found.keys() & reference])
+        if len(difference) < 2:
             continue
-        difference = sample - reference
         line = (
-            f"{losses.label(loss)} beats CE in {(difference > 0).sum()} of {len(sample)} tests, by "
-            f"{difference.mean():+.4f} in the mean"
+            f"{losses.label(loss)} beats CE in {(difference > 0).sum()} of {len(difference)} "
+            f"tests, by {difference.mean():+.4f} in the mean"
         )
         if np.ptp(difference) > 0:
             line += f"; paired t-test p {stats.ttest_1samp(difference, 0).pvalue:.2g}"

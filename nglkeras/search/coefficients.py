@@ -6,13 +6,13 @@ The `cma` package does the evolution; this is the only module that knows it.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.search.evolution import Evaluation, Individual, Member, generator
+from nglkeras.search.evolution import Generational, Individual, best_first, generator
 from nglkeras.search.screening import Screening
 
 SIGMA = 1.5
@@ -46,7 +46,7 @@ class CMAParameters:
             raise UserError(f"sigma={self.sigma} is not a positive number")
 
 
-class CoefficientSearch:
+class CoefficientSearch(Generational):
     """CMA-ES over the coefficients of a tree.
 
     Args:
@@ -62,12 +62,8 @@ class CoefficientSearch:
     def __init__(self, expression: Expression, seed: int = 0, **parameters):
         import cma
 
+        super().__init__(seed, CMAParameters(**parameters))
         self.expression = expression
-        self.seed = seed
-        self.parameters = CMAParameters(**parameters)
-        self.generation = 0
-        self.population: list[Member] = []
-        self._evaluated: dict[int, Member] = {}
         count = count_coefficients(expression)
         options = {
             "verbose": -9,
@@ -90,72 +86,35 @@ class CoefficientSearch:
         self._strategy = cma.CMAEvolutionStrategy(np.ones(count), self.parameters.sigma, options)
         self._samples: list[np.ndarray] = []
         start = Individual(expression, 0, 0, made_by=("unit coefficients",))
-        self._waiting = {0: start}
+        self._begin([start])
 
     @property
     def settings(self) -> dict:
         """What decides the course of the search; how long it goes on does not."""
-        parameters = asdict(self.parameters)
-        del parameters["generations"]
-        return {
-            "strategy": type(self).__name__,
-            "seed": self.seed,
-            "expression": str(self.expression),
-            **parameters,
-        }
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the last sample has been evaluated."""
-        return self.generation > self.parameters.generations
+        return {**super().settings, "expression": str(self.expression)}
 
     @property
     def mean(self) -> np.ndarray:
         """The centre of the search."""
         return np.array(self._strategy.mean)
 
-    def ask(self) -> list[Individual]:
-        """The individuals whose evaluation is wanted; none when the search is done."""
-        return [] if self.is_done else [self._waiting[i] for i in sorted(self._waiting)]
-
-    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
-        """Take the evaluation of one of the individuals that `ask` gave.
-
-        Raises:
-            UserError: If nobody asked for it.
-        """
-        if self._waiting.get(individual.index) != individual:
-            raise UserError(f"individual {individual.id} is not one of those that wait")
-        del self._waiting[individual.index]
-        self._evaluated[individual.index] = Member(individual, evaluation)
-        if self._waiting:
-            return
-        members = [self._evaluated[i] for i in sorted(self._evaluated)]
+    def _complete(self, members):
         if self._samples:
             self._strategy.tell(self._samples, _costs(members))
-        # The best so far stays in view, the older first of equals.
-        members = sorted(
-            self.population[:1] + members, key=lambda m: m.evaluation.rank, reverse=True
-        )
-        self.population = members
+        # The best so far stays in view.
+        self.population = best_first(self.population[:1] + members)
         self.generation += 1
-        self._evaluated = {}
-        self._sample()
-
-    def _sample(self):
-        if self.is_done:
-            return
         self._samples = self._strategy.ask()
-        self._waiting = {
-            i: Individual(
-                with_coefficients(self.expression, sample),
-                self.generation,
-                i,
-                parents=("0-0",),
-                made_by=("sampling",),
-            )
-            for i, sample in enumerate(self._samples)
-        }
+        self._begin(self._individual(i, sample) for i, sample in enumerate(self._samples))
+
+    def _individual(self, index, sample):
+        return Individual(
+            with_coefficients(self.expression, sample),
+            self.generation,
+            index,
+            parents=("0-0",),
+            made_by=("sampling",),
+        )
 
     def _normal(self, *shape):
         self._draws += 1

@@ -134,7 +134,79 @@ def generator(*names) -> np.random.RandomState:
     return np.random.RandomState(np.frombuffer(digest, "uint32"))
 
 
-class GeneticProgramming:
+class Generational:
+    """What strategies that work in generations share: who waits, who is evaluated.
+
+    A strategy calls `_begin` with its first generation, and turns the members of a whole one into
+    the next in `_complete`.
+
+    Attributes:
+        generation: The generation that is being evaluated.
+        population: Members, best first; empty until generation 0 is evaluated.
+    """
+
+    def __init__(self, seed: int, parameters):
+        self.seed = seed
+        self.parameters = parameters
+        self.generation = 0
+        self.population: list[Member] = []
+
+    @property
+    def settings(self) -> dict:
+        """What decides the course of the search; how long it goes on does not."""
+        parameters = asdict(self.parameters)
+        del parameters["generations"]
+        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last generation has been evaluated."""
+        return self.generation > self.parameters.generations
+
+    def ask(self) -> list[Individual]:
+        """The individuals whose evaluation is wanted, by index; none when the search is done."""
+        return [] if self.is_done else [self._waiting[i] for i in sorted(self._waiting)]
+
+    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
+        """Take the evaluation of one of the individuals that `ask` gave.
+
+        A discarded one may be made anew: `ask` again. When all of a generation are evaluated, the
+        next one is there to be asked for.
+
+        Raises:
+            UserError: If nobody asked for it.
+        """
+        if self._waiting.get(individual.index) != individual:
+            raise UserError(f"individual {individual.id} is not one of those that wait")
+        del self._waiting[individual.index]
+        another = self._instead_of(individual, evaluation)
+        if another is not None:
+            self._waiting[individual.index] = another
+            return
+        self._evaluated[individual.index] = Member(individual, evaluation)
+        if self._waiting:
+            return
+        members = [self._evaluated[i] for i in sorted(self._evaluated)]
+        self._complete(members)
+
+    def _begin(self, individuals):
+        """Let these be the generation that waits."""
+        self._evaluated: dict[int, Member] = {}
+        self._waiting = {individual.index: individual for individual in individuals}
+
+    def _instead_of(self, individual, evaluation):
+        """Another individual in the place of one that was discarded; `None` keeps it."""
+
+    def _complete(self, members):
+        raise NotImplementedError
+
+
+def best_first(members: Sequence[Member]) -> list[Member]:
+    """The members by their fitness; of equals, the earlier comes first."""
+    return sorted(members, key=lambda member: member.evaluation.rank, reverse=True)
+
+
+class GeneticProgramming(Generational):
     """Algorithm 1 of paper A.
 
     Where the paper is silent: the partner of a crossover is drawn uniformly, from the population
@@ -156,56 +228,26 @@ class GeneticProgramming:
         if unknown_names:
             valid = ", ".join(field_.name for field_ in fields(Parameters))
             raise UserError(f"unknown parameter {min(unknown_names)!r}; choose from: {valid}")
-        self.seed = seed
-        self.parameters = Parameters(**parameters)
-        self.generation = 0
-        self.population: list[Member] = []
+        super().__init__(seed, Parameters(**parameters))
         self.archive: list[Member] = []
-        self._evaluated: dict[int, Member] = {}
-        self._waiting = self._generation()
+        self._begin(self._generation())
 
     @property
     def settings(self) -> dict:
         """What decides the course of the search; how long it goes on does not."""
-        parameters = asdict(self.parameters)
-        del parameters["generations"]
+        settings = super().settings
         if not self.parameters.distinct:
-            del parameters["distinct"]
-        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+            del settings["distinct"]
+        return settings
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the last generation has been evaluated."""
-        return self.generation > self.parameters.generations
-
-    def ask(self) -> list[Individual]:
-        """The individuals whose evaluation is wanted, by index; none when the search is done."""
-        return [] if self.is_done else [self._waiting[i] for i in sorted(self._waiting)]
-
-    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
-        """Take the evaluation of one of the individuals that `ask` gave.
-
-        A discarded one is made anew: `ask` again. When all of a generation are evaluated, the
-        best survive and the next generation is there to be asked for.
-
-        Raises:
-            UserError: If nobody asked for it.
-        """
-        if self._waiting.get(individual.index) != individual:
-            raise UserError(f"individual {individual.id} is not one of those that wait")
-        del self._waiting[individual.index]
+    def _instead_of(self, individual, evaluation):
         if evaluation.status == "discarded" and individual.attempt < MAX_ATTEMPTS:
-            self._waiting[individual.index] = self._make(individual.index, individual.attempt + 1)
-            return
-        self._evaluated[individual.index] = Member(individual, evaluation)
-        if not self._waiting:
-            self._select()
+            return self._make(individual.index, individual.attempt + 1)
+        return None
 
-    def _select(self):
+    def _complete(self, members):
         """Sort parents and children, let the best n survive, archive some of the others."""
-        members = self.population + [self._evaluated[i] for i in sorted(self._evaluated)]
-        # Stable: of equals, the older comes first.
-        members.sort(key=lambda member: member.evaluation.rank, reverse=True)
+        members = best_first(self.population + members)
         if self.parameters.distinct:
             members = _repeats_last(members)
         n = self.parameters.population_size
@@ -218,11 +260,10 @@ class GeneticProgramming:
                 else:
                     self.archive[random.randint(n)] = member
         self.generation += 1
-        self._evaluated = {}
-        self._waiting = self._generation()
+        self._begin(self._generation())
 
     def _generation(self):
-        return {i: self._make(i, 0) for i in range(self.parameters.population_size)}
+        return [self._make(i, 0) for i in range(self.parameters.population_size)]
 
     def _make(self, index, attempt):
         if self.generation == 0:

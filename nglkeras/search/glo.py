@@ -10,13 +10,20 @@ the limit on a tree's size is ours, for the interpreter.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
-from nglkeras.search.evolution import Evaluation, Individual, Member, check_rates, generator
+from nglkeras.search.evolution import (
+    Generational,
+    Individual,
+    Member,
+    best_first,
+    check_rates,
+    generator,
+)
 from nglkeras.search.screening import Screening
 
 LEAVES = ("y_true", "y_pred", 1.0, -1.0)
@@ -65,7 +72,7 @@ class GLOParameters:
         check_rates(self, RATES)
 
 
-class GLO:
+class GLO(Generational):
     """Paper B's genetic algorithm.
 
     Args:
@@ -78,48 +85,13 @@ class GLO:
     """
 
     def __init__(self, seed: int = 0, **parameters):
-        self.seed = seed
-        self.parameters = GLOParameters(**parameters)
-        self.generation = 0
-        self.population: list[Member] = []
-        self._evaluated: dict[int, Member] = {}
-        self._waiting = {individual.index: individual for individual in self._generation()}
+        super().__init__(seed, GLOParameters(**parameters))
+        self._begin(self._generation())
 
-    @property
-    def settings(self) -> dict:
-        """What decides the course of the search; how long it goes on does not."""
-        parameters = asdict(self.parameters)
-        del parameters["generations"]
-        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the last generation has been evaluated."""
-        return self.generation > self.parameters.generations
-
-    def ask(self) -> list[Individual]:
-        """The individuals whose evaluation is wanted; none when the search is done."""
-        return [] if self.is_done else [self._waiting[i] for i in sorted(self._waiting)]
-
-    def tell(self, individual: Individual, evaluation: Evaluation) -> None:
-        """Take the evaluation of one of the individuals that `ask` gave.
-
-        Raises:
-            UserError: If nobody asked for it.
-        """
-        if self._waiting.get(individual.index) != individual:
-            raise UserError(f"individual {individual.id} is not one of those that wait")
-        del self._waiting[individual.index]
-        self._evaluated[individual.index] = Member(individual, evaluation)
-        if self._waiting:
-            return
-        members = self.population[: self.parameters.elites]
-        members += [self._evaluated[i] for i in sorted(self._evaluated)]
-        # Stable: of equals, the older comes first.
-        self.population = sorted(members, key=lambda m: m.evaluation.rank, reverse=True)
+    def _complete(self, members):
+        self.population = best_first(self.population[: self.parameters.elites] + members)
         self.generation += 1
-        self._evaluated = {}
-        self._waiting = {child.index: child for child in self._generation()}
+        self._begin(self._generation())
 
     def _generation(self):
         parameters = self.parameters
