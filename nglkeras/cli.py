@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -208,12 +208,17 @@ def _notes(scale, table):
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
     ]
-    if any(losses.is_reconstructed(cell.loss) for cell in table):
-        notes.append(
-            f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
-            "legibly; the paper's values beside them are of the originals."
-        )
-    return notes
+    return notes + reconstruction_note(cell.loss for cell in table)
+
+
+def reconstruction_note(names: Iterable[str]) -> list[str]:
+    """What must stand under a table with a reconstructed loss in it; nothing without one."""
+    if not any(map(losses.is_reconstructed, names)):
+        return []
+    return [
+        f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
+        "legibly; the paper's values beside them are of the originals."
+    ]
 
 
 def report(table, paper, title: str, notes: list[str], path: Path) -> None:

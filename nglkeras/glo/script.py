@@ -153,6 +153,7 @@ def report(
         f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
         f"Losses are the {over} over the classes.",
         silent,
+        *cli.reconstruction_note(frame.loss),
     ]
     rate = frame.steps_per_second.median()
     if not np.isnan(rate):

@@ -29,8 +29,8 @@ def write(
 ) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
-    Written are best.md (the best losses), generations.csv, comparison.csv, and convergence,
-    family, losses and winner as PNG.
+    Written are best.md (the best losses), generations.csv, convergence, losses and winner as PNG;
+    comparison.csv if there is a comparison, and family.png if the winner has a family.
 
     Args:
         result: What was found.
@@ -105,7 +105,7 @@ def write(
         "losses": plots.curves(curves, fitness.class_reduction),
         "winner": plots.tree(form(result.best)),
     }
-    # Samples of coefficients have no family to speak of.
+    # Two points are no tree, such as a sample of coefficients and what it was sampled for.
     if len(result.ancestors(result.population[0].individual.id)) > 2:
         figures["family"] = plots.family(result)
     for name, figure in figures.items():
