@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from nglkeras import devices, losses, plots, protocol, sources, tables, training
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
+from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
 from nglkeras.trial import Trial, TrialResult, plan
 
@@ -129,6 +130,11 @@ def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
     return replace(scale, note=note, **changes)
 
 
+def table_scale(args: argparse.Namespace) -> Scale:
+    """The scale that the options of `add_table_options` name."""
+    return chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
+
+
 def run_missing(
     trials: Sequence[Trial], out: Path, args: argparse.Namespace
 ) -> dict[str, TrialResult]:
@@ -179,7 +185,7 @@ def accuracy_table(
         out: Where results go unless `--out` says otherwise.
         weights: What the backbones start from; as in `trial.plan`.
     """
-    scale = chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
+    scale = table_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = [
         replace(trial, replicas=devices.count_replicas(args.strategy, trial.schedule.batch_size))

@@ -46,7 +46,7 @@ def main():
     cli.add_table_options(parser, OUT)
     parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
     args = parser.parse_args()
-    scale = cli.chosen_scale(args)
+    scale = cli.table_scale(args)
     weights = args.weights or "imagenet"
     if args.weights is None and scale.models == ("small_cnn",):
         folder = args.out or OUT / scale.name
