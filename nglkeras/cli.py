@@ -18,11 +18,12 @@ from nglkeras.runner import pending, run_trials
 from nglkeras.trial import Trial, TrialResult, plan
 
 ROOT = Path(__file__).resolve().parents[1]
-# The rows of tables 2 and B.2.2.
+# Fields of a scale that options change.
 _CHANGED = (
     *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
     *("datasets", "models"),
 )
+# The rows of tables 2 and B.2.2.
 TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
 

@@ -29,8 +29,8 @@ def write(
 ) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
-    Written are best.md (the best losses), generations.csv, convergence, losses and winner as PNG;
-    comparison.csv if there is a comparison, and family.png if the winner has a family.
+    Written are best.md (the best losses), generations.csv, comparison.csv if there is a
+    comparison, and convergence, losses, winner and family as PNG.
 
     Args:
         result: What was found.
@@ -104,10 +104,8 @@ def write(
         "convergence": plots.convergence(result.generations, fitness.fitness_name),
         "losses": plots.curves(curves, fitness.class_reduction),
         "winner": plots.tree(form(result.best)),
+        "family": plots.family(result),
     }
-    # Two points are no tree, such as a sample of coefficients and what it was sampled for.
-    if len(result.ancestors(result.population[0].individual.id)) > 2:
-        figures["family"] = plots.family(result)
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png")
     files = ["best.md", "generations.csv", *(["comparison.csv"] if verdicts else [])]
