@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -40,6 +41,8 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], None]) -> None:
     """Run a script; mistakes of the user end in one line and exit code 2."""
+    # Every trial traces a network of its own; TensorFlow takes that for a mistake, and says so.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         main()
     except UserError as error:
