@@ -229,30 +229,22 @@ def plan(
     ]
 
 
-def candidate(
-    scale: GLOScale,
-    formula: str,
-    *,
-    class_reduction: str = "sum",
-    precision: str = "float32",
-    seed: int = 0,
-    replicas: int = 1,
-) -> list[Trial]:
+def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
     """The network that a candidate's fitness takes: its validation accuracy after a short training.
 
-    Arguments as in `plan`; the formula is the candidate's.
+    Args:
+        scale: How much of the protocol.
+        formula: The candidate's.
+        **arguments: Further ones of `plan`.
     """
-    # Four looks at whether the loss is finite: many a candidate need not be trained to its end.
-    quarter = replace(scale, steps=scale.search_steps, evaluate_every=scale.search_steps // 4)
-    (trial,) = plan(
-        replace(quarter, runs=1),
-        (),
-        class_reduction=class_reduction,
-        precision=precision,
-        formulas={"candidate": formula},
-        seed=seed,
-        replicas=replicas,
+    short = replace(
+        scale,
+        runs=1,
+        steps=scale.search_steps,
+        # Four looks at whether the loss is finite: many need not be trained to their end.
+        evaluate_every=scale.search_steps // 4,
     )
+    (trial,) = plan(short, (), formulas={"candidate": formula}, **arguments)
     return [replace(trial, monitored="validation", test=False, compile_once=True)]
 
 
