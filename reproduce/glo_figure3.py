@@ -7,19 +7,12 @@ The rows are those of glo_figure1.py with the same options; what is missing is t
 """
 
 from nglkeras import cli
-from nglkeras.glo import plots, protocol, script, tables
+from nglkeras.glo import plots, script, tables
 
 
 def main():
     """Run the script."""
-    parser = script.parser(__doc__)
-    script.add_losses(parser)
-    parser.add_argument("--runs", type=cli.positive, help="networks for each loss")
-    script.add_steps(parser)
-    args = parser.parse_args()
-    scale = script.chosen_scale(args)
-    trials = protocol.plan(scale, **script.loss_arguments(args), **script.plan_arguments(args))
-    results = script.run(args, trials)
+    args, scale, trials, results = script.figure_networks(__doc__)
     curves = tables.curve(trials, results)
     title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
     script.report(

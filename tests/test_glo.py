@@ -189,6 +189,7 @@ class TestPlan:
         penalised, guessed = plan(replace(TINY, runs=1), ("CE + L2", "f1"))
         assert penalised.l2 == losses.ROWS["CE + L2"].l2 > 0
         assert guessed.formula == losses.FORMULAS["f1"]
+        assert tables.reduction(penalised) == tables.reduction(guessed) == "sum"
 
     def test_portions_and_durations(self):
         portions = by_portion(replace(TINY, portions=(0.5, 1.0)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from test_search import by_hash, lines
+from test_search import by_hash, lines, run
 
 import nglkeras
 from nglkeras import UserError
@@ -73,18 +73,6 @@ class TestTrees:
         assert any(
             len(m) == len(tree) and m[0] != "sub" and OPERATORS[m[0]].arity == 2 for m in mutants
         )
-
-
-def run(strategy, evaluate=by_hash, order=list):
-    history = []
-    while not strategy.is_done:
-        for individual in order(strategy.ask()):
-            outcome = evaluate(individual.expression)
-            if not isinstance(outcome, Evaluation):
-                outcome = Evaluation("ok", (outcome,))
-            history.append(individual)
-            strategy.tell(individual, outcome)
-    return history
 
 
 def steady(expression):
@@ -257,6 +245,10 @@ class TestCoefficients:
         assert len(nodes) == glo.MAX_SIZE
         tree = Expression(("neg", *nodes))
         assemble(with_coefficients(tree, np.arange(1, 41) / 7))
+
+    def test_a_small_factor_in_print_is_not_lost(self):
+        tree = Expression.parse("-(y_true*log(0.00001234*y_pred))")
+        np.testing.assert_allclose(in_print(tree)(T, P), tree(T, P), rtol=1e-3)
 
     def test_a_number_of_coefficients_that_does_not_fit(self):
         with pytest.raises(UserError, match="2 coefficients for 6 nodes"):

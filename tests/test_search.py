@@ -115,18 +115,20 @@ class TestVariation:
             Variation(operators=PAPER_B).crossover(NGL, NGL, np.random.RandomState(0))
 
 
-class TestGeneticProgramming:
-    def run(self, strategy, evaluate=by_hash, order=list):
-        history = []
-        while not strategy.is_done:
-            for individual in order(strategy.ask()):
-                outcome = evaluate(individual.expression)
-                if not isinstance(outcome, Evaluation):
-                    outcome = Evaluation("ok", (outcome,))
-                history.append(individual)
-                strategy.tell(individual, outcome)
-        return history
+def run(strategy, evaluate=by_hash, order=list):
+    """Ask and tell to the end; the individuals in the order in which they were told."""
+    history = []
+    while not strategy.is_done:
+        for individual in order(strategy.ask()):
+            outcome = evaluate(individual.expression)
+            if not isinstance(outcome, Evaluation):
+                outcome = Evaluation("ok", (outcome,))
+            history.append(individual)
+            strategy.tell(individual, outcome)
+    return history
 
+
+class TestGeneticProgramming:
     def test_the_papers_parameters_are_the_defaults(self):
         parameters = GeneticProgramming().parameters
         assert (parameters.population_size, parameters.generations) == (16, 100)
@@ -165,7 +167,7 @@ class TestGeneticProgramming:
 
     def test_rates(self):
         strategy = GeneticProgramming(1, population_size=40, generations=25)
-        made = [i.made_by for i in self.run(strategy) if i.generation]
+        made = [i.made_by for i in run(strategy) if i.generation]
         for name, rate in (("crossover", 0.7), ("subtree_mutation", 0.3), ("node_mutation", 0.1)):
             share = np.mean([name in m for m in made])
             assert share == pytest.approx(rate, abs=0.05)
@@ -190,11 +192,11 @@ class TestGeneticProgramming:
         def shuffled(individuals):
             return dice.Random(len(individuals)).sample(individuals, len(individuals))
 
-        first = self.run(GeneticProgramming(3, **TINY))
-        again = self.run(GeneticProgramming(3, **TINY), order=shuffled)
+        first = run(GeneticProgramming(3, **TINY))
+        again = run(GeneticProgramming(3, **TINY), order=shuffled)
         assert sorted(i.id for i in first) == sorted(i.id for i in again)
         assert {i.id: i for i in first} == {i.id: i for i in again}
-        assert first != self.run(GeneticProgramming(4, **TINY))
+        assert first != run(GeneticProgramming(4, **TINY))
 
     def test_a_discarded_one_is_made_anew(self):
         strategy = GeneticProgramming(0, **TINY)
@@ -207,15 +209,15 @@ class TestGeneticProgramming:
 
     def test_if_everything_is_discarded_it_ends_all_the_same(self):
         strategy = GeneticProgramming(0, population_size=1, generations=1)
-        history = self.run(strategy, lambda expression: Evaluation("discarded"))
+        history = run(strategy, lambda expression: Evaluation("discarded"))
         assert len(history) == 2 * (MAX_ATTEMPTS + 1)
         assert strategy.population[0].evaluation.rank == ()
 
     def test_distinct_survivors(self):
         plain = GeneticProgramming(5, population_size=8, generations=30)
-        self.run(plain)
+        run(plain)
         distinct = GeneticProgramming(5, population_size=8, generations=30, distinct=True)
-        self.run(distinct)
+        run(distinct)
         formulas = [m.individual.expression for m in distinct.population]
         assert len(set(formulas)) == 8
         assert len({m.individual.expression for m in plain.population}) < 8

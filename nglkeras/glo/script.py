@@ -104,6 +104,20 @@ def run(args: argparse.Namespace, trials: list[Trial]) -> dict[str, TrialResult]
     return results
 
 
+def figure_networks(
+    doc: str,
+) -> tuple[argparse.Namespace, GLOScale, list[Trial], dict[str, TrialResult]]:
+    """What figures 1 and 3 are made of: options, scale, trials and their rows."""
+    made = parser(doc)
+    add_losses(made)
+    made.add_argument("--runs", type=cli.positive, help="networks for each loss")
+    add_steps(made)
+    args = made.parse_args()
+    scale = chosen_scale(args)
+    trials = protocol.plan(scale, **loss_arguments(args), **plan_arguments(args))
+    return args, scale, trials, run(args, trials)
+
+
 def folder(args: argparse.Namespace) -> Path:
     """Where results go."""
     return args.out or OUT / args.scale

@@ -239,7 +239,8 @@ def to_frame(trials: Sequence[Trial], results: dict[str, TrialResult]) -> pd.Dat
 
 def reduction(trial: Trial) -> str:
     """How the loss of a trial is reduced over the classes."""
-    return dict(trial.loss_settings).get("class_reduction", "sum" if trial.loss == "CE" else "mean")
+    # Keras' cross entropy is the sum, and says nothing of it.
+    return dict(trial.loss_settings).get("class_reduction", "sum")
 
 
 def curve_layout(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[list[str]]:

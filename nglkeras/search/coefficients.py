@@ -190,7 +190,8 @@ def _applied(name, x):
 
 def _scaled(factor, tree):
     """`factor * tree`, rounded."""
-    factor = round(factor, DECIMALS)
+    # A small factor keeps its first digits: rounded to 0 it would take its tree with it.
+    factor = round(factor, DECIMALS) or float(f"{factor:.{DECIMALS}g}")
     if factor == 1:
         return tree
     if tree.nodes == (1.0,):

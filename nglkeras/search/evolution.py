@@ -7,6 +7,7 @@ neither the order of the answers nor an interruption changes what comes next.
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 
@@ -134,7 +135,7 @@ def generator(*names) -> np.random.RandomState:
     return np.random.RandomState(np.frombuffer(digest, "uint32"))
 
 
-class Generational:
+class Generational(ABC):
     """What strategies that work in generations share: who waits, who is evaluated.
 
     A strategy calls `_begin` with its first generation, and turns the members of a whole one into
@@ -194,11 +195,12 @@ class Generational:
         self._evaluated: dict[int, Member] = {}
         self._waiting = {individual.index: individual for individual in individuals}
 
-    def _instead_of(self, individual, evaluation):
+    def _instead_of(self, individual, evaluation):  # noqa: B027 - not every strategy makes one
         """Another individual in the place of one that was discarded; `None` keeps it."""
 
+    @abstractmethod
     def _complete(self, members):
-        raise NotImplementedError
+        """Make the next generation of the members of a whole one."""
 
 
 def best_first(members: Sequence[Member]) -> list[Member]:
