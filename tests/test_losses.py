@@ -362,13 +362,19 @@ COMMON = {
     "dtype": None,
 }
 GOLDEN_CONFIGS = {
-    "NGL": COMMON | {"name": "ngl", "alpha": 2.4092, "scaling": None},
+    "NGL": COMMON | {"name": "ngl", "alpha": 2.4092, "scaling": None, "fast": None},
     "SparseNGL": COMMON
-    | {"name": "sparse_ngl", "alpha": 2.4092, "scaling": None, "ignore_class": None},
+    | {
+        "name": "sparse_ngl",
+        "alpha": 2.4092,
+        "scaling": None,
+        "ignore_class": None,
+        "fast": None,
+    },
     "F1": COMMON | {"name": "f1"},
     "F2": COMMON | {"name": "f2"},
     "F3": COMMON | {"name": "f3"},
-    "F4": COMMON | {"name": "f4"},
+    "F4": COMMON | {"name": "f4", "fast": None},
     "Baikal": COMMON | {"name": "baikal"},
     "BaikalCMA": COMMON | {"name": "baikal_cma"},
     "SymmetricCrossentropy": COMMON

@@ -83,18 +83,20 @@ class NGL(_ClasswiseLoss):
     Args:
         alpha: α of eq. 1, 2.4092 as evolved.
         scaling: `None`, or `"sigmoid"` for the variant of the authors' CIFAR-100 example.
+        fast: Whether to use the compiled kernel: `None` where it is valid, `True`, or `False`.
         **shared: `from_logits`, `label_smoothing`, `class_reduction` ("mean" or "sum"), `axis`,
             `reduction`, `name`, `dtype`.
     """
 
     function = staticmethod(ngl)
-    arguments = ("alpha", "scaling", *_ClasswiseLoss.arguments)
+    arguments = ("alpha", "scaling", "fast", *_ClasswiseLoss.arguments)
 
-    def __init__(self, alpha=ALPHA, scaling=None, **shared):
+    def __init__(self, alpha=ALPHA, scaling=None, fast=None, **shared):
         super().__init__(**shared)
         check_scaling(scaling)
         self.alpha = alpha
         self.scaling = scaling
+        self.fast = fast
 
 
 @registered
@@ -103,14 +105,14 @@ class SparseNGL(NGL):
 
     Args:
         ignore_class: A label whose samples do not count, e.g. 255 for void pixels.
-        **shared: As in `NGL`.
+        **others: As in `NGL`.
     """
 
     function = staticmethod(sparse_ngl)
     arguments = ("ignore_class", *NGL.arguments)
 
-    def __init__(self, alpha=ALPHA, scaling=None, ignore_class=None, **shared):
-        super().__init__(alpha=alpha, scaling=scaling, **shared)
+    def __init__(self, alpha=ALPHA, scaling=None, ignore_class=None, **others):
+        super().__init__(alpha=alpha, scaling=scaling, **others)
         self.ignore_class = ignore_class
 
 
@@ -160,9 +162,19 @@ class F3(_ClasswiseLoss):
 
 @registered
 class F4(_ClasswiseLoss):
-    """f4 of paper A: see `f4`. Takes `NGL`'s shared arguments."""
+    """f4 of paper A: see `f4`.
+
+    Args:
+        fast: As in `NGL`.
+        **shared: As in `NGL`.
+    """
 
     function = staticmethod(f4)
+    arguments = ("fast", *_ClasswiseLoss.arguments)
+
+    def __init__(self, fast=None, **shared):
+        super().__init__(**shared)
+        self.fast = fast
 
 
 @registered

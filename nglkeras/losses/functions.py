@@ -14,6 +14,7 @@ from keras.src.backend import set_keras_mask
 
 from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
+from nglkeras.losses import kernels
 from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
 
 registered = keras.saving.register_keras_serializable(package="nglkeras")
@@ -38,6 +39,7 @@ def ngl(
     label_smoothing=0.0,
     class_reduction="mean",
     axis=-1,
+    fast=None,
 ):
     """Next Generation Loss, f5 of paper A (eq. 1): `exp(α - p(1 + t)) - cos(cos(sin p))`.
 
@@ -51,6 +53,10 @@ def ngl(
         label_smoothing: The share of the label that is spread evenly over the classes, in [0, 1).
         class_reduction: `"mean"` over the classes as printed, or `"sum"`.
         axis: The axis of the classes.
+        fast: Whether to use the compiled kernel, which has loss and gradient by the logits in one
+            function: see `kernels`. It takes logits in float32 or lower, no scaling, labels
+            between 0 and 1, on TensorFlow or JAX. `None` uses it there, `True` insists, `False`
+            keeps to plain operations.
 
     Returns:
         One value per sample (per pixel in dense prediction): the shape of `y_pred` without
@@ -60,8 +66,15 @@ def ngl(
     >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
     5.034...
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
-    p = _scale(p, scaling)
+    p = _float32_at_least(y_pred)
+    t = _one_hot(y_true, p, axis)
+    check_class_reduction(class_reduction)
+    why_not = _forbids_kernel(from_logits, scaling)
+    if kernels.is_chosen(fast, p, axis=axis, constants=(alpha,), why_not=why_not):
+        term = kernels.ngl_term(float(alpha))
+        return kernels.Kernel(term, False, label_smoothing, class_reduction, axis)(t, p)
+    t = _smooth(t, label_smoothing, axis)
+    p = _scale(ops.softmax(p, axis=axis) if from_logits else p, scaling)
     return _reduce(_ngl_exponential(t, p, alpha) - _ngl_cosine(p), class_reduction, axis)
 
 
@@ -76,6 +89,7 @@ def sparse_ngl(
     ignore_class=None,
     class_reduction="mean",
     axis=-1,
+    fast=None,
 ):
     """`ngl` for integer labels, without ever building the one-hot tensor.
 
@@ -91,6 +105,7 @@ def sparse_ngl(
             zero and do not count in the mean; it need not be a valid index.
         class_reduction: As in `ngl`.
         axis: As in `ngl`.
+        fast: As in `ngl`.
 
     Returns:
         As `ngl`.
@@ -102,9 +117,21 @@ def sparse_ngl(
     if ignore_class is not None:
         valid = ops.not_equal(labels, int(ignore_class))
         labels = ops.where(valid, labels, 0)
-    if from_logits:
-        p = ops.softmax(p, axis=axis)
-    p = _scale(p, scaling)
+    why_not = _forbids_kernel(from_logits, scaling)
+    if kernels.is_chosen(fast, p, axis=axis, constants=(alpha,), why_not=why_not):
+        term = kernels.ngl_term(float(alpha))
+        kernel = kernels.Kernel(term, True, label_smoothing, class_reduction, axis)
+        values = kernel(labels, p)
+    else:
+        p = _scale(ops.softmax(p, axis=axis) if from_logits else p, scaling)
+        values = _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis)
+    if valid is not None:
+        values = ops.where(valid, values, 0.0)
+        set_keras_mask(values, mask=valid)
+    return values
+
+
+def _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis):
     classes = p.shape[axis]
     t_other = label_smoothing / classes
     t_own = t_other + 1.0 - label_smoothing
@@ -114,12 +141,7 @@ def sparse_ngl(
     others = ops.sum(_ngl_exponential(t_other, p, alpha) - _ngl_cosine(p), axis=axis)
     own = _ngl_exponential(t_own, p_own, alpha) - _ngl_exponential(t_other, p_own, alpha)
     values = others + ops.squeeze(own, axis=axis)
-    if class_reduction == "mean":
-        values = values / classes
-    if valid is not None:
-        values = ops.where(valid, values, 0.0)
-        set_keras_mask(values, mask=valid)
-    return values
+    return values / classes if class_reduction == "mean" else values
 
 
 @registered
@@ -183,12 +205,27 @@ for guess in (f1, f2, f3):
 
 
 @registered
-def f4(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
+def f4(
+    y_true,
+    y_pred,
+    from_logits=False,
+    label_smoothing=0.0,
+    class_reduction="mean",
+    axis=-1,
+    fast=None,
+):
     """f4 of paper A (eq. B.1.4): `sin(sin(p - η) + t²)`.
 
     Arguments and result as in `ngl`. The values are negative for good predictions.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
+    p = _float32_at_least(y_pred)
+    t = _one_hot(y_true, p, axis)
+    check_class_reduction(class_reduction)
+    if kernels.is_chosen(fast, p, axis=axis, why_not=_forbids_kernel(from_logits)):
+        term = kernels.f4_term(ETA)
+        return kernels.Kernel(term, False, label_smoothing, class_reduction, axis)(t, p)
+    t = _smooth(t, label_smoothing, axis)
+    p = ops.softmax(p, axis=axis) if from_logits else p
     return _reduce(ops.sin(ops.sin(p - ETA) + ops.square(t)), class_reduction, axis)
 
 
@@ -293,16 +330,33 @@ def _float32_at_least(x):
 def _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis):
     """(t, p): checked, in the dtype of the computation, smoothed, softmax applied."""
     p = _float32_at_least(y_pred)
+    t = _smooth(_one_hot(y_true, p, axis), label_smoothing, axis)
+    return t, (ops.softmax(p, axis=axis) if from_logits else p)
+
+
+def _one_hot(y_true, p, axis):
+    """The labels, which must have the shape of `p`, in its dtype."""
     t = ops.convert_to_tensor(y_true)
     if len(t.shape) != len(p.shape) or t.shape[axis] != p.shape[axis]:
         raise ValueError(
             f"y_true of shape {tuple(t.shape)} is not one-hot over the classes of y_pred, shape "
             f"{tuple(p.shape)}; for integer class labels use SparseNGL"
         )
-    t = ops.cast(t, p.dtype)
-    if label_smoothing:
-        t = t * (1.0 - label_smoothing) + label_smoothing / p.shape[axis]
-    return t, (ops.softmax(p, axis=axis) if from_logits else p)
+    return ops.cast(t, p.dtype)
+
+
+def _smooth(t, label_smoothing, axis):
+    if not label_smoothing:
+        return t
+    return t * (1.0 - label_smoothing) + label_smoothing / t.shape[axis]
+
+
+def _forbids_kernel(from_logits, scaling=None):
+    """What of these arguments a kernel does not take; nothing if it takes them."""
+    check_scaling(scaling)
+    if not from_logits:
+        return "probabilities; it takes logits, with from_logits=True"
+    return "" if scaling is None else f"scaling={scaling!r}"
 
 
 def _without_class_axis(y_true, y_pred, axis):

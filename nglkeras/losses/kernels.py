@@ -1,0 +1,236 @@
+"""Loss and gradient by the logits together, in one compiled function of a few passes.
+
+Written down term by term, a loss and its gradient pass over the logits some twenty times. Here
+the softmax, the loss and the closed form of the gradient are one function, compiled by XLA, and
+what it would have to evaluate with sines and exponentials are polynomials: probabilities and
+labels lie in [0, 1]. Their coefficients are Chebyshev interpolations of the formulas, in float64,
+to less than float32 resolves.
+"""
+
+import math
+import numbers
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.polynomial import Chebyshev, Polynomial
+
+from nglkeras.errors import UserError
+
+BACKENDS = ("tensorflow", "jax")
+DEGREE = 6
+
+# Of a label and a probability: the loss of the class, and its derivative by the probability. The
+# latter may be off by a constant, which a softmax takes out again.
+Term = Callable[[keras.KerasTensor, keras.KerasTensor], tuple]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A loss over classes, from logits.
+
+    Attributes:
+        term: Loss and slope of a class; equal terms are to be the same object.
+        sparse: Whether the labels are class indices.
+        label_smoothing: The share of the label that is spread evenly over the classes.
+        class_reduction: `"mean"` or `"sum"` over the classes.
+        axis: The axis of the classes.
+    """
+
+    term: Term
+    sparse: bool
+    label_smoothing: float
+    class_reduction: str
+    axis: int
+
+    def __call__(self, y_true, logits):
+        """One value per sample; its gradient by the logits is at hand when it is asked for.
+
+        Args:
+            y_true: Labels in [0, 1], the shape of `logits`; or int32 class indices without the
+                class axis.
+            logits: float32, `[batch, ..., classes]`.
+
+        Raises:
+            UserError: When the gradient of the gradient is asked for on TensorFlow.
+        """
+        y_true = ops.stop_gradient(y_true)
+
+        @ops.custom_gradient
+        def loss(logits):
+            rank, classes = len(logits.shape), logits.shape[self.axis]
+            values, gradient = _compiled(self, rank, classes)(y_true, logits)
+
+            def backward(upstream):
+                return ops.expand_dims(upstream, self.axis) * _first_derivative(gradient, logits)
+
+            return values, backward
+
+        return loss(logits)
+
+    def value_and_gradient(self, y_true, logits):
+        """The loss `[batch, ...]` and its gradient by the logits, in the shape of those."""
+        classes = logits.shape[self.axis]
+        moved = ops.moveaxis(logits, self.axis, -1)
+        z = ops.reshape(moved, (-1, classes))
+        exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
+        p = exponentials * (1.0 / _row_sums(exponentials))
+        value, slope = self.term(self._labels(y_true, classes), p)
+        # p_j (s_j - Σ p_k s_k). The second time takes out what rounding has left by the first:
+        # that is all there is where the softmax is saturated.
+        slope = slope - _row_sums(p * slope)
+        slope = slope - _row_sums(p * slope)
+        values, gradient = _row_sums(value), p * slope
+        if self.class_reduction == "mean":
+            values, gradient = values * (1.0 / classes), gradient * (1.0 / classes)
+        values = ops.reshape(values, ops.shape(moved)[:-1])
+        return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
+
+    def _labels(self, y_true, classes):
+        other = self.label_smoothing / classes
+        own = other + 1.0 - self.label_smoothing
+        if self.sparse:
+            is_own = ops.equal(ops.arange(classes, dtype="int32"), ops.reshape(y_true, (-1, 1)))
+            return ops.where(is_own, np.float32(own), np.float32(other))
+        t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
+        return t * (own - other) + other if self.label_smoothing else t
+
+
+def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: str = "") -> bool:
+    """Whether a kernel is to be used.
+
+    Args:
+        fast: `True` to have it, `False` not to have it, `None` to have it where it is valid.
+        logits: What it would be given.
+        axis: The axis of the classes.
+        constants: Of the formula; they are compiled in, and so must be numbers.
+        why_not: Something else that forbids it.
+
+    Raises:
+        UserError: If it is wanted where it is not valid.
+    """
+    if fast is False:
+        return False
+    backend = keras.backend.backend()
+    if not why_not and backend not in BACKENDS:
+        why_not = f"the {backend} backend; there are kernels for: {', '.join(BACKENDS)}"
+    if not why_not and keras.backend.standardize_dtype(logits.dtype) == "float64":
+        why_not = "float64; it computes in float32"
+    if not why_not and logits.shape[axis] is None:
+        why_not = "an unknown number of classes"
+    if not why_not and not all(isinstance(constant, numbers.Real) for constant in constants):
+        why_not = "constants that are no plain numbers"
+    if fast is None:
+        return not why_not and not _is_metal(backend)
+    if why_not:
+        raise UserError(f"fast=True is not for {why_not}")
+    return True
+
+
+@cache
+def ngl_term(alpha: float) -> Term:
+    """The term of `ngl` for this α."""
+    scale = math.exp(alpha)
+    # 1 - exp(-u/2) = u q(u) for u = p(1 + t) in [0, 2]. Its square is 1 - exp(-u): half the range
+    # takes a smaller degree, and without the one, small u lose no digits.
+    q = _fit(lambda u: -np.expm1(-u / 2) / u, high=2.0)
+    # cos(cos(sin p)) is even in p, its derivative odd.
+    c = _fit(lambda s: np.cos(np.cos(np.sin(np.sqrt(s)))))
+    slope_of_c = _fit(_ngl_cosine_slope)
+
+    def term(t, p):
+        u = p * (1.0 + t)
+        half = u * _polynomial(q, u)
+        squared = p * p
+        value = scale * ops.square(1.0 - half) - _polynomial(c, squared)
+        # Without the constant -exp(α) that all classes share.
+        slope = scale * ((1.0 + t) * (half * (2.0 - half)) - t) - p * _polynomial(
+            slope_of_c, squared
+        )
+        return value, slope
+
+    return term
+
+
+def _ngl_cosine_slope(squared):
+    p = np.sqrt(squared)
+    return np.sin(np.cos(np.sin(p))) * np.sin(np.sin(p)) * np.cos(p) / p
+
+
+@cache
+def f4_term(eta: float) -> Term:
+    """The term of `f4` for this η."""
+    inner = _fit(lambda p: np.sin(p - eta))
+    inner_slope = _fit(lambda p: np.cos(p - eta))
+    values = np.sin(np.linspace(0.0, 1.0, 1001) - eta)
+    low, high = float(values.min()), float(values.max()) + 1.0
+    sine, cosine = (_fit(f, low, high, DEGREE + 1) for f in (np.sin, np.cos))
+
+    def term(t, p):
+        x = _polynomial(inner, p) + t * t
+        return _polynomial(sine, x), _polynomial(cosine, x) * _polynomial(inner_slope, p)
+
+    return term
+
+
+def _fit(function, low=0.0, high=1.0, degree=DEGREE):
+    """Coefficients, lowest power first, of its Chebyshev interpolation between these."""
+    series = Chebyshev.interpolate(function, degree, domain=[low, high])
+    return tuple(map(float, series.convert(kind=Polynomial).coef))
+
+
+def _polynomial(coefficients, x):
+    """Its value by Horner's rule."""
+    *rest, value = coefficients
+    for coefficient in reversed(rest):
+        value = value * x + coefficient
+    return value
+
+
+def _row_sums(x):
+    """Sums over the last axis, kept. XLA's products use vector instructions, its sums do not."""
+    return ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype))
+
+
+@cache
+def _compiled(kernel, rank, classes):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(kernel.value_and_gradient)
+    import tensorflow as tf
+
+    # Traced once, whatever the batch; XLA compiles anew for each.
+    shape = [None] * rank
+    shape[kernel.axis] = classes
+    labels = tf.TensorSpec([None] * (rank - 1), "int32") if kernel.sparse else tf.TensorSpec(shape)
+    return tf.function(
+        kernel.value_and_gradient,
+        input_signature=[labels, tf.TensorSpec(shape)],
+        jit_compile=True,
+        autograph=False,
+    )
+
+
+def _first_derivative(gradient, logits):
+    """The gradient; TensorFlow, which does not know what it came from, may not go on from it."""
+    if keras.backend.backend() == "jax":
+        return gradient
+
+    def refuse(*_):
+        raise UserError("a fast loss has first derivatives only; with fast=False it has them all")
+
+    return ops.custom_gradient(lambda logits: (gradient, refuse))(logits)
+
+
+def _is_metal(backend):
+    """Apple's GPUs, where TensorFlow has no XLA."""
+    if backend != "tensorflow" or platform.system() != "Darwin":
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
