@@ -123,11 +123,6 @@ class Workbench:
         """
         started = time.perf_counter()
         monitor = Monitor(started, timeout, bound=self.bound)
-        # On PyTorch dropout draws from the global generator, and so does the first `fit` before
-        # it begins to train.
-        seeding = keras.callbacks.LambdaCallback(
-            on_train_begin=lambda logs: keras.utils.set_random_seed(run)
-        )
         accuracy = None
         try:
             streams = self.reset(expression, run)
@@ -137,7 +132,7 @@ class Workbench:
                 epochs=self.schedule.epochs,
                 steps_per_epoch=streams.steps,
                 validation_data=streams.validation if each_epoch else None,
-                callbacks=[monitor, seeding, *plateau_callbacks(self.schedule)],
+                callbacks=[monitor, *_seeding(run), *plateau_callbacks(self.schedule)],
                 shuffle=False,
                 verbose=0,
             )
@@ -211,6 +206,19 @@ class Workbench:
         optimizer.build(model.trainable_variables)
         self._optimizer_values = [_value(variable) for variable in optimizer.variables]
         self.model = model
+
+
+def _seeding(run):
+    """On PyTorch dropout draws from the global generator, as does the first `fit` before it trains.
+
+    Elsewhere dropout has its own seeds, and seeding would throw away what TensorFlow has prepared
+    of the compiled step, which takes it longer than a short training.
+    """
+    if keras.backend.backend() != "torch":
+        return []
+    return [
+        keras.callbacks.LambdaCallback(on_train_begin=lambda logs: keras.utils.set_random_seed(run))
+    ]
 
 
 def _value(variable):
