@@ -6,6 +6,9 @@ from pathlib import Path
 
 from nglkeras.errors import unknown
 
+# Data sets up to this size are kept in memory; larger ones are read anew every epoch.
+MEMORY_BYTES = 2**30
+
 
 @dataclass(frozen=True)
 class Info:
@@ -34,6 +37,14 @@ class Info:
     source: str = ""
     files: str = ""
     advice: str = ""
+
+    def fits_in_memory(self, image_size: int | None = None) -> bool:
+        """Whether all its images may be kept there, at that size if theirs differ."""
+        height, width, channels = self.image_size
+        # Images that had to be resized are float32.
+        pixel = 1 if height else 4
+        size = height * width if height else image_size**2
+        return self.images * size * channels * pixel <= MEMORY_BYTES
 
 
 # Inside scikit-learn: no download, no TFDS.

@@ -12,6 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nglkeras import devices, losses, plots, protocol, sources, tables, training
+from nglkeras.benches import Benches
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
@@ -152,8 +153,15 @@ def run_missing(
         sources.prepare(dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     log_dir = getattr(args, "tensorboard", None)
-    run_trial = partial(training.run_trial, data_dir=args.data_dir, log_dir=log_dir)
-    return run_trials(trials, journal, run_trial)
+    places = {"data_dir": args.data_dir, "log_dir": log_dir}
+    benches = Benches([trial for trial in missing if trial.compile_once], **places)
+
+    def run(trial, **arguments):
+        if trial.compile_once:
+            return benches(trial, **arguments)
+        return training.run_trial(trial, **places, **arguments)
+
+    return run_trials(trials, journal, run)
 
 
 def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:

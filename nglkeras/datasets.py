@@ -17,13 +17,11 @@ import tensorflow as tf
 
 from nglkeras import sources
 from nglkeras.augmentation import augmenter
-from nglkeras.catalog import Info, data_directory, get_info
+from nglkeras.catalog import MEMORY_BYTES, Info, data_directory, get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
 from nglkeras.sources import Source
 
-# Decoded images up to this size are kept in memory; larger sets are read anew every epoch.
-CACHE_BYTES = 2**30
 # Enough to mix what is streamed: TFDS has shuffled the examples when it wrote them.
 STREAM_SHUFFLE = 10_000
 # Images a step when a data set is read into memory.
@@ -176,7 +174,7 @@ def load_arrays(
     )
 
     def in_memory(part):
-        if height is None or info.images * height * width > CACHE_BYTES:
+        if height is None or not info.fits_in_memory():
             return _Pipeline(source, info, parts, READ_BATCH, size).in_memory(part)
         split = next(split for split in parts if (parts[split] == part).any())
         images, labels = _whole_split(name, data_directory(data_dir), split, size)
@@ -305,7 +303,7 @@ class _Pipeline:
 
     def _fits_in_memory(self, count):
         height, width, channels = self.info.image_size
-        return height is not None and count * height * width * channels <= CACHE_BYTES
+        return height is not None and count * height * width * channels <= MEMORY_BYTES
 
     def _examples(self, part):
         split = next(split for split, parts in self.parts.items() if (parts == part).any())

@@ -130,18 +130,18 @@ class InterpretedLoss(keras.losses.Loss):
     """The loss of whichever expression its memory holds.
 
     Args:
-        memory: The program, a part of the model.
         class_reduction: `"mean"` or `"sum"` over the classes.
         name: The name of the loss.
 
     Attributes:
+        memory: The program, to be a part of the model.
         traces: How often the loss has been traced so far.
     """
 
-    def __init__(self, memory: Memory, class_reduction="mean", name="interpreted_loss"):
+    def __init__(self, class_reduction="mean", name="interpreted_loss"):
         super().__init__(name=name)
         check_class_reduction(class_reduction)
-        self.memory = memory
+        self.memory = Memory(name="program")
         self.class_reduction = class_reduction
         self.traces = 0
 

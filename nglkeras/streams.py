@@ -33,12 +33,14 @@ class Streams:
         validation: (x, one-hot y, weight), the last batch filled up with weight zero.
         steps: Batches of an epoch.
         test: As `validation`, if it was asked for.
+        sizes: Images in train, validation and test, where they come from a data set.
     """
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
     steps: int
     test: tf.data.Dataset | None = None
+    sizes: tuple[int, int, int] | None = None
 
 
 def of_arrays(
@@ -77,7 +79,9 @@ def of_arrays(
         else evaluation(*one_hot(part), batch_size=schedule.batch_size, finish=finished)
         for part in (arrays.validation, arrays.test)
     ]
-    return Streams(train, held[0], steps, held[1])
+    parts = (arrays.train, arrays.validation, arrays.test)
+    sizes = tuple(0 if part is None else len(part[1]) for part in parts)
+    return Streams(train, held[0], steps, held[1], sizes)
 
 
 def training(

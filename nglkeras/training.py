@@ -49,6 +49,11 @@ def run_trial(
     Raises:
         UserError: If the trial names something that does not exist or cannot be had.
     """
+    if trial.compile_once:
+        from nglkeras.benches import Benches
+
+        run = Benches([trial], data_dir=data_dir, log_dir=log_dir, timeout=timeout)
+        return run(trial, on_epoch=on_epoch, on_model=on_model)
     started = time.perf_counter()
     monitor = Monitor(started, timeout, on_epoch, part=trial.monitored)
     outcome = {}
@@ -107,7 +112,7 @@ def _train(trial, data_dir, log_dir, monitor):
         )
         model.compile(
             optimizer=make_optimizer(schedule),
-            loss=_loss(trial),
+            loss=loss_of(trial),
             weighted_metrics=["accuracy"],
             steps_per_execution=steps_per_execution(schedule.steps_per_epoch, trial.replicas),
         )
@@ -161,12 +166,11 @@ def _splits(trial, seed, data_dir):
         )
     arrays = datasets.load_arrays(trial.dataset, seed, test=trial.test, **settings)
     found = streams.of_arrays(arrays, schedule, seed, trial.augmentation)
-    parts = (arrays.train, arrays.validation, arrays.test)
     return datasets.Splits(
         found.train,
         found.validation,
         found.test,
-        tuple(0 if part is None else len(part[1]) for part in parts),
+        found.sizes,
         (*arrays.size, 3),
         arrays.classes,
     )
@@ -188,7 +192,8 @@ def steps_per_execution(steps: int | None, replicas: int) -> int:
     return max(n for n in range(1, MAX_STEPS_PER_EXECUTION + 1) if steps % n == 0)
 
 
-def _loss(trial):
+def loss_of(trial: Trial) -> keras.losses.Loss:
+    """The loss of a trial."""
     if trial.formula is None:
         return losses.get(trial.loss, **dict(trial.loss_settings))
     return losses.FormulaLoss(trial.formula, **dict(trial.loss_settings))

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 
 from nglkeras import losses, models, protocol
+from nglkeras.catalog import get_info
 from nglkeras.errors import unknown
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS, FormulaLoss, Row
@@ -51,8 +52,9 @@ class Trial:
         validation_images: So many for validation instead of a tenth of the train split.
         monitored: The part that is looked at after each epoch, "validation" or "test".
         precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
-        compile_once: Whether the network shares one compiled step with others, as in a search:
-            its batches then come in another order.
+        compile_once: Whether the network shares one compiled step with others, on data in memory:
+            its batches then come in another order, and without a test split of its own a data set
+            has one test set for all runs.
         backend: Keras' backend; the same seed means other numbers on another.
     """
 
@@ -220,4 +222,5 @@ def _trial(scale, dataset, model, row):
         augmentation=setting.augmentation,
         train_images=scale.train_images,
         evaluation_images=scale.evaluation_images,
+        compile_once=get_info(dataset).fits_in_memory(setting.image_size),
     )

@@ -6,7 +6,7 @@ loss then gives the same result to the last bit, whether it comes first or forti
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -14,8 +14,7 @@ import numpy as np
 
 from nglkeras.devices import distribution
 from nglkeras.errors import UserError
-from nglkeras.expression import Expression
-from nglkeras.interpreter import InterpretedLoss, Memory
+from nglkeras.interpreter import InterpretedLoss
 from nglkeras.protocol import Schedule
 from nglkeras.streams import Streams
 from nglkeras.training import (
@@ -32,21 +31,26 @@ class Training:
 
     Attributes:
         status: One of `trial.STATUSES`.
-        validation_accuracy: After the last epoch, in [0, 1]; `None` if it was not reached.
+        accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached or
+            is not in the streams.
+        validation_accuracy: On the validation set after the last epoch.
         message: What went wrong.
         history: A row for each finished epoch.
+        sizes: Images in train, validation and test, where they come from a data set.
         seconds: Wall time.
     """
 
     status: str
+    accuracy: float | None = None
     validation_accuracy: float | None = None
     message: str = ""
     history: list[dict] = field(default_factory=list)
+    sizes: tuple[int, int, int] | None = None
     seconds: float = 0.0
 
 
 class _Network(keras.Model):
-    """The network and the program of its loss, which must travel with the weights."""
+    """The network and the memory of its loss, which must travel with the weights."""
 
     def __init__(self, network, memory):
         super().__init__(name=f"{network.name}_workbench")
@@ -73,9 +77,12 @@ class Workbench:
         build: Builds the network of a run, uncompiled, with the run's own initial weights. The
             networks of all runs are alike but for these.
         streams: The data of a run; batches of all runs have the same shapes.
-        schedule: How the network is trained. Without a plateau, it is validated at the end only.
+        schedule: How the network is trained.
+        make_loss: Builds the loss that can be any of those that are to come: an `InterpretedLoss`
+            for expressions, a `SwitchedLoss` for losses of Keras.
         replicas: Devices that share each batch, under `tf.distribute.MirroredStrategy`.
-        class_reduction: `"mean"` or `"sum"` of the loss over the classes.
+        validate: Whether to validate after every epoch; a plateau needs it. Otherwise once, at the
+            end.
         bound: A mean loss beyond it ends a training as "exploded".
 
     Attributes:
@@ -88,16 +95,18 @@ class Workbench:
         build: Callable[[int], keras.Model],
         streams: Callable[[int], Streams],
         schedule: Schedule,
+        make_loss: Callable[[], keras.losses.Loss] = InterpretedLoss,
         *,
         replicas: int = 1,
-        class_reduction: str = "mean",
+        validate: bool = False,
         bound: float = np.inf,
     ):
         self.build = build
         self.streams = streams
         self.schedule = schedule
+        self.make_loss = make_loss
         self.replicas = replicas
-        self.class_reduction = class_reduction
+        self.validate = validate or schedule.plateau is not None
         self.bound = bound
         self.model = None
         self.loss = None
@@ -106,39 +115,47 @@ class Workbench:
 
     def train(
         self,
-        expression: Expression,
+        loss: Hashable,
         run: int = 0,
         *,
         timeout: float | None = None,
+        on_epoch: Callable[[int, dict], None] | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Training:
         """Train from the start of a run with this loss.
 
         Args:
-            expression: The loss per class.
+            loss: What the memory of the loss stores: an expression, or the name of a loss.
             run: Which repetition.
             timeout: Seconds after which training stops with status "timeout".
+            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+            callbacks: Of Keras.
 
         Raises:
             UserError: If network or data cannot be had.
         """
         started = time.perf_counter()
-        monitor = Monitor(started, timeout, bound=self.bound)
-        accuracy = None
+        monitor = Monitor(started, timeout, on_epoch, bound=self.bound)
+        outcome = {}
         try:
-            streams = self.reset(expression, run)
-            each_epoch = self.schedule.plateau is not None
+            streams = self.reset(loss, run)
             self.model.fit(
                 streams.train,
                 epochs=self.schedule.epochs,
                 steps_per_epoch=streams.steps,
-                validation_data=streams.validation if each_epoch else None,
-                callbacks=[monitor, *_seeding(run), *plateau_callbacks(self.schedule)],
+                validation_data=streams.validation if self.validate else None,
+                callbacks=[
+                    monitor,
+                    *_seeding(run),
+                    *plateau_callbacks(self.schedule),
+                    *callbacks,
+                ],
                 shuffle=False,
                 verbose=0,
             )
+            outcome["sizes"] = streams.sizes
             if monitor.status == "ok":
-                row = monitor.history[-1] if each_epoch else self.evaluate(streams.validation)
-                accuracy = row["val_accuracy" if each_epoch else "accuracy"]
+                outcome |= self._accuracies(monitor.history, streams)
         except UserError:
             raise
         # Whatever a loss does to a network, the next must have its turn.
@@ -146,17 +163,32 @@ class Workbench:
             monitor.fail(error)
         return Training(
             monitor.status,
-            accuracy,
-            monitor.message,
-            monitor.history,
-            round(time.perf_counter() - started, 3),
+            message=monitor.message,
+            history=monitor.history,
+            seconds=round(time.perf_counter() - started, 3),
+            **outcome,
         )
 
-    def reset(self, expression: Expression, run: int = 0) -> Streams:
+    def _accuracies(self, history, streams):
+        found = {
+            "validation_accuracy": history[-1]["val_accuracy"]
+            if self.validate
+            else self.evaluate(streams.validation)["accuracy"]
+        }
+        if streams.test is not None:
+            found["accuracy"] = self.evaluate(streams.test)["accuracy"]
+        return found
+
+    def reset(self, loss: Hashable, run: int = 0) -> Streams:
         """Put everything back to the start of a run, and make this the loss."""
+        streams = self._restore(run)
+        with self._scope():
+            self.loss.memory.store(loss)
+        return streams
+
+    def _restore(self, run):
         start = self._start(run)
         with self._scope():
-            self.model.memory.store(expression)
             for variable, value in zip(self.model.network.variables, start.values, strict=True):
                 variable.assign(value)
             for variable, value in zip(
@@ -173,10 +205,15 @@ class Workbench:
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Labels and softmax outputs of the untrained network on its first training batch."""
         if run not in self._fresh:
-            streams = self.reset(Expression(("y_pred",)), run)
+            streams = self._restore(run)
             x, y = next(iter(streams.train.take(1).as_numpy_iterator()))
             self._fresh[run] = y, _value(self.model.network(x, training=False))
         return self._fresh[run]
+
+    def forget(self, run: int) -> None:
+        """Free the weights and data of a run; whoever comes back to it builds them anew."""
+        self._starts.pop(run, None)
+        self._fresh.pop(run, None)
 
     def _scope(self):
         return distribution(self.replicas, self.schedule.batch_size)
@@ -193,8 +230,8 @@ class Workbench:
         return self._starts[run]
 
     def _compile(self, network, steps):
-        model = _Network(network, Memory(name="program"))
-        self.loss = InterpretedLoss(model.memory, self.class_reduction)
+        self.loss = self.make_loss()
+        model = _Network(network, self.loss.memory)
         optimizer = make_optimizer(self.schedule)
         model.compile(
             optimizer=optimizer,

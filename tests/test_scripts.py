@@ -147,12 +147,12 @@ class TestTable2:
         assert "TFDS_DATA_DIR" in err
 
     def test_ctrl_c_says_how_to_go_on(self, script, tmp_path, monkeypatch):
-        from nglkeras import training
+        from nglkeras.benches import Benches
 
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(training, "run_trial", interrupted)
+        monkeypatch.setattr(Benches, "__call__", interrupted)
         code, _, err = script("table2", "--out", tmp_path)
         assert code == 130
         assert "the same command goes on from here" in err

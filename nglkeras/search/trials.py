@@ -2,23 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from nglkeras import datasets, models, sources, streams
+from nglkeras import sources
+from nglkeras.benches import make_workbench, row_of
 from nglkeras.catalog import get_info
-from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.interpreter import InterpretedLoss
 from nglkeras.journal import Journal
-from nglkeras.protocol import derive_seed
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
-from nglkeras.training import failure, make_row
 from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
-from nglkeras.workbench import Workbench
 
 
 class TrialFitness:
@@ -69,9 +66,17 @@ class TrialFitness:
         self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
         self.rows = journal.results()
         self.benches = {}
+        make_loss = partial(InterpretedLoss, self.class_reduction)
+        self.searched_runs = 1 + max(blank.run for blank in self.blanks)
         for blank in self.blanks:
-            self.benches.setdefault(blank.dataset, make_workbench(blank, bound, data_dir))
-        self._tests: dict[tuple[str, int], tf.data.Dataset] = {}
+            if blank.dataset not in self.benches:
+                self.benches[blank.dataset] = make_workbench(
+                    [blank],
+                    make_loss,
+                    bound=bound,
+                    tested=lambda run: run >= self.searched_runs,
+                    data_dir=data_dir,
+                )
 
     @property
     def classes(self) -> int:
@@ -124,30 +129,7 @@ class TrialFitness:
     def _train(self, trial):
         bench = self.benches[trial.dataset]
         expression = Expression.parse(trial.formula)
-        training = bench.train(expression, trial.run, timeout=self.timeout)
-        status, message, accuracy = training.status, training.message, None
-        if status == "ok" and trial.test:
-            try:
-                accuracy = bench.evaluate(self._test_stream(trial))["accuracy"]
-            except UserError:
-                raise
-            except Exception as error:
-                status, message = failure(error)
-        return make_row(
-            trial,
-            status=status,
-            message=message,
-            history=training.history,
-            seconds=training.seconds,
-            validation_accuracy=training.validation_accuracy,
-            accuracy=accuracy,
-        )
-
-    def _test_stream(self, trial):
-        place = trial.dataset, trial.run
-        if place not in self._tests:
-            self._tests[place] = _streams(trial, trial.run, self.data_dir, test=True).test
-        return self._tests[place]
+        return row_of(trial, bench.train(expression, trial.run, timeout=self.timeout))
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
@@ -160,7 +142,6 @@ class TrialFitness:
             losses: By name; `None` stands for the cross entropy.
             runs: Networks for each loss and data set.
         """
-        first = 1 + max(blank.run for blank in self.blanks)
         results = {}
         for dataset in self.benches:
             results[dataset] = []
@@ -169,65 +150,11 @@ class TrialFitness:
                 blank = next(t for t in self.trials(formula) if t.dataset == dataset)
                 rows = [
                     self.row(replace(blank, run=run, test=True))
-                    for run in range(first, first + runs)
+                    for run in range(self.searched_runs, self.searched_runs + runs)
                 ]
                 accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
                 results[dataset].append(Comparison(name, formula, accuracies))
         return results
-
-
-def make_workbench(
-    blank: Trial, bound: float = np.inf, data_dir: str | Path | None = None
-) -> Workbench:
-    """The workbench for all trials that differ from this one only in formula and run."""
-
-    def build(run):
-        info = get_info(blank.dataset)
-        size = blank.image_size or info.image_size[0]
-        keras.utils.set_random_seed(derive_seed(_run_seed(blank, run), "model"))
-        return models.build(
-            blank.model,
-            (size, size, 3),
-            info.classes,
-            weights=blank.weights,
-            upsampling=blank.upsampling,
-            l2=blank.l2,
-            precision=blank.precision,
-        )
-
-    return Workbench(
-        build,
-        lambda run: _streams(blank, run, data_dir),
-        blank.schedule,
-        replicas=blank.replicas,
-        class_reduction=_class_reduction(blank),
-        bound=bound,
-    )
-
-
-def _run_seed(blank, run):
-    return derive_seed(blank.seed, "run", run)
-
-
-def _arrays(blank, run, data_dir, test=False):
-    return datasets.load_arrays(
-        blank.dataset,
-        _run_seed(blank, run),
-        image_size=blank.image_size,
-        train_images=blank.train_images,
-        evaluation_images=blank.evaluation_images,
-        validation_images=blank.validation_images,
-        test=test,
-        # The same for all runs: no image of it has been validated with in any of them.
-        test_seed=derive_seed(blank.seed, "test"),
-        data_dir=data_dir,
-    )
-
-
-def _streams(blank, run, data_dir, test=False):
-    """The data of a run, as its split, order and augmentation are drawn."""
-    arrays = _arrays(blank, run, data_dir, test)
-    return streams.of_arrays(arrays, blank.schedule, _run_seed(blank, run), blank.augmentation)
 
 
 def _class_reduction(trial):
