@@ -172,7 +172,7 @@ class TestTFDS:
             return images_of(splits.test)
 
         cached = evaluation()
-        monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
+        monkeypatch.setattr(datasets, "MEMORY_BYTES", 0)
         assert evaluation() == cached
 
     def test_classes_are_counted(self, tfds_directory):

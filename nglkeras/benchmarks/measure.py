@@ -1,0 +1,159 @@
+"""Taking turns: ratios, their quartiles, and the table and plot that they end in."""
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from nglkeras import tables
+from nglkeras.environment import environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How something does against a reference.
+
+    Attributes:
+        case: What both had to do.
+        name: What was measured.
+        against: What it was measured against.
+        ratio: Median over the rounds of its time to the reference's.
+        ratio_q1: First quartile.
+        ratio_q3: Third quartile.
+        seconds: Median time.
+        rounds: How often both took their turn.
+        error: Greatest error of the gradient, relative to its greatest entry.
+        memory: Bytes at its peak beyond what was there before.
+    """
+
+    case: str
+    name: str
+    against: str
+    ratio: float
+    ratio_q1: float
+    ratio_q3: float
+    seconds: float
+    rounds: int
+    error: float | None = None
+    memory: int | None = None
+
+
+def interleaved(
+    calls: dict[str, Callable[[], object]], *, rounds: int, repeats: int = 1, what: str = ""
+) -> dict[str, np.ndarray]:
+    """Seconds of each call in each round; they take turns.
+
+    Args:
+        calls: What to time, by name; each returns when its work is done.
+        rounds: How many.
+        repeats: Calls a turn, for what is too short for a clock.
+        what: Stands before the progress bar.
+    """
+    for call in calls.values():
+        call()
+    seconds = {name: np.empty(rounds) for name in calls}
+    for i in tqdm(range(rounds), desc=what, leave=False):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            seconds[name][i] = (time.perf_counter() - started) / repeats
+    return seconds
+
+
+def compared(
+    case: str, seconds: dict[str, np.ndarray], against: str, **others: dict[str, float]
+) -> list[Measurement]:
+    """Everything that took turns against one of it.
+
+    Args:
+        case: What all had to do.
+        seconds: As `interleaved` gives them.
+        against: Name of the reference.
+        **others: Further fields of `Measurement`, by name of what was measured.
+    """
+    found = []
+    for name, times in seconds.items():
+        q1, ratio, q3 = np.quantile(times / seconds[against], [0.25, 0.5, 0.75])
+        found.append(
+            Measurement(
+                case=case,
+                name=name,
+                against=against,
+                ratio=ratio,
+                ratio_q1=q1,
+                ratio_q3=q3,
+                seconds=float(np.median(times)),
+                rounds=len(times),
+                **{field: values.get(name) for field, values in others.items()},
+            )
+        )
+    return found
+
+
+def report(measurements: Sequence[Measurement], title: str, path: Path) -> None:
+    """Print a table, write it as CSV with hardware, versions and date, and draw it."""
+    found = pd.DataFrame(measurements).dropna(axis="columns", how="all")
+    shown = pd.DataFrame(
+        {
+            "case": found["case"],
+            "name": found["name"],
+            "ratio": found["ratio"].map("{:.2f}".format),
+            "quartiles": [
+                f"[{low:.2f}, {high:.2f}]"
+                for low, high in zip(found["ratio_q1"], found["ratio_q3"], strict=True)
+            ],
+            "time": found["seconds"].map(_time),
+        }
+    )
+    if "error" in found:
+        shown["gradient's error"] = found["error"].map(lambda e: "" if pd.isna(e) else f"{e:.1e}")
+    if "memory" in found:
+        shown["memory"] = found["memory"].map(
+            lambda b: "" if pd.isna(b) else f"{b / 2**20:.0f} MiB"
+        )
+    print("", title, "", tables.as_text([list(shown), *shown.to_numpy().tolist()]), "", sep="\n")
+    where = environment() | {"gpus": "; ".join(environment()["gpus"])}
+    found = found.assign(date=datetime.date.today().isoformat(), **where)
+    found.to_csv(path.with_suffix(".csv"), index=False)
+    _draw(measurements, title).savefig(path.with_suffix(".png"))
+    print(f"written: {path}.csv and .png")
+
+
+def _time(seconds):
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _draw(measurements, title):
+    """Ratios with their quartiles, a panel for each case."""
+    cases = list(dict.fromkeys(m.case for m in measurements))
+    rows = [[m for m in measurements if m.case == case and m.name != m.against] for case in cases]
+    figure = Figure(
+        figsize=(8, 1.2 + 0.28 * sum(map(len, rows)) + 0.45 * len(cases)), layout="constrained"
+    )
+    panels = figure.subplots(
+        len(cases), 1, squeeze=False, sharex=True, height_ratios=[len(row) + 1 for row in rows]
+    )[:, 0]
+    for panel, case, row in zip(panels, cases, rows, strict=True):
+        ratios = np.array([m.ratio for m in row])
+        spread = np.abs(np.array([(m.ratio_q1, m.ratio_q3) for m in row]).T - ratios)
+        places = np.arange(len(row))
+        panel.errorbar(ratios, places, xerr=spread, fmt="o", capsize=3)
+        panel.axvline(1.0, color="black", linewidth=0.8)
+        panel.set_yticks(places, [m.name for m in row])
+        panel.set_ylim(len(row) - 0.5, -0.5)
+        panel.set_title(f"{case}; 1 = {row[0].against}", loc="left", fontsize="medium")
+        panel.grid(axis="x", alpha=0.3)
+    panels[-1].set(xlabel="time, as a ratio (median and quartiles)", xscale="log")
+    panels[-1].xaxis.set_major_formatter("{x:g}")
+    figure.suptitle(title)
+    return figure
