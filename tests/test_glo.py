@@ -175,7 +175,7 @@ class TestPlan:
     def test_the_printed_mean_makes_a_tenth_of_the_cross_entropy(self):
         (ce,) = plan(replace(TINY, runs=1), ("CE",), class_reduction="mean")
         y, p = np.eye(10)[:3], np.random.default_rng(0).dirichlet(np.ones(10), 3)
-        from nglkeras.training import _loss
+        from nglkeras.training import loss_of
 
         ours = keras.ops.convert_to_numpy(_loss(ce)(y, p))
         theirs = keras.ops.convert_to_numpy(keras.losses.CategoricalCrossentropy()(y, p))
