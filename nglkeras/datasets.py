@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from nglkeras import sources
-from nglkeras.augmentation import augmenter
+from nglkeras.augmentation import augmented
 from nglkeras.catalog import MEMORY_BYTES, Info, data_directory, get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
@@ -250,11 +250,7 @@ class _Pipeline:
             seeds = tf.data.Dataset.random(
                 derive_seed(seed, "augmentation"), rerandomize_each_iteration=True
             )
-            augment = augmenter(augmentation, seed)
-            # One call at a time: the layers hold their seeds in variables.
-            data = tf.data.Dataset.zip(data, seeds).map(
-                lambda batch, batch_seed: (augment(batch[0], batch_seed), batch[1])
-            )
+            data = augmented(tf.data.Dataset.zip(data, seeds), augmentation, seed)
         data = data.map(self._finish)
         data = data.apply(tf.data.experimental.assert_cardinality(count // self.batch_size))
         return data.prefetch(tf.data.AUTOTUNE)

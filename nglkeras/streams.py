@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.augmentation import augmenter
+from nglkeras.augmentation import augmented
 from nglkeras.datasets import Arrays, finish
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, Schedule, derive_seed
@@ -70,7 +70,7 @@ def of_arrays(
         epochs=schedule.epochs,
         steps_per_epoch=schedule.steps_per_epoch,
         seed=seed,
-        augment=None if augmentation is None else augmenter(augmentation, seed),
+        augmentation=augmentation,
         finish=finished,
     )
     held = [
@@ -92,7 +92,7 @@ def training(
     epochs: int,
     seed: int,
     steps_per_epoch: int | None = None,
-    augment: Callable | None = None,
+    augmentation: Augmentation | None = None,
     finish: Callable | None = None,
 ) -> tuple[tf.data.Dataset, int]:
     """All epochs of a training, one after the other, and the number of steps of each.
@@ -102,9 +102,9 @@ def training(
         y: One-hot labels `[samples, classes]`.
         batch_size: Samples a step; what does not fill a batch is left out of a pass.
         epochs: How many.
-        seed: Decides the orders, and the changes that `augment` makes.
+        seed: Decides the orders and the augmentation.
         steps_per_epoch: Steps of an epoch; by default one pass over the samples.
-        augment: A function of a batch of inputs and a seed.
+        augmentation: Random changes to inputs that are images.
         finish: A function of a batch of inputs.
 
     Raises:
@@ -122,15 +122,20 @@ def training(
     seeds = random.integers(0, 2**31, epochs * steps)
     x, y = tf.constant(x), tf.constant(y, tf.float32)
 
-    def batch(rows, batch_seed):
-        inputs = tf.gather(x, rows)
-        if augment is not None:
-            inputs = augment(inputs, batch_seed)
-        return inputs if finish is None else finish(inputs), tf.gather(y, rows)
+    def gathered(rows):
+        return tf.gather(x, rows), tf.gather(y, rows)
 
-    # Augmentation keeps its seeds in variables: one call at a time.
-    calls = None if augment is not None else PARALLEL
-    data = tf.data.Dataset.from_tensor_slices((order, seeds)).map(batch, num_parallel_calls=calls)
+    def finished(inputs, labels):
+        return inputs if finish is None else finish(inputs), labels
+
+    data = tf.data.Dataset.from_tensor_slices(order)
+    if augmentation is None:
+        data = data.map(lambda rows: finished(*gathered(rows)), PARALLEL)
+    else:
+        data = tf.data.Dataset.zip(
+            data.map(gathered, PARALLEL), tf.data.Dataset.from_tensor_slices(seeds)
+        )
+        data = augmented(data, augmentation, seed).map(finished, PARALLEL)
     return _settled(data), steps
 
 

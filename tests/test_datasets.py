@@ -105,6 +105,17 @@ class TestAugmentation:
         for layer in augmentation.augmentation_layers(Augmentation(), 0):
             np.testing.assert_allclose(np.asarray(layer(white, training=True)), 200.0, rtol=1e-5)
 
+    def test_several_batches_at_a_time_are_changed_as_one_after_the_other(self, monkeypatch):
+        streams = []
+        for parallel in (1, 3):
+            monkeypatch.setattr(augmentation, "PARALLEL", parallel)
+            data = datasets.load("digits", batch_size=16, augmentation=Augmentation()).train
+            streams.append(list(data.as_numpy_iterator()))
+        assert len(streams[0]) > 80
+        for (x, y), (other_x, other_y) in zip(*streams, strict=True):
+            np.testing.assert_array_equal(x, other_x)
+            np.testing.assert_array_equal(y, other_y)
+
     def test_every_epoch_is_another_augmentation_of_the_same_images(self):
         one = datasets.load("digits", batch_size=1, train_images=1, augmentation=Augmentation())
         again = datasets.load("digits", batch_size=1, train_images=1, augmentation=Augmentation())

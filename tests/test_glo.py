@@ -177,7 +177,7 @@ class TestPlan:
         y, p = np.eye(10)[:3], np.random.default_rng(0).dirichlet(np.ones(10), 3)
         from nglkeras.training import loss_of
 
-        ours = keras.ops.convert_to_numpy(_loss(ce)(y, p))
+        ours = keras.ops.convert_to_numpy(loss_of(ce)(y, p))
         theirs = keras.ops.convert_to_numpy(keras.losses.CategoricalCrossentropy()(y, p))
         assert float(ours) == pytest.approx(float(theirs) / 10, rel=1e-5)
 

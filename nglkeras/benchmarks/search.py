@@ -176,13 +176,13 @@ def _measure(setting, rounds):
                     # forget what it had prepared of the workbench's steps.
                     bench.train(LOSSES[i - 1])
                 whole[way].append(_time(partial(train, LOSSES[i % len(LOSSES)])))
+        if bench.loss.traces != traces:
+            raise RuntimeError("the workbench traced its loss again")
         what = f"{setting.model}, {setting.size} x {setting.size}, batch {setting.batch_size}"
         case = f"{what}: a candidate of {setting.steps} steps"
         found = compared(case, _arrays(whole), ANEW)
         found += _overheads(contest, what, rounds)
         found += _steady_steps(contest, what, 5 * rounds)
-        if bench.loss.traces != traces:
-            raise RuntimeError("the workbench traced its loss again")
         return found
 
 
