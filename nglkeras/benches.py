@@ -30,7 +30,7 @@ class Benches:
     """Turns trials into rows, and compiles each kind of network once.
 
     Args:
-        trials: All that are to come.
+        trials: All that are to come; those of a run begin with the same weights.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
         timeout: Seconds after which the training of a network stops.
@@ -45,8 +45,12 @@ class Benches:
         timeout: float | None = None,
     ):
         self.trials: dict[Trial, list[Trial]] = {}
+        starts = {}
         for trial in trials:
             self.trials.setdefault(_kind(trial), []).append(trial)
+            start = starts.setdefault((_kind(trial), trial.run), trial.weights)
+            if start != trial.weights:
+                raise ValueError(f"run {trial.run} begins with {start} and with {trial.weights}")
         self.data_dir = data_dir
         self.log_dir = log_dir
         self.timeout = timeout
@@ -82,8 +86,9 @@ class Benches:
         if training.status == "ok" and on_model is not None:
             on_model(bench.model.network)
         if training.status in ("crashed", "out_of_memory"):
-            # It may be the compilation that failed, and on account of another loss.
-            self._benches.clear()
+            # It may be the compilation that failed, and on account of another loss: from here on
+            # each of these compiles by itself.
+            del self._benches[_kind(trial)]
             self.trials[_kind(trial)] = []
         return row_of(trial, training)
 

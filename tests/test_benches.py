@@ -140,6 +140,10 @@ class TestKinds:
         swapped = replace(trials[0], weights=paths[1])
         assert Benches([swapped])(swapped).history[0]["loss"] not in losses_of_runs
 
+    def test_a_run_has_one_beginning(self):
+        with pytest.raises(ValueError, match="run 0 begins with None and with imagenet"):
+            Benches([TRIAL, replace(TRIAL, weights="imagenet")])
+
     def test_plan_shares_what_fits_into_memory(self):
         scale = TABLE2_SCALES["paper"]
         shared = {trial.dataset for trial in plan(scale, ["CE"]) if trial.compile_once}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
@@ -44,6 +45,22 @@ class TestTable2:
         assert code == 0
         assert "1 of 4 trials to run" in out
         assert out[out.index("Table 2:") :] == table
+
+    def test_rows_from_before_networks_were_shared_count_and_are_not_mixed(self, script, tmp_path):
+        from nglkeras.journal import Journal
+        from nglkeras.protocol import TABLE2_SCALES
+        from nglkeras.training import run_trial
+        from nglkeras.trial import plan
+
+        limits = {"runs": 1, "epochs": 1, "train_images": 64, "evaluation_images": 32}
+        (trial,) = plan(replace(TABLE2_SCALES["demo"], **limits), ["CE"])
+        Journal(tmp_path / "journal.jsonl").append(run_trial(replace(trial, compile_once=False)))
+        arguments = ["--losses", "CE", "NGL", "--runs", "1", *SMALL, "--out", tmp_path]
+        code, out, _ = script("table2", *arguments)
+        assert code == 0
+        assert "1 of 2 trials to run" in out
+        rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+        assert [row["trial"]["compile_once"] for row in rows] == [False, False]
 
     def test_formulas_given_on_the_command_line(self, script, tmp_path):
         code, out, _ = script(

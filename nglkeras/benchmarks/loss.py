@@ -1,7 +1,8 @@
 """Loss and gradient by the logits: ours, Keras' cross entropy, the authors' way, a lower bound.
 
-Each is a `tf.function` of labels and logits, once as a graph, which is how `fit` runs a loss on a
-CPU, and once compiled by XLA as a whole. Memory is measured in a process of its own.
+Each is a `tf.function` of labels and logits: a graph, as `fit` has it on a CPU, or compiled by XLA
+as a whole, as `fit` has it with `jit_compile=True`. The reference is Keras' loss in a graph. Memory
+is measured in a process of its own.
 """
 
 import subprocess
@@ -77,19 +78,15 @@ def measure(rounds: int) -> list[Measurement]:
             errors = {name: _error(make, y, z) for name, make in makers.items()}
             large = MEMORY_SHAPES.get(shape)
             memory = {name: peak_memory(name, large) for name in makers if large}
-            for jit_compile in (False, True):
-                steps = {name: _step(make(), jit_compile) for name, make in makers.items()}
-                calls = {name: partial(_run, step, y, z) for name, step in steps.items()}
-                where = "XLA" if jit_compile else "graph"
-                case = f"{shape[0]} x {shape[1]}, {where}"
-                seconds = interleaved(
-                    calls,
-                    rounds=rounds,
-                    repeats=20 if np.prod(shape) < SHORT else 1,
-                    what=f"{case}, against {against}",
-                )
-                more = {} if jit_compile else {"error": errors, "memory": memory}
-                found += compared(case, seconds, against, **more)
+            calls = {
+                name + suffix: partial(_run, _step(make(), jit_compile), y, z)
+                for jit_compile, suffix in ((False, ""), (True, ", XLA"))
+                for name, make in makers.items()
+            }
+            case = f"{shape[0]} x {shape[1]}" + (", class indices" if against == SPARSE else "")
+            repeats = 20 if np.prod(shape) < SHORT else 1
+            seconds = interleaved(calls, rounds=rounds, repeats=repeats, what=case)
+            found += compared(case, seconds, against, error=errors, memory=memory)
     return found
 
 
