@@ -1,50 +1,55 @@
 """Random changes to training images, decided by seeds from outside."""
 
-import os
-from functools import partial
-
 import keras
 import tensorflow as tf
 
 from nglkeras.protocol import Augmentation, derive_seed
 
-# Batches that are changed at a time; the outcome does not depend on it.
-PARALLEL = min(os.cpu_count() or 1, 8)
+# Batches that are changed at a time.
+PARALLEL = 8
 
 
 def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> tf.data.Dataset:
     """A stream of (images, labels) with random changes to the images, several batches at a time.
 
-    Left to themselves Keras' layers count their calls; how many batches are drawn ahead and then
-    dropped, such as when Keras looks at the first, depends on timing. So the seeds come from a
-    stream beside the batches.
+    Left to themselves Keras' layers count their calls, in variables; how many batches are drawn
+    ahead and then dropped, such as when Keras looks at the first, depends on timing. So the seeds
+    come from a stream beside the batches, and nothing is counted.
 
     Args:
         data: Of ((images, labels), seed of the batch).
         augmentation: What may happen to an image.
         seed: Of what all batches share.
     """
-    # The layers hold their seeds in variables. A batch that is begun has its copy to itself: the
-    # next one to take it has to wait until this one was handed on.
-    copies = [augmentation_layers(augmentation, seed) for _ in range(PARALLEL)]
+    layers = augmentation_layers(augmentation, seed)
 
-    def change(i, example):
-        (images, labels), batch_seed = example
-        branches = [partial(_change, layers, images, batch_seed) for layers in copies]
-        return tf.switch_case(tf.cast(i % PARALLEL, tf.int32), branches), labels
+    def change(example, batch_seed):
+        images, labels = example
+        images = tf.cast(images, tf.float32)
+        for i, layer in enumerate(layers):
+            # On JAX and PyTorch too this is a tf.data pipeline.
+            layer.backend.set_backend("tensorflow")
+            seeds = _Seeds(batch_seed, 100 * i)
+            changes = layer.get_random_transformation(images, training=True, seed=seeds)
+            images = layer.transform_images(images, changes, training=True)
+            layer.backend.reset()
+        return images, labels
 
-    return data.enumerate().map(change, num_parallel_calls=PARALLEL, deterministic=True)
+    return data.map(change, num_parallel_calls=PARALLEL, deterministic=True)
 
 
-def _change(layers, images, batch_seed):
-    for i, layer in enumerate(layers):
-        # On JAX and PyTorch the seeds must be TensorFlow's too: this is a tf.data pipeline.
-        layer.backend.set_backend("tensorflow")
-        state = layer._get_seed_generator("tensorflow").state
-        state.assign(tf.cast(tf.stack([batch_seed, 100 * i]), state.dtype))
-        layer.backend.reset()
-        images = layer(images, training=True)
-    return images
+class _Seeds(keras.random.SeedGenerator):
+    """One seed after another for the draws of a layer, from a tensor instead of a variable."""
+
+    def __init__(self, batch_seed, first):
+        self.batch_seed = tf.cast(batch_seed, tf.int64)
+        self.draw = first
+
+    def next(self, ordered=True):
+        """The seed of the next draw."""
+        seed = tf.stack([self.batch_seed, self.draw])
+        self.draw += 1
+        return tf.cast(seed, tf.uint32)
 
 
 def augmentation_layers(augmentation: Augmentation, seed: int) -> list:

@@ -78,6 +78,7 @@ def measure(rounds: int) -> list[Measurement]:
             errors = {name: _error(make, y, z) for name, make in makers.items()}
             large = MEMORY_SHAPES.get(shape)
             memory = {name: peak_memory(name, large) for name in makers if large}
+            sizes = {name: f"{large[0]} x {large[1]}" for name in memory}
             calls = {
                 name + suffix: partial(_run, _step(make(), jit_compile), y, z)
                 for jit_compile, suffix in ((False, ""), (True, ", XLA"))
@@ -86,7 +87,7 @@ def measure(rounds: int) -> list[Measurement]:
             case = f"{shape[0]} x {shape[1]}" + (", class indices" if against == SPARSE else "")
             repeats = 20 if np.prod(shape) < SHORT else 1
             seconds = interleaved(calls, rounds=rounds, repeats=repeats, what=case)
-            found += compared(case, seconds, against, error=errors, memory=memory)
+            found += compared(case, seconds, against, error=errors, memory=memory, memory_of=sizes)
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
 from nglkeras import tables
@@ -30,6 +31,7 @@ class Measurement:
         rounds: How often both took their turn.
         error: Greatest error of the gradient, relative to its greatest entry.
         memory: Bytes at its peak beyond what was there before.
+        memory_of: What they were measured on, where that is not the case itself.
     """
 
     case: str
@@ -42,6 +44,7 @@ class Measurement:
     rounds: int
     error: float | None = None
     memory: int | None = None
+    memory_of: str | None = None
 
 
 def interleaved(
@@ -122,7 +125,7 @@ def report(measurements: Sequence[Measurement], title: str, path: Path) -> None:
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=datetime.date.today().isoformat(), **where)
     found.to_csv(path.with_suffix(".csv"), index=False)
-    _draw(measurements, title).savefig(path.with_suffix(".png"))
+    draw(found, title).savefig(path.with_suffix(".png"))
     print(f"written: {path}.csv and .png")
 
 
@@ -133,27 +136,36 @@ def _time(seconds):
     return f"{seconds * 1e6:.3g} µs"
 
 
-def _draw(measurements, title):
+def draw(found: pd.DataFrame, title: str) -> Figure:
     """Ratios with their quartiles, a panel for each case."""
-    cases = list(dict.fromkeys(m.case for m in measurements))
-    rows = [[m for m in measurements if m.case == case and m.name != m.against] for case in cases]
-    figure = Figure(
-        figsize=(8, 1.2 + 0.28 * sum(map(len, rows)) + 0.45 * len(cases)), layout="constrained"
-    )
-    panels = figure.subplots(
-        len(cases), 1, squeeze=False, sharex=True, height_ratios=[len(row) + 1 for row in rows]
-    )[:, 0]
-    for panel, case, row in zip(panels, cases, rows, strict=True):
-        ratios = np.array([m.ratio for m in row])
-        spread = np.abs(np.array([(m.ratio_q1, m.ratio_q3) for m in row]).T - ratios)
-        places = np.arange(len(row))
-        panel.errorbar(ratios, places, xerr=spread, fmt="o", capsize=3)
-        panel.axvline(1.0, color="black", linewidth=0.8)
-        panel.set_yticks(places, [m.name for m in row])
-        panel.set_ylim(len(row) - 0.5, -0.5)
-        panel.set_title(f"{case}; 1 = {row[0].against}", loc="left", fontsize="medium")
-        panel.grid(axis="x", alpha=0.3)
-    panels[-1].set(xlabel="time, as a ratio (median and quartiles)", xscale="log")
-    panels[-1].xaxis.set_major_formatter("{x:g}")
+    shown = found[found["name"] != found["against"]]
+    panels = [(case, rows) for case, rows in shown.groupby("case", sort=False)]
+    columns = 2 if len(panels) > 6 else 1
+    heights = [
+        1 + max(len(rows) for _, rows in panels[i : i + columns])
+        for i in range(0, len(panels), columns)
+    ]
+    figure = Figure(figsize=(8 * columns, 1 + 0.3 * sum(heights)), layout="constrained")
+    axes = figure.subplots(
+        len(heights), columns, squeeze=False, sharex=True, height_ratios=heights
+    ).ravel()
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (case, rows) in zip(axes, panels, strict=False):
+        spread = rows["ratio"] - rows["ratio_q1"], rows["ratio_q3"] - rows["ratio"]
+        places = np.arange(len(rows))
+        axis.errorbar(rows["ratio"], places, xerr=spread, fmt="o", capsize=3)
+        axis.axvline(1.0, color="black", linewidth=0.8)
+        axis.set_yticks(places, rows["name"])
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        against = rows["against"].iloc[0]
+        axis.set_title(f"{case}; 1 = {against}", loc="left", fontsize="medium")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.tick_params(labelbottom=True)
+        axis.grid(axis="x", alpha=0.3)
+    figure.supxlabel("time, as a ratio (median and quartiles)", fontsize="medium")
     figure.suptitle(title)
     return figure
