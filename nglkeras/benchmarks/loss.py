@@ -78,7 +78,7 @@ def measure(rounds: int) -> list[Measurement]:
             errors = {name: _error(make, y, z) for name, make in makers.items()}
             large = MEMORY_SHAPES.get(shape)
             memory = {name: peak_memory(name, large) for name in makers if large}
-            sizes = {name: f"{large[0]} x {large[1]}" for name in memory}
+            sizes = dict.fromkeys(memory, " x ".join(map(str, large or ())))
             calls = {
                 name + suffix: partial(_run, _step(make(), jit_compile), y, z)
                 for jit_compile, suffix in ((False, ""), (True, ", XLA"))
