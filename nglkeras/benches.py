@@ -15,6 +15,7 @@ import keras
 
 from nglkeras import datasets, models, streams
 from nglkeras.catalog import get_info
+from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
 from nglkeras.streams import Streams
 from nglkeras.switch import SwitchedLoss
@@ -51,6 +52,8 @@ class Benches:
             start = starts.setdefault((_kind(trial), trial.run), trial.weights)
             if start != trial.weights:
                 raise ValueError(f"run {trial.run} begins with {start} and with {trial.weights}")
+            if trial.monitored != "validation":
+                raise UserError(f"networks that are compiled once monitor no {trial.monitored} set")
         self.data_dir = data_dir
         self.log_dir = log_dir
         self.timeout = timeout
@@ -101,9 +104,11 @@ class Benches:
         self._benches[kind] = bench
         while len(self._benches) > MAX_BENCHES:
             self._benches.popitem(last=False)
-        # Weights and data of a run are large, and runs come one after the other.
-        if self._runs.get(kind, trial.run) != trial.run:
-            bench.forget(self._runs[kind])
+        if self._runs.get(kind) != trial.run:
+            # Weights and data of a run are large, and runs come one after the other. A new one
+            # builds a network, and every model that was ever built would stay in memory.
+            bench.forget(self._runs.get(kind))
+            keras.utils.clear_session()
         self._runs[kind] = trial.run
         return bench
 

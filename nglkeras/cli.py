@@ -214,9 +214,11 @@ def accuracy_table(
 
 def _as_begun(trials, out):
     """The trials as the journal has them: one from before networks were shared goes on so."""
-    alone = [replace(trial, compile_once=False) for trial in trials]
     there = Journal(out / "journal.jsonl").results()
-    return alone if any(trial.key in there for trial in alone) else trials
+    begun_alone = any(
+        replace(trial, compile_once=False).key in there for trial in trials if trial.compile_once
+    )
+    return [replace(trial, compile_once=False) for trial in trials] if begun_alone else trials
 
 
 def _notes(scale, table):

@@ -210,7 +210,7 @@ class Workbench:
             self._fresh[run] = y, _value(self.model.network(x, training=False))
         return self._fresh[run]
 
-    def forget(self, run: int) -> None:
+    def forget(self, run: int | None) -> None:
         """Free the weights and data of a run; whoever comes back to it builds them anew."""
         self._starts.pop(run, None)
         self._fresh.pop(run, None)

@@ -15,13 +15,22 @@ from pathlib import Path
 
 from nglkeras import cli, protocol
 from nglkeras.errors import UserError
-from nglkeras.trial import plan
+from nglkeras.trial import Trial, plan
 
 OUT = cli.ROOT / "results" / "table_b22"
 
 
-def pretrain(path: Path, seed: int, run: int) -> None:
-    """Train the small network's trunk on a run's turned digits and save its weights."""
+def pretraining(seed: int, runs: int) -> list[Trial]:
+    """The small network on each run's turned digits.
+
+    They are divided as the run divides the digits: no test image is seen.
+    """
+    scale = protocol.Scale("pretraining", "", ("digits_turned",), ("small_cnn",), runs=runs)
+    return plan(scale, ["CE"], seed=seed)
+
+
+def pretrain(path: Path, trial: Trial) -> None:
+    """Train the small network's trunk on turned digits and save its weights."""
     from nglkeras.training import run_trial
 
     def save(model):
@@ -30,10 +39,7 @@ def pretrain(path: Path, seed: int, run: int) -> None:
         model.get_layer("small_trunk").save_weights(part)
         part.replace(path)
 
-    # Its split divides the turned digits as the run divides the digits: no test image is seen.
-    scale = protocol.Scale("pretraining", "", ("digits_turned",), ("small_cnn",), runs=run + 1)
-    trial = plan(scale, ["CE"], seed=seed)[run]
-    print(f"pre-training on turned digits for run {run + 1} ...")
+    print(f"pre-training on turned digits for run {trial.run + 1} ...")
     result = run_trial(trial, on_model=save)
     if result.status != "ok":
         raise UserError(f"pre-training ended as {result.status}: {result.message}")
@@ -50,13 +56,14 @@ def main():
     weights = args.weights or "imagenet"
     if args.weights is None and scale.models == ("small_cnn",):
         folder = args.out or OUT / scale.name
-        names = [f"turned_digits_seed{args.seed}_run{run}.weights.h5" for run in range(scale.runs)]
-        weights = [str(folder / name) for name in names]
+        trials = pretraining(args.seed, scale.runs)
+        # By what they were trained on: weights from another split have seen other images.
+        weights = [str(folder / f"turned_digits_{trial.key}.weights.h5") for trial in trials]
         with cli.writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for run, path in enumerate(map(Path, weights)):
+            for trial, path in zip(trials, map(Path, weights), strict=True):
                 if not path.is_file():
-                    pretrain(path, args.seed, run)
+                    pretrain(path, trial)
     title = "Table B.2.2: accuracy after pre-training"
     cli.accuracy_table(args, "table_b22", title, OUT, weights=weights)
 

@@ -144,6 +144,10 @@ class TestKinds:
         with pytest.raises(ValueError, match="run 0 begins with None and with imagenet"):
             Benches([TRIAL, replace(TRIAL, weights="imagenet")])
 
+    def test_the_test_set_is_not_monitored(self):
+        with pytest.raises(UserError, match="compiled once monitor no test set"):
+            run_trial(replace(TRIAL, monitored="test"))
+
     def test_plan_shares_what_fits_into_memory(self):
         scale = TABLE2_SCALES["paper"]
         shared = {trial.dataset for trial in plan(scale, ["CE"]) if trial.compile_once}

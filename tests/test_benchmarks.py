@@ -46,7 +46,7 @@ class TestScript:
         from nglkeras.benchmarks import loss, segmentation
 
         monkeypatch.setattr(loss, "SHAPES", ((16, 5),))
-        monkeypatch.setattr(loss, "MEMORY_SHAPES", {(16, 5): (2000, 5)})
+        monkeypatch.setattr(loss, "MEMORY_SHAPES", {(16, 5): (20_000, 100)})
         monkeypatch.setattr(segmentation, "SIZE", 16)
         code, out, _ = script("benchmark", "loss", "--rounds", 2, "--out", tmp_path)
         assert code == 0
@@ -54,7 +54,8 @@ class TestScript:
         cases = ["16 x 5", "16 x 5, class indices", "step of a U-Net, 4 x 16 x 16 x 21"]
         table = self.check(tmp_path, "loss", cases).set_index(["case", "name"])
         assert table.loc[("16 x 5", "NGL"), "error"] < 1.5e-6
-        assert table.loc[("16 x 5", "NGL"), "memory"] > 0
+        # At the least the gradient itself.
+        assert (table["memory"].dropna() > 0.9 * 20_000 * 100 * 4).all()
 
     def test_the_authors_way_is_ngl(self):
         from nglkeras.benchmarks.loss import AuthorsNGL, batch

@@ -131,6 +131,14 @@ class TestExactness:
         np.testing.assert_array_equal(gradient[~valid], 0)
         np.testing.assert_allclose(gradient[valid], slopes, atol=1e-7)
 
+    @pytest.mark.parametrize("label", [255, 10, -1])
+    def test_a_label_that_is_no_class_is_not_passed_over(self, label):
+        y, logits = cases("SparseNGL")[0]
+        values = to_numpy(
+            losses.sparse_ngl(np.where(np.arange(64) == 5, label, y), logits, from_logits=True)
+        )
+        assert np.isnan(values).tolist() == [i == 5 for i in range(64)]
+
 
 class TestChoice:
     """What `fast` chooses, and what it cannot have."""

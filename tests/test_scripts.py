@@ -62,6 +62,21 @@ class TestTable2:
         rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
         assert [row["trial"]["compile_once"] for row in rows] == [False, False]
 
+    def test_a_row_that_is_never_shared_does_not_unshare_the_others(self, tmp_path):
+        from nglkeras import cli
+        from nglkeras.journal import Journal
+        from nglkeras.protocol import TABLE2_SCALES
+        from nglkeras.training import make_row
+        from nglkeras.trial import plan
+
+        datasets = ("malaria", "cifar10")
+        trials = plan(replace(TABLE2_SCALES["paper"], datasets=datasets, runs=1), ["CE"])
+        journal = Journal(tmp_path / "journal.jsonl")
+        for dataset in datasets:
+            trial = next(trial for trial in trials if trial.dataset == dataset)
+            journal.append(make_row(trial, status="ok", accuracy=0.5))
+        assert cli._as_begun(trials, tmp_path) == trials
+
     def test_formulas_given_on_the_command_line(self, script, tmp_path):
         code, out, _ = script(
             "table2", "--losses", "CE", "f3", "--runs", "1", *SMALL, "--out", tmp_path,

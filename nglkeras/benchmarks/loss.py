@@ -139,10 +139,14 @@ def _print_peak_memory(name, samples, classes):
     step = _step((LOSSES | SPARSE_LOSSES)[name]())
 
     def inputs(samples):
-        # Made in place: what NumPy had to free first would be taken again unseen.
-        z = tf.random.stateless_normal((samples, classes), (0, 0))
-        labels = tf.range(samples) % classes
-        return (labels if name in SPARSE_LOSSES else tf.one_hot(labels, classes)), z
+        # Without copies that are freed and stay resident: the step would take them unseen.
+        z = np.random.default_rng(0).standard_normal((samples, classes), dtype="float32")
+        labels = np.arange(samples, dtype="int32") % classes
+        if name in SPARSE_LOSSES:
+            return tf.constant(labels), tf.constant(z)
+        y = np.zeros((samples, classes), "float32")
+        y[np.arange(samples), labels] = 1.0
+        return tf.constant(y), tf.constant(z)
 
     # What is allocated once, at the first step of all, is no part of it.
     _run(step, *inputs(8))

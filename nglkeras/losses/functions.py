@@ -102,7 +102,8 @@ def sparse_ngl(
         from_logits: As in `ngl`.
         label_smoothing: As in `ngl`.
         ignore_class: A label, such as 255 for void pixels, whose samples have loss and gradient
-            zero and do not count in the mean; it need not be a valid index.
+            zero and do not count in the mean; it need not be a valid index. With any other label
+            that is no class the kernel's loss is NaN; plain operations may raise instead.
         class_reduction: As in `ngl`.
         axis: As in `ngl`.
         fast: As in `ngl`.

@@ -4,7 +4,7 @@ Written down term by term, a loss and its gradient pass over the logits some twe
 the softmax, the loss and the closed form of the gradient are one function, compiled by XLA, and
 what it would have to evaluate with sines and exponentials are polynomials: probabilities and
 labels lie in [0, 1]. Their coefficients are Chebyshev interpolations of the formulas, in float64,
-to less than float32 resolves.
+to less than 1e-6.
 """
 
 import math
@@ -79,25 +79,30 @@ class Kernel:
         z = ops.reshape(moved, (-1, classes))
         exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
         p = exponentials * (1.0 / _row_sums(exponentials))
-        value, slope = self.term(self._labels(y_true, classes), p)
+        labels, factor = self._labels(y_true, classes)
+        value, slope = self.term(labels, p)
         # p_j (s_j - Σ p_k s_k). The second time takes out what rounding has left by the first:
         # that is all there is where the softmax is saturated.
         slope = slope - _row_sums(p * slope)
         slope = slope - _row_sums(p * slope)
-        values, gradient = _row_sums(value), p * slope
         if self.class_reduction == "mean":
-            values, gradient = values * (1.0 / classes), gradient * (1.0 / classes)
+            factor = factor / classes
+        values, gradient = factor * _row_sums(value), factor * (p * slope)
         values = ops.reshape(values, ops.shape(moved)[:-1])
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
     def _labels(self, y_true, classes):
+        """One-hot labels, and NaN for the samples whose label is no class, 1 for the others."""
         other = self.label_smoothing / classes
         own = other + 1.0 - self.label_smoothing
         if self.sparse:
-            is_own = ops.equal(ops.arange(classes, dtype="int32"), ops.reshape(y_true, (-1, 1)))
-            return ops.where(is_own, np.float32(own), np.float32(other))
+            labels = ops.reshape(y_true, (-1, 1))
+            is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
+            is_class = ops.logical_and(labels >= 0, labels < classes)
+            factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
+            return ops.where(is_own, np.float32(own), np.float32(other)), factor
         t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
-        return t * (own - other) + other if self.label_smoothing else t
+        return (t * (own - other) + other if self.label_smoothing else t), 1.0
 
 
 def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: str = "") -> bool:
@@ -115,20 +120,25 @@ def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: st
     """
     if fast is False:
         return False
-    backend = keras.backend.backend()
-    if not why_not and backend not in BACKENDS:
-        why_not = f"the {backend} backend; there are kernels for: {', '.join(BACKENDS)}"
-    if not why_not and keras.backend.standardize_dtype(logits.dtype) == "float64":
-        why_not = "float64; it computes in float32"
-    if not why_not and logits.shape[axis] is None:
-        why_not = "an unknown number of classes"
-    if not why_not and not all(isinstance(constant, numbers.Real) for constant in constants):
-        why_not = "constants that are no plain numbers"
+    why_not = why_not or _why_not(logits, axis, constants)
     if fast is None:
-        return not why_not and not _is_metal(backend)
+        return not why_not and not _is_metal()
     if why_not:
         raise UserError(f"fast=True is not for {why_not}")
     return True
+
+
+def _why_not(logits, axis, constants):
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        return f"the {backend} backend; there are kernels for: {', '.join(BACKENDS)}"
+    if keras.backend.standardize_dtype(logits.dtype) == "float64":
+        return "float64; it computes in float32"
+    if logits.shape[axis] is None:
+        return "an unknown number of classes"
+    if not all(isinstance(constant, numbers.Real) for constant in constants):
+        return "constants that are no plain numbers"
+    return ""
 
 
 @cache
@@ -192,7 +202,11 @@ def _polynomial(coefficients, x):
 
 
 def _row_sums(x):
-    """Sums over the last axis, kept. XLA's products use vector instructions, its sums do not."""
+    """Sums over the last axis, kept."""
+    if not _is_cpu():
+        # Where products may take fewer digits than float32 has.
+        return ops.sum(x, axis=-1, keepdims=True)
+    # On a CPU XLA's products use vector instructions, its sums do not.
     return ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype))
 
 
@@ -227,9 +241,20 @@ def _first_derivative(gradient, logits):
     return ops.custom_gradient(lambda logits: (gradient, refuse))(logits)
 
 
-def _is_metal(backend):
+def _is_cpu():
+    """Whether there is no accelerator."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    import tensorflow as tf
+
+    return {device.device_type for device in tf.config.list_physical_devices()} <= {"CPU"}
+
+
+def _is_metal():
     """Apple's GPUs, where TensorFlow has no XLA."""
-    if backend != "tensorflow" or platform.system() != "Darwin":
+    if keras.backend.backend() != "tensorflow" or platform.system() != "Darwin":
         return False
     import tensorflow as tf
 
