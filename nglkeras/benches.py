@@ -107,7 +107,7 @@ class Benches:
         if self._runs.get(kind) != trial.run:
             # Weights and data of a run are large, and runs come one after the other. A new one
             # builds a network, and every model that was ever built would stay in memory.
-            bench.forget(self._runs.get(kind))
+            bench.forget_others(trial.run)
             keras.utils.clear_session()
         self._runs[kind] = trial.run
         return bench

@@ -210,10 +210,11 @@ class Workbench:
             self._fresh[run] = y, _value(self.model.network(x, training=False))
         return self._fresh[run]
 
-    def forget(self, run: int | None) -> None:
-        """Free the weights and data of a run; whoever comes back to it builds them anew."""
-        self._starts.pop(run, None)
-        self._fresh.pop(run, None)
+    def forget_others(self, run: int) -> None:
+        """Free weights and data of all runs but this; whoever comes back to one builds it anew."""
+        for kept in (self._starts, self._fresh):
+            for other in set(kept) - {run}:
+                del kept[other]
 
     def _scope(self):
         return distribution(self.replicas, self.schedule.batch_size)
