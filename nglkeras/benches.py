@@ -19,7 +19,7 @@ from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
 from nglkeras.streams import Streams
 from nglkeras.switch import SwitchedLoss
-from nglkeras.training import loss_of, make_row
+from nglkeras.training import loss_of, make_row, run_trial
 from nglkeras.trial import Trial, TrialResult
 from nglkeras.workbench import Training, Workbench
 
@@ -28,7 +28,9 @@ MAX_BENCHES = 4
 
 
 class Benches:
-    """Turns trials into rows, and compiles each kind of network once.
+    """Turns trials into rows, and compiles each kind of network once where trials allow it.
+
+    It may be sent to a worker before its first trial.
 
     Args:
         trials: All that are to come; those of a run begin with the same weights.
@@ -48,11 +50,11 @@ class Benches:
         self.trials: dict[Trial, list[Trial]] = {}
         starts = {}
         for trial in trials:
-            self.trials.setdefault(_kind(trial), []).append(trial)
-            start = starts.setdefault((_kind(trial), trial.run), trial.weights)
+            self.trials.setdefault(trial.kind, []).append(trial)
+            start = starts.setdefault((trial.kind, trial.run), trial.weights)
             if start != trial.weights:
                 raise ValueError(f"run {trial.run} begins with {start} and with {trial.weights}")
-            if trial.monitored != "validation":
+            if trial.compile_once and trial.monitored != "validation":
                 raise UserError(f"networks that are compiled once monitor no {trial.monitored} set")
         self.data_dir = data_dir
         self.log_dir = log_dir
@@ -77,6 +79,9 @@ class Benches:
         Raises:
             UserError: If the trial names something that does not exist or cannot be had.
         """
+        if not trial.compile_once:
+            places = {"data_dir": self.data_dir, "log_dir": self.log_dir, "timeout": self.timeout}
+            return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
         bench = self._bench(trial)
         logs = [] if self.log_dir is None else [Path(self.log_dir) / trial.key]
         training = bench.train(
@@ -91,12 +96,12 @@ class Benches:
         if training.status in ("crashed", "out_of_memory"):
             # It may be the compilation that failed, and on account of another loss: from here on
             # each of these compiles by itself.
-            del self._benches[_kind(trial)]
-            self.trials[_kind(trial)] = []
+            del self._benches[trial.kind]
+            self.trials[trial.kind] = []
         return row_of(trial, training)
 
     def _bench(self, trial):
-        kind = _kind(trial)
+        kind = trial.kind
         bench = self._benches.pop(kind, None)
         trials = self.trials.get(kind, [])
         if bench is None or trial not in trials:
@@ -116,13 +121,6 @@ class Benches:
         choices = {_name_of_loss(trial): trial for trial in trials}
         make_loss = partial(_switched, choices)
         return make_workbench(trials, make_loss, validate=True, data_dir=self.data_dir)
-
-
-def _kind(trial):
-    """What one compiled network can be trained for: any loss, run and initial weights."""
-    return replace(
-        trial, loss="", loss_settings=(), formula=None, run=0, weights=None, weights_sha256=""
-    )
 
 
 def _name_of_loss(trial):

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nglkeras import devices, losses, plots, protocol, sources, tables, training
+from nglkeras import devices, executors, losses, plots, protocol, sources, tables
 from nglkeras.benches import Benches
 from nglkeras.errors import UserError, unknown
+from nglkeras.executors import Executor
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
@@ -25,6 +27,8 @@ _CHANGED = (
     *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
     *("datasets", "models"),
 )
+# Some libraries never give all memory back; a new worker compiles its networks anew.
+TRIALS_PER_WORKER = 100
 # The rows of tables 2 and B.2.2.
 TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
@@ -97,10 +101,67 @@ def add_table_options(parser: Parser, out: Path) -> None:
     add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
     add("--image-size", type=positive, help="at most so large, in pixels")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
     add("--out", type=Path, help=f"folder of results (default: {out.relative_to(ROOT)}/SCALE)")
     add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
     add("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard logs there")
+    add_executor_options(parser)
+
+
+def add_executor_options(parser: Parser) -> None:
+    """The options that say where networks are trained, and on how many devices each."""
+    add = parser.add_argument
+    add("--executor", default="local", help=f"one of: {', '.join(executors.NAMES)}")
+    add("--workers", type=positive, help="networks at a time (default: as many as there are GPUs)")
+    add(
+        "--gpus-per-worker",
+        type=share,
+        metavar="F",
+        help="GPUs of each, or a share such as 0.5 of one (default: 1 where there are any)",
+    )
+    add("--ray-address", metavar="ADDRESS", help="of the cluster, e.g. auto or ray://host:10001")
+    add(
+        "--trials-per-worker",
+        type=positive,
+        default=TRIALS_PER_WORKER,
+        metavar="N",
+        help=f"after so many a worker is replaced (default: {TRIALS_PER_WORKER})",
+    )
+    add("--timeout", type=positive, metavar="SECONDS", help="of a network's training")
+    add(
+        "--strategy",
+        default="auto",
+        help="devices that share a batch: auto, none or mirrored (default: auto)",
+    )
+
+
+def make_executor(args: argparse.Namespace) -> Executor:
+    """The executor that the options of `add_executor_options` name."""
+    return executors.make(
+        args.executor,
+        workers=args.workers,
+        gpus_per_worker=args.gpus_per_worker,
+        address=args.ray_address,
+        timeout=args.timeout,
+        tasks_per_worker=args.trials_per_worker,
+    )
+
+
+def count_replicas(args: argparse.Namespace, executor: Executor, batch_size: int) -> int:
+    """Devices that share a batch of a network, wherever it is trained."""
+    gpus = executor.gpus_per_worker
+    there = None if gpus is None else max(int(gpus), 1)
+    return devices.count_replicas(args.strategy, batch_size, there)
+
+
+def share(text: str) -> float:
+    """The type of an option that is a number of GPUs."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of GPUs")
+    return number
 
 
 def positive(text: str) -> int:
@@ -141,9 +202,16 @@ def table_scale(args: argparse.Namespace) -> Scale:
 
 
 def run_missing(
-    trials: Sequence[Trial], out: Path, args: argparse.Namespace
+    trials: Sequence[Trial], out: Path, args: argparse.Namespace, executor: Executor
 ) -> dict[str, TrialResult]:
-    """The rows of the trials; what the journal in that folder does not have is trained."""
+    """The rows of the trials; what the journal in that folder does not have is trained.
+
+    Args:
+        trials: What is wanted.
+        out: The folder.
+        args: Options; `data_dir`, `timeout` and perhaps `tensorboard`.
+        executor: Where networks are trained.
+    """
     journal = Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
     results = journal.results()
     missing = pending(trials, results)
@@ -154,14 +222,9 @@ def run_missing(
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     log_dir = getattr(args, "tensorboard", None)
     places = {"data_dir": args.data_dir, "log_dir": log_dir}
-    benches = Benches([trial for trial in missing if trial.compile_once], **places)
-
-    def run(trial, **arguments):
-        if trial.compile_once:
-            return benches(trial, **arguments)
-        return training.run_trial(trial, **places, **arguments)
-
-    return run_trials(trials, journal, run)
+    return run_trials(
+        trials, journal, Benches(missing, timeout=args.timeout, **places), executor=executor
+    )
 
 
 def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -199,13 +262,15 @@ def accuracy_table(
     """
     scale = table_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
-    trials = [
-        replace(trial, replicas=devices.count_replicas(args.strategy, trial.schedule.batch_size))
-        for trial in plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
-    ]
+    trials = plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
     out = args.out or out / scale.name
-    trials = _as_begun(trials, out)
-    results = run_missing(trials, out, args)
+    with make_executor(args) as executor:
+        trials = [
+            replace(trial, replicas=count_replicas(args, executor, trial.schedule.batch_size))
+            for trial in trials
+        ]
+        trials = _as_begun(trials, out)
+        results = run_missing(trials, out, args, executor)
     paper = tables.read_paper(name)
     table = tables.cells(trials, results, paper)
     with writing_to(out):

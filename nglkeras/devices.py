@@ -1,7 +1,10 @@
 """Devices that share a batch, under `tf.distribute`."""
 
 import contextlib
+import os
+import subprocess
 from functools import cache
+from itertools import takewhile
 
 import keras
 
@@ -10,13 +13,14 @@ from nglkeras.errors import UserError, unknown
 STRATEGIES = ("auto", "none", "mirrored")
 
 
-def count_replicas(strategy: str, batch_size: int) -> int:
+def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -> int:
     """The number of devices that share a batch under a strategy.
 
     Args:
         strategy: "mirrored" takes all GPUs (all logical CPUs where there is no GPU), "none" one
             device, "auto" as many GPUs as divide the batch evenly.
         batch_size: Images a batch, over all devices together.
+        devices: There are so many, instead of asking the backend.
 
     Raises:
         UserError: If there is no such strategy on this backend.
@@ -32,6 +36,10 @@ def count_replicas(strategy: str, batch_size: int) -> int:
         return 1
     if strategy == "none":
         return 1
+    if devices is not None:
+        if strategy == "mirrored":
+            return devices
+        return max(n for n in range(1, devices + 1) if batch_size % n == 0)
     import tensorflow as tf
 
     if strategy == "mirrored":
@@ -44,6 +52,25 @@ def _devices():
     import tensorflow as tf
 
     return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+
+
+def visible_gpus() -> list[str]:
+    """The NVIDIA GPUs that a process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    No backend is asked, which would take memory on each of them.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        # CUDA stops reading at the first that is none.
+        return list(takewhile(lambda gpu: gpu not in ("", "-1"), map(str.strip, named.split(","))))
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
 
 
 def distribution(replicas, batch_size):

@@ -1,16 +1,20 @@
 """The journal is the truth: a file of JSON lines, one for each finished trial, only appended to.
 
 A line that cannot be read, such as the half of a line that a power cut leaves behind, is
-reported and passed over; it stays in the file, and its trial runs again.
+reported and passed over; it stays in the file, and its trial runs again. One process writes at a
+time.
 """
 
+import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from nglkeras import lock
 from nglkeras.errors import UserError
 from nglkeras.trial import TrialResult
 
@@ -39,45 +43,80 @@ class Records:
         except OSError as error:
             raise UserError(f"cannot write to {self.path.parent}: {error}") from error
 
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, no other process may write; see `lock.writing`."""
+        return lock.writing(self.path)
+
     def append(self, record: dict) -> None:
         """Add a record; when this returns, it is on the disk.
 
         Raises:
-            UserError: If it cannot be written, e.g. on a full disk.
+            UserError: If it cannot be written, e.g. on a full disk, or another process writes.
         """
         line = json.dumps(_finite(record), allow_nan=False) + "\n"
-        try:
-            self._write(line)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {self.path}: {error}; once it can be written to, the same "
-                "command goes on"
-            ) from error
+        with self.writing():
+            try:
+                self._write(line.encode())
+            except OSError as error:
+                raise UserError(
+                    f"cannot write to {self.path}: {error.strerror}; once it can be written to, "
+                    f"the same command goes on{_rescued(line, self.path)}"
+                ) from error
 
     def _write(self, line):
-        with self.path.open("ab+") as file:
-            if file.tell():
+        # Without a buffer: one that could not be written would try again when it is closed.
+        with self.path.open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     # Close the half of a line that an interrupted write left behind.
-                    line = "\n" + line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+                    line = b"\n" + line
+            try:
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                # A full disk has room for half a line, which nobody could read.
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def read(self, convert: Callable[[dict], object] = dict) -> Iterator:
         """What `convert` makes of each record; one that it cannot take counts as unreadable."""
-        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                yield convert(json.loads(line))
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                if number not in self._reported:
-                    self._reported.add(number)
-                    self.report(
-                        f"{self.path}, line {number}: cannot be read, passed over ({error})"
-                    )
+        return read_records(self.path, convert, self._report_once)
+
+    def _report_once(self, message):
+        if message not in self._reported:
+            self._reported.add(message)
+            self.report(message)
+
+
+def read_records(
+    path: Path, convert: Callable[[dict], object], report: Callable[[str], None]
+) -> Iterator:
+    """What is made of each record of a file that somebody else may be writing.
+
+    Args:
+        path: The file.
+        convert: Applied to each; one that it cannot take counts as unreadable.
+        report: Called with a message for each line that cannot be read.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield convert(json.loads(line))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            report(f"{path}, line {number}: cannot be read, passed over ({error})")
 
 
 class Journal:
@@ -99,6 +138,10 @@ class Journal:
         """The file."""
         return self._records.path
 
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, no other process may write; see `lock.writing`."""
+        return self._records.writing()
+
     def append(self, result: TrialResult) -> None:
         """Add a row; when this returns, the row is on the disk.
 
@@ -109,12 +152,25 @@ class Journal:
 
     def results(self) -> dict[str, TrialResult]:
         """The last row of every trial, by its key."""
-        return {result.key: result for result in self._records.read(_result)}
+        return {result.key: result for result in self._records.read(result_of)}
 
 
-def _result(record):
+def result_of(record: dict) -> TrialResult:
+    """The row that a record of a journal is."""
     known = {field.name for field in fields(TrialResult)}
     return TrialResult(**{name: record[name] for name in record.keys() & known})
+
+
+def _rescued(line, path):
+    """Where a record lies that its own file had no room for, for a message."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"{path.stem}-", suffix=path.suffix, delete=False
+        ) as file:
+            file.write(line)
+    except OSError:
+        return ""
+    return f" (the row that is not in it: cat {file.name} >> {path})"
 
 
 def _finite(value):

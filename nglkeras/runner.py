@@ -1,10 +1,14 @@
 """Trials in, rows out: what the journal has is taken from it, the rest is run and appended."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from tqdm import tqdm
 
+from nglkeras.executors import Executor, Local
 from nglkeras.journal import Journal
+from nglkeras.status import Board, seconds_left
 from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
 
 
@@ -13,6 +17,7 @@ def run_trials(
     journal: Journal,
     run: Callable[..., TrialResult] | None = None,
     *,
+    executor: Executor | None = None,
     quiet: bool = False,
 ) -> dict[str, TrialResult]:
     """Run the trials that the journal does not have; show each result and a progress bar.
@@ -25,29 +30,78 @@ def run_trials(
         journal: What is there, and where new rows go.
         run: Turns a trial into a row; it is also given `on_epoch`. `training.run_trial` by
             default.
+        executor: Where trials run; in this process by default.
         quiet: Show nothing.
 
     Returns:
         The row of each trial by its key.
+
+    Raises:
+        UserError: If another process writes this journal, or it cannot be written.
     """
     if run is None:
         from nglkeras.training import run_trial as run
 
+    executor = executor or Local()
     wanted = {trial.key: trial for trial in trials}
     results = {key: row for key, row in journal.results().items() if key in wanted}
     missing = pending(trials, results)
     if not missing:
         return results
     done = len(wanted) - len(missing)
-    with tqdm(total=len(wanted), initial=done, unit="trial", disable=quiet, smoothing=0) as bar:
-        for trial in missing:
-            result = run(trial, on_epoch=_show_epoch(bar, trial))
-            journal.append(result)
+    bar = tqdm(total=len(wanted), initial=done, unit="trial", disable=quiet, smoothing=0)
+
+    def summary():
+        return {
+            "total": len(wanted),
+            "done": len(wanted) - len(pending(trials, results)),
+            "seconds_left": seconds_left(pending(trials, results), results, executor),
+        }
+
+    board = Board(journal.path.parent, executor, summary)
+    with journal.writing(), board, bar, _reporting(executor, bar, quiet):
+        for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
             results[trial.key] = result
             if not quiet:
                 bar.write(_describe(trial, result))
             bar.update()
     return results
+
+
+def rows(
+    trials: Iterable[Trial],
+    journal: Journal,
+    run: Callable[..., TrialResult],
+    executor: Executor,
+    on_epoch: Callable | None = None,
+) -> Iterator[tuple[Trial, TrialResult]]:
+    """Run trials; each row is in the journal before it is handed on.
+
+    Args:
+        trials: What to run.
+        journal: Where the rows go.
+        run: Turns a trial into a row.
+        executor: Where trials run.
+        on_epoch: Called with a trial, an epoch's number and its row of the history; not with every
+            epoch where trials run elsewhere.
+    """
+    from nglkeras.training import make_row
+
+    outcomes = executor.run(run, trials, on_progress=on_epoch, affinity=_affinity)
+    for outcome in outcomes:
+        row = outcome.result
+        if outcome.failure is not None:
+            failure = outcome.failure
+            row = make_row(outcome.task, status=failure.status, message=failure.message)
+        if outcome.attempts > 1:
+            row = replace(row, attempts=outcome.attempts)
+        journal.append(row)
+        yield outcome.task, row
+
+
+def _affinity(trial):
+    """What trials share that one worker had better do: a compiled network, and a run's data."""
+    return trial.kind, trial.run
 
 
 def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Trial]:
@@ -60,8 +114,18 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
     ]
 
 
-def _show_epoch(bar, trial):
-    def show(epoch, row):
+@contextlib.contextmanager
+def _reporting(executor, bar, quiet):
+    """Lines of the executor go past the bar."""
+    before, executor.report = executor.report, (lambda line: None) if quiet else bar.write
+    try:
+        yield
+    finally:
+        executor.report = before
+
+
+def _show_epoch(bar):
+    def show(trial, epoch, row):
         part = "test" if trial.monitored == "test" else "val"
         accuracy = f"{trial.monitored} accuracy {row[f'{part}_accuracy']:.3f}"
         bar.set_postfix_str(f"{trial}: epoch {epoch}/{trial.schedule.epochs}, {accuracy}")

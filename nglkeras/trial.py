@@ -94,6 +94,13 @@ class Trial:
         content = json.dumps([protocol.VERSION, essentials], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    @property
+    def kind(self) -> "Trial":
+        """What one compiled network can be trained for: any loss, run and initial weights."""
+        return replace(
+            self, loss="", loss_settings=(), formula=None, run=0, weights=None, weights_sha256=""
+        )
+
     def __str__(self):
         loss = losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
@@ -128,6 +135,7 @@ class TrialResult:
         sizes: Images in train, validation and test.
         seconds: Wall time of the whole trial.
         message: What went wrong.
+        attempts: How often it was begun; more than once where workers were lost.
         environment: Hardware and versions.
         finished: When, as an ISO date and time in UTC.
     """
@@ -141,6 +149,7 @@ class TrialResult:
     sizes: tuple[int, int, int] | None = None
     seconds: float = 0.0
     message: str = ""
+    attempts: int = 1
     environment: dict = field(default_factory=dict)
     finished: str = ""
 

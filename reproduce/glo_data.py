@@ -22,10 +22,12 @@ def main():
     script.add_steps(parser)
     args = parser.parse_args()
     scale = script.chosen_scale(args)
-    plans = protocol.by_portion(scale, **script.loss_arguments(args), **script.plan_arguments(args))
-    # Run by run, so that an interrupted experiment has every share.
-    trials = sorted((t for plan in plans.values() for t in plan), key=lambda trial: trial.run)
-    results = script.run(args, trials)
+    with cli.make_executor(args) as executor:
+        settings = script.plan_arguments(args, executor)
+        plans = protocol.by_portion(scale, **script.loss_arguments(args), **settings)
+        # Run by run, so that an interrupted experiment has every share.
+        trials = sorted((t for plan in plans.values() for t in plan), key=lambda trial: trial.run)
+        results = script.run(args, trials, executor)
     found = {portion: tables.summaries(plan, results) for portion, plan in plans.items()}
     title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
     body = tables.layout_over(found, "share", [f"{portion:g}" for portion in found])

@@ -34,13 +34,18 @@ def options():
     add("--coefficient-generations", type=cli.positive, help="of CMA-ES")
     add("--without", nargs="+", default=(), metavar="CHECK", help=f"any of: {', '.join(CHECKS)}")
     add("--compare-runs", type=cli.positive, default=5, help="networks a loss at the end")
-    add("--timeout", type=cli.positive, metavar="SECONDS", help="of a network's training")
     return parser.parse_args()
 
 
 def main():
     """Run the script."""
     args = options()
+    with cli.make_executor(args) as executor:
+        run(args, executor)
+
+
+def run(args, executor):
+    """Search trees, then coefficients, with networks trained where the options say."""
     scale = script.chosen_scale(args)
     for check in args.without:
         if check not in CHECKS:
@@ -49,10 +54,11 @@ def main():
         raise UserError(f"{scale.search_steps} steps do not divide by 4")
     out = script.folder(args) / "search"
     fitness = TrialFitness(
-        partial(protocol.candidate, scale, **script.plan_arguments(args)),
+        partial(protocol.candidate, scale, **script.plan_arguments(args, executor)),
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
         data_dir=args.data_dir,
         timeout=args.timeout,
+        executor=executor,
     )
     heading = (
         f"{scale.name} scale: {scale.note}. {scale.model} on {scale.dataset}, "

@@ -22,11 +22,11 @@ def main():
     parser.add_argument("--durations", type=durations, help="steps of each training")
     args = parser.parse_args()
     scale = script.chosen_scale(args)
-    plans = protocol.by_duration(
-        scale, **script.loss_arguments(args), **script.plan_arguments(args)
-    )
-    trials = [trial for plan in plans.values() for trial in plan]
-    results = script.run(args, trials)
+    with cli.make_executor(args) as executor:
+        settings = script.plan_arguments(args, executor)
+        plans = protocol.by_duration(scale, **script.loss_arguments(args), **settings)
+        trials = [trial for plan in plans.values() for trial in plan]
+        results = script.run(args, trials, executor)
     found = {steps: tables.summaries(plan, results) for steps, plan in plans.items()}
     title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
     body = tables.layout_over(found, "steps", [str(steps) for steps in found])

@@ -15,7 +15,7 @@ trainings: --without duplicates equals gradients rejection is the paper's search
 
 from functools import partial
 
-from nglkeras import cli, devices
+from nglkeras import cli
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.search import (
@@ -55,16 +55,21 @@ def options():
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--image-size", type=cli.positive, help="at most so large, in pixels")
-    add("--timeout", type=cli.positive, metavar="SECONDS", help="of a network's training")
-    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
     add("--out", type=cli.Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
     add("--data-dir", type=cli.Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    cli.add_executor_options(parser)
     return parser.parse_args()
 
 
 def main():
     """Run the script."""
     args = options()
+    with cli.make_executor(args) as executor:
+        run(args, executor)
+
+
+def run(args, executor):
+    """Search, with networks trained where the options say."""
     scale = cli.chosen_scale(args, SCALES, CHANGED)
     if args.experiment not in map(str, EXPERIMENTS):
         raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))
@@ -77,9 +82,10 @@ def main():
         scale,
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
         seed=args.seed,
-        replicas=partial(devices.count_replicas, args.strategy),
+        replicas=partial(cli.count_replicas, args, executor),
         data_dir=args.data_dir,
         timeout=args.timeout,
+        executor=executor,
     )
     strategy = GeneticProgramming(
         args.seed,

@@ -11,11 +11,13 @@ tell by how many quarter turns a digit is turned, and then fine-tuned on the dig
 else is as in table2.py.
 """
 
+from functools import partial
 from pathlib import Path
 
 from nglkeras import cli, protocol
 from nglkeras.errors import UserError
-from nglkeras.trial import Trial, plan
+from nglkeras.executors import Executor
+from nglkeras.trial import Trial, TrialResult, plan
 
 OUT = cli.ROOT / "results" / "table_b22"
 
@@ -29,8 +31,8 @@ def pretraining(seed: int, runs: int) -> list[Trial]:
     return plan(scale, ["CE"], seed=seed)
 
 
-def pretrain(path: Path, trial: Trial) -> None:
-    """Train the small network's trunk on turned digits and save its weights."""
+def train_trunk(path: Path, trial: Trial) -> TrialResult:
+    """Train the small network on turned digits, and save its trunk's weights."""
     from nglkeras.training import run_trial
 
     def save(model):
@@ -39,11 +41,18 @@ def pretrain(path: Path, trial: Trial) -> None:
         model.get_layer("small_trunk").save_weights(part)
         part.replace(path)
 
+    return run_trial(trial, on_model=save)
+
+
+def pretrain(path: Path, trial: Trial, executor: Executor) -> None:
+    """Have the small network's trunk trained on turned digits."""
     print(f"pre-training on turned digits for run {trial.run + 1} ...")
-    result = run_trial(trial, on_model=save)
-    if result.status != "ok":
-        raise UserError(f"pre-training ended as {result.status}: {result.message}")
-    print(f"turns are told with {100 * result.accuracy:.1f} % accuracy; weights in {path}")
+    (outcome,) = executor.run(partial(train_trunk, path), [trial])
+    ended = outcome.failure or outcome.result
+    if ended.status != "ok":
+        raise UserError(f"pre-training ended as {ended.status}: {ended.message}")
+    accuracy = 100 * outcome.result.accuracy
+    print(f"turns are told with {accuracy:.1f} % accuracy; weights in {path}")
 
 
 def main():
@@ -59,11 +68,11 @@ def main():
         trials = pretraining(args.seed, scale.runs)
         # By what they were trained on: weights from another split have seen other images.
         weights = [str(folder / f"turned_digits_{trial.key}.weights.h5") for trial in trials]
-        with cli.writing_to(folder):
+        with cli.writing_to(folder), cli.make_executor(args) as executor:
             folder.mkdir(parents=True, exist_ok=True)
             for trial, path in zip(trials, map(Path, weights), strict=True):
                 if not path.is_file():
-                    pretrain(path, trial)
+                    pretrain(path.resolve(), trial, executor)
     title = "Table B.2.2: accuracy after pre-training"
     cli.accuracy_table(args, "table_b22", title, OUT, weights=weights)
 

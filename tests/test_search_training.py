@@ -185,7 +185,7 @@ class TestExperiments:
         first = ExperimentFitness(2, TINY, Journal(tmp_path / "trials.jsonl"))(NGL)
         assert len(first.details["accuracies"]["digits"]) == 3
         again = ExperimentFitness(2, TINY, Journal(tmp_path / "trials.jsonl"))
-        monkeypatch.setattr(again, "_train", None)
+        monkeypatch.setattr(again, "train", None)
         assert again(NGL).fitness == first.fitness
 
     def test_cross_entropy_first_in_experiment_5(self, tmp_path):
@@ -303,7 +303,7 @@ class TestScript:
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(nglkeras.search.ExperimentFitness, "__call__", stop)
+        monkeypatch.setattr(nglkeras.search.ExperimentFitness, "each", stop)
         code, _, err = script("search", *SMALL, "--out", tmp_path)
         assert code == 130
         assert "the same command goes on from here" in err

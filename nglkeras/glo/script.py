@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import cli, devices, models
+from nglkeras import cli, models
 from nglkeras import tables as common
 from nglkeras.errors import UserError
+from nglkeras.executors import Executor
 from nglkeras.glo import protocol
 from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
 from nglkeras.trial import Trial, TrialResult
@@ -39,9 +40,9 @@ def parser(doc: str) -> cli.Parser:
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--strategy", default="auto", help="devices: auto, none or mirrored (default: auto)")
     add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
     add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    cli.add_executor_options(made)
     return made
 
 
@@ -75,13 +76,13 @@ def chosen_scale(args: argparse.Namespace) -> GLOScale:
     return cli.chosen_scale(args, SCALES, _CHANGED)
 
 
-def plan_arguments(args: argparse.Namespace) -> dict:
+def plan_arguments(args: argparse.Namespace, executor: Executor) -> dict:
     """What the options say to `protocol.plan` beside the scale."""
     return {
         "class_reduction": args.class_reduction,
         "precision": args.precision,
         "seed": args.seed,
-        "replicas": devices.count_replicas(args.strategy, protocol.BATCH_SIZE),
+        "replicas": cli.count_replicas(args, executor, protocol.BATCH_SIZE),
     }
 
 
@@ -91,13 +92,15 @@ def loss_arguments(args: argparse.Namespace) -> dict:
     return {"loss_names": [name for name in names if name not in formulas], "formulas": formulas}
 
 
-def run(args: argparse.Namespace, trials: list[Trial]) -> dict[str, TrialResult]:
+def run(
+    args: argparse.Namespace, trials: list[Trial], executor: Executor
+) -> dict[str, TrialResult]:
     """The rows of the trials; what the journal does not have is trained.
 
     Raises:
         UserError: If not a single network was trained to its end.
     """
-    results = cli.run_missing(trials, folder(args), args)
+    results = cli.run_missing(trials, folder(args), args, executor)
     if all(results[trial.key].status != "ok" for trial in trials):
         message = results[trials[0].key].message
         raise UserError(f"no network was trained to its end; the first: {message}")
@@ -114,8 +117,10 @@ def figure_networks(
     add_steps(made)
     args = made.parse_args()
     scale = chosen_scale(args)
-    trials = protocol.plan(scale, **loss_arguments(args), **plan_arguments(args))
-    return args, scale, trials, run(args, trials)
+    with cli.make_executor(args) as executor:
+        settings = plan_arguments(args, executor)
+        trials = protocol.plan(scale, **loss_arguments(args), **settings)
+        return args, scale, trials, run(args, trials, executor)
 
 
 def folder(args: argparse.Namespace) -> Path:

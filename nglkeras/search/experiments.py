@@ -9,6 +9,7 @@ import numpy as np
 
 from nglkeras import models, protocol
 from nglkeras.errors import UserError, unknown
+from nglkeras.executors import Executor
 from nglkeras.journal import Journal
 from nglkeras.protocol import at_most
 from nglkeras.search.screening import BOUNDS
@@ -179,6 +180,7 @@ class ExperimentFitness(TrialFitness):
         replicas: Devices that share a batch, by its size.
         data_dir: Where TFDS keeps its data.
         timeout: Seconds after which the training of a network stops.
+        executor: Where networks are trained; in this process by default.
     """
 
     def __init__(
@@ -191,6 +193,7 @@ class ExperimentFitness(TrialFitness):
         replicas: Callable[[int], int] = lambda batch_size: 1,
         data_dir: str | Path | None = None,
         timeout: float | None = None,
+        executor: Executor | None = None,
     ):
         if experiment not in EXPERIMENTS:
             raise unknown("experiment", experiment, map(str, EXPERIMENTS))
@@ -201,6 +204,7 @@ class ExperimentFitness(TrialFitness):
             bound=BOUNDS[1],
             data_dir=data_dir,
             timeout=timeout,
+            executor=executor,
         )
         self.settings = {"experiment": experiment, **self.settings}
         if self.experiment.against_ce:
@@ -216,9 +220,9 @@ class ExperimentFitness(TrialFitness):
         super().prepare()
         if not self.experiment.against_ce:
             return
-        for dataset in self.benches:
+        for dataset in self.datasets:
             formula = str(self.cross_entropy(dataset))
-            rows = [self.row(trial) for trial in self.trials(formula) if trial.dataset == dataset]
+            rows = self.rows_of([t for t in self.trials(formula) if t.dataset == dataset])
             bad = [row for row in rows if row.status != "ok"]
             if bad:
                 raise UserError(f"the cross entropy failed on {dataset}: {bad[0].message}")

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -43,7 +44,8 @@ class Comparison:
 class TrainingFitness:
     """Validation accuracy of one's own network after training on one's own data.
 
-    The network is compiled once, whatever the number of losses.
+    The network is compiled once, whatever the number of losses. Sent to a worker it begins there
+    anew, with the same data.
 
     Args:
         model_fn: Builds the uncompiled network; it ends in a softmax over the classes.
@@ -77,6 +79,19 @@ class TrainingFitness:
         replicas: int = 1,
         timeout: float | None = None,
     ):
+        self._arguments = (
+            (model_fn, train, validation),
+            {
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "optimizer": optimizer,
+                "learning_rate": learning_rate,
+                "runs": runs,
+                "seed": seed,
+                "replicas": replicas,
+                "timeout": timeout,
+            },
+        )
         self.classes = _classes(train[1])
         x, y = _checked("train", train, self.classes)
         validation = _checked("validation", validation, self.classes)
@@ -88,15 +103,11 @@ class TrainingFitness:
             "fitness": type(self).__name__,
             "model": _digest_model(model_fn()),
             "data": _digest(x, y, *validation),
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "runs": runs,
-            "seed": seed,
-            "replicas": replicas,
+            **self._arguments[1],
             "backend": keras.backend.backend(),
         }
+        # It decides nothing that counts: another may be tried on what it has ended.
+        del self.settings["timeout"]
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
@@ -120,6 +131,11 @@ class TrainingFitness:
         self.workbench = Workbench(
             build, make_streams, schedule, replicas=replicas, bound=BOUNDS[1]
         )
+
+    def __reduce__(self):
+        # Compiled networks do not travel.
+        positional, named = self._arguments
+        return partial(type(self), **named), positional
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model."""

@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from nglkeras import losses
 from nglkeras.errors import UserError, unknown
+from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.journal import Records
 from nglkeras.search.evolution import Evaluation, Individual, Member
-from nglkeras.search.records import SAVED, Generation, Record, Result, duration, shown
+from nglkeras.search.records import SAVED, Generation, Record, Result, shown
 from nglkeras.search.screening import Screen, Screening
+from nglkeras.status import Board, duration
 from nglkeras.trial import FINAL_STATUSES, STATUSES
 
 # Statuses that the screen gives without a training.
@@ -57,6 +59,7 @@ def search(
     classes: int | None = None,
     order: Callable[[list], list] | None = None,
     on_generation: Callable[[Generation], None] | None = None,
+    executor: Executor | None = None,
     quiet: bool = False,
 ) -> Result:
     """Run a search to its end; the same call goes on with an interrupted one.
@@ -67,37 +70,45 @@ def search(
             `TrainingFitness`. Where it has them, `prepare()` is called first, `values` and
             `classes` serve the screening, `gradients` says which twins its optimizer cannot
             tell apart, `class_reduction` goes into `best.json`, and `settings` into the journal.
-            Errors it raises end the search.
+            Errors it raises end the search. `each(expressions)`, if it has one, evaluates many at
+            a time, on an executor of its own.
         out: Folder of the journal and of `best.json`.
         screening: What need not be trained; by default everything is checked, gradients for
             exact equality unless `evaluate` says that their scale does not matter.
         classes: Number of classes that the checks assume; that of `evaluate`, or 10.
         order: The order in which candidates that wait together are evaluated.
         on_generation: Called after each generation.
+        executor: Where losses are evaluated, in this process by default; workers get copies of
+            `evaluate`.
         quiet: Show no progress; otherwise a line for each generation and a bar within it.
 
     Raises:
-        UserError: If the folder holds a search with other settings, or cannot be written to.
+        UserError: If the folder holds a search with other settings, cannot be written to, or is
+            written to by another process.
     """
     if screening is None:
         screening = Screening(gradients=getattr(evaluate, "gradients", "exact"))
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
-    run = _Search(strategy, evaluate, Path(out), screening, classes, quiet)
-    getattr(evaluate, "prepare", lambda: None)()
-    started, timed = time.perf_counter(), 0
-    total = getattr(getattr(strategy, "parameters", None), "generations", None)
-    while not strategy.is_done:
-        number = strategy.generation
-        fresh = run.generation(order or list)
-        timed += fresh
-        if not quiet:
-            # Generations that came from the journal say nothing of the time that is left.
-            spent = time.perf_counter() - started
-            left = spent / timed * (total - number) if fresh and total is not None else None
-            print(_describe(run.generations[-1], left), flush=True)
-        if on_generation is not None:
-            on_generation(run.generations[-1])
+    if executor is not None and hasattr(evaluate, "each"):
+        raise UserError("this fitness has an executor of its own; give it the other one instead")
+    evaluator = evaluate if hasattr(evaluate, "each") else _Each(evaluate, executor or Local())
+    journal = Records(Path(out) / "search.jsonl")
+    with journal.writing():
+        run = _Search(strategy, evaluator, journal, screening, classes, quiet)
+        with Board(Path(out), evaluator.executor, run.summary):
+            evaluator.prepare()
+            started, timed = time.perf_counter(), 0
+            while not strategy.is_done:
+                fresh = run.generation(order or list)
+                timed += fresh
+                # Generations that came from the journal say nothing of the time that is left.
+                run.pace = (time.perf_counter() - started) / timed if timed else None
+                if not quiet:
+                    left = run.summary()["seconds_left"] if fresh else None
+                    print(_describe(run.generations[-1], left), flush=True)
+                if on_generation is not None:
+                    on_generation(run.generations[-1])
     result = run.result()
     if result.population and result.population[0].evaluation.rank:
         best = result.population[0]
@@ -123,24 +134,52 @@ def _describe(generation, seconds_left):
     )
 
 
+class _Each:
+    """What `search` needs of a fitness, made of a function of one expression."""
+
+    def __init__(self, evaluate, executor):
+        self.evaluate = evaluate
+        self.executor = executor
+        self.settings = getattr(evaluate, "settings", {})
+        self.classes = getattr(evaluate, "classes", 10)
+        self.prepare = getattr(evaluate, "prepare", lambda: None)
+        if not hasattr(evaluate, "values"):
+            self.values = None
+
+    def values(self, expression):
+        (outcome,) = self.executor.run(self.evaluate, [expression], method="values")
+        if outcome.failure is not None:
+            raise UserError(f"no worker could build the network: {outcome.failure.message}")
+        return outcome.result
+
+    def each(self, expressions):
+        for outcome in self.executor.run(self.evaluate, expressions):
+            failure = outcome.failure
+            evaluation = outcome.result
+            if failure is not None:
+                evaluation = Evaluation(failure.status, message=failure.message)
+            yield outcome.index, evaluation
+
+
 class _Search:
     """The state of a running search, all of which the journal can rebuild."""
 
-    def __init__(self, strategy, evaluate, out, screening, classes, quiet):
+    def __init__(self, strategy, evaluator, journal, screening, classes, quiet):
         self.strategy = strategy
-        self.evaluate = evaluate
+        self.evaluator = evaluator
+        self.journal = journal
         self.quiet = quiet
-        classes = classes or getattr(evaluate, "classes", 10)
-        self.screen = Screen(screening, classes, getattr(evaluate, "values", None))
+        self.pace = None
+        classes = classes or evaluator.classes
+        self.screen = Screen(screening, classes, evaluator.values)
         self.settings = {
             **strategy.settings,
-            "evaluate": getattr(evaluate, "settings", {}),
+            "evaluate": evaluator.settings,
             "screening": asdict(screening),
             "classes": classes,
         }
         # As JSON has it, to be compared with what is on disk.
         self.settings = json.loads(json.dumps(self.settings))
-        self.journal = Records(out / "search.jsonl")
         self.known = self._replay()
         self.records: dict[str, Record] = {}
         self.generations: list[Generation] = []
@@ -164,38 +203,53 @@ class _Search:
         known = {row.individual.id: row for row in rows if isinstance(row, Record)}
         return _without_failures(known)
 
+    def summary(self):
+        """What the board says of the search."""
+        total = getattr(getattr(self.strategy, "parameters", None), "generations", None)
+        number = self.strategy.generation
+        known = self.pace is not None and total is not None
+        return {
+            "generation": number,
+            "generations": total,
+            "seconds_left": self.pace * (total + 1 - number) if known else None,
+        }
+
     def generation(self, order):
         """Evaluate all of a generation; whether anything had to be trained."""
-        number, fresh = self.strategy.generation, 0
+        number, trained = self.strategy.generation, 0
         bar = tqdm(
             total=len(self.strategy.ask()), unit="loss", leave=False, disable=self.quiet, delay=1
         )
         with bar:
             bar.set_description(f"generation {number}")
+            plans = {}
             while not self.strategy.is_done and self.strategy.generation == number:
-                fresh += self._round(self.strategy.ask(), order, bar)
+                waiting = self.strategy.ask()
+                plans |= self._plans([one for one in waiting if one.id not in plans])
+                # What need not be trained makes room for others, to be trained at the same time.
+                settled = [plans[one.id] for one in waiting if self._is_settled(plans[one.id])]
+                for record in settled:
+                    self._take(record, bar)
+                if not settled:
+                    trained += self._train(order([i for i in waiting if plans[i.id] is None]), bar)
         self._note_generation(number)
-        return fresh > 0
+        return trained > 0
 
-    def _round(self, individuals, order, bar):
-        """Evaluate the individuals that wait; those that are discarded wait anew afterwards."""
-        plans = self._plans(individuals)
-        trained, later = 0, []
-        for individual in order(individuals):
-            record = plans[individual.id]
-            if record is None:
-                record = Record(individual, self._train(individual, bar))
-                trained += 1
-            elif record.twin and record.individual.id not in self.known:
-                if record.twin not in self.records:
-                    later.append(record)
-                    continue
-                record = self._share(record)
-            self._take(record, bar)
-            self._check_failures()
-        for record in later:
-            self._take(self._share(record), bar)
-        return trained
+    def _is_settled(self, record):
+        if record is None:
+            return False
+        return not record.twin or record.individual.id in self.known or record.twin in self.records
+
+    def _train(self, individuals, bar):
+        """Evaluate these; each is on the disk before the next is taken."""
+        bar.set_postfix_str(str(individuals[0].expression)[:60])
+        evaluations = self.evaluator.each([one.expression for one in individuals])
+        for index, outcome in evaluations:
+            evaluation = _normalised(outcome)
+            self._take(Record(individuals[index], evaluation), bar)
+            self.failures = self.failures + 1 if evaluation.status in TRANSIENT else 0
+            self._check_failures(evaluation)
+        return len(individuals)
 
     def _share(self, record):
         """A twin's record with the evaluation of the individual that it refers to."""
@@ -230,15 +284,8 @@ class _Search:
             return Record(individual, Evaluation(), verdict.twin, verdict.message)
         return Record(individual, Evaluation(verdict.status, message=verdict.message))
 
-    def _train(self, individual, bar):
-        bar.set_postfix_str(str(individual.expression)[:60])
-        evaluation = _normalised(self.evaluate(individual.expression))
-        self.failures = self.failures + 1 if evaluation.status in TRANSIENT else 0
-        return evaluation
-
-    def _check_failures(self):
+    def _check_failures(self, last):
         if self.failures == MAX_FAILURES:
-            last = list(self.records.values())[-1].evaluation
             raise UserError(
                 f"{MAX_FAILURES} trainings in a row ended in {last.status} ({last.message}); when "
                 "that is mended, the same call goes on"
@@ -246,6 +293,7 @@ class _Search:
 
     def _take(self, record, bar):
         if record.individual.id not in self.known:
+            record = self._share(record) if record.twin else record
             self.journal.append(record.to_json())
         self.records[record.individual.id] = record
         status = record.evaluation.status

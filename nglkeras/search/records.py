@@ -131,10 +131,3 @@ class Result:
 def shown(fitness: Sequence[float]) -> str:
     """A fitness in print."""
     return "/".join(f"{value:.4f}" for value in fitness) or "none"
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

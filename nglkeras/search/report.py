@@ -10,8 +10,9 @@ from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
 from nglkeras.search.fitness import Comparison
-from nglkeras.search.records import Result, duration, shown
+from nglkeras.search.records import Result, shown
 from nglkeras.search.trials import TrialFitness
+from nglkeras.status import duration
 
 # Losses that are shown at the end.
 BEST = 4

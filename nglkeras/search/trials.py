@@ -1,21 +1,81 @@
 """Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from nglkeras import sources
+from nglkeras import runner, sources
 from nglkeras.benches import make_workbench, row_of
 from nglkeras.catalog import get_info
+from nglkeras.errors import UserError
+from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.interpreter import InterpretedLoss
 from nglkeras.journal import Journal
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
-from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
+from nglkeras.trial import Trial, TrialResult
+from nglkeras.workbench import Workbench
+
+
+class Candidates:
+    """Turns trials of formulas into rows, on networks that are compiled once for each data set.
+
+    It may be sent to a worker before its first trial.
+
+    Args:
+        searched_runs: Runs from this number on may look at the test set.
+        bound: A mean loss beyond it ends a training as "exploded".
+        data_dir: Where TFDS keeps its data.
+        timeout: Seconds after which the training of a network stops.
+    """
+
+    def __init__(
+        self,
+        searched_runs: int,
+        *,
+        bound: float = np.inf,
+        data_dir: str | Path | None = None,
+        timeout: float | None = None,
+    ):
+        self.searched_runs = searched_runs
+        self.bound = bound
+        self.data_dir = data_dir
+        self.timeout = timeout
+        self.benches: dict[str, Workbench] = {}
+
+    def __call__(
+        self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
+    ) -> TrialResult:
+        """The row of a trial.
+
+        Args:
+            trial: One with a formula.
+            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        """
+        training = self._bench(trial).train(
+            Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
+        )
+        return row_of(trial, training)
+
+    def values(self, trial: Trial) -> np.ndarray:
+        """Loss of each sample of the first batch under the untrained network of a trial."""
+        return fresh_values(self._bench(trial), Expression.parse(trial.formula))
+
+    def _bench(self, trial):
+        if trial.dataset not in self.benches:
+            self.benches[trial.dataset] = make_workbench(
+                [trial],
+                partial(InterpretedLoss, _class_reduction(trial)),
+                bound=self.bound,
+                tested=lambda run: run >= self.searched_runs,
+                data_dir=self.data_dir,
+            )
+        return self.benches[trial.dataset]
 
 
 class TrialFitness:
@@ -31,6 +91,7 @@ class TrialFitness:
         bound: A mean loss beyond it ends a training as "exploded".
         data_dir: Where TFDS keeps its data.
         timeout: Seconds after which the training of a network stops.
+        executor: Where networks are trained; in this process by default.
 
     Attributes:
         settings: What decides the fitness, as JSON has it.
@@ -48,11 +109,12 @@ class TrialFitness:
         bound: float = np.inf,
         data_dir: str | Path | None = None,
         timeout: float | None = None,
+        executor: Executor | None = None,
     ):
         self.trials = trials
         self.journal = journal
         self.data_dir = data_dir
-        self.timeout = timeout
+        self.executor = executor or Local()
         # Trials of no formula in particular: what they share identifies the search.
         self.blanks = trials("y_pred")
         self.settings = {
@@ -65,18 +127,13 @@ class TrialFitness:
         optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
         self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
         self.rows = journal.results()
-        self.benches = {}
-        make_loss = partial(InterpretedLoss, self.class_reduction)
         self.searched_runs = 1 + max(blank.run for blank in self.blanks)
-        for blank in self.blanks:
-            if blank.dataset not in self.benches:
-                self.benches[blank.dataset] = make_workbench(
-                    [blank],
-                    make_loss,
-                    bound=bound,
-                    tested=lambda run: run >= self.searched_runs,
-                    data_dir=data_dir,
-                )
+        self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets that a loss is tried on."""
+        return self.settings["datasets"]
 
     @property
     def classes(self) -> int:
@@ -89,12 +146,20 @@ class TrialFitness:
         Raises:
             UserError: If data can neither be found nor downloaded.
         """
-        for dataset in self.benches:
+        for dataset in self.datasets:
             sources.prepare(dataset, self.data_dir)
 
     def values(self, expression: Expression) -> np.ndarray:
-        """Loss of each sample of a batch of the freshly initialised model."""
-        return fresh_values(self.benches[self.blanks[0].dataset], expression)
+        """Loss of each sample of a batch of the freshly initialised model.
+
+        Raises:
+            UserError: If no worker could tell.
+        """
+        trial = replace(self.blanks[0], formula=str(expression))
+        (outcome,) = self.executor.run(self.train, [trial], method="values")
+        if outcome.failure is not None:
+            raise UserError(f"no worker could build the network: {outcome.failure.message}")
+        return outcome.result
 
     def cross_entropy(self, dataset: str) -> Expression:
         """The cross entropy as an expression."""
@@ -106,30 +171,50 @@ class TrialFitness:
 
     def __call__(self, expression: Expression) -> Evaluation:
         """Train with this loss on every data set, as often as the trials say."""
-        accuracies, seconds = {}, 0.0
-        for trial in self.trials(str(expression)):
-            row = self.row(trial)
-            seconds += row.seconds
-            if row.status != "ok":
-                return Evaluation(row.status, message=row.message, seconds=seconds)
+        ((_, evaluation),) = self.each([expression])
+        return evaluation
+
+    def each(self, expressions: Sequence[Expression]) -> Iterator[tuple[int, Evaluation]]:
+        """Place and evaluation of each of some losses, as their trainings end.
+
+        All networks of a loss are trained, though one should fail: which ones then are does not
+        depend on which comes first.
+        """
+        wanted = [self.trials(str(expression)) for expression in expressions]
+        open_ones = dict(enumerate(wanted))
+        missing = runner.pending([trial for trials in wanted for trial in trials], self.rows)
+        keys = {trial.key for trial in missing}
+        for key in chain([None], self._trained(missing)):
+            keys.discard(key)
+            for index, trials in list(open_ones.items()):
+                if not any(trial.key in keys for trial in trials):
+                    del open_ones[index]
+                    yield index, self._evaluation(trials)
+
+    def _trained(self, trials):
+        """Keys of trials, each when its row is there."""
+        for trial, row in runner.rows(trials, self.journal, self.train, self.executor, _ignored):
+            self.rows[trial.key] = row
+            yield trial.key
+
+    def _evaluation(self, trials):
+        rows = [self.rows[trial.key] for trial in trials]
+        seconds = sum(row.seconds for row in rows)
+        failed = next((row for row in rows if row.status != "ok"), None)
+        if failed is not None:
+            return Evaluation(failed.status, message=failed.message, seconds=seconds)
+        accuracies = {}
+        for trial, row in zip(trials, rows, strict=True):
             accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
         means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
         details = {"accuracies": accuracies}
         return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
 
-    def row(self, trial: Trial) -> TrialResult:
-        """The journal's row of a trial; it is trained if there is none."""
-        row = self.rows.get(trial.key)
-        if row is None or row.status not in FINAL_STATUSES:
-            row = self._train(trial)
-            self.journal.append(row)
-            self.rows[trial.key] = row
-        return row
-
-    def _train(self, trial):
-        bench = self.benches[trial.dataset]
-        expression = Expression.parse(trial.formula)
-        return row_of(trial, bench.train(expression, trial.run, timeout=self.timeout))
+    def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """The journal's rows of trials; those that it does not have are trained."""
+        for _ in self._trained(runner.pending(trials, self.rows)):
+            pass
+        return [self.rows[trial.key] for trial in trials]
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
@@ -142,19 +227,24 @@ class TrialFitness:
             losses: By name; `None` stands for the cross entropy.
             runs: Networks for each loss and data set.
         """
-        results = {}
-        for dataset in self.benches:
-            results[dataset] = []
+        runs = range(self.searched_runs, self.searched_runs + runs)
+        trials = {}
+        for dataset in self.datasets:
             for name, expression in losses.items():
                 formula = str(expression or self.cross_entropy(dataset))
                 blank = next(t for t in self.trials(formula) if t.dataset == dataset)
-                rows = [
-                    self.row(replace(blank, run=run, test=True))
-                    for run in range(self.searched_runs, self.searched_runs + runs)
-                ]
-                accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
-                results[dataset].append(Comparison(name, formula, accuracies))
+                trials[dataset, name] = [replace(blank, run=run, test=True) for run in runs]
+        self.rows_of([trial for many in trials.values() for trial in many])
+        results = {dataset: [] for dataset in self.datasets}
+        for (dataset, name), many in trials.items():
+            rows = [self.rows[trial.key] for trial in many]
+            accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
+            results[dataset].append(Comparison(name, many[0].formula, accuracies))
         return results
+
+
+def _ignored(*progress):
+    """Progress that the executor keeps for those who look on."""
 
 
 def _class_reduction(trial):

@@ -1,0 +1,293 @@
+"""What worker processes and a cluster share: who does what next, and what if a worker is lost.
+
+Python's own process pools give up as a whole when one worker dies; here only its task begins
+again, on another worker.
+"""
+
+import time
+from abc import abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import cloudpickle
+
+from nglkeras.errors import UserError
+from nglkeras.executors.base import Executor, Failure, Outcome, Running
+from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
+
+# How often a task is begun before its loss is written down.
+ATTEMPTS = 4
+# Workers in a row that may end before they are ready: the machine is to blame then.
+MAX_STARTS = 3
+# Seconds that a worker whose task has reached its time limit has left to say so itself.
+GRACE = 60.0
+# Seconds between two looks at time limits.
+TICK = 1.0
+
+LOST = "lost"
+
+
+@dataclass(eq=False)
+class Job:
+    """A task on its way.
+
+    Attributes:
+        index: Its place among the tasks.
+        task: The task.
+        attempts: How often it was begun.
+    """
+
+    index: int
+    task: Any
+    attempts: int = 0
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker as the driver sees it; subclasses know how to talk to theirs.
+
+    Attributes:
+        number: Its place among the workers, which its successor takes over.
+        job: What it does; `None` while it waits.
+        group: Of its last job.
+        is_ready: Whether it has said that it can work.
+        work: Number of the work that it has.
+        tasks: How many it was given.
+        running: Its job, for those who look on.
+    """
+
+    number: int
+    job: Job | None = None
+    group: Any = None
+    is_ready: bool = False
+    work: int | None = None
+    tasks: int = 0
+    running: Running | None = field(default=None, repr=False)
+
+
+class Pool(Executor):
+    """Workers that are replaced when they die, hang, or have worked long enough.
+
+    Args:
+        workers: How many.
+        timeout: Seconds that a task is given to end by itself; `GRACE` later its worker is ended.
+        tasks_per_worker: After so many a worker is replaced: some libraries never give all memory
+            back. `None` keeps it.
+        attempts: How often a task is begun before its loss is written down.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        timeout: float | None = None,
+        tasks_per_worker: int | None = None,
+        attempts: int = ATTEMPTS,
+    ):
+        super().__init__()
+        self.workers = workers
+        self.timeout = timeout
+        self.tasks_per_worker = tasks_per_worker
+        self.attempts = attempts
+        self._pool: list[Worker] = []
+        self._work: Callable | None = None
+        self._works = count()
+        self._starts = 0
+
+    @abstractmethod
+    def _start(self, number: int) -> Worker:
+        """A new worker, which will say that it is ready."""
+
+    @abstractmethod
+    def _give_work(self, worker: Worker, content: bytes) -> None:
+        """Hand a worker the work."""
+
+    @abstractmethod
+    def _give_task(self, worker: Worker, method: str, task: Any, with_progress: bool) -> None:
+        """Hand a worker a task."""
+
+    @abstractmethod
+    def _messages(self, seconds: float) -> Iterable[tuple[Worker, tuple]]:
+        """What workers have said, after waiting for it for so long at most.
+
+        Messages are those of `worker`, and (`LOST`, status, reason).
+        """
+
+    @abstractmethod
+    def _end(self, worker: Worker) -> None:
+        """End a worker at once, whatever it does."""
+
+    def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
+        """What comes of each task, in the order in which they end."""
+        self._adopt(work)
+        waiting = _Waiting(affinity)
+        for index, task in enumerate(tasks):
+            waiting.add(Job(index, task))
+        try:
+            while waiting or self._busy:
+                self._fill(len(waiting) + len(self._busy))
+                self._hand_out(waiting, method, on_progress is not None)
+                for worker, message in self._messages(TICK):
+                    if outcome := self._hear(worker, message, waiting, on_progress):
+                        # Before anybody writes the result down: nobody need wait for that.
+                        self._hand_out(waiting, method, on_progress is not None)
+                        yield outcome
+                yield from self._overdue()
+        finally:
+            # Left early: what these workers would still say belongs to no task.
+            for worker in self._busy:
+                self._remove(worker)
+
+    def close(self):
+        """End the workers."""
+        for worker in list(self._pool):
+            self._remove(worker)
+
+    @property
+    def _busy(self):
+        return [worker for worker in self._pool if worker.job is not None]
+
+    def _adopt(self, work):
+        if work is not self._work:
+            self._work = work
+            self._work_number = next(self._works)
+            self._content = cloudpickle.dumps(work)
+
+    def _fill(self, wanted):
+        """Start workers for the tasks that there are."""
+        taken = {worker.number for worker in self._pool}
+        free = [number for number in range(self.workers) if number not in taken]
+        for number in free[: max(min(wanted, self.workers) - len(self._pool), 0)]:
+            self._pool.append(self._start(number))
+
+    def _hand_out(self, waiting, method, with_progress):
+        for worker in self._pool:
+            if waiting and worker.is_ready and worker.job is None:
+                held = {other.group for other in self._pool if other is not worker and other.tasks}
+                job, group = waiting.take(worker.group if worker.tasks else None, held)
+                self._give(worker, job, group, method, with_progress)
+        self._show()
+
+    def _give(self, worker, job, group, method, with_progress):
+        if worker.work != self._work_number:
+            self._give_work(worker, self._content)
+            worker.work = self._work_number
+        job.attempts += 1
+        worker.job, worker.group = job, group
+        worker.tasks += 1
+        worker.running = Running(job.task, worker.number, time.time(), job.attempts)
+        self._give_task(worker, method, job.task, with_progress)
+
+    def _hear(self, worker, message, waiting, on_progress):
+        """The outcome that a message brings, if any."""
+        kind, *content = message
+        job = worker.job
+        if kind == READY:
+            worker.is_ready, self._starts = True, 0
+        elif kind == PROGRESS and job is not None:
+            worker.running = replace(worker.running, progress=tuple(content))
+            self._show()
+            if on_progress is not None:
+                on_progress(job.task, *content)
+        elif kind == RESULT and job is not None:
+            self._rest(worker)
+            return Outcome(job.index, job.task, content[0], attempts=job.attempts)
+        elif kind == ERROR:
+            worker.job = None
+            _raise(*content)
+        elif kind == LOST:
+            return self._lose(worker, *content, waiting)
+        return None
+
+    def _rest(self, worker):
+        worker.job = worker.running = None
+        if self.tasks_per_worker is not None and worker.tasks >= self.tasks_per_worker:
+            self._remove(worker)
+
+    def _lose(self, worker, status, reason, waiting):
+        """Begin a lost worker's task again, or give it up."""
+        job = worker.job
+        was_ready = worker.is_ready
+        self._remove(worker)
+        if not was_ready:
+            self._starts += 1
+            if self._starts >= MAX_STARTS:
+                raise UserError(f"workers end before they can work ({reason})")
+        if job is None:
+            return None
+        if job.attempts < self.attempts:
+            self.report(
+                f"worker {worker.number} was lost ({reason}); {job.task} begins again, attempt "
+                f"{job.attempts + 1} of {self.attempts}"
+            )
+            waiting.add(job, worker.group)
+            return None
+        reason = f"its worker was lost {job.attempts} times, at last: {reason}"
+        return Outcome(job.index, job.task, failure=Failure(status, reason), attempts=job.attempts)
+
+    def _overdue(self):
+        """Outcomes of tasks that have not ended in time: they would not in another attempt."""
+        if self.timeout is None:
+            return
+        for worker in self._busy:
+            if time.time() - worker.running.since > self.timeout + GRACE:
+                job = worker.job
+                self._remove(worker)
+                message = f"it did not end within {self.timeout:g} s and {GRACE:g} s of grace"
+                yield Outcome(
+                    job.index, job.task, failure=Failure("timeout", message), attempts=job.attempts
+                )
+
+    def _remove(self, worker):
+        worker.job = None
+        if worker in self._pool:
+            self._pool.remove(worker)
+        self._end(worker)
+        self._show()
+
+    def _show(self):
+        self.running = [worker.running for worker in self._pool if worker.job is not None]
+
+
+class _Waiting:
+    """Jobs that wait, by what they have in common."""
+
+    def __init__(self, affinity):
+        self.affinity = affinity or (lambda task: None)
+        self.groups: OrderedDict[Any, deque[Job]] = OrderedDict()
+
+    def __len__(self):
+        return sum(map(len, self.groups.values()))
+
+    def add(self, job, group=None):
+        """Let a job wait; one that has been begun before comes first."""
+        group = self.affinity(job.task) if group is None else group
+        jobs = self.groups.setdefault(group, deque())
+        if job.attempts:
+            jobs.appendleft(job)
+        else:
+            jobs.append(job)
+
+    def take(self, own, held):
+        """A job and its group: of the worker's own, of one that nobody holds, of the largest."""
+        group = own
+        if group not in self.groups:
+            free = (group for group in self.groups if group not in held)
+            group = next(free, None)
+            if group not in self.groups:
+                group = max(self.groups, key=lambda name: len(self.groups[name]))
+        jobs = self.groups[group]
+        job = jobs.popleft()
+        if not jobs:
+            del self.groups[group]
+        return job, group
+
+
+def _raise(kind, message, trace):
+    """Raise what a worker has raised."""
+    if kind == "user":
+        raise UserError(message)
+    raise RuntimeError(f"in a worker: {kind}: {message}\n{trace}")

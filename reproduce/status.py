@@ -1,0 +1,34 @@
+"""What is done, running and failed in a folder of results, and how long the rest will take.
+
+    python reproduce/status.py results/table2/demo
+    python reproduce/status.py results --watch 10       again every ten seconds, until Ctrl-C
+
+Reads journals while they are written, on any machine that sees the folder, and disturbs nobody.
+"""
+
+import time
+from pathlib import Path
+
+from nglkeras import cli, status
+
+
+def main():
+    """Run the script."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("place", nargs="?", type=Path, default=cli.ROOT / "results")
+    parser.add_argument("--failures", type=cli.positive, default=10, help="name at most so many")
+    parser.add_argument(
+        "--watch", type=cli.positive, metavar="SECONDS", help="look again and again"
+    )
+    args = parser.parse_args()
+    while True:
+        for journal in status.find(args.place):
+            print(status.describe(status.read(journal), failures=args.failures))
+        if args.watch is None:
+            return
+        time.sleep(args.watch)
+        print()
+
+
+if __name__ == "__main__":
+    cli.run(main)
