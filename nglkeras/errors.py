@@ -2,9 +2,25 @@
 
 from collections.abc import Iterable
 
+MAX_MESSAGE = 1_000
+
 
 class UserError(ValueError):
     """A mistake in the input, said in one line; the scripts turn it into exit code 2."""
+
+    def __init__(self, message: object):
+        super().__init__(in_a_line(message))
+
+
+def in_a_line(text: object) -> str:
+    """A text as a terminal can be given it, wherever it comes from.
+
+    Control characters, which may steer the terminal, become spaces, and so does whatever cannot
+    be printed; a long text is cut short.
+    """
+    text = str(text)
+    text = text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:

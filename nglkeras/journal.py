@@ -11,12 +11,15 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from nglkeras import lock
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, in_a_line
 from nglkeras.trial import TrialResult
+
+# Of lists and objects within each other: more than rows have, less than what ends Python's stack.
+MAX_DEPTH = 50
 
 
 class Records:
@@ -114,9 +117,9 @@ def read_records(
         if not line.strip():
             continue
         try:
-            yield convert(json.loads(line))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            report(f"{path}, line {number}: cannot be read, passed over ({error})")
+            yield convert(_shallow(json.loads(line)))
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            report(f"{path}, line {number}: cannot be read, passed over ({in_a_line(error)})")
 
 
 class Journal:
@@ -152,13 +155,23 @@ class Journal:
 
     def results(self) -> dict[str, TrialResult]:
         """The last row of every trial, by its key."""
-        return {result.key: result for result in self._records.read(result_of)}
+        return {result.key: result for result in self._records.read(TrialResult.from_json)}
 
 
-def result_of(record: dict) -> TrialResult:
-    """The row that a record of a journal is."""
-    known = {field.name for field in fields(TrialResult)}
-    return TrialResult(**{name: record[name] for name in record.keys() & known})
+def _shallow(value):
+    """A JSON value, unless it is nested deeper than what comes after can follow."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for outer in level for item in _items(outer)]
+        if not level:
+            return value
+    raise UserError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _items(value):
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _rescued(line, path):

@@ -7,6 +7,7 @@ saved one can be fed with pictures as they are.
 import contextlib
 import inspect
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -33,6 +34,8 @@ GLO = ("glo_mnist", "glo_cifar10")
 SMALL = ("small_cnn", "head", *GLO)
 PRECISIONS = ("float32", "mixed_bfloat16")
 NAMES = (*SMALL, *sorted(_BACKBONES))
+# What Keras raises for a file that holds no weights, or others.
+_NO_WEIGHTS = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
 
 
 def build(
@@ -167,6 +170,8 @@ def _backbone(name, constructor, shape, weights, pooling):
         raise UserError(f"{name}: {' '.join(str(error).split())}") from error
     # Keras raises a bare Exception when a download fails.
     except Exception as error:
+        if weights not in (None, "imagenet") and isinstance(error, _NO_WEIGHTS):
+            raise UserError(f"{weights} does not fit {name}: {error}") from error
         if weights != "imagenet":
             raise
         reason = " ".join(str(error).split())
@@ -195,7 +200,7 @@ def _small_trunk(shape, weights, pooling):
     if weights is not None:
         try:
             trunk.load_weights(weights)
-        except (ValueError, OSError) as error:
+        except _NO_WEIGHTS as error:
             raise UserError(f"{weights} does not fit small_cnn: {error}".splitlines()[0]) from error
     return trunk
 

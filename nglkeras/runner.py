@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
+from nglkeras.board import Board, seconds_left
 from nglkeras.executors import Executor, Local
 from nglkeras.journal import Journal
-from nglkeras.status import Board, seconds_left
-from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
+from nglkeras.trial import Trial, TrialResult
 
 
 def run_trials(
@@ -110,7 +110,7 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
     return [
         trial
         for key, trial in unique.items()
-        if key not in results or results[key].status not in FINAL_STATUSES
+        if key not in results or not results[key].answers(trial)
     ]
 
 

@@ -1,123 +1,43 @@
-"""What a run is doing, for those who look on: written beside its journal, read by anybody.
+"""What is done, running and failed, read from outside while it is written.
 
-The journal says what is done; the board, one small file that is replaced every few seconds, says
-what is running and how much is left. Reading takes no lock and disturbs no run.
+Reading takes no lock and disturbs no run.
 """
 
-import contextlib
 import json
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nglkeras import lock
-from nglkeras.errors import UserError
-from nglkeras.executors import Executor
-from nglkeras.journal import read_records, result_of
-from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
+from nglkeras import board, foreign, lock
+from nglkeras.board import duration
+from nglkeras.errors import UserError, in_a_line
+from nglkeras.journal import read_records
+from nglkeras.search.records import Record
+from nglkeras.trial import TrialResult
 
-NAME = "status.json"
-# Seconds between two versions of the board.
-PAUSE = 2.0
 # Journals that a folder may hold.
 JOURNALS = ("journal.jsonl", "trials.jsonl", "search.jsonl")
+# What a reader must know of; rejected and discarded ones are a search's daily work.
+FAILED = ("non_finite", "exploded", "timeout", "out_of_memory", "crashed")
 
-
-class Board:
-    """Writes what is running into a folder as long as it is open.
-
-    Args:
-        folder: Where.
-        executor: Says what is running.
-        summary: Gives what else belongs on the board, such as how many are done.
-    """
-
-    def __init__(self, folder: Path, executor: Executor, summary: Callable[[], dict]):
-        self.path = folder / NAME
-        self.executor = executor
-        self.summary = summary
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._stop.set()
-        self._thread.join(PAUSE)
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-
-    def _keep(self):
-        while True:
-            # A disk that is full must not end a training on account of this.
-            with contextlib.suppress(OSError):
-                self._write()
-            if self._stop.wait(PAUSE):
-                return
-
-    def _write(self):
-        content = {
-            "executor": type(self.executor).__name__.lower(),
-            "workers": self.executor.workers,
-            "running": [_running(one) for one in self.executor.running],
-            **self.summary(),
-        }
-        temporary = self.path.with_name(f"{NAME}.tmp")
-        temporary.write_text(json.dumps(content))
-        temporary.replace(self.path)
-
-
-def _running(one):
-    trial, progress = one.task, ""
-    if one.progress:
-        epoch, row = one.progress
-        epochs = f"/{trial.schedule.epochs}" if isinstance(trial, Trial) else ""
-        progress = f"epoch {epoch}{epochs}, loss {row.get('loss', float('nan')):.4g}"
-    return {
-        "task": str(trial.formula or trial) if _is_candidate(trial) else str(trial),
-        "worker": one.worker,
-        "seconds": round(time.time() - one.since),
-        "attempt": one.attempt,
-        "progress": progress,
-    }
-
-
-def _is_candidate(trial):
-    return isinstance(trial, Trial) and trial.loss == "candidate"
-
-
-def seconds_left(
-    missing: Iterable[Trial], results: dict[str, TrialResult], executor: Executor
-) -> float | None:
-    """How long the rest will take, by what trials of the same data set and model have taken.
-
-    Args:
-        missing: The rest.
-        results: Rows of this run and earlier ones.
-        executor: Where they run.
-
-    Returns:
-        Seconds; `None` as long as nothing is known.
-    """
-    taken = {}
-    for row in results.values():
-        if row.status in FINAL_STATUSES:
-            taken.setdefault(_what(row.trial), []).append(row.seconds)
-    if not taken:
-        return None
-    means = {what: sum(seconds) / len(seconds) for what, seconds in taken.items()}
-    usual = sum(means.values()) / len(means)
-    rest = [means.get((trial.dataset, trial.model), usual) for trial in missing]
-    return sum(rest) / min(executor.workers, max(len(rest), 1))
-
-
-def _what(trial):
-    return trial.get("dataset"), trial.get("model")
+_NUMBER = foreign.optional(foreign.is_number)
+_BOARD = {
+    "executor": foreign.is_text,
+    "workers": foreign.is_count,
+    "total": foreign.is_count,
+    "done": foreign.is_count,
+    "generation": foreign.is_count,
+    "generations": _NUMBER,
+    "seconds_left": _NUMBER,
+    "running": foreign.list_of(foreign.is_object),
+}
+_RUNNING = {
+    "task": foreign.is_text,
+    "worker": foreign.is_count,
+    "seconds": foreign.is_number,
+    "attempt": foreign.is_count,
+    "progress": foreign.is_text,
+}
 
 
 @dataclass(frozen=True)
@@ -172,12 +92,12 @@ def read(journal: Path) -> Status:
         # The last line of an individual counts, as it does for the search.
         rows = {row[0]: row for row in found if row is not None}
     else:
-        for row in read_records(journal, result_of, unreadable.append):
+        for row in read_records(journal, TrialResult.from_json, unreadable.append):
             rows[row.key] = (_name(row.trial), row.status, row.message, row.seconds, row.attempts)
     return Status(
         journal,
         Counter(row[1] for row in rows.values()),
-        [f"{row[0]}: {row[1]} ({_line(row[2])})" for row in rows.values() if row[1] in _FAILED],
+        [f"{row[0]}: {row[1]} ({row[2]})" for row in rows.values() if row[1] in FAILED],
         sum(row[4] - 1 for row in rows.values()),
         sum(row[3] for row in rows.values()),
         lock.holder(journal),
@@ -186,14 +106,13 @@ def read(journal: Path) -> Status:
     )
 
 
-# What a reader must know of; rejected and discarded ones are a search's daily work.
-_FAILED = ("non_finite", "exploded", "timeout", "out_of_memory", "crashed")
-
-
 def _individual(row):
     if "settings" in row:
         return None
-    return f"{row['id']} {row['expression']}", row["status"], row["message"], row["seconds"], 1
+    record = Record.from_json(row)
+    evaluation = record.evaluation
+    name = f"{record.individual.id} {record.individual.expression}"
+    return name, evaluation.status, evaluation.message, evaluation.seconds, 1
 
 
 def _name(trial):
@@ -203,16 +122,18 @@ def _name(trial):
     return ", ".join(str(part) for part in (*parts, run) if part)
 
 
-def _line(text):
-    return next(iter(str(text).splitlines()), "")
-
-
 def _board(folder):
+    """What the driver says; nothing where a file from elsewhere is no board."""
     try:
-        content = json.loads((folder / NAME).read_text())
+        content = json.loads((folder / board.NAME).read_text())
+        if not isinstance(content, dict):
+            return {}
+        foreign.check(content, _BOARD)
+        for one in content.get("running", ()):
+            foreign.check({name: one.get(name) for name in _RUNNING}, _RUNNING)
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content
 
 
 def describe(status: Status, *, failures: int = 10) -> str:
@@ -235,23 +156,16 @@ def describe(status: Status, *, failures: int = 10) -> str:
         lines.append(f"  not running{'; ' + rest if rest else ''}")
         if status.board:
             lines.append("  it was stopped in the middle: the same command goes on")
-        return "\n".join(lines)
+        return "\n".join(map(in_a_line, lines))
     lines.append(f"  running: {status.holder}")
-    lines.append(f"  {_rest(status.board)}")
+    lines += [f"  {rest}" for rest in [_rest(status.board)] if rest]
     for one in status.board.get("running", ()):
         again = f", attempt {one['attempt']}" if one["attempt"] > 1 else ""
         progress = f", {one['progress']}" if one["progress"] else ""
         lines.append(
             f"  worker {one['worker']}: {one['task']}{progress}, {duration(one['seconds'])}{again}"
         )
-    return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
+    return "\n".join(map(in_a_line, lines))
 
 
 def _rest(board):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from nglkeras import losses, models, protocol
+from nglkeras import foreign, losses, models, protocol
 from nglkeras.catalog import get_info
 from nglkeras.errors import unknown
 from nglkeras.expression import Expression
@@ -152,6 +152,52 @@ class TrialResult:
     attempts: int = 1
     environment: dict = field(default_factory=dict)
     finished: str = ""
+
+    @classmethod
+    def from_json(cls, row: dict) -> "TrialResult":
+        """The result of a line of a journal; columns of a later version are passed over.
+
+        Raises:
+            UserError: If a column holds what it cannot hold.
+            TypeError: If one that must be there is missing.
+        """
+        foreign.check(row, _RULES)
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: row[name] for name in row.keys() & known})
+
+    def answers(self, trial: Trial) -> bool:
+        """Whether the trial need not be run again: it would end so again, or all is measured."""
+        if self.status != "ok":
+            return self.status in FINAL_STATUSES
+        if trial.monitored == "test":
+            looks = [epoch.get("test_accuracy") for epoch in self.history]
+            if len(looks) != trial.schedule.epochs or None in looks:
+                return False
+        return (self.accuracy if trial.test else self.validation_accuracy) is not None
+
+
+def _is_epoch(value):
+    number = foreign.optional(foreign.is_number)
+    return foreign.is_object(value) and all(map(number, value.values()))
+
+
+def _are_sizes(value):
+    return foreign.list_of(foreign.is_count)(value) and len(value) == 3
+
+
+_RULES = {
+    "key": foreign.is_text,
+    "trial": foreign.is_object,
+    "status": foreign.one_of(STATUSES),
+    "accuracy": foreign.optional(foreign.is_share),
+    "validation_accuracy": foreign.optional(foreign.is_share),
+    "history": foreign.list_of(_is_epoch),
+    "sizes": foreign.optional(_are_sizes),
+    "seconds": foreign.is_number,
+    "message": foreign.is_text,
+    "environment": foreign.is_object,
+    "finished": foreign.is_text,
+}
 
 
 def plan(

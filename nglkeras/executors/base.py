@@ -116,11 +116,10 @@ class Local(Executor):
 
     def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
         """What comes of each task; what the work raises goes through."""
-        call = getattr(work, method)
         for index, task in enumerate(tasks):
             self.running = [Running(task, 0, time.time())]
             reporting = {} if on_progress is None else {"on_epoch": self._reporter(on_progress)}
-            result = call(task, **reporting)
+            result = getattr(work, method)(task, **reporting)
             self.running = []
             yield Outcome(index, task, result)
 

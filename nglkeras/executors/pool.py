@@ -122,6 +122,8 @@ class Pool(Executor):
 
     def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
         """What comes of each task, in the order in which they end."""
+        if self._busy:
+            raise RuntimeError("an executor does one run at a time")
         self._adopt(work)
         waiting = _Waiting(affinity)
         for index, task in enumerate(tasks):
@@ -194,7 +196,8 @@ class Pool(Executor):
                 on_progress(job.task, *content)
         elif kind == RESULT and job is not None:
             self._rest(worker)
-            return Outcome(job.index, job.task, content[0], attempts=job.attempts)
+            result = cloudpickle.loads(content[0])
+            return Outcome(job.index, job.task, result, attempts=job.attempts)
         elif kind == ERROR:
             worker.job = None
             _raise(*content)

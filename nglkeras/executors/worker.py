@@ -36,7 +36,7 @@ class Desk:
         self.work = cloudpickle.loads(content)
 
     def do(self, method: str, task: Any, report: Callable | None = None) -> tuple:
-        """The answer to a task: (`RESULT`, result) or (`ERROR`, kind, message, traceback).
+        """The answer to a task: (`RESULT`, pickle) or (`ERROR`, kind, message, traceback).
 
         Args:
             method: Of the work.
@@ -45,7 +45,8 @@ class Desk:
         """
         try:
             reporting = {} if report is None else {"on_epoch": _seldom(report)}
-            return RESULT, getattr(self.work, method)(task, **reporting)
+            result = getattr(self.work, method)(task, **reporting)
+            return RESULT, cloudpickle.dumps(result)
         # It is the driver that must hear of it.
         except Exception as error:
             return error_message(error)
@@ -97,12 +98,7 @@ def _answer(desk, message, connection):
     def report(*progress):
         connection.send_bytes(cloudpickle.dumps((PROGRESS, *progress)))
 
-    answer = desk.do(method, task, report if with_progress else None)
-    try:
-        cloudpickle.dumps(answer)
-    except Exception as error:
-        return error_message(error)
-    return answer
+    return desk.do(method, task, report if with_progress else None)
 
 
 def _listen(connection, inbox):

@@ -62,8 +62,10 @@ def accuracies(
     found = {trial.loss: [] for trial in trials}
     for trial in trials:
         row = results.get(trial.key)
-        if row is not None and row.status == "ok":
-            found[trial.loss].append(getattr(row, PARTS[part]))
+        value = None if row is None or row.status != "ok" else getattr(row, PARTS[part])
+        # A row from elsewhere may lack a part.
+        if value is not None:
+            found[trial.loss].append(value)
     return {loss: np.array(values) for loss, values in found.items()}
 
 
@@ -164,10 +166,13 @@ def curve(
 def steps_per_second(row: TrialResult) -> float | None:
     """Median rate of a training's epochs, evaluation aside; without the first, which compiles.
 
-    `None` where a row has no more than one epoch.
+    `None` where a row has no more than one epoch, or does not say.
     """
-    every = row.trial["schedule"]["steps_per_epoch"]
-    rates = [every / epoch["training_seconds"] for epoch in row.history[1:]]
+    try:
+        every = row.trial["schedule"]["steps_per_epoch"]
+        rates = [every / epoch["training_seconds"] for epoch in row.history[1:]]
+    except (KeyError, TypeError, ArithmeticError):
+        return None
     return float(np.median(rates)) if rates else None
 
 

@@ -57,8 +57,13 @@ def load_loss(path: str | Path, **arguments) -> FormulaLoss:
         own = {"formula": content["formula"], "class_reduction": content["class_reduction"]}
     except OSError as error:
         raise UserError(f"cannot read the loss file {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no loss file: wanted is JSON with formula and class_reduction"
-        ) from error
+    # Hostile nesting ends the reader's stack.
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_loss_file(path) from error
+    if not all(isinstance(value, str) for value in own.values()):
+        raise _no_loss_file(path)
     return FormulaLoss(**own | arguments)
+
+
+def _no_loss_file(path):
+    return UserError(f"{path} is no loss file: wanted is JSON with formula and class_reduction")

@@ -5,6 +5,7 @@ evaluated, in the order of the search. Its state is rebuilt by asking the strate
 answering from the journal, so the same call goes on where an interrupted one stopped.
 """
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -16,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from nglkeras import losses
+from nglkeras import foreign, losses
+from nglkeras.board import Board, duration
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
@@ -24,7 +26,6 @@ from nglkeras.journal import Records
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.search.records import SAVED, Generation, Record, Result, shown
 from nglkeras.search.screening import Screen, Screening
-from nglkeras.status import Board, duration
 from nglkeras.trial import FINAL_STATUSES, STATUSES
 
 # Statuses that the screen gives without a training.
@@ -94,7 +95,7 @@ def search(
         raise UserError("this fitness has an executor of its own; give it the other one instead")
     evaluator = evaluate if hasattr(evaluate, "each") else _Each(evaluate, executor or Local())
     journal = Records(Path(out) / "search.jsonl")
-    with journal.writing():
+    with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
         run = _Search(strategy, evaluator, journal, screening, classes, quiet)
         with Board(Path(out), evaluator.executor, run.summary):
             evaluator.prepare()
@@ -185,6 +186,7 @@ class _Search:
         self.generations: list[Generation] = []
         self.counts = Counter()
         self.failures = 0
+        self.fitness_length = 0
 
     def _replay(self):
         """The individuals of an interrupted search, by id."""
@@ -292,6 +294,7 @@ class _Search:
             )
 
     def _take(self, record, bar):
+        self._check_length(record)
         if record.individual.id not in self.known:
             record = self._share(record) if record.twin else record
             self.journal.append(record.to_json())
@@ -306,6 +309,16 @@ class _Search:
             if not record.saved and status != "ok":
                 self.counts["failed"] += 1
         self.strategy.tell(record.individual, record.evaluation)
+
+    def _check_length(self, record):
+        """Fitnesses are compared number by number: all have as many as the first."""
+        count = len(record.evaluation.rank)
+        self.fitness_length = self.fitness_length or count
+        if count not in (0, self.fitness_length):
+            raise UserError(
+                f"{self.journal.path}: the fitness of individual {record.individual.id} has "
+                f"{count} numbers, others have {self.fitness_length}"
+            )
 
     def _note_generation(self, number):
         members = self.strategy.population
@@ -366,7 +379,10 @@ def _without_failures(known):
 
 
 def _header_or_record(row):
-    return row["settings"] if "settings" in row else Record.from_json(row)
+    if "settings" not in row:
+        return Record.from_json(row)
+    foreign.check(row, {"settings": foreign.is_object})
+    return row["settings"]
 
 
 def _difference(old, new, path=""):

@@ -3,11 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from nglkeras import foreign
+from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.search.evolution import Evaluation, Individual, Member
+from nglkeras.trial import STATUSES
 
 # Ways in which an evaluation need not be made.
 SAVED = ("duplicate", "equal", "gradient", "rejected")
+_RULES = {
+    "generation": foreign.is_count,
+    "index": foreign.is_count,
+    "attempt": foreign.is_count,
+    "parents": foreign.list_of(foreign.is_text),
+    "made_by": foreign.list_of(foreign.is_text),
+    "status": foreign.one_of((*STATUSES, "discarded")),
+    "fitness": foreign.list_of(foreign.optional(foreign.is_number)),
+    "message": foreign.is_text,
+    "details": foreign.is_object,
+    "seconds": foreign.is_number,
+    "twin": foreign.is_text,
+    "why": foreign.one_of(("", *SAVED)),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,15 @@ class Record:
 
     @classmethod
     def from_json(cls, row: dict) -> "Record":
-        """The record of a line of the journal."""
+        """The record of a line of the journal.
+
+        Raises:
+            UserError: If a column holds what it cannot hold.
+            KeyError: If one is missing.
+        """
+        foreign.check(row, _RULES)
+        if row["status"] == "ok" and (not row["fitness"] or None in row["fitness"]):
+            raise UserError("its status is ok without a fitness")
         individual = Individual(
             Expression.parse(row["expression"]),
             row["generation"],

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from nglkeras import catalog, tables
+from nglkeras.board import duration
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
 from nglkeras.search.fitness import Comparison
 from nglkeras.search.records import Result, shown
 from nglkeras.search.trials import TrialFitness
-from nglkeras.status import duration
 
 # Losses that are shown at the end.
 BEST = 4

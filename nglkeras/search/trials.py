@@ -1,6 +1,7 @@
 """Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -148,6 +149,10 @@ class TrialFitness:
         """
         for dataset in self.datasets:
             sources.prepare(dataset, self.data_dir)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """While it lasts, no other process may write the journal."""
+        return self.journal.writing()
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model.

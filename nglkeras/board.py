@@ -1,0 +1,120 @@
+"""What a run is doing, for those who look on: a small file beside its journal.
+
+The journal says what is done; the board, replaced every few seconds, says what is running and how
+much is left. It goes when the run ends; `status` reads both.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from nglkeras.executors import Executor
+from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
+
+NAME = "status.json"
+# Seconds between two versions of the board.
+PAUSE = 2.0
+
+
+class Board:
+    """Writes what is running into a folder as long as it is open.
+
+    Args:
+        folder: Where.
+        executor: Says what is running.
+        summary: Gives what else belongs on the board, such as how many are done.
+    """
+
+    def __init__(self, folder: Path, executor: Executor, summary: Callable[[], dict]):
+        self.path = folder / NAME
+        self.executor = executor
+        self.summary = summary
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop.set()
+        self._thread.join(PAUSE)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _keep(self):
+        while True:
+            # A disk that is full must not end a training on account of this.
+            with contextlib.suppress(OSError):
+                self._write()
+            if self._stop.wait(PAUSE):
+                return
+
+    def _write(self):
+        content = {
+            "executor": type(self.executor).__name__.lower(),
+            "workers": self.executor.workers,
+            "running": [_running(one) for one in self.executor.running],
+            **self.summary(),
+        }
+        temporary = self.path.with_name(f"{NAME}.tmp")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self.path)
+
+
+def _running(one):
+    trial, progress = one.task, ""
+    if one.progress:
+        epoch, row = one.progress
+        epochs = f"/{trial.schedule.epochs}" if isinstance(trial, Trial) else ""
+        progress = f"epoch {epoch}{epochs}, loss {row.get('loss', float('nan')):.4g}"
+    return {
+        "task": str(trial.formula or trial) if _is_candidate(trial) else str(trial),
+        "worker": one.worker,
+        "seconds": round(time.time() - one.since),
+        "attempt": one.attempt,
+        "progress": progress,
+    }
+
+
+def _is_candidate(trial):
+    return isinstance(trial, Trial) and trial.loss == "candidate"
+
+
+def seconds_left(
+    missing: Iterable[Trial], results: dict[str, TrialResult], executor: Executor
+) -> float | None:
+    """How long the rest will take, by what trials of the same data set and model have taken.
+
+    Args:
+        missing: The rest.
+        results: Rows of this run and earlier ones.
+        executor: Where they run.
+
+    Returns:
+        Seconds; `None` as long as nothing is known.
+    """
+    taken = {}
+    for row in results.values():
+        if row.status in FINAL_STATUSES:
+            taken.setdefault(_what(row.trial), []).append(row.seconds)
+    if not taken:
+        return None
+    means = {what: sum(seconds) / len(seconds) for what, seconds in taken.items()}
+    usual = sum(means.values()) / len(means)
+    rest = [means.get((trial.dataset, trial.model), usual) for trial in missing]
+    return sum(rest) / min(executor.workers, max(len(rest), 1))
+
+
+def _what(trial):
+    return trial.get("dataset"), trial.get("model")
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
