@@ -44,7 +44,8 @@ class Records:
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(f"no permission to write {self.path}")
         except OSError as error:
-            raise UserError(f"cannot write to {self.path.parent}: {error}") from error
+            reason = error.strerror or error
+            raise UserError(f"cannot write to {self.path.parent}: {reason}") from error
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """While it lasts, no other process may write; see `lock.writing`."""

@@ -48,18 +48,27 @@ def run_trials(
     missing = pending(trials, results)
     if not missing:
         return results
-    done = len(wanted) - len(missing)
-    bar = tqdm(total=len(wanted), initial=done, unit="trial", disable=quiet, smoothing=0)
 
     def summary():
+        rest = pending(trials, results)
         return {
             "total": len(wanted),
-            "done": len(wanted) - len(pending(trials, results)),
-            "seconds_left": seconds_left(pending(trials, results), results, executor),
+            "done": len(wanted) - len(rest),
+            "seconds_left": seconds_left(rest, results, executor),
         }
 
-    board = Board(journal.path.parent, executor, summary)
-    with journal.writing(), board, bar, _reporting(executor, bar, quiet):
+    with (
+        journal.writing(),
+        Board(journal.path.parent, executor, summary),
+        tqdm(
+            total=len(wanted),
+            initial=len(wanted) - len(missing),
+            unit="trial",
+            disable=quiet,
+            smoothing=0,
+        ) as bar,
+        _reporting(executor, bar, quiet),
+    ):
         for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
             results[trial.key] = result
             if not quiet:
@@ -126,9 +135,12 @@ def _reporting(executor, bar, quiet):
 
 def _show_epoch(bar):
     def show(trial, epoch, row):
-        part = "test" if trial.monitored == "test" else "val"
-        accuracy = f"{trial.monitored} accuracy {row[f'{part}_accuracy']:.3f}"
-        bar.set_postfix_str(f"{trial}: epoch {epoch}/{trial.schedule.epochs}, {accuracy}")
+        text = f"{trial}: epoch {epoch}/{trial.schedule.epochs}"
+        # Some trainings are looked at when they are over.
+        accuracy = row.get("test_accuracy" if trial.monitored == "test" else "val_accuracy")
+        if accuracy is not None:
+            text += f", {trial.monitored} accuracy {accuracy:.3f}"
+        bar.set_postfix_str(text)
 
     return show
 

@@ -25,6 +25,12 @@ needs_tensorflow = pytest.mark.skipif(
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--soak", action="store_true", help="faults in full: 500 trials, 20 kills and more"
+    )
+
+
 @pytest.fixture
 def mirrored():
     """MirroredStrategy on both CPUs; one for all tests, as for all trials of a process."""

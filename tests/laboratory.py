@@ -1,6 +1,8 @@
 """Work for executors that needs no network: it sleeps, counts, fails or dies as the task says."""
 
+import contextlib
 import os
+import random
 import signal
 import threading
 import time
@@ -49,3 +51,52 @@ class Work:
 
     def other(self, task):
         return "other", task
+
+
+class Watched:
+    """Says in a folder which processes work, so that a saboteur can find them."""
+
+    def __init__(self, work, folder):
+        self.work = work
+        self.folder = folder
+
+    def __call__(self, task, on_epoch=None):
+        mark = self.folder / str(os.getpid())
+        mark.touch()
+        try:
+            return self.work(task, on_epoch=on_epoch)
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+class Saboteur(threading.Thread):
+    """Kills a working process now and then, with SIGKILL, until it has killed enough."""
+
+    def __init__(self, folder, kills, pause, seed=0):
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.limit = kills
+        self.pause = pause
+        self.random = random.Random(seed)
+        self.kills = 0
+        self._stop_event = threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop_event.set()
+        self.join()
+
+    def run(self):
+        while self.kills < self.limit and not self._stop_event.wait(
+            self.random.uniform(*self.pause)
+        ):
+            marks = sorted(self.folder.iterdir())
+            if marks:
+                mark = self.random.choice(marks)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(mark.name), signal.SIGKILL)
+                    self.kills += 1
+                mark.unlink(missing_ok=True)

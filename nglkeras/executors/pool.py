@@ -226,7 +226,7 @@ class Pool(Executor):
                 f"worker {worker.number} was lost ({reason}); {job.task} begins again, attempt "
                 f"{job.attempts + 1} of {self.attempts}"
             )
-            waiting.add(job, worker.group)
+            waiting.add(job)
             return None
         reason = f"its worker was lost {job.attempts} times, at last: {reason}"
         return Outcome(job.index, job.task, failure=Failure(status, reason), attempts=job.attempts)
@@ -265,14 +265,9 @@ class _Waiting:
     def __len__(self):
         return sum(map(len, self.groups.values()))
 
-    def add(self, job, group=None):
-        """Let a job wait; one that has been begun before comes first."""
-        group = self.affinity(job.task) if group is None else group
-        jobs = self.groups.setdefault(group, deque())
-        if job.attempts:
-            jobs.appendleft(job)
-        else:
-            jobs.append(job)
+    def add(self, job):
+        """Let a job wait, behind all others: one that takes its worker down comes last."""
+        self.groups.setdefault(self.affinity(job.task), deque()).append(job)
 
     def take(self, own, held):
         """A job and its group: of the worker's own, of one that nobody holds, of the largest."""
