@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from nglkeras import datasets, models, streams
+from nglkeras import datasets, memory, models, streams
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
@@ -36,7 +36,8 @@ class Benches:
         trials: All that are to come; those of a run begin with the same weights.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
-        timeout: Seconds after which the training of a network stops.
+        timeout: Seconds after which the training of a network stops; each try has as many.
+        accumulate: Whether to try again with batches in parts when memory has no room for them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Benches:
         data_dir: str | Path | None = None,
         log_dir: str | Path | None = None,
         timeout: float | None = None,
+        accumulate: bool = True,
     ):
         self.trials: dict[Trial, list[Trial]] = {}
         starts = {}
@@ -59,6 +61,7 @@ class Benches:
         self.data_dir = data_dir
         self.log_dir = log_dir
         self.timeout = timeout
+        self.accumulate = accumulate
         self._benches: OrderedDict[Trial, Workbench] = OrderedDict()
         self._runs: dict[Trial, int] = {}
 
@@ -93,6 +96,8 @@ class Benches:
         )
         if training.status == "ok" and on_model is not None:
             on_model(bench.model.network)
+        if self.accumulate:
+            memory.remember(trial, training.status, training.accumulation)
         if training.status in ("crashed", "out_of_memory"):
             # It may be the compilation that failed, and on account of another loss: from here on
             # each of these compiles by itself.
@@ -120,7 +125,11 @@ class Benches:
     def _make(self, trials):
         choices = {_name_of_loss(trial): trial for trial in trials}
         make_loss = partial(_switched, choices)
-        return make_workbench(trials, make_loss, validate=True, data_dir=self.data_dir)
+        if self.accumulate:
+            trials = map(memory.remembered, trials)
+        return make_workbench(
+            trials, make_loss, validate=True, data_dir=self.data_dir, accumulate=self.accumulate
+        )
 
 
 def _name_of_loss(trial):
@@ -140,6 +149,7 @@ def make_workbench(
     bound: float = float("inf"),
     tested: Callable[[int], bool] | None = None,
     data_dir: str | Path | None = None,
+    accumulate: bool = True,
 ) -> Workbench:
     """The workbench for trials that differ only in loss, run and initial weights.
 
@@ -150,6 +160,7 @@ def make_workbench(
         bound: As in `Workbench`.
         tested: Whether a run may look at the test set; by default, as its trial says.
         data_dir: Where TFDS keeps its data.
+        accumulate: As in `Workbench`.
     """
     by_run = {trial.run: trial for trial in trials}
     any_trial = next(iter(by_run.values()))
@@ -172,6 +183,7 @@ def make_workbench(
         replicas=any_trial.replicas,
         validate=validate,
         bound=bound,
+        accumulate=accumulate,
     )
 
 
@@ -219,6 +231,7 @@ def row_of(trial: Trial, training: Training) -> TrialResult:
         seconds=training.seconds,
         validation_accuracy=training.validation_accuracy,
         accuracy=training.accuracy,
+        accumulation=training.accumulation,
     )
 
 

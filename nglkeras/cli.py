@@ -302,6 +302,12 @@ def _notes(scale, table):
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
     ]
+    divided = sum(cell.divided for cell in table)
+    if divided:
+        notes.append(
+            f"{divided} of the networks had their batches divided for lack of memory: their "
+            "BatchNormalization saw smaller batches."
+        )
     return notes + reconstruction_note(cell.loss for cell in table)
 
 

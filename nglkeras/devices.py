@@ -9,6 +9,7 @@ from itertools import takewhile
 import keras
 
 from nglkeras.errors import UserError, unknown
+from nglkeras.protocol import Schedule
 
 STRATEGIES = ("auto", "none", "mirrored")
 
@@ -73,16 +74,15 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
-def distribution(replicas, batch_size):
+def distribution(replicas: int, schedule: Schedule):
     """The context to build a model in."""
-    if replicas == 1:
-        return contextlib.nullcontext()
-    if batch_size % replicas:
+    if schedule.part_size % replicas:
+        parts = f" in {schedule.accumulation} parts" if schedule.accumulation > 1 else ""
         raise UserError(
-            f"a batch of {batch_size} does not divide by {replicas} devices; strategy auto takes "
-            "as many as divide it"
+            f"a batch of {schedule.batch_size}{parts} does not divide by {replicas} devices; "
+            "strategy auto takes as many as divide it"
         )
-    return mirrored_strategy(replicas).scope()
+    return contextlib.nullcontext() if replicas == 1 else mirrored_strategy(replicas).scope()
 
 
 @cache
@@ -97,3 +97,42 @@ def mirrored_strategy(replicas: int):
     if len(devices) < replicas:
         raise UserError(f"{replicas} devices are wanted and there are {len(devices)}")
     return tf.distribute.MirroredStrategy(devices[:replicas])
+
+
+def accumulating(optimizer: keras.optimizers.Optimizer, parts: int) -> keras.optimizers.Optimizer:
+    """The optimizer, updating once for so many gradients, by their mean, on several devices.
+
+    Keras' own accumulation exchanges the gradients of the devices inside a branch, which
+    TensorFlow refuses. Here they are exchanged each time, and each device then has its branch.
+    """
+    import tensorflow as tf
+
+    class Accumulating(type(optimizer)):
+        @property
+        def iterations(self):
+            return keras.ops.floor_divide(self._iterations, parts)
+
+        def build(self, variables):
+            if not self.built:
+                super().build(variables)
+                self._sums = self.add_optimizer_variables(variables, "sum")
+
+        def _apply_weight_decay(self, variables):
+            """Left to the updates."""
+
+        def update_step(self, gradient, variable, learning_rate):
+            held = self._sums[self._get_variable_index(variable)]
+            total = held + tf.cast(gradient, held.dtype)
+            step = super().update_step
+
+            def update():
+                if self.weight_decay is not None and self._use_weight_decay(variable):
+                    rate = tf.cast(learning_rate * self.weight_decay, variable.dtype)
+                    self.assign_sub(variable, variable * rate)
+                step(total / parts, variable, learning_rate)
+                self.assign(held, tf.zeros_like(total))
+
+            is_last = (self._iterations + 1) % parts == 0
+            tf.cond(is_last, update, lambda: self.assign(held, total))
+
+    return Accumulating.from_config(optimizer.get_config())

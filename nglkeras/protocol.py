@@ -7,6 +7,8 @@ protocol a run of a script takes on. Training code reads these and decides nothi
 import hashlib
 from dataclasses import dataclass, field
 
+from nglkeras.errors import UserError
+
 # Raise it when the same trial would give another result than before: old rows no longer count.
 VERSION = 1
 
@@ -29,13 +31,15 @@ class Schedule:
 
     Attributes:
         epochs: Passes over the training images; evaluations, if an epoch counts steps.
-        batch_size: Images a step, over all devices together.
+        batch_size: Images an update, over all devices together.
         optimizer: A Keras optimizer by name.
         optimizer_settings: Its arguments, as pairs.
         learning_rate: At the start.
         plateau: When it is reduced; `None` keeps it.
-        steps_per_epoch: Steps from one evaluation to the next, however many images there are;
+        steps_per_epoch: Updates from one evaluation to the next, however many images there are;
             `None` for one pass over them.
+        accumulation: Parts into which a batch is divided; their gradients are averaged before
+            each update.
     """
 
     epochs: int
@@ -45,6 +49,20 @@ class Schedule:
     learning_rate: float = 1e-3
     plateau: Plateau | None = field(default_factory=Plateau)
     steps_per_epoch: int | None = None
+    accumulation: int = 1
+
+    @property
+    def part_size(self) -> int:
+        """Images of a part of a batch.
+
+        Raises:
+            UserError: If the batch does not divide into its parts.
+        """
+        if self.accumulation < 1 or self.batch_size % self.accumulation:
+            raise UserError(
+                f"a batch of {self.batch_size} does not divide into {self.accumulation} parts"
+            )
+        return self.batch_size // self.accumulation
 
 
 @dataclass(frozen=True)

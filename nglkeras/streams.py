@@ -9,19 +9,22 @@ longer one sees.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from nglkeras.augmentation import augmented
-from nglkeras.datasets import Arrays, finish
+from nglkeras.datasets import Arrays, Splits, finish
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, Schedule, derive_seed
 
 # Batches that are made at a time, and ahead.
 PARALLEL, PREFETCH = 4, 8
+
+Parts = TypeVar("Parts", "Streams", Splits)
 
 
 @dataclass(frozen=True)
@@ -167,3 +170,30 @@ def evaluation(
     shape = (batches, batch_size)
     data = tf.data.Dataset.from_tensor_slices((rows.reshape(shape), weights.reshape(shape)))
     return _settled(data.map(batch, num_parallel_calls=PARALLEL))
+
+
+def in_parts(whole: Parts, schedule: Schedule) -> Parts:
+    """The same images in the same order, a part of a batch at a time.
+
+    Args:
+        whole: Streams of batches as the schedule has them.
+        schedule: Says into how many parts each is divided.
+
+    Raises:
+        UserError: If the batches do not divide into so many parts.
+    """
+    if schedule.accumulation == 1:
+        return whole
+    streams = {name: getattr(whole, name) for name in ("train", "validation", "test")}
+    cut = {name: _cut(data, schedule) for name, data in streams.items() if data is not None}
+    return replace(whole, **cut)
+
+
+def _cut(data, schedule):
+    batches = data.cardinality()
+    data = data.rebatch(schedule.part_size, drop_remainder=True)
+    if batches > 0:
+        # Which rebatching forgets.
+        parts = batches * schedule.accumulation
+        data = data.apply(tf.data.experimental.assert_cardinality(parts))
+    return data.prefetch(PREFETCH)

@@ -39,6 +39,7 @@ class Cell:
         runs: Finished runs.
         failed: Trials that ended in another status than ok, e.g. "2 non_finite".
         paper: The printed value: accuracy for CE, else change.
+        divided: Finished networks whose batches were divided for lack of memory.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Cell:
     runs: int
     failed: str
     paper: float | None
+    divided: int = 0
 
     @property
     def value(self) -> float | None:
@@ -87,6 +89,7 @@ def cells(
                 "run": trial.run,
                 "accuracy": results[trial.key].accuracy if trial.key in results else None,
                 "status": results[trial.key].status if trial.key in results else "missing",
+                "parts": results[trial.key].accumulation if trial.key in results else 1,
             }
             for trial in trials
         ]
@@ -109,6 +112,7 @@ def cells(
                     runs=len(samples[loss]),
                     failed=failed,
                     paper=printed,
+                    divided=int(((rows.status == "ok") & (rows.parts > 1)).sum()),
                 )
             )
     return table

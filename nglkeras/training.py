@@ -8,13 +8,13 @@ import datetime
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
 
-from nglkeras import datasets, losses, models, streams
-from nglkeras.devices import distribution
+from nglkeras import datasets, losses, memory, models, streams
+from nglkeras.devices import accumulating, distribution
 from nglkeras.environment import environment
 from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import Schedule, derive_seed
@@ -32,6 +32,7 @@ def run_trial(
     timeout: float | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
+    accumulate: bool = True,
 ) -> TrialResult:
     """Train and evaluate the network of a trial.
 
@@ -39,9 +40,10 @@ def run_trial(
         trial: What to do.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
-        timeout: Seconds after which training stops with status "timeout".
+        timeout: Seconds after which training stops with status "timeout"; each try has as many.
         on_model: Called with the model when its training ended well, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        accumulate: Whether to try again with batches in parts when memory has no room for them.
 
     Returns:
         The row. Its status is "ok" when the last epoch was reached with finite losses.
@@ -52,13 +54,30 @@ def run_trial(
     if trial.compile_once:
         from nglkeras.benches import Benches
 
-        run = Benches([trial], data_dir=data_dir, log_dir=log_dir, timeout=timeout)
+        run = Benches(
+            [trial], data_dir=data_dir, log_dir=log_dir, timeout=timeout, accumulate=accumulate
+        )
         return run(trial, on_epoch=on_epoch, on_model=on_model)
+
+    def attempt(schedule):
+        return _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch)
+
+    if not accumulate:
+        return attempt(trial.schedule)
+    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
+    memory.remember(trial, row.status, row.accumulation)
+    return row
+
+
+def _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch):
+    """The row of a trial that is trained by this schedule."""
     started = time.perf_counter()
     monitor = Monitor(started, timeout, on_epoch, part=trial.monitored)
     outcome = {}
     try:
-        outcome, model = _train(trial, data_dir, log_dir, monitor)
+        divided = replace(trial, schedule=schedule)
+        log_dir = None if log_dir is None else Path(log_dir) / trial.key
+        outcome, model = _train(divided, data_dir, log_dir, monitor)
         if on_model is not None and monitor.status == "ok":
             on_model(model)
     except UserError:
@@ -72,6 +91,7 @@ def run_trial(
         message=monitor.message,
         history=monitor.history,
         seconds=round(time.perf_counter() - started, 3),
+        accumulation=schedule.accumulation,
         **outcome,
     )
 
@@ -94,11 +114,14 @@ def make_row(trial: Trial, **outcome) -> TrialResult:
 
 def _train(trial, data_dir, log_dir, monitor):
     schedule = trial.schedule
-    scope = distribution(trial.replicas, schedule.batch_size)
+    scope = distribution(trial.replicas, schedule)
     # Without this, every model that was ever built stays in memory.
     keras.utils.clear_session()
     run_seed = derive_seed(trial.seed, "run", trial.run)
-    splits = _splits(trial, run_seed, data_dir)
+    splits = streams.in_parts(_splits(trial, run_seed, data_dir), schedule)
+    steps = schedule.steps_per_epoch
+    if steps is not None:
+        steps *= schedule.accumulation
     keras.utils.set_random_seed(derive_seed(run_seed, "model"))
     with scope:
         model = models.build(
@@ -111,20 +134,20 @@ def _train(trial, data_dir, log_dir, monitor):
             precision=trial.precision,
         )
         model.compile(
-            optimizer=make_optimizer(schedule),
+            optimizer=make_optimizer(schedule, trial.replicas),
             loss=loss_of(trial),
             weighted_metrics=["accuracy"],
-            steps_per_execution=steps_per_execution(schedule.steps_per_epoch, trial.replicas),
+            steps_per_execution=steps_per_execution(steps, trial.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
         model.optimizer.build(model.trainable_variables)
     callbacks = [monitor, *plateau_callbacks(schedule)]
     if log_dir is not None:
-        callbacks.append(keras.callbacks.TensorBoard(Path(log_dir) / trial.key))
+        callbacks.append(keras.callbacks.TensorBoard(log_dir))
     model.fit(
         splits.train,
         epochs=schedule.epochs,
-        steps_per_epoch=schedule.steps_per_epoch,
+        steps_per_epoch=steps,
         validation_data=splits.test if trial.monitored == "test" else splits.validation,
         callbacks=callbacks,
         shuffle=False,
@@ -211,10 +234,14 @@ def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
     ]
 
 
-def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The optimizer of a schedule."""
+def make_optimizer(schedule: Schedule, replicas: int = 1) -> keras.optimizers.Optimizer:
+    """The optimizer of a schedule, for so many devices."""
     config = dict(schedule.optimizer_settings) | {"learning_rate": schedule.learning_rate}
-    return keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
+    parts = schedule.accumulation
+    if parts > 1 and replicas == 1:
+        config["gradient_accumulation_steps"] = parts
+    optimizer = keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
+    return accumulating(optimizer, parts) if parts > 1 and replicas > 1 else optimizer
 
 
 class Monitor(keras.callbacks.Callback):

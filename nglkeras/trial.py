@@ -96,7 +96,7 @@ class Trial:
 
     @property
     def kind(self) -> "Trial":
-        """What one compiled network can be trained for: any loss, run and initial weights."""
+        """What it shares with those that differ in loss, run and initial weights alone."""
         return replace(
             self, loss="", loss_settings=(), formula=None, run=0, weights=None, weights_sha256=""
         )
@@ -138,6 +138,8 @@ class TrialResult:
         attempts: How often it was begun; more than once where workers were lost.
         environment: Hardware and versions.
         finished: When, as an ISO date and time in UTC.
+        accumulation: Parts of a batch that memory had room for, 1 for all of it; the last that
+            were tried, where it had room for none.
     """
 
     key: str
@@ -152,6 +154,7 @@ class TrialResult:
     attempts: int = 1
     environment: dict = field(default_factory=dict)
     finished: str = ""
+    accumulation: int = 1
 
     @classmethod
     def from_json(cls, row: dict) -> "TrialResult":
@@ -197,6 +200,8 @@ _RULES = {
     "message": foreign.is_text,
     "environment": foreign.is_object,
     "finished": foreign.is_text,
+    "attempts": foreign.is_count,
+    "accumulation": foreign.is_count,
 }
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from nglkeras import memory
 from nglkeras.devices import distribution
 from nglkeras.errors import UserError
 from nglkeras.interpreter import InterpretedLoss
 from nglkeras.protocol import Schedule
-from nglkeras.streams import Streams
+from nglkeras.streams import Streams, in_parts
 from nglkeras.training import (
     Monitor,
     make_optimizer,
@@ -38,6 +39,7 @@ class Training:
         history: A row for each finished epoch.
         sizes: Images in train, validation and test, where they come from a data set.
         seconds: Wall time.
+        accumulation: As `trial.TrialResult` has it.
     """
 
     status: str
@@ -47,6 +49,7 @@ class Training:
     history: list[dict] = field(default_factory=list)
     sizes: tuple[int, int, int] | None = None
     seconds: float = 0.0
+    accumulation: int = 1
 
 
 class _Network(keras.Model):
@@ -84,6 +87,8 @@ class Workbench:
         validate: Whether to validate after every epoch; a plateau needs it. Otherwise once, at the
             end.
         bound: A mean loss beyond it ends a training as "exploded".
+        accumulate: Whether to try again with batches in parts when memory has no room for them;
+            later trainings then begin with as many.
 
     Attributes:
         model: The compiled model; `None` before the first training.
@@ -100,6 +105,7 @@ class Workbench:
         replicas: int = 1,
         validate: bool = False,
         bound: float = np.inf,
+        accumulate: bool = True,
     ):
         self.build = build
         self.streams = streams
@@ -108,8 +114,10 @@ class Workbench:
         self.replicas = replicas
         self.validate = validate or schedule.plateau is not None
         self.bound = bound
+        self.accumulate = accumulate
         self.model = None
         self.loss = None
+        self._asked = schedule
         self._starts: dict[int, _Start] = {}
         self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -127,13 +135,39 @@ class Workbench:
         Args:
             loss: What the memory of the loss stores: an expression, or the name of a loss.
             run: Which repetition.
-            timeout: Seconds after which training stops with status "timeout".
+            timeout: Seconds after which training stops with status "timeout"; each try has as
+                many.
             on_epoch: Called after each epoch with its number, from 1, and its row of the history.
             callbacks: Of Keras.
 
         Raises:
             UserError: If network or data cannot be had.
         """
+
+        def attempt(schedule):
+            for callback in callbacks:
+                # It would hold on to the network of the attempt before.
+                keras.callbacks.Callback.set_model(callback, None)
+            self._adopt(schedule)
+            return self._train(loss, run, timeout, on_epoch, callbacks)
+
+        if not self.accumulate:
+            return attempt(self.schedule)
+        training = memory.with_room(attempt, self.schedule, self.replicas)
+        if training.status == "out_of_memory":
+            # Another loss may need less.
+            self._adopt(self._asked)
+        return training
+
+    def _adopt(self, schedule):
+        if schedule == self.schedule:
+            return
+        self.schedule = schedule
+        self.model = self.loss = None
+        self._starts.clear()
+        memory.release()
+
+    def _train(self, loss, run, timeout, on_epoch, callbacks):
         started = time.perf_counter()
         monitor = Monitor(started, timeout, on_epoch, bound=self.bound)
         outcome = {}
@@ -142,7 +176,7 @@ class Workbench:
             self.model.fit(
                 streams.train,
                 epochs=self.schedule.epochs,
-                steps_per_epoch=streams.steps,
+                steps_per_epoch=streams.steps * self.schedule.accumulation,
                 validation_data=streams.validation if self.validate else None,
                 callbacks=[
                     monitor,
@@ -166,6 +200,7 @@ class Workbench:
             message=monitor.message,
             history=monitor.history,
             seconds=round(time.perf_counter() - started, 3),
+            accumulation=self.schedule.accumulation,
             **outcome,
         )
 
@@ -206,8 +241,12 @@ class Workbench:
         """Labels and softmax outputs of the untrained network on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
-            x, y = next(iter(streams.train.take(1).as_numpy_iterator()))
-            self._fresh[run] = y, _value(self.model.network(x, training=False))
+            parts = [
+                (y, _value(self.model.network(x, training=False)))
+                for x, y in streams.train.take(self.schedule.accumulation).as_numpy_iterator()
+            ]
+            y, p = (np.concatenate(part) for part in zip(*parts, strict=True))
+            self._fresh[run] = y, p
         return self._fresh[run]
 
     def forget_others(self, run: int) -> None:
@@ -217,23 +256,23 @@ class Workbench:
                 del kept[other]
 
     def _scope(self):
-        return distribution(self.replicas, self.schedule.batch_size)
+        return distribution(self.replicas, self.schedule)
 
     def _start(self, run):
         if run not in self._starts:
             with self._scope():
                 network = self.build(run)
                 values = [_value(variable) for variable in network.variables]
-                start = _Start(values, self.streams(run))
+                start = _Start(values, in_parts(self.streams(run), self.schedule))
                 if self.model is None:
-                    self._compile(network, start.streams.steps)
+                    self._compile(network, start.streams.steps * self.schedule.accumulation)
             self._starts[run] = start
         return self._starts[run]
 
     def _compile(self, network, steps):
         self.loss = self.make_loss()
         model = _Network(network, self.loss.memory)
-        optimizer = make_optimizer(self.schedule)
+        optimizer = make_optimizer(self.schedule, self.replicas)
         model.compile(
             optimizer=optimizer,
             loss=self.loss,

@@ -1,13 +1,15 @@
 """Means, changes, intervals and layouts, against numbers worked out by hand or by SciPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 from scipy import stats
 
-from nglkeras import losses, tables
-from nglkeras.protocol import Scale
+from nglkeras import cli, losses, tables
+from nglkeras.protocol import TABLE2_SCALES, Scale
 from nglkeras.trial import TrialResult, plan
 
 CE = [0.90, 0.92, 0.94]
@@ -115,6 +117,20 @@ class TestCells:
     def test_nothing_but_failures(self):
         _, ngl = cells({"CE": CE, "NGL": [None, None, None]}, status="crashed")
         assert (ngl.runs, ngl.accuracy, ngl.change, ngl.failed) == (0, None, None, "3 crashed")
+
+    def test_networks_whose_batches_were_divided(self):
+        trials, results = rows({"CE": CE, "NGL": [0.93, None, 0.95]}, status="out_of_memory")
+        ngl = [trial.key for trial in trials if trial.loss == "NGL"]
+        # What was not trained to its end is no network of the table.
+        results |= {key: replace(results[key], accumulation=4) for key in ngl}
+        table = tables.cells(trials, results, tables.read_paper("table2"))
+        assert [cell.divided for cell in table] == [0, 2]
+        assert list(tables.to_frame(table).divided) == [0, 2]
+        assert (
+            "2 of the networks had their batches divided for lack of memory: their "
+            "BatchNormalization saw smaller batches."
+        ) in cli._notes(TABLE2_SCALES["demo"], table)
+        assert not any("memory" in note for note in cli._notes(TABLE2_SCALES["demo"], table[:1]))
 
     def test_data_sets_that_the_paper_does_not_have(self):
         ce, _ = cells({"CE": CE, "NGL": NGL}, datasets=("digits",))

@@ -74,6 +74,7 @@ class TestKey:
             ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
             ("learning_rate", 1e-3),
             ("steps_per_epoch", None),
+            ("accumulation", 1),
             ("factor", 0.2),
             ("patience", 5),
             ("min_learning_rate", 1e-4),
@@ -96,6 +97,7 @@ class TestKey:
             {"plateau": None},
             {"plateau": Plateau(patience=1)},
             {"steps_per_epoch": 10},
+            {"accumulation": 2},
         ],
     )
     def test_every_part_of_the_schedule_counts(self, change):

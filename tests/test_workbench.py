@@ -131,7 +131,7 @@ class TestStatuses:
 
         bench.train(NGL)
         with monkeypatch.context() as patch:
-            patch.setattr(bench.model, "fit", fit)
+            patch.setattr(type(bench.model), "fit", fit)
             assert bench.train(NGL).status == "out_of_memory"
         assert bench.train(NGL).status == "ok"
 

@@ -232,6 +232,7 @@ def to_frame(trials: Sequence[Trial], results: dict[str, TrialResult]) -> pd.Dat
                 "steps": steps(trial),
                 "run": trial.run,
                 "status": row.status,
+                "accumulation": row.accumulation,
                 "validation_accuracy": row.validation_accuracy,
                 "test_accuracy": row.accuracy,
                 "steps_per_second": steps_per_second(row),

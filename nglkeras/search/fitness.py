@@ -164,7 +164,7 @@ class TrainingFitness:
             runs: Repetitions; numbered on from those of the search.
         """
         x, y = _checked("test", test, self.classes)
-        held = streams.evaluation(x, y, batch_size=self.workbench.schedule.batch_size)
+        held = streams.evaluation(x, y, batch_size=self.workbench.schedule.part_size)
         results = []
         for name, expression in losses.items():
             accuracies = []

@@ -1,0 +1,77 @@
+"""Batches in parts: what is done about a training that a device has no memory for.
+
+Gradients are averaged over the parts before each update, so that updates see the same images.
+What is computed for each part by itself differs: BatchNormalization's statistics, dropout's draws.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import keras
+
+from nglkeras.protocol import Schedule
+from nglkeras.trial import FINAL_STATUSES, Trial
+
+# Parts into which a batch is divided at most, and images that a part must have on each device:
+# BatchNormalization learns little from fewer (README: 94 % with 16, 85 % with 8, 75 % with 4).
+MAX_ACCUMULATION = 16
+MIN_IMAGES = 8
+
+# What kinds of trials have needed in this process.
+_needed: dict[Trial, int] = {}
+
+Outcome = TypeVar("Outcome")
+
+
+def with_room(
+    attempt: Callable[[Schedule], Outcome], schedule: Schedule, replicas: int = 1
+) -> Outcome:
+    """The outcome of the first attempt that memory has room for, or else of the last.
+
+    Args:
+        attempt: Trains by a schedule, and first frees what an attempt before it has left. Its
+            outcome is a dataclass with status and seconds.
+        schedule: Of the first attempt; each later one divides a batch into twice as many parts,
+            as long as they are whole and not too small.
+        replicas: Devices that share a batch.
+
+    Returns:
+        The outcome; its seconds are those of all attempts.
+    """
+    started = time.perf_counter()
+    while True:
+        outcome = attempt(schedule)
+        finer = _finer(schedule, replicas)
+        if outcome.status != "out_of_memory" or finer is None:
+            return replace(outcome, seconds=round(time.perf_counter() - started, 3))
+        schedule = finer
+
+
+def _finer(schedule, replicas):
+    parts = 2 * schedule.accumulation
+    images, rest = divmod(schedule.batch_size, parts * replicas)
+    if parts > MAX_ACCUMULATION or rest or images < MIN_IMAGES:
+        return None
+    return replace(schedule, accumulation=parts)
+
+
+def remember(trial: Trial, status: str, accumulation: int) -> None:
+    """Note the parts with which a trial ended in this status, for others of its kind."""
+    if status in FINAL_STATUSES:
+        _needed[trial.kind] = accumulation
+
+
+def remembered(trial: Trial) -> Trial:
+    """The trial with its batches in the parts that its kind has needed in this process."""
+    parts = _needed.get(trial.kind, trial.schedule.accumulation)
+    return replace(trial, schedule=replace(trial.schedule, accumulation=parts))
+
+
+def release() -> None:
+    """Free the networks that are out of reach."""
+    policy = keras.config.dtype_policy()
+    # It collects garbage too, and forgets the dtype policy, which may be the user's.
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
