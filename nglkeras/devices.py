@@ -1,4 +1,4 @@
-"""Devices that share a batch, under `tf.distribute`."""
+"""Devices that share a batch: under `tf.distribute` on TensorFlow, `DataParallel` on JAX."""
 
 import contextlib
 import os
@@ -12,47 +12,46 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import Schedule
 
 STRATEGIES = ("auto", "none", "mirrored")
+BACKENDS = ("tensorflow", "jax")
 
 
 def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -> int:
     """The number of devices that share a batch under a strategy.
 
     Args:
-        strategy: "mirrored" takes all GPUs (all logical CPUs where there is no GPU), "none" one
-            device, "auto" as many GPUs as divide the batch evenly.
+        strategy: "mirrored" takes all GPUs or TPUs (all CPUs of the backend where there is none),
+            "none" one device, "auto" as many GPUs or TPUs as divide the batch evenly.
         batch_size: Images a batch, over all devices together.
-        devices: There are so many, instead of asking the backend.
+        devices: So many, instead of asking the backend: a driver whose workers train must not
+            touch a GPU.
 
     Raises:
         UserError: If there is no such strategy on this backend.
     """
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
-    if keras.backend.backend() != "tensorflow":
-        if strategy == "mirrored":
-            raise UserError(
-                f"strategy mirrored is tf.distribute's; with the {keras.backend.backend()} "
-                "backend choose from: auto, none"
-            )
+    backend = keras.backend.backend()
+    if strategy == "mirrored" and backend not in BACKENDS:
+        raise UserError(
+            f"the {backend} backend has no strategy mirrored; with it choose from: auto, none"
+        )
+    if strategy == "none" or backend not in BACKENDS:
         return 1
-    if strategy == "none":
-        return 1
-    if devices is not None:
-        if strategy == "mirrored":
-            return devices
-        return max(n for n in range(1, devices + 1) if batch_size % n == 0)
-    import tensorflow as tf
-
     if strategy == "mirrored":
-        return len(_devices())
-    gpus = max(len(tf.config.list_logical_devices("GPU")), 1)
-    return max(n for n in range(1, gpus + 1) if batch_size % n == 0)
+        return len(_devices()) if devices is None else devices
+    if devices is None:
+        devices = sum("cpu" not in name.lower() for name in _devices())
+    return max(n for n in range(1, max(devices, 1) + 1) if batch_size % n == 0)
 
 
 def _devices():
+    """The names of all accelerators, or of all CPUs where there is none."""
+    if keras.backend.backend() == "jax":
+        return keras.distribution.list_devices()
     import tensorflow as tf
 
-    return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
 
 
 def visible_gpus() -> list[str]:
@@ -74,28 +73,47 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
-def distribution(replicas: int, schedule: Schedule):
-    """The context to build a model in."""
+def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContextManager:
+    """The context to build, train and evaluate a model in.
+
+    TensorFlow's models remember where they were built; JAX's must be told again. Nothing of it is
+    left when the context ends. `keras.utils.clear_session` belongs before it: inside it crashes
+    TensorFlow, and ends the sharing on JAX.
+
+    Args:
+        replicas: Devices that share each batch.
+        schedule: Says how large a batch is, over all devices together.
+
+    Raises:
+        UserError: If there are not so many devices, or the batch does not divide by them.
+    """
     if schedule.part_size % replicas:
         parts = f" in {schedule.accumulation} parts" if schedule.accumulation > 1 else ""
         raise UserError(
             f"a batch of {schedule.batch_size}{parts} does not divide by {replicas} devices; "
             "strategy auto takes as many as divide it"
         )
-    return contextlib.nullcontext() if replicas == 1 else mirrored_strategy(replicas).scope()
+    if replicas == 1:
+        return contextlib.nullcontext()
+    if keras.backend.backend() not in BACKENDS:
+        raise UserError(f"the {keras.backend.backend()} backend trains on one device")
+    return mirrored_strategy(replicas).scope()
 
 
 @cache
 def mirrored_strategy(replicas: int):
-    """The `tf.distribute.MirroredStrategy` over so many GPUs, or logical CPUs without a GPU.
+    """What shares batches over so many GPUs or TPUs, or CPUs where there is none.
 
-    One for all trials of a process: a second would share its collective operations' keys.
+    A `tf.distribute.MirroredStrategy`, or a `keras.distribution.DataParallel` on JAX. One for all
+    trials of a process: a second of TensorFlow's would share its collective operations' keys.
     """
-    import tensorflow as tf
-
-    devices = [device.name for device in _devices()]
+    devices = _devices()
     if len(devices) < replicas:
         raise UserError(f"{replicas} devices are wanted and there are {len(devices)}")
+    if keras.backend.backend() == "jax":
+        return keras.distribution.DataParallel(devices=devices[:replicas])
+    import tensorflow as tf
+
     return tf.distribute.MirroredStrategy(devices[:replicas])
 
 

@@ -75,9 +75,13 @@ def _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch):
     monitor = Monitor(started, timeout, on_epoch, part=trial.monitored)
     outcome = {}
     try:
+        scope = distribution(trial.replicas, schedule)
+        # Without this, every model that was ever built stays in memory.
+        keras.utils.clear_session()
         divided = replace(trial, schedule=schedule)
         log_dir = None if log_dir is None else Path(log_dir) / trial.key
-        outcome, model = _train(divided, data_dir, log_dir, monitor)
+        with scope:
+            outcome, model = _train(divided, data_dir, log_dir, monitor)
         if on_model is not None and monitor.status == "ok":
             on_model(model)
     except UserError:
@@ -114,33 +118,29 @@ def make_row(trial: Trial, **outcome) -> TrialResult:
 
 def _train(trial, data_dir, log_dir, monitor):
     schedule = trial.schedule
-    scope = distribution(trial.replicas, schedule)
-    # Without this, every model that was ever built stays in memory.
-    keras.utils.clear_session()
     run_seed = derive_seed(trial.seed, "run", trial.run)
     splits = streams.in_parts(_splits(trial, run_seed, data_dir), schedule)
     steps = schedule.steps_per_epoch
     if steps is not None:
         steps *= schedule.accumulation
     keras.utils.set_random_seed(derive_seed(run_seed, "model"))
-    with scope:
-        model = models.build(
-            trial.model,
-            splits.image_shape,
-            splits.classes,
-            weights=trial.weights,
-            upsampling=trial.upsampling,
-            l2=trial.l2,
-            precision=trial.precision,
-        )
-        model.compile(
-            optimizer=make_optimizer(schedule, trial.replicas),
-            loss=loss_of(trial),
-            weighted_metrics=["accuracy"],
-            steps_per_execution=steps_per_execution(steps, trial.replicas),
-        )
-        # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
-        model.optimizer.build(model.trainable_variables)
+    model = models.build(
+        trial.model,
+        splits.image_shape,
+        splits.classes,
+        weights=trial.weights,
+        upsampling=trial.upsampling,
+        l2=trial.l2,
+        precision=trial.precision,
+    )
+    model.compile(
+        optimizer=make_optimizer(schedule, trial.replicas),
+        loss=loss_of(trial),
+        weighted_metrics=["accuracy"],
+        steps_per_execution=steps_per_execution(steps, trial.replicas),
+    )
+    # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
+    model.optimizer.build(model.trainable_variables)
     callbacks = [monitor, *plateau_callbacks(schedule)]
     if log_dir is not None:
         callbacks.append(keras.callbacks.TensorBoard(log_dir))
@@ -238,10 +238,12 @@ def make_optimizer(schedule: Schedule, replicas: int = 1) -> keras.optimizers.Op
     """The optimizer of a schedule, for so many devices."""
     config = dict(schedule.optimizer_settings) | {"learning_rate": schedule.learning_rate}
     parts = schedule.accumulation
-    if parts > 1 and replicas == 1:
+    # Keras' own accumulation crashes under MirroredStrategy.
+    mirrored = replicas > 1 and keras.backend.backend() == "tensorflow"
+    if parts > 1 and not mirrored:
         config["gradient_accumulation_steps"] = parts
     optimizer = keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
-    return accumulating(optimizer, parts) if parts > 1 and replicas > 1 else optimizer
+    return accumulating(optimizer, parts) if parts > 1 and mirrored else optimizer
 
 
 class Monitor(keras.callbacks.Callback):

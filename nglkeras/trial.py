@@ -46,8 +46,8 @@ class Trial:
         augmentation: Of the training images.
         train_images: At most so many.
         evaluation_images: At most so many for validation, and for test.
-        replicas: Devices that share each batch. BatchNormalization and dropout are each one's
-            own, so their number changes the result.
+        replicas: Devices that share each batch. On TensorFlow BatchNormalization and dropout are
+            each one's own, so their number changes the result; on JAX they are the batch's.
         test: Whether the test set is looked at; a search must not.
         validation_images: So many for validation instead of a tenth of the train split.
         monitored: The part that is looked at after each epoch, "validation" or "test".

@@ -83,7 +83,7 @@ class Workbench:
         schedule: How the network is trained.
         make_loss: Builds the loss that can be any of those that are to come: an `InterpretedLoss`
             for expressions, a `SwitchedLoss` for losses of Keras.
-        replicas: Devices that share each batch, under `tf.distribute.MirroredStrategy`.
+        replicas: Devices that share each batch.
         validate: Whether to validate after every epoch; a plateau needs it. Otherwise once, at the
             end.
         bound: A mean loss beyond it ends a training as "exploded".
@@ -173,20 +173,21 @@ class Workbench:
         outcome = {}
         try:
             streams = self.reset(loss, run)
-            self.model.fit(
-                streams.train,
-                epochs=self.schedule.epochs,
-                steps_per_epoch=streams.steps * self.schedule.accumulation,
-                validation_data=streams.validation if self.validate else None,
-                callbacks=[
-                    monitor,
-                    *_seeding(run),
-                    *plateau_callbacks(self.schedule),
-                    *callbacks,
-                ],
-                shuffle=False,
-                verbose=0,
-            )
+            with self._scope():
+                self.model.fit(
+                    streams.train,
+                    epochs=self.schedule.epochs,
+                    steps_per_epoch=streams.steps * self.schedule.accumulation,
+                    validation_data=streams.validation if self.validate else None,
+                    callbacks=[
+                        monitor,
+                        *_seeding(run),
+                        *plateau_callbacks(self.schedule),
+                        *callbacks,
+                    ],
+                    shuffle=False,
+                    verbose=0,
+                )
             outcome["sizes"] = streams.sizes
             if monitor.status == "ok":
                 outcome |= self._accuracies(monitor.history, streams)
@@ -235,7 +236,8 @@ class Workbench:
 
     def evaluate(self, data) -> dict[str, float]:
         """Loss and accuracy of the network as it is, on a stream of `streams.evaluation`."""
-        return self.model.evaluate(data, verbose=0, return_dict=True)
+        with self._scope():
+            return self.model.evaluate(data, verbose=0, return_dict=True)
 
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Labels and softmax outputs of the untrained network on its first training batch."""

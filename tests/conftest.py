@@ -1,9 +1,14 @@
-"""Two logical CPUs, so that tf.distribute has two devices to mirror on, wherever tests run."""
+"""Two logical CPUs, so that there are two devices to share a batch, wherever tests run."""
 
 import os
 import runpy
 import sys
 from pathlib import Path
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # JAX counts its CPUs when it is first used; scripts that tests start inherit it.
+    two = "--xla_force_host_platform_device_count=2"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {two}".strip()
 
 import keras
 import numpy as np
@@ -23,6 +28,12 @@ if keras.backend.backend() == "tensorflow":
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="tf.distribute belongs to TensorFlow"
 )
+needs_jax = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="keras.distribution shares batches on JAX only"
+)
+needs_two_devices = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="PyTorch trains on one device"
+)
 
 
 def pytest_addoption(parser):
@@ -33,7 +44,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture
 def mirrored():
-    """MirroredStrategy on both CPUs; one for all tests, as for all trials of a process."""
+    """What shares batches over both CPUs; one for all tests, as for all trials of a process."""
     from nglkeras.devices import mirrored_strategy
 
     return mirrored_strategy(2)

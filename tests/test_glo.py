@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import needs_tensorflow
+from conftest import needs_two_devices
 from matplotlib.image import imread
 from scipy import stats
 
@@ -273,7 +273,7 @@ class TestTrainingBySteps:
         with pytest.raises(UserError, match="unknown monitored part 'train'"):
             run_trial(replace(trial, monitored="train"))
 
-    @needs_tensorflow
+    @needs_two_devices
     def test_two_devices(self, rows):
         row = run_trial(replace(plan(TINY, ("CE",))[0], replicas=2))
         assert row.status == "ok", row.message

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, needs_tensorflow
+from conftest import ROOT, needs_two_devices
 from matplotlib.image import imread
 
 import nglkeras
@@ -203,8 +203,8 @@ class TestExperiments:
         assert again.details["accuracies"]["digits"] == [rows[0].validation_accuracy]
         assert len(evaluate(NGL).fitness) == 2
 
-    @needs_tensorflow
-    def test_two_devices(self, tmp_path, mirrored):
+    @needs_two_devices
+    def test_two_devices(self, tmp_path):
         evaluate = ExperimentFitness(
             1,
             TINY,

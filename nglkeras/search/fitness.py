@@ -57,7 +57,7 @@ class TrainingFitness:
         learning_rate: Of the optimizer.
         runs: Networks for each candidate; the fitness is their mean accuracy.
         seed: Of initial weights and orders.
-        replicas: Devices that share each batch, under `tf.distribute.MirroredStrategy`.
+        replicas: Devices that share each batch.
         timeout: Seconds after which the training of a network stops.
 
     Raises:
