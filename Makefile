@@ -1,6 +1,7 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
 # make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every test, no network needed
+# make soak     faults in full: some hundred trials, workers, nodes and drivers killed; an hour
 # All make .venv first if it is missing. Options go through ARGS:
 #     make table2 ARGS="--scale reduced --datasets cifar10"
 
@@ -13,7 +14,7 @@ STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: table2 search test lint figures clean
+.PHONY: table2 search test soak lint figures clean
 
 table2: $(STAMP)
 	$(BIN)/python reproduce/table2.py $(ARGS)
@@ -23,6 +24,10 @@ search: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m pip install --quiet "ray>=2.40" psutil
+	$(BIN)/python -m pytest --soak tests/test_faults.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -282,3 +282,67 @@ class TestMake:
         monkeypatch.setattr("ray.is_initialized", lambda: False)
         with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1 "):
             executors.make("ray", address="127.0.0.1:1")
+
+
+class TestSearches:
+    """A search is the same wherever its candidates are trained."""
+
+    def test_of_trials(self, tmp_path):
+        from dataclasses import replace
+
+        from nglkeras import Journal
+        from nglkeras.search import SCALES, ExperimentFitness, GeneticProgramming, search
+
+        scale = replace(
+            SCALES["demo"], model="head", epochs=1, train_images=64, evaluation_images=32
+        )
+        found = {}
+        for name in ("local", "processes"):
+            settings = {} if name == "local" else {"workers": 2}
+            with executors.make(name, **settings) as executor:
+                journal = Journal(tmp_path / name / "trials.jsonl")
+                fitness = ExperimentFitness(2, scale, journal, executor=executor)
+                strategy = GeneticProgramming(0, population_size=4, generations=1)
+                search(strategy, fitness, out=tmp_path / name, quiet=True)
+                (compared,) = (fitness.compare({"CE": None}, 2)["digits"],)
+                found[name] = _fitnesses(tmp_path / name), compared[0].accuracies
+        assert found["local"] == found["processes"]
+        assert len(found["local"][0]) >= 8
+        assert len(found["local"][1]) == 2
+
+    def test_of_one_s_own(self, tmp_path):
+        import keras
+        import numpy as np
+
+        from nglkeras.search import GeneticProgramming, TrainingFitness, search
+
+        x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+        y = (x[:, 0] > 0).astype(int)
+
+        def model_fn():
+            return keras.Sequential([keras.Input((6,)), keras.layers.Dense(2, "softmax")])
+
+        found = {}
+        for name in ("local", "processes"):
+            fitness = TrainingFitness(model_fn, (x, y), (x, y), epochs=2)
+            with executors.make(name, **({} if name == "local" else {"workers": 2})) as executor:
+                strategy = GeneticProgramming(0, population_size=4, generations=1)
+                search(strategy, fitness, out=tmp_path / name, executor=executor, quiet=True)
+            found[name] = _fitnesses(tmp_path / name)
+        assert found["local"] == found["processes"]
+
+    def test_of_trials_take_their_own_executor_only(self, tmp_path):
+        from nglkeras import Journal
+        from nglkeras.search import SCALES, ExperimentFitness, GeneticProgramming, search
+
+        fitness = ExperimentFitness(1, SCALES["demo"], Journal(tmp_path / "trials.jsonl"))
+        with pytest.raises(UserError, match="an executor of its own"):
+            search(GeneticProgramming(0), fitness, out=tmp_path, executor=Local())
+
+
+def _fitnesses(folder):
+    import json
+
+    lines = (folder / "search.jsonl").read_text().splitlines()[1:]
+    rows = [json.loads(line) for line in lines]
+    return {row["id"]: (row["status"], row["fitness"], row["twin"]) for row in rows}
