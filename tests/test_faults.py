@@ -32,7 +32,7 @@ from nglkeras.search.variation import Variation
 psutil = pytest.importorskip("psutil")
 
 # The smallest real trainings: a network without a backbone on 64 scans of digits.
-SCALE = replace(SCALES["demo"], model="head", epochs=1, train_images=64, evaluation_images=32)
+SCALE = replace(SCALES["demo"], model="head", train_images=64, evaluation_images=32)
 
 
 SMALL = ("--epochs", 2, "--train-images", 64, "--evaluation-images", 32)
@@ -46,12 +46,14 @@ class Size:
 
     Attributes:
         trials: That workers do while they are killed.
+        epochs: Of each of them.
         kills: Of workers.
         drivers: Killed, with workers and without.
         on_nodes: Scripts that run on a cluster, with their options and journals.
     """
 
     trials: int
+    epochs: int
     kills: int
     drivers: int
     on_nodes: tuple = ()
@@ -61,8 +63,8 @@ class Size:
 def size(request):
     table, search = ("table2", TABLE, "journal.jsonl"), ("search", SEARCH, "search.jsonl")
     if request.config.getoption("--soak"):
-        return Size(500, 25, 40, (table, search))
-    return Size(12, 2, 2, (table,))
+        return Size(500, 6, 25, 40, (table, search))
+    return Size(12, 1, 2, 2, (table,))
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +89,14 @@ def note(request):
         pd.DataFrame(rows).to_csv(folder / "soak.csv", index=False)
 
 
-def plan(count):
+def plan(size):
     """As many trials of random formulas, three runs each; some explode, as in any search."""
-    wanted, seed = {}, 0
-    while len(wanted) < count:
+    wanted, seed, scale = {}, 0, replace(SCALE, epochs=size.epochs)
+    while len(wanted) < size.trials:
         tree = Variation().random_tree(generator("faults", seed))
-        wanted |= {trial.key: trial for trial in trials(EXPERIMENTS[2], SCALE, str(tree))}
+        wanted |= {trial.key: trial for trial in trials(EXPERIMENTS[2], scale, str(tree))}
         seed += 1
-    return list(wanted.values())[:count]
+    return list(wanted.values())[: size.trials]
 
 
 def work():
@@ -113,7 +115,7 @@ def values(rows):
 def undisturbed(size, tmp_path_factory):
     """Rows of this process, where nothing goes wrong."""
     journal = Journal(tmp_path_factory.mktemp("undisturbed") / "journal.jsonl")
-    rows = run_trials(plan(size.trials), journal, work(), executor=Local(), quiet=True)
+    rows = run_trials(plan(size), journal, work(), executor=Local(), quiet=True)
     assert {row.status for row in rows.values()} <= {"ok", "exploded", "non_finite"}
     return values(rows)
 
@@ -167,10 +169,10 @@ class TestWorkersThatAreKilled:
         journal = Journal(tmp_path / "journal.jsonl")
         started = time.time()
         # Seldom enough that a worker, which takes seconds to start, gets something done.
-        saboteur = Saboteur(marks, size.kills, (2.0, 8.0) if size.kills > 5 else (0.5, 2.0))
+        saboteur = Saboteur(marks, size.kills, (1.0, 4.0) if size.kills > 5 else (0.5, 2.0))
         with executors.make(name, workers=2) as executor, saboteur, Memory() as memory:
             watched = Watched(work(), marks)
-            rows = run_trials(plan(size.trials), journal, watched, executor=executor, quiet=True)
+            rows = run_trials(plan(size), journal, watched, executor=executor, quiet=True)
         check(journal, rows, undisturbed)
         again = sum(row.attempts - 1 for row in rows.values())
         assert saboteur.kills == size.kills
@@ -190,7 +192,7 @@ class TestWorkersThatAreKilled:
         journal = Journal(tmp_path / "journal.jsonl")
         started = time.time()
         with Processes(2) as executor, Memory() as memory:
-            rows = run_trials(plan(size.trials), journal, work(), executor=executor, quiet=True)
+            rows = run_trials(plan(size), journal, work(), executor=executor, quiet=True)
             pids = [worker.process.pid for worker in executor._pool]
         check(journal, rows, undisturbed)
         growth = [memory.growth(pid) for pid in pids if len(memory.samples.get(pid, ())) > 20]
