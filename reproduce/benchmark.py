@@ -5,6 +5,8 @@
     python reproduce/benchmark.py search    a search's candidate against compiling anew
     python reproduce/benchmark.py trial     a demonstration of table 2 against compiling anew
     python reproduce/benchmark.py gp        operations on trees against gplearn and DEAP
+    python reproduce/benchmark.py scaling   what a trial costs the driver, trials an hour with one
+                                            and two workers, simulated up to a thousand
 
 Minutes each, on two cores; nothing else should run meanwhile.
 """
@@ -22,6 +24,7 @@ MODES = {
     "search": ("A search's candidate, relative to building and compiling anew", 5),
     "trial": ("Table 2, relative to building and compiling every network", 3),
     "gp": ("Operations on trees, relative to gplearn", 30),
+    "scaling": ("Trials an hour by the number of workers", 24),
 }
 
 
@@ -42,20 +45,21 @@ def main():
     with cli.writing_to(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
     found = _measure(args.what, rounds, args.models)
-    from nglkeras.benchmarks import measure
+    from nglkeras.benchmarks import measure, scaling
 
+    report = scaling.report if args.what == "scaling" else measure.report
     with cli.writing_to(args.out):
-        measure.report(found, title, args.out / args.what)
+        report(found, title, args.out / args.what)
 
 
 def _measure(what, rounds, names):
-    from nglkeras.benchmarks import gp, loss, search, segmentation, table
+    from nglkeras.benchmarks import gp, loss, scaling, search, segmentation, table
 
     if what == "loss":
         return loss.measure(rounds) + segmentation.measure(-(-rounds // 4))
     if what == "search":
         return search.measure(rounds, names or tuple(search.SETTINGS))
-    return {"trial": table, "gp": gp}[what].measure(rounds)
+    return {"trial": table, "gp": gp, "scaling": scaling}[what].measure(rounds)
 
 
 if __name__ == "__main__":

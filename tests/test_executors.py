@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -121,6 +122,12 @@ class TestWorkers:
             list(workers.run(Work(), [task]))
         if "why" in message:
             assert "laboratory.py" in str(caught.value)
+
+    def test_what_cannot_be_sent(self, workers):
+        work = Work()
+        work.built = threading.Lock()
+        with pytest.raises(UserError, match="cannot be sent to workers"):
+            list(workers.run(work, SQUARES))
 
     def test_a_killed_worker_s_task_begins_again(self, workers, tmp_path):
         lines = []

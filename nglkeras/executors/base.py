@@ -70,10 +70,10 @@ class Executor(ABC):
 
     workers: int = 1
     gpus_per_worker: float | None = None
+    running: list[Running]
 
     def __init__(self):
         self.report: Callable[[str], None] = print
-        self.running: list[Running] = []
 
     @abstractmethod
     def run(
@@ -113,6 +113,10 @@ class Executor(ABC):
 
 class Local(Executor):
     """This process: one task after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.running = []
 
     def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
         """What comes of each task; what the work raises goes through."""

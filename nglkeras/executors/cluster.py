@@ -139,20 +139,19 @@ class Ray(Pool):
         worker.looked = time.monotonic() if with_progress else float("inf")
 
     def _messages(self, seconds):
-        answers = {worker.answer: worker for worker in self._pool if worker.answer is not None}
+        answers = {w.answer: w for w in self._pool.values() if w.answer is not None}
         ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=0)
         if not ready and answers:
             ready, _ = ray.wait(list(answers), num_returns=1, timeout=seconds)
         for answer in ready:
             worker = answers[answer]
-            if worker in self._pool and worker.answer is answer:
-                worker.answer = worker.look = None
-                yield worker, _get(answer)
+            worker.answer = worker.look = None
+            yield worker, _get(answer)
         yield from self._progress()
         self._complain()
 
     def _progress(self):
-        for worker in self._busy:
+        for worker in list(self._busy.values()):
             if worker.look is None and time.monotonic() - worker.looked > LOOK:
                 worker.look, worker.looked = worker.actor.look.remote(), time.monotonic()
             elif worker.look is not None and ray.wait([worker.look], timeout=0)[0]:
@@ -163,7 +162,7 @@ class Ray(Pool):
 
     def _complain(self):
         """Say now and then that the cluster has no room for a single worker."""
-        if any(worker.is_ready for worker in self._pool) or not self._pool:
+        if not self._pool or any(worker.is_ready for worker in self._pool.values()):
             self._complained = time.monotonic()
         elif time.monotonic() - self._complained > COMPLAINT:
             self._complained = time.monotonic()

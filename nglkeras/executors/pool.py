@@ -6,7 +6,7 @@ again, on another worker.
 
 import time
 from abc import abstractmethod
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -20,7 +20,7 @@ from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
 
 # How often a task is begun before its loss is written down.
 ATTEMPTS = 4
-# Workers in a row that may end before they are ready: the machine is to blame then.
+# Times that all workers, one after the other, may end before one is ready.
 MAX_STARTS = 3
 # Seconds that a worker whose task has reached its time limit has left to say so itself.
 GRACE = 60.0
@@ -92,7 +92,10 @@ class Pool(Executor):
         self.timeout = timeout
         self.tasks_per_worker = tasks_per_worker
         self.attempts = attempts
-        self._pool: list[Worker] = []
+        self._pool: dict[int, Worker] = {}
+        self._idle: list[Worker] = []
+        self._busy: dict[int, Worker] = {}
+        self._held: Counter = Counter()
         self._work: Callable | None = None
         self._works = count()
         self._starts = 0
@@ -133,6 +136,8 @@ class Pool(Executor):
                 self._fill(len(waiting) + len(self._busy))
                 self._hand_out(waiting, method, on_progress is not None)
                 for worker, message in self._messages(TICK):
+                    if self._pool.get(worker.number) is not worker:
+                        continue
                     if outcome := self._hear(worker, message, waiting, on_progress):
                         # Before anybody writes the result down: nobody need wait for that.
                         self._hand_out(waiting, method, on_progress is not None)
@@ -140,47 +145,61 @@ class Pool(Executor):
                 yield from self._overdue()
         finally:
             # Left early: what these workers would still say belongs to no task.
-            for worker in self._busy:
+            for worker in list(self._busy.values()):
                 self._remove(worker)
 
     def close(self):
         """End the workers."""
-        for worker in list(self._pool):
+        for worker in list(self._pool.values()):
             self._remove(worker)
 
     @property
-    def _busy(self):
-        return [worker for worker in self._pool if worker.job is not None]
+    def running(self):
+        """The tasks at work; to be looked at from another thread, too."""
+        return [running for worker in list(self._busy.values()) if (running := worker.running)]
 
     def _adopt(self, work):
         if work is not self._work:
+            try:
+                self._content = cloudpickle.dumps(work)
+            # Whatever it holds may refuse in a way of its own.
+            except Exception as error:
+                raise UserError(f"{work} cannot be sent to workers: {error}") from error
             self._work = work
             self._work_number = next(self._works)
-            self._content = cloudpickle.dumps(work)
 
     def _fill(self, wanted):
         """Start workers for the tasks that there are."""
-        taken = {worker.number for worker in self._pool}
-        free = [number for number in range(self.workers) if number not in taken]
-        for number in free[: max(min(wanted, self.workers) - len(self._pool), 0)]:
-            self._pool.append(self._start(number))
+        if len(self._pool) >= min(wanted, self.workers):
+            return
+        free = [number for number in range(self.workers) if number not in self._pool]
+        for number in free[: min(wanted, self.workers) - len(self._pool)]:
+            self._pool[number] = self._start(number)
 
     def _hand_out(self, waiting, method, with_progress):
-        for worker in self._pool:
-            if waiting and worker.is_ready and worker.job is None:
-                held = {other.group for other in self._pool if other is not worker and other.tasks}
-                job, group = waiting.take(worker.group if worker.tasks else None, held)
-                self._give(worker, job, group, method, with_progress)
-        self._show()
+        while waiting and self._idle:
+            worker = self._idle.pop()
+            self._hold(worker, -1)
+            job, worker.group = waiting.take(worker.group if worker.tasks else None, self._held)
+            self._hold(worker, 1)
+            self._give(worker, job, method, with_progress)
 
-    def _give(self, worker, job, group, method, with_progress):
+    def _hold(self, worker, change):
+        """Note that a worker has turned to its group, or away from it."""
+        if worker.tasks or change > 0:
+            self._held[worker.group] += change
+            if not self._held[worker.group]:
+                del self._held[worker.group]
+
+    def _give(self, worker, job, method, with_progress):
         if worker.work != self._work_number:
             self._give_work(worker, self._content)
             worker.work = self._work_number
         job.attempts += 1
-        worker.job, worker.group = job, group
+        worker.job = job
         worker.tasks += 1
         worker.running = Running(job.task, worker.number, time.time(), job.attempts)
+        self._busy[worker.number] = worker
         self._give_task(worker, method, job.task, with_progress)
 
     def _hear(self, worker, message, waiting, on_progress):
@@ -189,9 +208,9 @@ class Pool(Executor):
         job = worker.job
         if kind == READY:
             worker.is_ready, self._starts = True, 0
+            self._idle.append(worker)
         elif kind == PROGRESS and job is not None:
             worker.running = replace(worker.running, progress=tuple(content))
-            self._show()
             if on_progress is not None:
                 on_progress(job.task, *content)
         elif kind == RESULT and job is not None:
@@ -199,7 +218,8 @@ class Pool(Executor):
             result = cloudpickle.loads(content[0])
             return Outcome(job.index, job.task, result, attempts=job.attempts)
         elif kind == ERROR:
-            worker.job = None
+            if job is not None:
+                self._rest(worker)
             _raise(*content)
         elif kind == LOST:
             return self._lose(worker, *content, waiting)
@@ -207,8 +227,11 @@ class Pool(Executor):
 
     def _rest(self, worker):
         worker.job = worker.running = None
+        del self._busy[worker.number]
         if self.tasks_per_worker is not None and worker.tasks >= self.tasks_per_worker:
             self._remove(worker)
+        else:
+            self._idle.append(worker)
 
     def _lose(self, worker, status, reason, waiting):
         """Begin a lost worker's task again, or give it up."""
@@ -217,7 +240,7 @@ class Pool(Executor):
         self._remove(worker)
         if not was_ready:
             self._starts += 1
-            if self._starts >= MAX_STARTS:
+            if self._starts >= MAX_STARTS * self.workers:
                 raise UserError(f"workers end before they can work ({reason})")
         if job is None:
             return None
@@ -235,7 +258,7 @@ class Pool(Executor):
         """Outcomes of tasks that have not ended in time: they would not in another attempt."""
         if self.timeout is None:
             return
-        for worker in self._busy:
+        for worker in list(self._busy.values()):
             if time.time() - worker.running.since > self.timeout + GRACE:
                 job = worker.job
                 self._remove(worker)
@@ -246,13 +269,12 @@ class Pool(Executor):
 
     def _remove(self, worker):
         worker.job = None
-        if worker in self._pool:
-            self._pool.remove(worker)
+        if self._pool.pop(worker.number, None) is not None:
+            self._hold(worker, -1)
+        self._busy.pop(worker.number, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
         self._end(worker)
-        self._show()
-
-    def _show(self):
-        self.running = [worker.running for worker in self._pool if worker.job is not None]
 
 
 class _Waiting:
@@ -261,13 +283,15 @@ class _Waiting:
     def __init__(self, affinity):
         self.affinity = affinity or (lambda task: None)
         self.groups: OrderedDict[Any, deque[Job]] = OrderedDict()
+        self.count = 0
 
     def __len__(self):
-        return sum(map(len, self.groups.values()))
+        return self.count
 
     def add(self, job):
         """Let a job wait, behind all others: one that takes its worker down comes last."""
         self.groups.setdefault(self.affinity(job.task), deque()).append(job)
+        self.count += 1
 
     def take(self, own, held):
         """A job and its group: of the worker's own, of one that nobody holds, of the largest."""
@@ -279,6 +303,7 @@ class _Waiting:
                 group = max(self.groups, key=lambda name: len(self.groups[name]))
         jobs = self.groups[group]
         job = jobs.popleft()
+        self.count -= 1
         if not jobs:
             del self.groups[group]
         return job, group

@@ -96,11 +96,11 @@ class Processes(Pool):
             worker.connection.send_bytes(cloudpickle.dumps(message))
 
     def _messages(self, seconds):
-        open_ones = {worker.connection: worker for worker in self._pool}
+        open_ones = {worker.connection: worker for worker in self._pool.values()}
         for connection in wait(list(open_ones), seconds):
-            worker = open_ones[connection]
-            if worker not in self._pool:
+            if connection.closed:
                 continue
+            worker = open_ones[connection]
             try:
                 message = cloudpickle.loads(connection.recv_bytes())
             except (EOFError, OSError):
