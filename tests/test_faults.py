@@ -37,7 +37,6 @@ SCALE = replace(SCALES["demo"], model="head", train_images=64, evaluation_images
 
 SMALL = ("--epochs", 2, "--train-images", 64, "--evaluation-images", 32)
 TABLE = ("--losses", "CE", "NGL", "f4", "--runs", 2, *SMALL)
-SEARCH = ("--generations", 1, "--population", 6, "--compare-runs", 1, *SMALL)
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,11 @@ class Size:
 
 @pytest.fixture(scope="module")
 def size(request):
-    table, search = ("table2", TABLE, "journal.jsonl"), ("search", SEARCH, "search.jsonl")
     if request.config.getoption("--soak"):
-        return Size(500, 6, 25, 40, (table, search))
-    return Size(12, 1, 2, 2, (table,))
+        # The demonstrations themselves.
+        both = ("table2", (), "journal.jsonl"), ("search", (), "search.jsonl")
+        return Size(500, 6, 25, 40, both)
+    return Size(12, 1, 2, 2, (("table2", TABLE, "journal.jsonl"),))
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +146,14 @@ class Memory(threading.Thread):
                     self.samples.setdefault(process.pid, []).append(mib)
 
     def growth(self, pid):
-        """Mean of the last fifth less that of the second fifth, in MiB."""
+        """Mean of the last fifth less that of the middle one, in MiB.
+
+        By the middle everything is compiled.
+        """
         samples = self.samples[pid]
         fifth = max(len(samples) // 5, 1)
-        early, late = samples[fifth : 2 * fifth], samples[-fifth:]
-        return sum(late) / len(late) - sum(early) / len(early)
+        middle, late = samples[2 * fifth : 3 * fifth + 1], samples[-fifth:]
+        return sum(late) / len(late) - sum(middle) / len(middle)
 
 
 def check(journal, rows, undisturbed):
@@ -208,8 +211,8 @@ class TestWorkersThatAreKilled:
             driver_growth_mib=round(memory.growth(os.getpid())),
             worker_growth_mib=round(max(growth)) if growth else None,
         )
-        assert memory.growth(os.getpid()) < 50
-        assert all(mib < 200 for mib in growth)
+        assert memory.growth(os.getpid()) < 20
+        assert all(mib < 20 for mib in growth)
 
 
 class TestNodesThatAreKilled:
@@ -231,21 +234,28 @@ class TestNodesThatAreKilled:
                     script, *options, *cluster_options, "--workers", 3, "--out", there
                 )
                 with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
-                    wait_for_rows(there, 1, driver)
+                    wait_for_rows(there, 3, driver)
                     cluster.remove_node(nodes.pop(), allow_graceful=False)
                     killed += 1
-                    _, errors = driver.communicate(timeout=600)
+                    _, errors = driver.communicate(timeout=1200)
                 assert driver.returncode == 0, errors
                 cluster.add_node(num_cpus=1)
                 assert rows_of(there / journal) == rows_of(alone / journal)
         finally:
             ray.shutdown()
             cluster.shutdown()
-        journals = [*tmp_path.glob("*/cluster/journal.jsonl"), *tmp_path.glob("*/cluster/trials*")]
+        journals = [tmp_path / "table2/cluster/journal.jsonl"]
+        journals += tmp_path.glob("search/cluster/trials.jsonl")
+        rows = [row for path in journals for row in Journal(path).results().values()]
+        again = sum(row.attempts - 1 for row in rows)
+        if len(size.on_nodes) > 1:
+            # In the small form the node may have been idle.
+            assert again > 0
         note(
             "nodes killed, ray",
-            trials=sum(len(rows_of(path)) for path in journals if path.suffix == ".jsonl"),
+            trials=len(rows),
             kills=killed,
+            begun_again=again,
             lost=0,
             duplicates=0,
             seconds=round(time.time() - started),
