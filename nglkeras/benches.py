@@ -36,7 +36,7 @@ class Benches:
         trials: All that are to come; those of a run begin with the same weights.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
-        timeout: Seconds after which the training of a network stops; each try has as many.
+        timeout: Seconds after which the training of a network stops, all tries together.
         accumulate: Whether to try again with batches in parts when memory has no room for them.
     """
 

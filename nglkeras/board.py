@@ -14,22 +14,26 @@ from pathlib import Path
 from nglkeras.executors import Executor
 from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
 
-NAME = "status.json"
 # Seconds between two versions of the board.
 PAUSE = 2.0
 
 
+def place(journal: Path) -> Path:
+    """Where the board of a journal is."""
+    return journal.with_suffix(".status.json")
+
+
 class Board:
-    """Writes what is running into a folder as long as it is open.
+    """Writes what is running beside a journal as long as it is open.
 
     Args:
-        folder: Where.
+        journal: Beside which file.
         executor: Says what is running.
         summary: Gives what else belongs on the board, such as how many are done.
     """
 
-    def __init__(self, folder: Path, executor: Executor, summary: Callable[[], dict]):
-        self.path = folder / NAME
+    def __init__(self, journal: Path, executor: Executor, summary: Callable[[], dict]):
+        self.path = place(journal)
         self.executor = executor
         self.summary = summary
         self._stop = threading.Event()
@@ -47,8 +51,8 @@ class Board:
 
     def _keep(self):
         while True:
-            # A disk that is full must not end a training on account of this.
-            with contextlib.suppress(OSError):
+            # A full disk, say, must not end what others look on at.
+            with contextlib.suppress(Exception):
                 self._write()
             if self._stop.wait(PAUSE):
                 return
@@ -60,7 +64,7 @@ class Board:
             "running": [_running(one) for one in self.executor.running],
             **self.summary(),
         }
-        temporary = self.path.with_name(f"{NAME}.tmp")
+        temporary = self.path.with_name(f"{self.path.name}.tmp")
         temporary.write_text(json.dumps(content))
         temporary.replace(self.path)
 
@@ -98,7 +102,8 @@ def seconds_left(
         Seconds; `None` as long as nothing is known.
     """
     taken = {}
-    for row in results.values():
+    # A copy: the driver adds to it meanwhile.
+    for row in list(results.values()):
         if row.status in FINAL_STATUSES:
             taken.setdefault(_what(row.trial), []).append(row.seconds)
     if not taken:

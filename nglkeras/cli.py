@@ -102,8 +102,8 @@ def add_table_options(parser: Parser, out: Path) -> None:
     add("--image-size", type=positive, help="at most so large, in pixels")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     add("--out", type=Path, help=f"folder of results (default: {out.relative_to(ROOT)}/SCALE)")
-    add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
-    add("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard logs there")
+    add("--data-dir", type=folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    add("--tensorboard", type=folder, metavar="DIR", help="write TensorBoard logs there")
     add_executor_options(parser)
 
 
@@ -151,6 +151,11 @@ def count_replicas(args: argparse.Namespace, executor: Executor, batch_size: int
     gpus = executor.gpus_per_worker
     there = None if gpus is None else max(int(gpus), 1)
     return devices.count_replicas(args.strategy, batch_size, there)
+
+
+def folder(text: str) -> Path:
+    """The type of an option that names a folder, wherever a worker is when it looks for it."""
+    return Path(text).expanduser().resolve()
 
 
 def share(text: str) -> float:

@@ -25,6 +25,8 @@ from nglkeras.errors import UserError
 # Seconds between two touches of a lock file, and after which its holder counts as gone.
 BEAT = 20.0
 SILENCE = 90.0
+# Tries, and seconds between them, before a lock counts as somebody's.
+GLANCES, GLANCE = 20, 0.05
 # What file systems without locks answer.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -98,9 +100,10 @@ def holder(path: Path) -> Holder | None:
     except OSError:
         return None
     try:
-        if _lock(descriptor, fcntl.LOCK_SH) is False:
+        locked = _lock(descriptor, fcntl.LOCK_SH)
+        if locked is False:
             return _read(descriptor) or Holder("an unknown machine", 0, "", "")
-        return _silent_holder(descriptor, place)
+        return _silent_holder(descriptor, place, locked)
     finally:
         os.close(descriptor)
 
@@ -111,8 +114,8 @@ def _acquire(place):
     except OSError as error:
         raise UserError(f"cannot write to {place.parent}: {error.strerror}") from error
     try:
-        locked = _lock(descriptor, fcntl.LOCK_EX)
-        other = _read(descriptor) if locked is False else _silent_holder(descriptor, place)
+        locked = _locked_soon(descriptor)
+        other = _read(descriptor) if locked is False else _silent_holder(descriptor, place, locked)
         if locked is False or other is not None:
             raise UserError(
                 f"{place.with_suffix('')} is being written by {other or 'another process'}; wait "
@@ -158,14 +161,24 @@ def _lock(descriptor, kind):
     return True
 
 
-def _silent_holder(descriptor, place):
+def _locked_soon(descriptor):
+    """As `_lock`, after waiting for those who only want to see who holds it."""
+    for _ in range(GLANCES):
+        locked = _lock(descriptor, fcntl.LOCK_EX)
+        if locked is not False:
+            return locked
+        time.sleep(GLANCE)
+    return False
+
+
+def _silent_holder(descriptor, place, locked):
     """A holder whom the operating system's lock does not show, but a fresh touch does."""
     found = _read(descriptor)
     if found is None:
         return None
     if found.host == socket.gethostname():
         # On one machine the lock is enough; without locks, whether the process is there.
-        return found if _lock(descriptor, fcntl.LOCK_SH) is None and _lives(found.pid) else None
+        return found if locked is None and _lives(found.pid) else None
     age = _now(place.parent) - os.fstat(descriptor).st_mtime
     return found if age < SILENCE else None
 

@@ -44,22 +44,34 @@ def run_trials(
 
     executor = executor or Local()
     wanted = {trial.key: trial for trial in trials}
-    results = {key: row for key, row in journal.results().items() if key in wanted}
-    missing = pending(trials, results)
-    if not missing:
+    results = _rows_there(journal, wanted)
+    if not pending(trials, results):
         return results
+    with journal.writing():
+        # Once more: whoever held the journal until now may have added to it.
+        results = _rows_there(journal, wanted)
+        _run_missing(wanted, results, journal, run, executor, quiet)
+    return results
+
+
+def _rows_there(journal, wanted):
+    return {key: row for key, row in journal.results().items() if key in wanted}
+
+
+def _run_missing(wanted, results, journal, run, executor, quiet):
+    """Run what has no row yet, and add its rows to the results."""
+    missing = pending(list(wanted.values()), results)
+    left = {trial.key: trial for trial in missing}
 
     def summary():
-        rest = pending(trials, results)
         return {
             "total": len(wanted),
-            "done": len(wanted) - len(rest),
-            "seconds_left": seconds_left(rest, results, executor),
+            "done": len(wanted) - len(left),
+            "seconds_left": seconds_left(list(left.values()), results, executor),
         }
 
     with (
-        journal.writing(),
-        Board(journal.path.parent, executor, summary),
+        Board(journal.path, executor, summary),
         tqdm(
             total=len(wanted),
             initial=len(wanted) - len(missing),
@@ -71,10 +83,10 @@ def run_trials(
     ):
         for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
             results[trial.key] = result
+            left.pop(trial.key)
             if not quiet:
                 bar.write(_describe(trial, result))
             bar.update()
-    return results
 
 
 def rows(
@@ -94,14 +106,21 @@ def rows(
         on_epoch: Called with a trial, an epoch's number and its row of the history; not with every
             epoch where trials run elsewhere.
     """
+    outcomes = executor.run(run, trials, on_progress=on_epoch, affinity=_affinity)
+    with contextlib.closing(outcomes):
+        yield from _written(outcomes, journal)
+
+
+def _written(outcomes, journal):
+    """Trials and rows of outcomes, each on the disk before it is handed on."""
     from nglkeras.training import make_row
 
-    outcomes = executor.run(run, trials, on_progress=on_epoch, affinity=_affinity)
     for outcome in outcomes:
         row = outcome.result
         if outcome.failure is not None:
             failure = outcome.failure
-            row = make_row(outcome.task, status=failure.status, message=failure.message)
+            # No worker has said where; to ask for this process' devices would touch them.
+            row = make_row(outcome.task, here=False, status=failure.status, message=failure.message)
         if outcome.attempts > 1:
             row = replace(row, attempts=outcome.attempts)
         journal.append(row)

@@ -1,6 +1,6 @@
 """What is done, running and failed, read from outside while it is written.
 
-Reading takes no lock and disturbs no run.
+Reading disturbs no run.
 """
 
 import json
@@ -87,6 +87,7 @@ def read(journal: Path) -> Status:
         UserError: If it cannot be read.
     """
     unreadable, rows = [], {}
+    holder = lock.holder(journal)
     if journal.name == JOURNALS[-1]:
         found = list(read_records(journal, _individual, unreadable.append))
         # The last line of an individual counts, as it does for the search.
@@ -94,14 +95,17 @@ def read(journal: Path) -> Status:
     else:
         for row in read_records(journal, TrialResult.from_json, unreadable.append):
             rows[row.key] = (_name(row.trial), row.status, row.message, row.seconds, row.attempts)
+    if unreadable and holder is not None and not journal.read_bytes().endswith(b"\n"):
+        # It is being written at this moment.
+        unreadable.pop()
     return Status(
         journal,
         Counter(row[1] for row in rows.values()),
         [f"{row[0]}: {row[1]} ({row[2]})" for row in rows.values() if row[1] in FAILED],
         sum(row[4] - 1 for row in rows.values()),
         sum(row[3] for row in rows.values()),
-        lock.holder(journal),
-        _board(journal.parent),
+        holder,
+        _board(journal),
         unreadable,
     )
 
@@ -122,10 +126,10 @@ def _name(trial):
     return ", ".join(str(part) for part in (*parts, run) if part)
 
 
-def _board(folder):
+def _board(journal):
     """What the driver says; nothing where a file from elsewhere is no board."""
     try:
-        content = json.loads((folder / board.NAME).read_text())
+        content = json.loads(board.place(journal).read_text())
         if not isinstance(content, dict):
             return {}
         foreign.check(content, _BOARD)

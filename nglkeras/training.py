@@ -40,7 +40,7 @@ def run_trial(
         trial: What to do.
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
-        timeout: Seconds after which training stops with status "timeout"; each try has as many.
+        timeout: Seconds after which training stops with status "timeout", all tries together.
         on_model: Called with the model when its training ended well, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         accumulate: Whether to try again with batches in parts when memory has no room for them.
@@ -59,8 +59,10 @@ def run_trial(
         )
         return run(trial, on_epoch=on_epoch, on_model=on_model)
 
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+
     def attempt(schedule):
-        return _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch)
+        return _attempt(trial, schedule, data_dir, log_dir, deadline, on_model, on_epoch)
 
     if not accumulate:
         return attempt(trial.schedule)
@@ -69,10 +71,10 @@ def run_trial(
     return row
 
 
-def _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch):
+def _attempt(trial, schedule, data_dir, log_dir, deadline, on_model, on_epoch):
     """The row of a trial that is trained by this schedule."""
     started = time.perf_counter()
-    monitor = Monitor(started, timeout, on_epoch, part=trial.monitored)
+    monitor = Monitor(deadline, on_epoch, part=trial.monitored)
     outcome = {}
     try:
         scope = distribution(trial.replicas, schedule)
@@ -100,18 +102,19 @@ def _attempt(trial, schedule, data_dir, log_dir, timeout, on_model, on_epoch):
     )
 
 
-def make_row(trial: Trial, **outcome) -> TrialResult:
+def make_row(trial: Trial, *, here: bool = True, **outcome) -> TrialResult:
     """The row of a trial with its outcome, and with where and when it came about.
 
     Args:
         trial: What was done.
+        here: Whether by this process; if not, where is not known.
         **outcome: The other fields of `TrialResult`.
     """
     return TrialResult(
         key=trial.key,
         trial=asdict(trial),
-        environment=environment() | {"replicas": trial.replicas},
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        environment=environment() | {"replicas": trial.replicas} if here else {},
         **outcome,
     )
 
@@ -250,8 +253,7 @@ class Monitor(keras.callbacks.Callback):
     """Keeps the history and the status of a training, and ends what cannot end well.
 
     Args:
-        started: When the training began, by `time.perf_counter`.
-        timeout: Seconds after which it ends with status "timeout".
+        deadline: When it ends with status "timeout", by `time.perf_counter`.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         bound: A mean loss beyond it, in absolute value, ends the training as "exploded".
         part: What is looked at after each epoch, "validation" or "test".
@@ -260,11 +262,11 @@ class Monitor(keras.callbacks.Callback):
     # It reads no metrics during an epoch: Keras need not wait for the device at every step.
     async_safe = True
 
-    def __init__(self, started, timeout=None, on_epoch=None, bound=math.inf, part="validation"):
+    def __init__(self, deadline=math.inf, on_epoch=None, bound=math.inf, part="validation"):
         super().__init__()
         self.bound = bound
         self.accuracy = "test_accuracy" if part == "test" else "val_accuracy"
-        self.deadline = math.inf if timeout is None else started + timeout
+        self.deadline = deadline
         self.on_epoch = on_epoch
         self.history = []
         self.status = "ok"

@@ -262,7 +262,7 @@ def _start(weights):
     if weights is None or not Path(weights).is_file():
         return {"weights": weights}
     digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    return {"weights": weights, "weights_sha256": digest}
+    return {"weights": str(Path(weights).resolve()), "weights_sha256": digest}
 
 
 def _trial(scale, dataset, model, row):

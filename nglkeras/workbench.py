@@ -5,6 +5,7 @@ averages, the optimizer's slots, iterations and learning rate, and the seeds of 
 loss then gives the same result to the last bit, whether it comes first or fortieth.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -135,21 +136,22 @@ class Workbench:
         Args:
             loss: What the memory of the loss stores: an expression, or the name of a loss.
             run: Which repetition.
-            timeout: Seconds after which training stops with status "timeout"; each try has as
-                many.
+            timeout: Seconds after which training stops with status "timeout", all tries
+                together.
             on_epoch: Called after each epoch with its number, from 1, and its row of the history.
             callbacks: Of Keras.
 
         Raises:
             UserError: If network or data cannot be had.
         """
+        deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
         def attempt(schedule):
             for callback in callbacks:
                 # It would hold on to the network of the attempt before.
                 keras.callbacks.Callback.set_model(callback, None)
             self._adopt(schedule)
-            return self._train(loss, run, timeout, on_epoch, callbacks)
+            return self._train(loss, run, deadline, on_epoch, callbacks)
 
         if not self.accumulate:
             return attempt(self.schedule)
@@ -167,9 +169,9 @@ class Workbench:
         self._starts.clear()
         memory.release()
 
-    def _train(self, loss, run, timeout, on_epoch, callbacks):
+    def _train(self, loss, run, deadline, on_epoch, callbacks):
         started = time.perf_counter()
-        monitor = Monitor(started, timeout, on_epoch, bound=self.bound)
+        monitor = Monitor(deadline, on_epoch, bound=self.bound)
         outcome = {}
         try:
             streams = self.reset(loss, run)

@@ -66,7 +66,13 @@ def run(args, executor):
         f"the classes, seed {args.seed}."
     )
     print(f"{heading}\nJournals in {out}", flush=True)
+    # From the first tree to the last comparison nobody else writes these journals.
+    with fitness.writing():
+        both_stages(args, scale, fitness, heading, out)
 
+
+def both_stages(args, scale, fitness, heading, out):
+    """Search trees, then the coefficients of the best."""
     checks = {"equals": True, "gradients": fitness.gradients, "rejection": True}
     checks = {name: value for name, value in checks.items() if name not in args.without}
     strategy = GLO(args.seed, population_size=scale.population, generations=scale.generations)

@@ -56,7 +56,7 @@ def options():
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--image-size", type=cli.positive, help="at most so large, in pixels")
     add("--out", type=cli.Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
-    add("--data-dir", type=cli.Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    add("--data-dir", type=cli.folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
     cli.add_executor_options(parser)
     return parser.parse_args()
 
@@ -101,11 +101,13 @@ def run(args, executor):
         f"{', '.join(fitness.settings['datasets'])}."
     )
     print(f"{heading}\nJournals in {out}", flush=True)
-    result = search(strategy, fitness, out=out, screening=screening)
-    if not result.population[0].evaluation.rank:
-        raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
-    with cli.writing_to(out):
-        report.write(result, fitness, out, heading, compare_runs=args.compare_runs)
+    # From the first candidate to the last comparison nobody else writes these journals.
+    with fitness.writing():
+        result = search(strategy, fitness, out=out, screening=screening)
+        if not result.population[0].evaluation.rank:
+            raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
+        with cli.writing_to(out):
+            report.write(result, fitness, out, heading, compare_runs=args.compare_runs)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,17 @@ from nglkeras.executors import Failure, Local, Processes, pool, processes
 SQUARES = [("square", x) for x in range(20)]
 
 
+class Unreadable:
+    """What the driver can send and no worker can read."""
+
+    def __reduce__(self):
+        return _not_here, ()
+
+
+def _not_here():
+    raise ImportError("not here")
+
+
 def ray_or_skip():
     pytest.importorskip("ray", reason="the ray extra is not installed")
 
@@ -129,6 +140,13 @@ class TestWorkers:
         with pytest.raises(UserError, match="cannot be sent to workers"):
             list(workers.run(work, SQUARES))
 
+    def test_after_what_a_worker_cannot_read_nothing_is_mixed_up(self, workers):
+        with pytest.raises(RuntimeError, match="not here"):
+            list(workers.run(Unreadable(), SQUARES[:1], method="square"))
+        with pytest.raises(RuntimeError, match="not here"):
+            list(workers.run(Unreadable(), SQUARES[:1], method="square"))
+        assert results(workers, SQUARES) == results(Local(), SQUARES)
+
     def test_a_killed_worker_s_task_begins_again(self, workers, tmp_path):
         lines = []
         workers.report = lines.append
@@ -214,6 +232,25 @@ class TestProcesses:
             Processes(5, gpus_per_worker=0.5)
         with pytest.raises(UserError, match=r"1.5 GPUs per worker"):
             Processes(gpus_per_worker=1.5)
+        with pytest.raises(UserError, match="a worker takes 4 GPUs, and there are 2"):
+            Processes(gpus_per_worker=4)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        with pytest.raises(UserError, match="a worker takes 1 GPUs, and there are 0"):
+            Processes(gpus_per_worker=1)
+
+    def test_one_that_cannot_start_does_not_end_the_others(self, monkeypatch, tmp_path):
+        program = (
+            "import os, pathlib\n"
+            f"first = pathlib.Path({str(tmp_path)!r}, 'first')\n"
+            "try:\n"
+            "    first.touch(exist_ok=False)\n"
+            "except FileExistsError:\n"
+            "    raise SystemExit(3)\n"
+            "from nglkeras.executors.worker import main; main()\n"
+        )
+        monkeypatch.setattr(processes, "PROGRAM", program)
+        with Processes(2) as executor:
+            assert results(executor, SQUARES) == results(Local(), SQUARES)
 
     def test_workers_that_cannot_start(self, monkeypatch):
         monkeypatch.setattr(processes, "PROGRAM", "raise SystemExit(3)")

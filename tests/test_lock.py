@@ -50,9 +50,30 @@ class TestTwoProcesses:
             assert "journal.jsonl is being written by" in message
             assert journal.results() == {}
             first.send_signal(signal.SIGKILL)
-        journal.append(row())
+        with journal.writing():
+            # The dead one's name is in the file still, until ours is.
+            assert lock.holder(journal.path).pid == os.getpid()
+            journal.append(row())
         assert set(journal.results()) == {"a"}
         assert lock.holder(journal.path) is None
+
+    def test_who_only_looks_refuses_nobody(self, journal):
+        looking = (
+            "import sys, time\n"
+            "from pathlib import Path\n"
+            "from nglkeras import lock\n"
+            "print('looking', flush=True)\n"
+            "while True:\n"
+            "    lock.holder(Path(sys.argv[1]))\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", looking, journal.path], stdout=subprocess.PIPE
+        ) as other:
+            other.stdout.readline()
+            for i in range(200):
+                journal.append(row(str(i)))
+            other.kill()
+        assert len(journal.results()) == 200
 
 
 class TestOneProcess:

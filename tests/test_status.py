@@ -64,14 +64,14 @@ class TestRead:
         row = {"loss": 0.25, "val_accuracy": 0.5}
         executor.running = [Running(TRIALS[0], 0, time.time() - 61, 2, (4, row))]
         summary = {"total": 6, "done": 2, "seconds_left": 3725}
-        with journal.writing(), Board(tmp_path, executor, lambda: summary):
+        with journal.writing(), Board(journal.path, executor, lambda: summary):
             journal.append(result(TRIALS[1]))
             for _ in range(100):
-                if (tmp_path / "status.json").exists():
+                if (tmp_path / "journal.status.json").exists():
                     break
                 time.sleep(0.02)
             text = shown(tmp_path)
-            left = (tmp_path / "status.json").read_text()
+            left = (tmp_path / "journal.status.json").read_text()
         assert "running: process" in text
         assert "2 of 6 done, about 1:02:05 left, 1 workers (local)" in text
         line = "worker 0: digits, small_cnn, CE, run 1, epoch 4/15, loss 0.25, 0:01:0"
@@ -80,7 +80,7 @@ class TestRead:
         # A run that ends takes its board away; one that is killed does not.
         assert "not running" in shown(tmp_path)
         assert "same command" not in shown(tmp_path)
-        (tmp_path / "status.json").write_text(left)
+        (tmp_path / "journal.status.json").write_text(left)
         assert "the same command goes on" in shown(tmp_path)
 
     @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ class TestRead:
         ],
     )
     def test_a_board_from_elsewhere(self, journal, tmp_path, board):
-        (tmp_path / "status.json").write_text(board)
+        (tmp_path / "journal.status.json").write_text(board)
         with journal.writing():
             text = shown(tmp_path)
         assert "running" in text

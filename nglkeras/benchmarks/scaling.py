@@ -110,9 +110,7 @@ def _run(trials: Sequence[Trial], work, executor: Executor) -> tuple[float, floa
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         journal = Journal(Path(folder) / "journal.jsonl")
         started, used = time.perf_counter(), time.process_time()
-        with journal.writing():
-            for _ in runner.rows(trials, journal, work, executor):
-                pass
+        runner.run_trials(trials, journal, work, executor=executor, quiet=True)
         return time.perf_counter() - started, time.process_time() - used
 
 

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from nglkeras.executors.processes import (
     share_of_gpus,
     worker_environment,
 )
-from nglkeras.executors.worker import PROGRESS, READY, Desk
+from nglkeras.executors.worker import PROGRESS, READY, Desk, error_message
 
 try:
     import ray
@@ -31,6 +30,10 @@ except ImportError as error:
 # Seconds between two looks at the progress of tasks, and two complaints about a full cluster.
 LOOK = 2.0
 COMPLAINT = 60.0
+# Looks a second, at all workers together: each costs the driver a round trip.
+LOOKS = 50
+# What of the driver's environment its workers have too.
+PASSED_ON = ("TF_CPP_MIN_LOG_LEVEL", "TFDS_DATA_DIR")
 # Cores that Ray reserves for a worker.
 CPUS = 1
 
@@ -38,9 +41,7 @@ CPUS = 1
 class _Actor:
     """A worker on the cluster."""
 
-    def __init__(self, path: list[str]):
-        # What the driver can import from a shared folder, this process can.
-        sys.path += [folder for folder in path if folder not in sys.path]
+    def __init__(self):
         self.desk = Desk()
         self.progress = None
 
@@ -48,13 +49,15 @@ class _Actor:
         """Answer that the worker can work."""
         return (READY,)
 
-    def take(self, content: bytes) -> None:
-        """Have this be the work."""
-        self.desk.take(content)
-
-    def do(self, method: str, task: Any, with_progress: bool) -> tuple:
-        """The answer to a task."""
+    def do(self, content: bytes | None, method: str, task: Any, with_progress: bool) -> tuple:
+        """The answer to a task, and to a new work with it."""
         self.progress = None
+        try:
+            if content is not None:
+                self.desk.take(content)
+        # Most likely a class that this node cannot import.
+        except Exception as error:
+            return error_message(error)
         return self.desk.do(method, task, self._note if with_progress else None)
 
     @ray.method(concurrency_group="look")
@@ -69,6 +72,7 @@ class _Actor:
 @dataclass(eq=False)
 class _Remote(Worker):
     actor: Any = None
+    content: Any = None
     answer: Any = None
     look: Any = None
     looked: float = 0.0
@@ -106,8 +110,10 @@ class Ray(Pool):
         self.gpus_per_worker = share_of_gpus(gpus_per_worker, gpus)
         if workers is None:
             room = capacity(self.gpus_per_worker, gpus)
+            # A cluster that grows may have none yet.
             workers = max(int(resources.get("CPU", 1)) // CPUS if room is None else room, 1)
         super().__init__(workers, **settings)
+        self._actor = ray.remote(concurrency_groups={"look": 1})(_Actor)
         self._contents: tuple[bytes, Any] = (b"", None)
         self._complained = time.monotonic()
 
@@ -118,23 +124,23 @@ class Ray(Pool):
             ray.shutdown()
 
     def _start(self, number):
-        options = ray.remote(concurrency_groups={"look": 1})(_Actor).options(
+        actor = self._actor.options(
             num_cpus=CPUS,
             num_gpus=self.gpus_per_worker,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": _environment(self.gpus_per_worker)},
-        )
-        actor = options.remote(import_path())
+        ).remote()
         return _Remote(number, actor=actor, answer=actor.ready.remote())
 
     def _give_work(self, worker, content):
         if self._contents[0] is not content:
             self._contents = (content, ray.put(content))
-        worker.actor.take.remote(self._contents[1])
+        worker.content = self._contents[1]
 
     def _give_task(self, worker, method, task, with_progress):
-        worker.answer = worker.actor.do.remote(method, task, with_progress)
+        worker.answer = worker.actor.do.remote(worker.content, method, task, with_progress)
+        worker.content = None
         # Only those who want progress are asked for it.
         worker.looked = time.monotonic() if with_progress else float("inf")
 
@@ -151,14 +157,20 @@ class Ray(Pool):
         self._complain()
 
     def _progress(self):
+        now, pause = time.monotonic(), max(LOOK, self.workers / LOOKS)
+        looking = {}
         for worker in list(self._busy.values()):
-            if worker.look is None and time.monotonic() - worker.looked > LOOK:
-                worker.look, worker.looked = worker.actor.look.remote(), time.monotonic()
-            elif worker.look is not None and ray.wait([worker.look], timeout=0)[0]:
-                look, worker.look = worker.look, None
-                progress = _get(look)
-                if progress is not None and progress[0] != LOST:
-                    yield worker, (PROGRESS, *progress)
+            if worker.look is None and now - worker.looked > pause:
+                worker.look, worker.looked = worker.actor.look.remote(), now
+            if worker.look is not None:
+                looking[worker.look] = worker
+        if not looking:
+            return
+        for look in ray.wait(list(looking), num_returns=len(looking), timeout=0)[0]:
+            looking[look].look = None
+            progress = _get(look)
+            if progress is not None and progress[0] != LOST:
+                yield looking[look], (PROGRESS, *progress)
 
     def _complain(self):
         """Say now and then that the cluster has no room for a single worker."""
@@ -202,8 +214,9 @@ def _knock(address):
 
 def _environment(share):
     environment = worker_environment(share)
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        environment["TF_CPP_MIN_LOG_LEVEL"] = os.environ["TF_CPP_MIN_LOG_LEVEL"]
+    environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    # What the driver can import from a shared folder, a worker can.
+    environment["PYTHONPATH"] = os.pathsep.join(import_path())
     if share == 0:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     return environment

@@ -20,7 +20,7 @@ from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
 
 # How often a task is begun before its loss is written down.
 ATTEMPTS = 4
-# Times that all workers, one after the other, may end before one is ready.
+# Workers in a row that may end before they are ready; then their place is given up.
 MAX_STARTS = 3
 # Seconds that a worker whose task has reached its time limit has left to say so itself.
 GRACE = 60.0
@@ -28,6 +28,8 @@ GRACE = 60.0
 TICK = 1.0
 
 LOST = "lost"
+# Of a worker that has not worked yet.
+NO_GROUP = object()
 
 
 @dataclass(eq=False)
@@ -56,15 +58,17 @@ class Worker:
         is_ready: Whether it has said that it can work.
         work: Number of the work that it has.
         tasks: How many it was given.
+        begun: When it was given the last one, by `time.monotonic`.
         running: Its job, for those who look on.
     """
 
     number: int
     job: Job | None = None
-    group: Any = None
+    group: Any = NO_GROUP
     is_ready: bool = False
     work: int | None = None
     tasks: int = 0
+    begun: float = 0.0
     running: Running | None = field(default=None, repr=False)
 
 
@@ -88,6 +92,8 @@ class Pool(Executor):
         attempts: int = ATTEMPTS,
     ):
         super().__init__()
+        if workers < 1:
+            raise UserError(f"{workers} workers cannot do anything")
         self.workers = workers
         self.timeout = timeout
         self.tasks_per_worker = tasks_per_worker
@@ -98,7 +104,7 @@ class Pool(Executor):
         self._held: Counter = Counter()
         self._work: Callable | None = None
         self._works = count()
-        self._starts = 0
+        self._failed: Counter = Counter()
 
     @abstractmethod
     def _start(self, number: int) -> Worker:
@@ -131,18 +137,21 @@ class Pool(Executor):
         waiting = _Waiting(affinity)
         for index, task in enumerate(tasks):
             waiting.add(Job(index, task))
+        self._failed.clear()
         try:
             while waiting or self._busy:
+                heard = set()
                 self._fill(len(waiting) + len(self._busy))
                 self._hand_out(waiting, method, on_progress is not None)
                 for worker, message in self._messages(TICK):
                     if self._pool.get(worker.number) is not worker:
                         continue
+                    heard.add(worker)
                     if outcome := self._hear(worker, message, waiting, on_progress):
                         # Before anybody writes the result down: nobody need wait for that.
                         self._hand_out(waiting, method, on_progress is not None)
                         yield outcome
-                yield from self._overdue()
+                yield from self._overdue(heard)
         finally:
             # Left early: what these workers would still say belongs to no task.
             for worker in list(self._busy.values()):
@@ -172,21 +181,25 @@ class Pool(Executor):
         """Start workers for the tasks that there are."""
         if len(self._pool) >= min(wanted, self.workers):
             return
-        free = [number for number in range(self.workers) if number not in self._pool]
-        for number in free[: min(wanted, self.workers) - len(self._pool)]:
+        for number in self._places()[: min(wanted, self.workers) - len(self._pool)]:
             self._pool[number] = self._start(number)
+
+    def _places(self):
+        """Numbers that a worker may take; those where none can start are given up."""
+        numbers = (number for number in range(self.workers) if number not in self._pool)
+        return [number for number in numbers if self._failed[number] < MAX_STARTS]
 
     def _hand_out(self, waiting, method, with_progress):
         while waiting and self._idle:
             worker = self._idle.pop()
             self._hold(worker, -1)
-            job, worker.group = waiting.take(worker.group if worker.tasks else None, self._held)
+            job, worker.group = waiting.take(worker.group, self._held)
             self._hold(worker, 1)
             self._give(worker, job, method, with_progress)
 
     def _hold(self, worker, change):
         """Note that a worker has turned to its group, or away from it."""
-        if worker.tasks or change > 0:
+        if worker.group is not NO_GROUP:
             self._held[worker.group] += change
             if not self._held[worker.group]:
                 del self._held[worker.group]
@@ -196,8 +209,9 @@ class Pool(Executor):
             self._give_work(worker, self._content)
             worker.work = self._work_number
         job.attempts += 1
-        worker.job = job
-        worker.tasks += 1
+        worker.job, worker.begun = job, time.monotonic()
+        # A question about an untrained network is not what wears a worker out.
+        worker.tasks += method == "__call__"
         worker.running = Running(job.task, worker.number, time.time(), job.attempts)
         self._busy[worker.number] = worker
         self._give_task(worker, method, job.task, with_progress)
@@ -207,7 +221,8 @@ class Pool(Executor):
         kind, *content = message
         job = worker.job
         if kind == READY:
-            worker.is_ready, self._starts = True, 0
+            worker.is_ready = True
+            self._failed[worker.number] = 0
             self._idle.append(worker)
         elif kind == PROGRESS and job is not None:
             worker.running = replace(worker.running, progress=tuple(content))
@@ -218,8 +233,8 @@ class Pool(Executor):
             result = cloudpickle.loads(content[0])
             return Outcome(job.index, job.task, result, attempts=job.attempts)
         elif kind == ERROR:
-            if job is not None:
-                self._rest(worker)
+            # It may still answer what it was given.
+            self._remove(worker)
             _raise(*content)
         elif kind == LOST:
             return self._lose(worker, *content, waiting)
@@ -239,8 +254,8 @@ class Pool(Executor):
         was_ready = worker.is_ready
         self._remove(worker)
         if not was_ready:
-            self._starts += 1
-            if self._starts >= MAX_STARTS * self.workers:
+            self._failed[worker.number] += 1
+            if not self._pool and not self._places():
                 raise UserError(f"workers end before they can work ({reason})")
         if job is None:
             return None
@@ -254,12 +269,16 @@ class Pool(Executor):
         reason = f"its worker was lost {job.attempts} times, at last: {reason}"
         return Outcome(job.index, job.task, failure=Failure(status, reason), attempts=job.attempts)
 
-    def _overdue(self):
-        """Outcomes of tasks that have not ended in time: they would not in another attempt."""
+    def _overdue(self, heard):
+        """Outcomes of tasks that have not ended in time: they would not in another attempt.
+
+        Whoever was heard just now may have more to say: perhaps it was this process that stood
+        still.
+        """
         if self.timeout is None:
             return
-        for worker in list(self._busy.values()):
-            if time.time() - worker.running.since > self.timeout + GRACE:
+        for worker in [worker for worker in self._busy.values() if worker not in heard]:
+            if time.monotonic() - worker.begun > self.timeout + GRACE:
                 job = worker.job
                 self._remove(worker)
                 message = f"it did not end within {self.timeout:g} s and {GRACE:g} s of grace"
@@ -295,12 +314,11 @@ class _Waiting:
 
     def take(self, own, held):
         """A job and its group: of the worker's own, of one that nobody holds, of the largest."""
-        group = own
-        if group not in self.groups:
-            free = (group for group in self.groups if group not in held)
-            group = next(free, None)
-            if group not in self.groups:
-                group = max(self.groups, key=lambda name: len(self.groups[name]))
+        if own in self.groups:
+            group = own
+        else:
+            largest = max(self.groups, key=lambda name: len(self.groups[name]))
+            group = next((group for group in self.groups if group not in held), largest)
         jobs = self.groups[group]
         job = jobs.popleft()
         self.count -= 1

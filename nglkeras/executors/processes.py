@@ -52,6 +52,9 @@ class Processes(Pool):
         gpus = visible_gpus()
         self.gpus_per_worker = share_of_gpus(gpus_per_worker, len(gpus))
         room = capacity(self.gpus_per_worker, len(gpus))
+        if room == 0:
+            share = f"{self.gpus_per_worker:g}"
+            raise UserError(f"a worker takes {share} GPUs, and there are {len(gpus)}")
         if workers is None:
             workers = max((os.cpu_count() or 1) // 2, 1) if room is None else room
         if room is not None and workers > room:
@@ -66,7 +69,7 @@ class Processes(Pool):
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=self._environment(number),
                 stdin=subprocess.DEVNULL,
@@ -109,7 +112,9 @@ class Processes(Pool):
 
     def _end(self, worker):
         worker.connection.close()
-        worker.process.kill()
+        # With what it has started: it leads a session of its own.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(PATIENCE)
 
@@ -129,7 +134,7 @@ def _ending(process):
 
 def import_path() -> list[str]:
     """Where this process finds modules, wherever another one begins."""
-    return [path or str(Path.cwd()) for path in sys.path]
+    return [str(path or Path.cwd()) for path in sys.path]
 
 
 def share_of_gpus(wanted: float | None, there: int) -> float:

@@ -20,7 +20,7 @@ import cloudpickle
 from nglkeras.errors import UserError
 
 # Seconds between two reports of a task's progress.
-PAUSE = 0.5
+PAUSE = 1.0
 # Kinds of messages from a worker.
 READY, PROGRESS, RESULT, ERROR = "ready", "progress", "result", "error"
 
@@ -33,6 +33,8 @@ class Desk:
 
     def take(self, content: bytes) -> None:
         """Have this be the work, as `cloudpickle` wrote it."""
+        # Without it nobody must do: a work that cannot be read leaves none.
+        self.work = None
         self.work = cloudpickle.loads(content)
 
     def do(self, method: str, task: Any, report: Callable | None = None) -> tuple:
@@ -112,4 +114,7 @@ def _listen(connection, inbox):
 
 def main() -> None:
     """Be a worker process; the number of the socket is the argument."""
-    serve(Connection(int(sys.argv[1])))
+    descriptor = int(sys.argv[1])
+    # A compiler that a training starts must not hold the socket of a worker that has died.
+    os.set_inheritable(descriptor, False)
+    serve(Connection(descriptor))

@@ -41,7 +41,7 @@ def parser(doc: str) -> cli.Parser:
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
-    add("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    add("--data-dir", type=cli.folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
     cli.add_executor_options(made)
     return made
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import keras
 import numpy as np
@@ -99,15 +99,7 @@ class TrainingFitness:
         self.timeout = timeout
         # Optimizers that divide a gradient by its own size do not see its scale.
         self.gradients = "scaled" if optimizer.lower() in SCALE_FREE else "exact"
-        self.settings = {
-            "fitness": type(self).__name__,
-            "model": _digest_model(model_fn()),
-            "data": _digest(x, y, *validation),
-            **self._arguments[1],
-            "backend": keras.backend.backend(),
-        }
-        # It decides nothing that counts: another may be tried on what it has ended.
-        del self.settings["timeout"]
+        self._data = _digest(x, y, *validation)
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
@@ -136,6 +128,20 @@ class TrainingFitness:
         # Compiled networks do not travel.
         positional, named = self._arguments
         return partial(type(self), **named), positional
+
+    @cached_property
+    def settings(self) -> dict:
+        """What decides the fitness, as JSON has it; to tell it, the model is built once."""
+        model_fn = self._arguments[0][0]
+        # A timeout decides nothing that counts: another may be tried on what it has ended.
+        named = {name: value for name, value in self._arguments[1].items() if name != "timeout"}
+        return {
+            "fitness": type(self).__name__,
+            "model": _digest_model(model_fn()),
+            "data": self._data,
+            **named,
+            "backend": keras.backend.backend(),
+        }
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model."""

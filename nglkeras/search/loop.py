@@ -71,8 +71,7 @@ def search(
             `TrainingFitness`. Where it has them, `prepare()` is called first, `values` and
             `classes` serve the screening, `gradients` says which twins its optimizer cannot
             tell apart, `class_reduction` goes into `best.json`, and `settings` into the journal.
-            Errors it raises end the search. `each(expressions)`, if it has one, evaluates many at
-            a time, on an executor of its own.
+            Errors it raises end the search. A `TrialFitness` has an executor of its own.
         out: Folder of the journal and of `best.json`.
         screening: What need not be trained; by default everything is checked, gradients for
             exact equality unless `evaluate` says that their scale does not matter.
@@ -97,7 +96,7 @@ def search(
     journal = Records(Path(out) / "search.jsonl")
     with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
         run = _Search(strategy, evaluator, journal, screening, classes, quiet)
-        with Board(Path(out), evaluator.executor, run.summary):
+        with Board(journal.path, evaluator.executor, run.summary), _silence(evaluator, quiet):
             evaluator.prepare()
             started, timed = time.perf_counter(), 0
             while not strategy.is_done:
@@ -124,6 +123,18 @@ def search(
     return result
 
 
+@contextlib.contextmanager
+def _silence(evaluator, quiet):
+    """Lost workers are not spoken of where nothing is."""
+    executor = evaluator.executor
+    before = executor.report
+    executor.report = (lambda line: None) if quiet else tqdm.write
+    try:
+        yield
+    finally:
+        executor.report = before
+
+
 def _describe(generation, seconds_left):
     saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
     left = "" if seconds_left is None else f"; {duration(seconds_left)} left"
@@ -141,14 +152,23 @@ class _Each:
     def __init__(self, evaluate, executor):
         self.evaluate = evaluate
         self.executor = executor
-        self.settings = getattr(evaluate, "settings", {})
         self.classes = getattr(evaluate, "classes", 10)
         self.prepare = getattr(evaluate, "prepare", lambda: None)
         if not hasattr(evaluate, "values"):
             self.values = None
 
+    @property
+    def settings(self):
+        """Asked of a worker: to tell them may take a network, and that a device."""
+        if "settings" not in dir(self.evaluate):
+            return {}
+        return self._ask("__getattribute__", "settings")
+
     def values(self, expression):
-        (outcome,) = self.executor.run(self.evaluate, [expression], method="values")
+        return self._ask("values", expression)
+
+    def _ask(self, method, argument):
+        (outcome,) = self.executor.run(self.evaluate, [argument], method=method)
         if outcome.failure is not None:
             raise UserError(f"no worker could build the network: {outcome.failure.message}")
         return outcome.result

@@ -1,7 +1,7 @@
 """Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -11,6 +11,7 @@ import numpy as np
 
 from nglkeras import runner, sources
 from nglkeras.benches import make_workbench, row_of
+from nglkeras.board import Board, seconds_left
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
@@ -150,9 +151,13 @@ class TrialFitness:
         for dataset in self.datasets:
             sources.prepare(dataset, self.data_dir)
 
-    def writing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
         """While it lasts, no other process may write the journal."""
-        return self.journal.writing()
+        with self.journal.writing():
+            # Whoever held it until now may have added to it.
+            self.rows = self.journal.results()
+            yield
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model.
@@ -213,6 +218,10 @@ class TrialFitness:
             accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
         means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
         details = {"accuracies": accuracies}
+        parts = max(row.accumulation for row in rows)
+        if parts > 1:
+            # It costs accuracy, so a reader must see which candidates had to bear it.
+            details["accumulation"] = parts
         return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
@@ -239,7 +248,15 @@ class TrialFitness:
                 formula = str(expression or self.cross_entropy(dataset))
                 blank = next(t for t in self.trials(formula) if t.dataset == dataset)
                 trials[dataset, name] = [replace(blank, run=run, test=True) for run in runs]
-        self.rows_of([trial for many in trials.values() for trial in many])
+        wanted = [trial for many in trials.values() for trial in many]
+
+        def summary():
+            rest = runner.pending(wanted, self.rows)
+            left = seconds_left(rest, self.rows, self.executor)
+            return {"total": len(wanted), "done": len(wanted) - len(rest), "seconds_left": left}
+
+        with self.writing(), Board(self.journal.path, self.executor, summary):
+            self.rows_of(wanted)
         results = {dataset: [] for dataset in self.datasets}
         for (dataset, name), many in trials.items():
             rows = [self.rows[trial.key] for trial in many]
