@@ -1,6 +1,7 @@
 """The benchmarks run to their end in small, and count what they say they count."""
 
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,33 @@ class TestScript:
         code, _, err = script("benchmark", *arguments, "--out", tmp_path)
         assert code == 2
         assert message in err.strip().splitlines()[-1]
+
+
+class TestScaling:
+    def test_the_script_measures_and_draws(self, script, tmp_path, monkeypatch):
+        from nglkeras.benchmarks import scaling
+
+        monkeypatch.setattr(scaling, "TRIVIAL", 60)
+        monkeypatch.setattr(scaling, "EPOCHS", 1)
+        monkeypatch.setattr(scaling, "_driver", partial(_but_for_ray, scaling._driver))
+        code, out, _ = script("benchmark", "scaling", "--rounds", 2, "--out", tmp_path)
+        assert code == 0
+        assert "trials_an_hour" in out
+        found = pd.read_csv(tmp_path / "scaling.csv")
+        assert set(found["what"]) == {"driver", "throughput", "simulated"}
+        assert (found["trials_an_hour"] > 0).all()
+        assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+    def test_the_simulation_keeps_to_the_arithmetic(self):
+        from nglkeras.benchmarks.scaling import Row, simulated
+
+        driver = Row("driver", "processes", 1, 0.0, 1, 1.0, 1.0, driver_seconds=0.01)
+        few = simulated(10, 10.0, driver)
+        assert few.trials_an_hour == pytest.approx(3600 * 10 / 10.01, rel=0.02)
+        # A hundred a second are all that this driver can hand out.
+        many = simulated(1_000, 1.0, driver)
+        assert many.trials_an_hour == pytest.approx(3600 * 100, rel=0.02)
+
+
+def _but_for_ray(measure, name):
+    return measure(name) if name == "processes" else ()
