@@ -36,6 +36,7 @@ SCALE = replace(SCALES["demo"], model="head", train_images=64, evaluation_images
 
 
 SMALL = ("--epochs", 2, "--train-images", 64, "--evaluation-images", 32)
+PROCESSES = ("--executor", "processes", "--workers", 2)
 TABLE = ("--losses", "CE", "NGL", "f4", "--runs", 2, *SMALL)
 
 
@@ -297,8 +298,10 @@ def wait_for_rows(folder, count, driver):
 
 
 class TestDriversThatAreKilled:
-    @pytest.mark.parametrize("options", [(), ("--executor", "processes", "--workers", 2)])
+    @pytest.mark.parametrize("options", [(), PROCESSES])
     def test_nothing_that_was_finished_is_lost(self, options, size, tmp_path, note):
+        if not options and size.drivers == 2:
+            pytest.skip("without workers in make soak only")
         kills = size.drivers // 2
         runs = 40 if size.drivers > 2 else 4
         table = ("--losses", "CE", "NGL", "f4", "Focal", "--runs", runs, "--models", "head", *SMALL)
@@ -355,8 +358,13 @@ def _mount(*arguments):
     return subprocess.run(["mount", *map(str, arguments)], capture_output=True).returncode
 
 
-@pytest.mark.parametrize("options", [(), ("--executor", "processes", "--workers", 1)])
+@pytest.mark.parametrize("options", [(), PROCESSES])
 class TestDisksThatAreFull:
+    @pytest.fixture(autouse=True)
+    def only_one_in_small(self, options, size):
+        if options and size.drivers == 2:
+            pytest.skip("with workers in make soak only")
+
     def test_full_then_free(self, options, disk, tmp_path):
         finish("table2", *TABLE, "--out", tmp_path / "alone")
         command = command_of("table2", *TABLE, *options, "--out", disk)

@@ -56,7 +56,7 @@ class Processes(Pool):
             share = f"{self.gpus_per_worker:g}"
             raise UserError(f"a worker takes {share} GPUs, and there are {len(gpus)}")
         if workers is None:
-            workers = max((os.cpu_count() or 1) // 2, 1) if room is None else room
+            workers = max(_cores() // 2, 1) if room is None else room
         if room is not None and workers > room:
             raise UserError(
                 f"{workers} workers with {self.gpus_per_worker:g} GPUs each are wanted, and there "
@@ -135,6 +135,13 @@ def _ending(process):
 def import_path() -> list[str]:
     """Where this process finds modules, wherever another one begins."""
     return [str(path or Path.cwd()) for path in sys.path]
+
+
+def _cores():
+    """Cores that this process may use; a job on a cluster has its share of a node's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def share_of_gpus(wanted: float | None, there: int) -> float:
