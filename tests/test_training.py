@@ -241,7 +241,7 @@ class TestReplicas:
         with pytest.raises(UserError, match="torch backend has no strategy mirrored; with it"):
             devices.count_replicas("mirrored", 32)
         with pytest.raises(UserError, match="the torch backend trains on one device"):
-            devices.distribution(2, 32)
+            devices.distribution(2, PLAIN)
 
 
 @needs_two_devices
@@ -316,7 +316,7 @@ class TestMirrored:
                 return x
 
         x, y = np.zeros((64, 6), "float32"), np.eye(3, dtype="float32")[np.arange(64) % 3]
-        with devices.distribution(2, 32):
+        with devices.distribution(2, PLAIN):
             model = keras.Sequential([keras.Input((6,)), Look(), keras.layers.Dense(3, "softmax")])
             model.compile("sgd", losses.NGL())
             model.fit(x, y, batch_size=32, verbose=0)
@@ -345,7 +345,7 @@ class TestMirrored:
 
         def train(replicas):
             keras.utils.set_random_seed(0)
-            with devices.distribution(replicas, 32):
+            with devices.distribution(replicas, PLAIN):
                 model = keras.Sequential(
                     [
                         keras.Input(splits.image_shape),
