@@ -1,6 +1,6 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
 # make search   the other one: evolution designs a loss, minutes on two cores
-# make test     every test, no network needed
+# make test     every test, no network needed; two files at a time
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; an hour
 # All make .venv first if it is missing. Options go through ARGS:
 #     make table2 ARGS="--scale reduced --datasets cifar10"
@@ -23,7 +23,7 @@ search: $(STAMP)
 	$(BIN)/python reproduce/search.py $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40" psutil
