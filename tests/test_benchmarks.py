@@ -46,6 +46,12 @@ class TestScript:
     def test_loss(self, script, tmp_path, monkeypatch):
         from nglkeras.benchmarks import loss, segmentation
 
+        # Each has its memory measured in a process of its own.
+        dense, sparse = ("NGL", loss.DENSE), ("SparseNGL", loss.SPARSE)
+        monkeypatch.setattr(loss, "LOSSES", {name: loss.LOSSES[name] for name in dense})
+        monkeypatch.setattr(
+            loss, "SPARSE_LOSSES", {name: loss.SPARSE_LOSSES[name] for name in sparse}
+        )
         monkeypatch.setattr(loss, "SHAPES", ((16, 5),))
         monkeypatch.setattr(loss, "MEMORY_SHAPES", {(16, 5): (20_000, 100)})
         monkeypatch.setattr(segmentation, "SIZE", 16)
