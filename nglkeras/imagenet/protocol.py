@@ -234,7 +234,7 @@ SCALES = {
             models=("ResNet-small", "Swin-small"),
             figure_model="ResNet-small",
             image_size=32,
-            epochs=18,
+            epochs=12,
         ),
         ImageNetScale(
             "reduced",
