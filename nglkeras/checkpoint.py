@@ -56,7 +56,8 @@ def fit(
     ends = [steps * epochs]
     if done % steps:
         # Keras makes its metrics when they are first asked, which leaves the weights as they are.
-        model.evaluate(batches(done).take(1), verbose=0)
+        # Told the number of steps, it does not warn where a stream does not tell its length.
+        model.evaluate(batches(done).take(1), steps=1, verbose=0)
         # Keras counts a call's steps from the beginning of an epoch: the rest of one is a call.
         ends.insert(0, done - done % steps + steps)
     for end in ends:
@@ -147,7 +148,7 @@ class _Keeper(keras.callbacks.Callback):
         self.callbacks = callbacks
         self.steps = steps
         # From which Keras counts batches: an epoch's, or where a call begins within one.
-        self.first_step = 0
+        self.first_step = self.done = 0
         self.states = self.means = None
         self.written = time.monotonic()
 
@@ -184,12 +185,18 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Keras' hook."""
-        if self.checkpoint is None or time.monotonic() - self.written < self.checkpoint.seconds:
+        self.done = self.first_step + batch + 1
+        if self.checkpoint is None:
             return
-        self._write(self.first_step + batch + 1)
+        is_due = time.monotonic() - self.written >= self.checkpoint.seconds
+        # A callback that stops a training, e.g. for want of time, leaves it to be gone on with.
+        if is_due or self.model.stop_training:
+            self._write(self.done)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keras' hook."""
+        """Keras' hook; where a callback has stopped the training, not at an epoch's end."""
+        if self.done < (epoch + 1) * self.steps:
+            return
         self.first_step = (epoch + 1) * self.steps
         self.states = [_get_state(callback) for callback in self.callbacks]
         if self.checkpoint is not None:

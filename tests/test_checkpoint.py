@@ -20,9 +20,10 @@ class Killed(Exception):
 class Killer(keras.callbacks.Callback):
     """Breaks a training off after so many steps; keeps the logs of epochs."""
 
-    def __init__(self, after=None):
+    def __init__(self, after=None, gently=False):
         super().__init__()
         self.after = after
+        self.gently = gently
         self.steps = 0
         self.epochs = []
 
@@ -35,7 +36,9 @@ class Killer(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
         if self.steps == self.after:
-            raise Killed
+            if not self.gently:
+                raise Killed
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         self.epochs.append({name: float(value) for name, value in logs.items()})
@@ -62,8 +65,8 @@ def batches(first):
     return tf.data.Dataset.from_tensor_slices((X[first:], Y[first:]))
 
 
-def train(path, kill_after=None, seconds=0.0):
-    model, killer = make_model(), Killer(kill_after)
+def train(path, kill_after=None, seconds=0.0, gently=False):
+    model, killer = make_model(), Killer(kill_after, gently)
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
     checkpoint = None if path is None else Checkpoint(path, "one", seconds)
     try:
@@ -94,6 +97,18 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path, kill_after):
     for one, other in zip(epochs, epochs_again, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
     assert rate < 0.01
+
+
+@pytest.mark.parametrize("stop_after", [8, 12])
+def test_one_that_a_callback_has_stopped_goes_on_in_the_middle_of_its_epoch(tmp_path, stop_after):
+    weights, epochs, *_ = train(None)
+    train(tmp_path / "state.npz", stop_after, seconds=1000.0, gently=True)
+    assert Checkpoint(tmp_path / "state.npz", "one").read()[1]["step"] == stop_after
+    again, epochs_again, *_ = train(tmp_path / "state.npz")
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for one, other in zip(epochs, epochs_again, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
 
 
 def test_killed_again_and_again(tmp_path):
