@@ -107,8 +107,9 @@ def training(
     order, window, image, batch = (
         derive_seed(seed, what) for what in ("order", "window", "image", "batch")
     )
-    change_image = augmentation.train_image(policy, size)
-    change_batch = augmentation.train_batch(policy)
+    # Traced once, wherever a stream begins.
+    change_image = tf.function(augmentation.train_image(policy, size), autograph=False)
+    change_batch = tf.function(augmentation.train_batch(policy), autograph=False)
 
     def prepared(example, number):
         encoded, label = example

@@ -94,11 +94,17 @@ def load(
 
 
 def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
-    """Classes and, of a folder, hash of the files; downloads what is not there."""
+    """Classes and, of a folder, hash of the files; of TFDS' data sets without reading them."""
     if name not in ("digits", FOLDER):
         return _builder(name, data_dir).info.features["label"].num_classes, ""
     source = load(name, data_dir)
     return source.classes, source.files
+
+
+def prepare(name: str, data_dir: str | Path | None = None) -> None:
+    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    if name not in ("digits", FOLDER):
+        _prepared(name, data_dir)
 
 
 def _indexed(images, labels, decode):
@@ -174,23 +180,33 @@ def _decoded_file(path):
 
 @lru_cache(maxsize=4)
 def _builder(name, data_dir):
-    """TFDS' builder of a data set of labelled images, prepared."""
-    import requests
+    """TFDS' builder of a data set of labelled images, prepared or not."""
     import tensorflow_datasets as tfds
 
-    where = data_directory(data_dir)
     try:
-        builder = tfds.builder(name, data_dir=where)
+        builder = tfds.builder(name, data_dir=data_directory(data_dir))
     except Exception as error:
         raise UserError(
             f"unknown data set {name!r}; choose from: digits, folder, or a TFDS image data set "
             "such as imagenet2012, imagenette/160px-v2 or cifar10"
         ) from error
+    if not {"image", "label"} <= set(getattr(builder.info.features, "keys", list)()):
+        raise UserError(f"{name} does not hold labelled images")
+    return builder
+
+
+def _prepared(name, data_dir):
+    """The same, prepared."""
+    import requests
+    import tensorflow_datasets as tfds
+
+    builder, where = _builder(name, data_dir), data_directory(data_dir)
+    wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
             manual = manual if manual.is_dir() else None
-            if builder.MANUAL_DOWNLOAD_INSTRUCTIONS is None and manual is None:
+            if not wanted and manual is None:
                 # Without a network TFDS retries for many minutes: ask for an answer first.
                 requests.head("https://storage.googleapis.com/tfds-data", timeout=10)
             builder.download_and_prepare(
@@ -199,20 +215,16 @@ def _builder(name, data_dir):
     # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
-        wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
-        advice = f"; by hand: {wanted}" if wanted else ""
+        by_hand = f"; by hand: {wanted}" if wanted else ""
         raise UserError(
             f"data set {name} is not at {where} and could not be made there ({reason}): put a "
-            f"prepared copy into {where / name}, or set TFDS_DATA_DIR{advice}"
+            f"prepared copy into {where / name}, or set TFDS_DATA_DIR{by_hand}"
         ) from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(getattr(features, "keys", list)()):
-        raise UserError(f"{name} does not hold labelled images")
     return builder
 
 
 def _tfds(name, data_dir, limits):
-    builder = _builder(name, data_dir)
+    builder = _prepared(name, data_dir)
     splits = builder.info.splits
     evaluation = next((split for split in _EVALUATION if split in splits), None)
     if "train" not in splits or evaluation is None:
@@ -250,7 +262,11 @@ def _streamed(builder, split, decode):
     def shuffled(seed):
         order = tf.random.experimental.stateless_shuffle(paths, seed)
         data = tf.data.Dataset.from_tensor_slices(order).interleave(
-            opened, FILES_AT_A_TIME, block_length=16, deterministic=True
+            opened,
+            FILES_AT_A_TIME,
+            block_length=16,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
         return _parsed(builder, data.shuffle(WINDOW, seed[1], reshuffle_each_iteration=False))
 
