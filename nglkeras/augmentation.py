@@ -29,7 +29,7 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
         for i, layer in enumerate(layers):
             # On JAX and PyTorch too this is a tf.data pipeline.
             layer.backend.set_backend("tensorflow")
-            seeds = _Seeds(batch_seed, 100 * i)
+            seeds = Seeds(batch_seed, 100 * i)
             changes = layer.get_random_transformation(images, training=True, seed=seeds)
             images = layer.transform_images(images, changes, training=True)
             layer.backend.reset()
@@ -38,8 +38,13 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
     return data.map(change, num_parallel_calls=PARALLEL, deterministic=True)
 
 
-class _Seeds(keras.random.SeedGenerator):
-    """One seed after another for the draws of a layer, from a tensor instead of a variable."""
+class Seeds(keras.random.SeedGenerator):
+    """One seed after another for the draws of a layer, from a tensor instead of a variable.
+
+    Args:
+        batch_seed: An integer tensor.
+        first: Number of the first draw, or an integer tensor.
+    """
 
     def __init__(self, batch_seed, first):
         self.batch_seed = tf.cast(batch_seed, tf.int64)

@@ -76,15 +76,16 @@ def build(
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
     if weights is not None and name in ("head", *GLO):
         raise UserError(f"{name} has no backbone that weights could be loaded into")
-    with _dtype_policy(precision):
+    with dtype_policy(precision):
         model = _build(name, input_shape, classes, weights, pooling, upsampling)
     if l2:
-        _penalise_kernels(model, l2)
+        penalise_kernels(model, l2)
     return model
 
 
 @contextlib.contextmanager
-def _dtype_policy(precision):
+def dtype_policy(precision: str):
+    """Layers that are built within it have this policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -205,7 +206,7 @@ def _small_trunk(shape, weights, pooling):
     return trunk
 
 
-def _penalise_kernels(model, l2):
+def penalise_kernels(model: keras.Model, l2: float) -> None:
     """Give every kernel its penalty, in this model and in what is saved of it.
 
     keras.applications takes no regularizer. Keras reads the penalty from the variable when it

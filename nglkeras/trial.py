@@ -88,10 +88,10 @@ class Trial:
 
         A file of weights counts by its content, wherever it lies.
         """
-        essentials = _essentials(self)
+        found = essentials(self)
         if self.weights_sha256:
-            essentials.pop("weights", None)
-        content = json.dumps([protocol.VERSION, essentials], sort_keys=True)
+            found.pop("weights", None)
+        content = json.dumps([protocol.VERSION, found], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -106,15 +106,17 @@ class Trial:
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
-def _essentials(value):
-    """What differs from the defaults: a field that is added later leaves older keys valid.
+def essentials(value: object) -> object:
+    """What of a dataclass differs from the defaults, as JSON takes it.
+
+    A field that is added later thus leaves older keys valid.
 
     The price is that a default, once published, must not change.
     """
     if not is_dataclass(value):
         return value
     return {
-        field.name: _essentials(getattr(value, field.name))
+        field.name: essentials(getattr(value, field.name))
         for field in fields(value)
         if getattr(value, field.name) != field.default
     }
@@ -140,6 +142,7 @@ class TrialResult:
         finished: When, as an ISO date and time in UTC.
         accumulation: Parts of a batch that memory had room for, 1 for all of it; the last that
             were tried, where it had room for none.
+        metrics: Further measures on the test set, by name.
     """
 
     key: str
@@ -155,6 +158,7 @@ class TrialResult:
     environment: dict = field(default_factory=dict)
     finished: str = ""
     accumulation: int = 1
+    metrics: dict = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, row: dict) -> "TrialResult":
@@ -202,6 +206,7 @@ _RULES = {
     "finished": foreign.is_text,
     "attempts": foreign.is_count,
     "accumulation": foreign.is_count,
+    "metrics": _is_epoch,
 }
 
 

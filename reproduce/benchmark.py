@@ -7,6 +7,8 @@
     python reproduce/benchmark.py gp        operations on trees against gplearn and DEAP
     python reproduce/benchmark.py scaling   what a trial costs the driver, trials an hour with one
                                             and two workers, simulated up to a thousand
+    python reproduce/benchmark.py step      a training step of each network at the paper's scale:
+                                            its time and peak memory (--memory 12: in so many GiB)
 
 Minutes each, on two cores; nothing else should run meanwhile.
 """
@@ -25,6 +27,7 @@ MODES = {
     "trial": ("Table 2, relative to building and compiling every network", 3),
     "gp": ("Operations on trees, relative to gplearn", 30),
     "scaling": ("Trials an hour by the number of workers", 24),
+    "step": ("A training step at the paper's scale", 2),
 }
 
 
@@ -33,7 +36,8 @@ def main():
     parser = cli.Parser(__doc__)
     parser.add_argument("what", help=f"one of: {', '.join(MODES)}")
     parser.add_argument("--rounds", type=cli.positive, help="turns of each; by default enough")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="of the search's networks")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="of search and step: networks")
+    parser.add_argument("--memory", type=cli.positive, default=12, metavar="GIB", help="of step")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the files")
     args = parser.parse_args()
     if args.what not in MODES:
@@ -44,21 +48,23 @@ def main():
     rounds = args.rounds or rounds
     with cli.writing_to(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
-    found = _measure(args.what, rounds, args.models)
-    from nglkeras.benchmarks import measure, scaling
+    found = _measure(args.what, rounds, args.models, args.memory)
+    from nglkeras.benchmarks import measure, scaling, step
 
-    report = scaling.report if args.what == "scaling" else measure.report
+    report = {"scaling": scaling, "step": step}.get(args.what, measure).report
     with cli.writing_to(args.out):
         report(found, title, args.out / args.what)
 
 
-def _measure(what, rounds, names):
-    from nglkeras.benchmarks import gp, loss, scaling, search, segmentation, table
+def _measure(what, rounds, names, memory):
+    from nglkeras.benchmarks import gp, loss, scaling, search, segmentation, step, table
 
     if what == "loss":
         return loss.measure(rounds) + segmentation.measure(-(-rounds // 4))
     if what == "search":
         return search.measure(rounds, names or tuple(search.SETTINGS))
+    if what == "step":
+        return step.measure(rounds, names, memory)
     return {"trial": table, "gp": gp, "scaling": scaling}[what].measure(rounds)
 
 

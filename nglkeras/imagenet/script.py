@@ -1,0 +1,142 @@
+"""What the scripts of table 3 and figure 2 share: options, and running their trials."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nglkeras import cli, models
+from nglkeras.executors import Executor
+from nglkeras.imagenet import sources
+from nglkeras.imagenet.protocol import SCALES, ImageNetScale, ImageNetTrial, plan
+from nglkeras.imagenet.training import discard_checkpoints, train_trial
+from nglkeras.journal import Journal
+from nglkeras.runner import pending, run_trials
+from nglkeras.trial import FINAL_STATUSES, TrialResult
+
+# Of both: figure 2's networks are among table 3's.
+OUT = cli.ROOT / "results" / "table3"
+_CHANGED = (
+    *("dataset", "models", "figure_model", "runs", "epochs", "batch_size"),
+    *("train_images", "evaluation_images", "image_size"),
+)
+SILENT = (
+    "Where the paper is silent, our choices are Swin's augmentation for the ResNets too, an L2 "
+    "factor of 1e-4 for CE (which alone has it and label smoothing 0.1, as the paper says; all "
+    "have AdamW's weight decay), and symmetric cross entropy's α 6, β 0.1 from 100 classes on, "
+    "else 0.1 and 1."
+)
+
+
+def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
+    """A parser with the options that both take."""
+    made = cli.Parser(doc)
+    add = made.add_argument
+    add("--scale", default="demo", help=f"one of: {', '.join(SCALES)} (default: demo)")
+    add("--dataset", metavar="NAME", help="digits, folder, or a TFDS image data set by name")
+    add("--losses", nargs="+", metavar="NAME", default=default_losses, help="which losses")
+    add("--runs", type=cli.positive, help="networks for each model and loss")
+    add("--epochs", type=cli.positive, help="at most so many; the warm-up keeps its share")
+    add(
+        "--batch-size",
+        type=cli.positive,
+        help="at most so many images; the learning rate changes by the root of the ratio",
+    )
+    add("--train-images", type=cli.positive, help="at most so many")
+    add("--evaluation-images", type=cli.positive, help="at most so many")
+    add("--image-size", type=cli.positive, help="height and width of a network's input, in pixels")
+    add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
+    add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    add(
+        "--data-dir",
+        type=cli.folder,
+        help="TFDS' folder (default: TFDS_DATA_DIR); with --dataset folder, the one that holds "
+        "train/CLASS/* and val/CLASS/*",
+    )
+    cli.add_executor_options(made)
+    return made
+
+
+def chosen_scale(args: argparse.Namespace) -> ImageNetScale:
+    """The scale that the options name."""
+    return cli.chosen_scale(args, SCALES, _CHANGED)
+
+
+def folder(args: argparse.Namespace) -> Path:
+    """Where results go."""
+    return args.out or OUT / args.scale
+
+
+def trained(
+    args: argparse.Namespace, scale: ImageNetScale
+) -> tuple[list[ImageNetTrial], dict[str, TrialResult]]:
+    """The trials of a scale and their rows; what the journal does not have is trained.
+
+    Args:
+        args: The script's options.
+        scale: What to train.
+    """
+    classes, files = sources.describe(scale.dataset, args.data_dir)
+    trials = plan(
+        scale,
+        args.losses,
+        classes=classes,
+        seed=args.seed,
+        precision=args.precision,
+        files=files,
+    )
+    with cli.make_executor(args) as executor:
+        trials = [
+            replace(trial, replicas=cli.count_replicas(args, executor, trial.schedule.batch_size))
+            for trial in trials
+        ]
+        return trials, _rows(args, trials, executor)
+
+
+def _rows(args: argparse.Namespace, trials: list[ImageNetTrial], executor: Executor):
+    out = folder(args)
+    journal = TidyJournal(out / "journal.jsonl", out / "checkpoints")
+    results = journal.results()
+    missing = pending(trials, results)
+    if missing:
+        sources.prepare(missing[0].dataset, args.data_dir)
+        print(
+            f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True
+        )
+        run = partial(
+            train_trial,
+            data_dir=args.data_dir,
+            checkpoints=journal.checkpoints,
+            timeout=args.timeout,
+        )
+        results = run_trials(trials, journal, run, executor=executor)
+    # Whoever was killed between a row and its checkpoint has left that behind.
+    for trial in trials:
+        journal.tidy(results.get(trial.key))
+    return results
+
+
+class TidyJournal(Journal):
+    """A journal that removes the checkpoint of a training once its row is on the disk.
+
+    Args:
+        path: The journal's file.
+        checkpoints: Folder of the checkpoints.
+    """
+
+    def __init__(self, path: Path, checkpoints: Path):
+        super().__init__(path, report=partial(print, file=sys.stderr))
+        self.checkpoints = checkpoints
+
+    def append(self, row: TrialResult) -> None:
+        """Add a row."""
+        super().append(row)
+        self.tidy(row)
+
+    def tidy(self, row: TrialResult | None) -> None:
+        """Remove the checkpoint of a training that is not gone on with."""
+        if row is not None and row.status in FINAL_STATUSES:
+            discard_checkpoints(row.key, self.checkpoints)

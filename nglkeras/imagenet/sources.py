@@ -1,0 +1,298 @@
+"""Labelled images by name: the bundled digits, a folder, or any TFDS image data set.
+
+A folder holds `train/CLASS/*` and `val/CLASS/*`, JPEG or PNG: ImageNet as most libraries have it.
+TFDS' imagenet2012 is not downloaded: its makers ask for a registration at image-net.org; put
+ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into TFDS_DATA_DIR/downloads/manual.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras import sources as bundled
+from nglkeras.catalog import MEMORY_BYTES, data_directory, manual_directory
+from nglkeras.errors import UserError
+from nglkeras.protocol import derive_seed
+
+FOLDER = "folder"
+PARTS = ("train", "evaluation")
+ENDINGS = (".jpg", ".jpeg", ".png")
+# TFDS' splits for the evaluation; the first that is there. ImageNet's test split has no labels.
+_EVALUATION = ("validation", "test")
+# TFDS has shuffled the examples when it wrote them: files in random order, several at a time, and
+# a window of examples mix them enough.
+FILES_AT_A_TIME = 16
+WINDOW = 10_000
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The images of a part of a data set, encoded, with their labels.
+
+    Attributes:
+        count: How many.
+        in_order: Gives (encoded image, label) of all, once, in an order that never changes.
+        shuffled: The same in an order that a seed (int64 tensor `[2]`) decides.
+        decode: Makes a uint8 image `[height, width, 1 or 3]` of an encoded one.
+    """
+
+    count: int
+    in_order: Callable[[], tf.data.Dataset]
+    shuffled: Callable[[tf.Tensor], tf.data.Dataset]
+    decode: Callable
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        train: For training.
+        evaluation: For what is reported.
+        classes: Number of classes.
+        files: Hash of the names and sizes of a folder's files.
+    """
+
+    train: Examples
+    evaluation: Examples
+    classes: int
+    files: str = ""
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    train_images: int | None = None,
+    evaluation_images: int | None = None,
+) -> Source:
+    """A data set by name.
+
+    Args:
+        name: "digits", "folder", or a TFDS data set, e.g. "imagenet2012" or "imagenette/160px-v2".
+        data_dir: The folder, or where TFDS keeps its data.
+        seed: Decides which of the digits are for evaluation, and which files of a folder are
+            kept where there is a limit.
+        train_images: At most so many; of TFDS' files the first ones.
+        evaluation_images: The same for the evaluation.
+
+    Raises:
+        UserError: If there is no such data set, or it can neither be found nor downloaded.
+    """
+    limits = dict(zip(PARTS, (train_images, evaluation_images), strict=True))
+    if name == "digits":
+        return _digits(seed, limits)
+    if name == FOLDER:
+        return _folder(data_dir, seed, limits)
+    return _tfds(name, data_dir, limits)
+
+
+def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
+    """Classes and, of a folder, hash of the files; of TFDS' data sets without reading them."""
+    if name not in ("digits", FOLDER):
+        return _builder(name, data_dir).info.features["label"].num_classes, ""
+    source = load(name, data_dir)
+    return source.classes, source.files
+
+
+def prepare(name: str, data_dir: str | Path | None = None) -> None:
+    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    if name not in ("digits", FOLDER):
+        _prepared(name, data_dir)
+
+
+def _indexed(images, labels, decode):
+    """Examples that are all at hand: any order is as quick as another."""
+    images, labels = tf.constant(images), tf.constant(labels, tf.int64)
+    count = len(labels)
+
+    def taken(order):
+        data = tf.data.Dataset.from_tensor_slices(order)
+        return data.map(lambda i: (tf.gather(images, i), tf.gather(labels, i)))
+
+    return Examples(
+        count,
+        lambda: taken(tf.range(count)),
+        lambda seed: taken(tf.random.experimental.stateless_shuffle(tf.range(count), seed)),
+        decode,
+    )
+
+
+def _digits(seed, limits):
+    source = bundled.source("digits")
+    images, labels = map(np.array, zip(*source.read("train").as_numpy_iterator(), strict=True))
+    order = np.random.default_rng(derive_seed(seed, "digits")).permutation(len(labels))
+    fifth = len(order) // 5
+    places = {"evaluation": order[:fifth], "train": order[fifth:]}
+    parts = {
+        part: _indexed(images[rows[: limits[part]]], labels[rows[: limits[part]]], source.decode)
+        for part, rows in places.items()
+    }
+    return Source(parts["train"], parts["evaluation"], 10)
+
+
+def _folder(folder, seed, limits):
+    """Any order of a folder's files is as quick as another."""
+    if folder is None:
+        raise UserError("data set folder: say which with --data-dir")
+    folders = {"train": "train", "evaluation": "val"}
+    found = {part: _files(Path(folder) / name) for part, name in folders.items()}
+    classes = sorted({path.parent.name for path in found["train"]})
+    for path in found["evaluation"]:
+        if path.parent.name not in classes:
+            raise UserError(f"{path.parent}: there is no class {path.parent.name} in train")
+    number = {name: i for i, name in enumerate(classes)}
+    parts = {}
+    for part, paths in found.items():
+        order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
+        kept = [paths[i] for i in sorted(order[: limits[part]])]
+        labels = [number[path.parent.name] for path in kept]
+        parts[part] = _indexed([str(path) for path in kept], labels, _decoded_file)
+    everything = [*found["train"], *found["evaluation"]]
+    digest = _digest(Path(folder), everything)
+    return Source(parts["train"], parts["evaluation"], len(classes), digest)
+
+
+def _files(folder):
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; wanted are train/CLASS/* and val/CLASS/*")
+    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise UserError(f"{folder} has no CLASS/*{', *'.join(ENDINGS)}")
+    return paths
+
+
+def _digest(folder, paths: Sequence[Path]):
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _decoded_file(path):
+    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+@lru_cache(maxsize=4)
+def _builder(name, data_dir):
+    """TFDS' builder of a data set of labelled images, prepared or not."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_directory(data_dir))
+    except Exception as error:
+        raise UserError(
+            f"unknown data set {name!r}; choose from: digits, folder, or a TFDS image data set "
+            "such as imagenet2012, imagenette/160px-v2 or cifar10"
+        ) from error
+    if not {"image", "label"} <= set(getattr(builder.info.features, "keys", list)()):
+        raise UserError(f"{name} does not hold labelled images")
+    return builder
+
+
+def _prepared(name, data_dir):
+    """The same, prepared."""
+    import requests
+    import tensorflow_datasets as tfds
+
+    builder, where = _builder(name, data_dir), data_directory(data_dir)
+    wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    try:
+        if not builder.is_prepared():
+            manual = manual_directory(name, data_dir)
+            manual = manual if manual.is_dir() else None
+            if not wanted and manual is None:
+                # Without a network TFDS retries for many minutes: ask for an answer first.
+                requests.head("https://storage.googleapis.com/tfds-data", timeout=10)
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=manual)
+            )
+    # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
+        by_hand = f"; by hand: {wanted}" if wanted else ""
+        raise UserError(
+            f"data set {name} is not at {where} and could not be made there ({reason}): put a "
+            f"prepared copy into {where / name}, or set TFDS_DATA_DIR{by_hand}"
+        ) from error
+    return builder
+
+
+def _tfds(name, data_dir, limits):
+    builder = _prepared(name, data_dir)
+    splits = builder.info.splits
+    evaluation = next((split for split in _EVALUATION if split in splits), None)
+    if "train" not in splits or evaluation is None:
+        raise UserError(f"{name} has no splits named train and validation, or test")
+    parts = {
+        part: _split(builder, split, limits[part])
+        for part, split in zip(PARTS, ("train", evaluation), strict=True)
+    }
+    return Source(**parts, classes=builder.info.features["label"].num_classes)
+
+
+def _split(builder, split, limit):
+    """In memory if it is small, else streamed from its files."""
+    info = builder.info.splits[split]
+    decode = builder.info.features["image"].decode_example
+    count = info.num_examples if limit is None else min(limit, info.num_examples)
+    if limit is not None or info.num_bytes <= MEMORY_BYTES:
+        return _indexed(*_in_memory(builder, split, count), decode)
+    return _streamed(builder, split, decode)
+
+
+@lru_cache(maxsize=4)
+def _in_memory(builder, split, count):
+    data = _parsed(builder, tf.data.TFRecordDataset(_paths(builder, split)).take(count))
+    images, labels = zip(*data.as_numpy_iterator(), strict=True)
+    return np.array(images, object), np.array(labels)
+
+
+def _streamed(builder, split, decode):
+    paths = tf.constant(_paths(builder, split))
+
+    def opened(path):
+        return tf.data.TFRecordDataset(path)
+
+    def shuffled(seed):
+        order = tf.random.experimental.stateless_shuffle(paths, seed)
+        data = tf.data.Dataset.from_tensor_slices(order).interleave(
+            opened,
+            FILES_AT_A_TIME,
+            block_length=16,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return _parsed(builder, data.shuffle(WINDOW, seed[1], reshuffle_each_iteration=False))
+
+    return Examples(
+        builder.info.splits[split].num_examples,
+        lambda: _parsed(builder, tf.data.TFRecordDataset(paths)),
+        shuffled,
+        decode,
+    )
+
+
+def _paths(builder, split):
+    kind = str(getattr(builder.info.file_format, "value", "tfrecord"))
+    if kind != "tfrecord":
+        raise UserError(f"{builder.name} is prepared as {kind}; wanted are TFDS' tfrecord files")
+    return [str(path) for path in builder.info.splits[split].filepaths]
+
+
+def _parsed(builder, records):
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    skipped = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(record):
+        example = features.deserialize_example(record, decoders=skipped)
+        return example["image"], example["label"]
+
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)

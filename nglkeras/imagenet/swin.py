@@ -1,0 +1,247 @@
+"""Swin Transformers (Liu et al. 2021, arXiv 2103.14030), on every backend.
+
+keras-hub has them too. It is not used here, since it brings tensorflow-text, which wants the full
+TensorFlow beside the one for CPUs (and on JAX and PyTorch), and a hub's clients and tokenizers;
+and since its attention keeps its window where a feature map is smaller, so that it builds for
+images of 224 pixels but not for those of a reduced scale. Here maps that windows do not divide
+are padded, and a window is at most as large as its map, as in the authors' code.
+
+Stochastic depth is Keras' `Dropout` with one draw a sample.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+registered = keras.saving.register_keras_serializable(package="nglkeras")
+
+PATCH = 4
+EPSILON = 1e-5
+# Of all kernels and position tables in the authors' code.
+_KERNEL = keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def swin(
+    x,
+    *,
+    width: int,
+    depths: tuple[int, ...],
+    heads: tuple[int, ...],
+    window: int = 7,
+    mlp_ratio: int = 4,
+    drop_path: float = 0.0,
+):
+    """The features of a Swin Transformer.
+
+    Args:
+        x: Preprocessed images `[batch, height, width, 3]`.
+        width: Channels of the first stage; each further one has twice as many.
+        depths: Blocks of each stage; every second one shifts its windows by half of one.
+        heads: Attention heads of each stage.
+        window: Height and width of a window, in patches.
+        mlp_ratio: Of a block's hidden channels to its others.
+        drop_path: Stochastic depth of the last block; it grows to that linearly from 0.
+
+    Returns:
+        `[batch, h, w, channels]`, for four stages a 32nd of the height and width.
+    """
+    x = keras.layers.Conv2D(width, PATCH, strides=PATCH, padding="same", name="patches")(x)
+    x = _norm("patches_norm")(x)
+    rates = np.linspace(0.0, drop_path, sum(depths)).tolist()
+    block = 0
+    for stage, (depth, number) in enumerate(zip(depths, heads, strict=True), start=1):
+        if stage > 1:
+            x = PatchMerging(name=f"stage{stage}_merging")(x)
+        for i in range(depth):
+            name = f"stage{stage}_block{i + 1}"
+            x = _block(x, number, window, window // 2 * (i % 2), mlp_ratio, rates[block], name)
+            block += 1
+    return _norm("norm")(x)
+
+
+def _block(x, heads, window, shift, mlp_ratio, drop_path, name):
+    channels = x.shape[-1]
+    branch = _norm(f"{name}_norm1")(x)
+    branch = WindowAttention(heads, window, shift, name=f"{name}_attention")(branch)
+    x = keras.layers.add([x, _stochastic_depth(branch, drop_path, f"{name}_drop1")])
+    branch = _norm(f"{name}_norm2")(x)
+    branch = _dense(mlp_ratio * channels, f"{name}_mlp1", activation="gelu")(branch)
+    branch = _dense(channels, f"{name}_mlp2")(branch)
+    return keras.layers.add([x, _stochastic_depth(branch, drop_path, f"{name}_drop2")])
+
+
+def _norm(name):
+    return keras.layers.LayerNormalization(epsilon=EPSILON, name=name)
+
+
+def _dense(units, name, **arguments):
+    return keras.layers.Dense(units, kernel_initializer=_clone(), name=name, **arguments)
+
+
+def _clone():
+    """An initializer with a seed of its own."""
+    return _KERNEL.clone()
+
+
+def _stochastic_depth(x, rate, name):
+    """A branch is left out of a sample as a whole, and grows by 1 / (1 - rate) where it is not."""
+    if not rate:
+        return x
+    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
+
+
+@registered
+class PatchMerging(keras.layers.Layer):
+    """Four neighbouring patches become one of twice the channels: `[b, h/2, w/2, 2c]`.
+
+    An odd height or width is padded with zeros.
+    """
+
+    def __init__(self, **others):
+        super().__init__(**others)
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        """Keras' hook."""
+        channels = input_shape[-1]
+        self.reduction = keras.layers.Dense(
+            2 * channels,
+            use_bias=False,
+            kernel_initializer=_clone(),
+            dtype=self.dtype_policy,
+            name="reduction",
+        )
+        joined = (*(None if n is None else -(-n // 2) for n in input_shape[:-1]), 4 * channels)
+        self.norm.build(joined)
+        self.reduction.build(joined)
+        self.built = True
+
+    def call(self, x):
+        """Keras' hook."""
+        height, width = x.shape[1:3]
+        if height % 2 or width % 2:
+            x = ops.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        # In the order of the authors' code.
+        corners = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
+        return self.reduction(self.norm(ops.concatenate(corners, axis=-1)))
+
+    def compute_output_shape(self, input_shape):
+        """Keras' hook."""
+        batch, height, width, channels = input_shape
+        return (batch, -(-height // 2), -(-width // 2), 2 * channels)
+
+
+@registered
+class WindowAttention(keras.layers.Layer):
+    """Multi-head self attention within windows, with a bias for each relative position.
+
+    Args:
+        heads: Attention heads; they divide the channels.
+        window: Height and width of a window; the feature map's, where that is smaller.
+        shift: By how many patches the windows are shifted, cyclically; patches that are no
+            neighbours in the image do not see each other. 0 where one window is the whole map.
+        **others: Keras' own.
+    """
+
+    def __init__(self, heads: int, window: int, shift: int = 0, **others):
+        super().__init__(**others)
+        self.heads = heads
+        self.window = window
+        self.shift = shift
+
+    def build(self, input_shape):
+        """Keras' hook."""
+        height, width, channels = input_shape[1:]
+        if channels % self.heads:
+            raise ValueError(f"{channels} channels do not divide into {self.heads} heads")
+        side = min(self.window, height, width)
+        self._side = side
+        self._padded = tuple(-(-n // side) * side for n in (height, width))
+        self._shift = self.shift if side == self.window and min(self._padded) > side else 0
+        self.qkv = keras.layers.Dense(
+            3 * channels, kernel_initializer=_clone(), dtype=self.dtype_policy, name="qkv"
+        )
+        self.projection = keras.layers.Dense(
+            channels, kernel_initializer=_clone(), dtype=self.dtype_policy, name="projection"
+        )
+        self.qkv.build((None, side * side, channels))
+        self.projection.build((None, side * side, channels))
+        self.relative_position = self.add_weight(
+            shape=((2 * side - 1) ** 2, self.heads),
+            initializer=_clone(),
+            name="relative_position",
+        )
+        self._index = relative_positions(side).reshape(-1)
+        self._mask = shift_mask(*self._padded, side, self._shift) if self._shift else None
+        self.built = True
+
+    def call(self, x):
+        """`[batch, height, width, channels]`, as it comes in."""
+        height, width, channels = x.shape[1:]
+        padded, side = self._padded, self._side
+        if padded != (height, width):
+            x = ops.pad(x, ((0, 0), (0, padded[0] - height), (0, padded[1] - width), (0, 0)))
+        if self._shift:
+            x = ops.roll(x, (-self._shift, -self._shift), axis=(1, 2))
+        rows, columns = padded[0] // side, padded[1] // side
+        x = ops.reshape(x, (-1, rows, side, columns, side, channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = self._attend(ops.reshape(x, (-1, rows * columns, side * side, channels)))
+        x = ops.reshape(x, (-1, rows, columns, side, side, channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(x, (-1, *padded, channels))
+        if self._shift:
+            x = ops.roll(x, (self._shift, self._shift), axis=(1, 2))
+        return x[:, :height, :width] if padded != (height, width) else x
+
+    def _attend(self, x):
+        """`[batch, windows, patches, channels]`, as it comes in."""
+        windows, patches, channels = x.shape[1:]
+        size = channels // self.heads
+        qkv = ops.reshape(self.qkv(x), (-1, windows, patches, 3, self.heads, size))
+        q, k, v = ops.unstack(ops.transpose(qkv, (3, 0, 1, 4, 2, 5)), axis=0)
+        scores = ops.matmul(q * size**-0.5, ops.transpose(k, (0, 1, 2, 4, 3)))
+        bias = ops.take(self.relative_position, self._index, axis=0)
+        bias = ops.transpose(ops.reshape(bias, (patches, patches, self.heads)), (2, 0, 1))
+        scores = scores + ops.cast(bias, scores.dtype)
+        if self._mask is not None:
+            scores = scores + ops.cast(self._mask[:, None], scores.dtype)
+        x = ops.matmul(ops.softmax(scores, axis=-1), v)
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4)), (-1, windows, patches, channels))
+        return self.projection(x)
+
+    def get_config(self):
+        """Every argument of the constructor."""
+        own = {"heads": self.heads, "window": self.window, "shift": self.shift}
+        return super().get_config() | own
+
+    def compute_output_shape(self, input_shape):
+        """Keras' hook."""
+        return input_shape
+
+
+def relative_positions(side: int) -> np.ndarray:
+    """For each pair of patches of a window the row of its bias, int32 `[side², side²]`."""
+    y, x = np.divmod(np.arange(side * side), side)
+    rows = (y[:, None] - y) + side - 1
+    columns = (x[:, None] - x) + side - 1
+    return (rows * (2 * side - 1) + columns).astype("int32")
+
+
+def shift_mask(height: int, width: int, side: int, shift: int) -> np.ndarray:
+    """What is added to the scores of each window: -100 between patches that are no neighbours.
+
+    Shifting cyclically brings opposite ends of the image into one window.
+
+    Returns:
+        float32 `[windows, side², side²]`, of 0 and -100 (as in the authors' code).
+    """
+
+    def regions(length):
+        places = np.arange(length)
+        return (places >= length - side).astype(int) + (places >= length - shift)
+
+    region = 3 * regions(height)[:, None] + regions(width)
+    region = region.reshape(height // side, side, width // side, side).transpose(0, 2, 1, 3)
+    region = region.reshape(-1, side * side)
+    return np.where(region[:, None, :] == region[:, :, None], 0.0, -100.0).astype("float32")

@@ -1,0 +1,181 @@
+"""`train_trial`: one network from scratch, over days if need be, and its row.
+
+What a loss makes of mixed labels t in [0, 1] (Mixup, CutMix, label smoothing), for softmax outputs
+p, summed over the classes j of a sample:
+
+- CE: −Σ t log p. Linear in t: a mixed label's loss is the mean of its labels' losses.
+- Focal: −Σ α (1 − p)^γ t log p, with α 0.25, γ 2. Linear in t as well.
+- SCE: −α Σ t log p − β Σ p log max(t, 1e-4). The second term is not linear: a class with any share
+  of the label costs −log of that share where its like without one costs −log 1e-4.
+- NGL: the mean over j of exp(2.4092 − p(1 + t)) − cos(cos(sin p)). The share goes into the exponent
+  and pulls p up as strongly as it says; it is convex in t, so that a mixed label costs at most the
+  mean of its labels' losses.
+
+Label smoothing mixes with the uniform label, t (1 − 0.1) + 0.1 / N, after the mixing, which is the
+same as before it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from nglkeras import checkpoint, memory
+from nglkeras.checkpoint import Checkpoint
+from nglkeras.devices import distribution
+from nglkeras.errors import UserError
+from nglkeras.imagenet import data, models
+from nglkeras.imagenet.optimization import make_optimizer
+from nglkeras.imagenet.protocol import ImageNetTrial
+from nglkeras.protocol import derive_seed
+from nglkeras.training import Monitor, loss_of, make_row
+from nglkeras.trial import TrialResult
+
+TOP = 5
+
+
+def train_trial(
+    trial: ImageNetTrial,
+    *,
+    data_dir: str | Path | None = None,
+    checkpoints: str | Path | None = None,
+    timeout: float | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+) -> TrialResult:
+    """Train and evaluate the network of a trial, from its checkpoint on if there is one.
+
+    Where memory has no room for a batch, it is tried again in parts.
+
+    Args:
+        trial: What to do.
+        data_dir: Where TFDS keeps its data, or the folder of images.
+        checkpoints: Folder of the trainings' states; whoever has written the row down removes
+            that of the trial. Without one an interrupted training begins anew.
+        timeout: Seconds after which training stops with status "timeout", all tries together.
+        on_model: Called with the model when its training ended well, e.g. to save it.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+
+    Returns:
+        The row. Its accuracy is top-1 after the last epoch, its metrics are top-5 and the number of
+        parameters, its seconds those of all tries.
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had, or if a
+            checkpoint cannot be read or written.
+    """
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+
+    def attempt(schedule):
+        divided = replace(trial, schedule=schedule)
+        return _attempt(trial, divided, data_dir, checkpoints, deadline, on_model, on_epoch)
+
+    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
+    memory.remember(trial, row.status, row.accumulation)
+    # What was trained before an interruption counts too.
+    return replace(row, seconds=max(row.seconds, round(_trained(row.history), 3)))
+
+
+def checkpoint_of(trial: ImageNetTrial, folder: str | Path) -> Checkpoint:
+    """Where the state of a trial's training is kept; in parts, a training has another state."""
+    parts = trial.schedule.accumulation
+    whole = replace(trial, schedule=replace(trial.schedule, accumulation=1))
+    name = whole.key if parts == 1 else f"{whole.key}_{parts}"
+    return Checkpoint(Path(folder) / f"{name}.npz", name)
+
+
+def discard_checkpoints(key: str, folder: str | Path) -> None:
+    """Remove what is kept of a trial's training, by its key."""
+    for path in Path(folder).glob(f"{key}*.npz*"):
+        path.unlink(missing_ok=True)
+
+
+def _attempt(trial, divided, data_dir, checkpoints, deadline, on_model, on_epoch):
+    """The row of a trial that is trained with its batches divided so."""
+    started = time.perf_counter()
+    monitor = Monitor(deadline, on_epoch, part=trial.monitored)
+    outcome = {}
+    try:
+        scope = distribution(trial.replicas, divided.schedule)
+        # Without this, every model that was ever built stays in memory.
+        keras.utils.clear_session()
+        with scope:
+            outcome, model = _train(divided, data_dir, checkpoints, monitor)
+        if on_model is not None and monitor.status == "ok":
+            on_model(model)
+    except UserError:
+        raise
+    # Whatever a loss does to a network, the next trial must have its turn.
+    except Exception as error:
+        monitor.fail(error)
+    return make_row(
+        trial,
+        status=monitor.status,
+        message=monitor.message,
+        history=monitor.history,
+        seconds=round(time.perf_counter() - started, 3),
+        accumulation=divided.schedule.accumulation,
+        **outcome,
+    )
+
+
+def _train(trial, data_dir, checkpoints, monitor):
+    streams = data.streams_of(trial, data_dir)
+    model = compiled(trial, streams.classes, streams.steps)
+    checkpoint.fit(
+        model,
+        streams.batches,
+        epochs=trial.schedule.epochs,
+        steps=streams.steps,
+        checkpoint=None if checkpoints is None else checkpoint_of(trial, checkpoints),
+        callbacks=[monitor],
+        validation_data=streams.evaluation,
+    )
+    outcome = {"sizes": streams.sizes}
+    # One that was killed after its last epoch has not looked at its losses.
+    losses = [row[name] for row in monitor.history for name in ("loss", "test_loss") if name in row]
+    if monitor.status == "ok" and not all(map(math.isfinite, losses)):
+        monitor.status, monitor.message = "non_finite", "the loss left the finite numbers"
+    if monitor.status == "ok":
+        last = monitor.history[-1]
+        outcome["accuracy"] = last["test_accuracy"]
+        outcome["metrics"] = {"top5": last["test_top5"], "parameters": model.count_params()}
+    return outcome, model
+
+
+def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
+    """The network of a trial with the initial weights of its run, ready to be trained.
+
+    Args:
+        trial: Says which.
+        classes: Of its data set.
+        steps: Of an epoch, parts of batches counted.
+    """
+    recipe = trial.schedule
+    run_seed = derive_seed(trial.seed, "run", trial.run)
+    keras.utils.set_random_seed(derive_seed(run_seed, "model"))
+    model = models.build(
+        trial.model,
+        trial.image_size,
+        classes,
+        drop_path=recipe.drop_path,
+        l2=trial.l2,
+        precision=trial.precision,
+    )
+    settings = (("from_logits", True), *trial.loss_settings)
+    model.compile(
+        make_optimizer(recipe, steps // recipe.accumulation, model, trial.replicas),
+        loss_of(replace(trial, loss_settings=settings)),
+        weighted_metrics=[
+            "accuracy",
+            keras.metrics.TopKCategoricalAccuracy(min(TOP, classes), name="top5"),
+        ],
+    )
+    return model
+
+
+def _trained(history):
+    return sum(row.get("seconds", 0.0) for row in history)

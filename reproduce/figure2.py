@@ -1,0 +1,48 @@
+"""Figure 2 of paper A: ResNet101's validation accuracy by epoch with NGL, SCE and focal loss.
+
+    python reproduce/figure2.py                    a demonstration: digits, a small ResNet, a minute
+                                                   or two on two cores
+    python reproduce/figure2.py --scale reduced    ResNet101 on Imagenette: some hours on a GPU
+    python reproduce/figure2.py --scale paper      ResNet101 on ImageNet: each network some days on
+                                                   eight GPUs
+    python reproduce/figure2.py --scale reduced --model Swin-T --losses NGL CE
+
+Whole, and zoomed from 100/180 of the epochs on as in the paper. Its networks are table 3's: rows
+that table3.py has journalled are drawn as they are, what is missing is trained and counts there
+too. The same options must be given for that.
+"""
+
+from dataclasses import replace
+
+from nglkeras import cli
+from nglkeras.errors import UserError
+from nglkeras.imagenet import plots, script, tables
+from nglkeras.imagenet.protocol import FIGURE2_LOSSES
+from nglkeras.plots import save
+
+
+def main():
+    """Run the script."""
+    parser = script.parser(__doc__, FIGURE2_LOSSES)
+    parser.add_argument("--model", dest="figure_model", metavar="NAME", help="another model")
+    args = parser.parse_args()
+    scale = script.chosen_scale(args)
+    scale = replace(scale, models=(scale.figure_model,))
+    trials, results = script.trained(args, scale)
+    curves = tables.curves(trials, results)
+    if not curves:
+        message = results[trials[0].key].message
+        raise UserError(f"no network was trained to its end; the first: {message}")
+    title = f"Figure 2: {scale.figure_model} on {scale.dataset}, {scale.name} scale"
+    print("", title, "", f"Scale {scale.name}: {scale.note}.", script.SILENT, sep="\n")
+    for loss, runs in curves.items():
+        print(f"{loss}: {runs[:, -1].mean():.2f} % after {runs.shape[1]} epochs, {len(runs)} runs")
+    folder = script.folder(args)
+    with cli.writing_to(folder):
+        tables.curves_to_frame(curves).to_csv(folder / "figure2.csv", index=False)
+        for path in save(plots.figure2(curves, title), folder, "figure2"):
+            print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

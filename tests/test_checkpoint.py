@@ -1,0 +1,172 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nglkeras import UserError
+from nglkeras.checkpoint import Checkpoint, fit
+from nglkeras.losses import NGL
+
+EPOCHS, STEPS, BATCH = 4, 6, 16
+random = np.random.default_rng(0)
+X = random.normal(size=(EPOCHS * STEPS, BATCH, 8)).astype("float32")
+Y = np.eye(3, dtype="float32")[random.integers(0, 3, (EPOCHS * STEPS, BATCH))]
+
+
+class Killed(Exception):
+    """What a test throws to break a training off."""
+
+
+class Killer(keras.callbacks.Callback):
+    """Breaks a training off after so many steps; keeps the logs of epochs."""
+
+    def __init__(self, after=None, gently=False):
+        super().__init__()
+        self.after = after
+        self.gently = gently
+        self.steps = 0
+        self.epochs = []
+
+    def get_state(self):
+        return self.epochs
+
+    def set_state(self, state):
+        self.epochs = state
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.after:
+            if not self.gently:
+                raise Killed
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append({name: float(value) for name, value in logs.items()})
+
+
+def make_model():
+    """Dropout, averages, momentum: everything that an interruption could lose."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(16, "relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), NGL(), metrics=["accuracy"])
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batches(first):
+    return tf.data.Dataset.from_tensor_slices((X[first:], Y[first:]))
+
+
+def train(path, kill_after=None, seconds=0.0, gently=False):
+    model, killer = make_model(), Killer(kill_after, gently)
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
+    checkpoint = None if path is None else Checkpoint(path, "one", seconds)
+    try:
+        fit(
+            model,
+            batches,
+            epochs=EPOCHS,
+            steps=STEPS,
+            checkpoint=checkpoint,
+            callbacks=[plateau, killer],
+            validation_data=batches(EPOCHS * STEPS - 1),
+        )
+    except Killed:
+        return None
+    rate = float(model.optimizer.learning_rate)
+    return model.get_weights(), killer.epochs, rate, int(model.optimizer.iterations)
+
+
+@pytest.mark.parametrize("kill_after", [1, 4, 6, 7, 11, 20])
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path, kill_after):
+    weights, epochs, rate, iterations = train(None)
+    path = tmp_path / "folder" / "state.npz"
+    assert train(path, kill_after) is None
+    again, epochs_again, rate_again, iterations_again = train(path)
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    assert (rate, iterations) == (rate_again, iterations_again)
+    for one, other in zip(epochs, epochs_again, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert rate < 0.01
+
+
+@pytest.mark.parametrize("stop_after", [8, 12])
+def test_one_that_a_callback_has_stopped_goes_on_in_the_middle_of_its_epoch(tmp_path, stop_after):
+    weights, epochs, *_ = train(None)
+    train(tmp_path / "state.npz", stop_after, seconds=1000.0, gently=True)
+    assert Checkpoint(tmp_path / "state.npz", "one").read()[1]["step"] == stop_after
+    again, epochs_again, *_ = train(tmp_path / "state.npz")
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for one, other in zip(epochs, epochs_again, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_killed_again_and_again(tmp_path):
+    path, tries = tmp_path / "state.npz", 1
+    while (ended := train(path, 5)) is None:
+        tries += 1
+    assert tries == 6
+    for one, other in zip(train(None)[0], ended[0], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_what_is_finished_is_not_begun_again(tmp_path):
+    weights, epochs, *_ = train(tmp_path / "state.npz")
+    again, epochs_again, *_ = train(tmp_path / "state.npz", kill_after=1)
+    assert epochs == epochs_again
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_within_an_epoch_only_as_often_as_asked(tmp_path):
+    assert train(tmp_path / "state.npz", kill_after=5, seconds=1000.0) is None
+    assert not (tmp_path / "state.npz").exists()
+    assert train(tmp_path / "state.npz", kill_after=8, seconds=1000.0) is None
+    assert Checkpoint(tmp_path / "state.npz", "one").read()[1]["step"] == STEPS
+
+
+class TestFiles:
+    def test_another_trainings(self, tmp_path):
+        train(tmp_path / "state.npz", kill_after=2)
+        with pytest.raises(UserError, match="another training's: remove it"):
+            Checkpoint(tmp_path / "state.npz", "two").read()
+
+    def test_damaged(self, tmp_path):
+        path = tmp_path / "state.npz"
+        train(path, kill_after=2)
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(UserError, match="is no checkpoint: remove it"):
+            Checkpoint(path, "one").read()
+
+    def test_nothing_of_it_is_executed(self, tmp_path):
+        np.savez(tmp_path / "state.npz", notes=np.array([print], dtype=object))
+        with pytest.raises(UserError, match="is no checkpoint"):
+            Checkpoint(tmp_path / "state.npz", "one").read()
+
+    def test_another_model(self, tmp_path):
+        path = tmp_path / "state.npz"
+        Checkpoint(path, "one").write({"weights": [np.zeros(3)]}, {"step": 2, "callbacks": []})
+        with pytest.raises(UserError, match="of another model"):
+            train(path)
+
+    def test_a_place_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match="cannot write the checkpoint"):
+            train(tmp_path / "file" / "state.npz")
+
+    def test_discarded(self, tmp_path):
+        checkpoint = Checkpoint(tmp_path / "state.npz", "one")
+        checkpoint.write({}, {})
+        checkpoint.discard()
+        checkpoint.discard()
+        assert checkpoint.read() is None
