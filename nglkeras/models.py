@@ -76,7 +76,7 @@ def build(
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
     if weights is not None and name in ("head", *GLO):
         raise UserError(f"{name} has no backbone that weights could be loaded into")
-    with _dtype_policy(precision):
+    with dtype_policy(precision):
         model = _build(name, input_shape, classes, weights, pooling, upsampling)
     if l2:
         _penalise_kernels(model, l2)
@@ -84,7 +84,8 @@ def build(
 
 
 @contextlib.contextmanager
-def _dtype_policy(precision):
+def dtype_policy(precision: str):
+    """While it lasts, layers are made with this dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
