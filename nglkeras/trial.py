@@ -88,11 +88,7 @@ class Trial:
 
         A file of weights counts by its content, wherever it lies.
         """
-        essentials = _essentials(self)
-        if self.weights_sha256:
-            essentials.pop("weights", None)
-        content = json.dumps([protocol.VERSION, essentials], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return key_of(self)
 
     @property
     def kind(self) -> "Trial":
@@ -106,7 +102,16 @@ class Trial:
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
-def _essentials(value):
+def key_of(trial) -> str:
+    """The key of a trial of any kind: see `Trial.key`."""
+    content = essentials(trial)
+    if trial.weights_sha256:
+        content.pop("weights", None)
+    text = json.dumps([protocol.VERSION, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def essentials(value):
     """What differs from the defaults: a field that is added later leaves older keys valid.
 
     The price is that a default, once published, must not change.
@@ -114,7 +119,7 @@ def _essentials(value):
     if not is_dataclass(value):
         return value
     return {
-        field.name: _essentials(getattr(value, field.name))
+        field.name: essentials(getattr(value, field.name))
         for field in fields(value)
         if getattr(value, field.name) != field.default
     }
@@ -140,6 +145,7 @@ class TrialResult:
         finished: When, as an ISO date and time in UTC.
         accumulation: Parts of a batch that memory had room for, 1 for all of it; the last that
             were tried, where it had room for none.
+        metrics: Further measures on the test set, by name.
     """
 
     key: str
@@ -155,6 +161,7 @@ class TrialResult:
     environment: dict = field(default_factory=dict)
     finished: str = ""
     accumulation: int = 1
+    metrics: dict = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, row: dict) -> "TrialResult":
@@ -202,6 +209,7 @@ _RULES = {
     "finished": foreign.is_text,
     "attempts": foreign.is_count,
     "accumulation": foreign.is_count,
+    "metrics": _is_epoch,
 }
 
 
@@ -237,7 +245,7 @@ def plan(
     rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
     rows += [_given(name, given) for name in given if name not in loss_names]
     shared = weights is None or isinstance(weights, str)
-    starts = [_start(weights if shared else weights[run]) for run in range(scale.runs)]
+    starts = [start_of(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
         replace(
             _trial(scale, dataset, model, row),
@@ -258,7 +266,8 @@ def _given(name, formulas):
     return Row(name, partial(FormulaLoss, formulas[name]))
 
 
-def _start(weights):
+def start_of(weights: str | None) -> dict:
+    """What a trial says of the weights that it starts from."""
     if weights is None or not Path(weights).is_file():
         return {"weights": weights}
     digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()

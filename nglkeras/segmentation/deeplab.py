@@ -77,6 +77,7 @@ def deeplabv2(
     blocks: Sequence[int] = RESNET101,
     width: int = 64,
     output_stride: int = 8,
+    rates: Sequence[int] = RATES,
     scales: Sequence[float] = (1.0,),
     weights: str | Path | None = None,
     l2: float = 0.0,
@@ -89,6 +90,7 @@ def deeplabv2(
         blocks: Bottleneck blocks of the four stages; ResNet101's by default.
         width: Channels of the first stage's bottlenecks; the stem always has 64.
         output_stride: Of the trunk: 8, 16 or 32.
+        rates: Of the parallel convolutions.
         scales: Of the inputs; the logits are the largest over all of them, e.g. (0.5, 0.75, 1).
             Only the fused logits have a loss, where DeepLabv2 adds one for each scale.
         weights: Of the trunk: `None`, "imagenet" (of ResNet101) or a `.weights.h5` file. Its
@@ -101,7 +103,7 @@ def deeplabv2(
         UserError: If there is no such output stride, or the weights cannot be had.
     """
     image = keras.Input((*size, 3), name="image")
-    body = _body(classes, blocks, width, output_stride, weights, l2)
+    body = _body(classes, blocks, width, output_stride, rates, weights, l2)
     scaled = [
         image if factor == 1 else ResizeBy(factor, dtype="float32", name=f"scale{i}")(image)
         for i, factor in enumerate(scales)
@@ -119,20 +121,21 @@ def deeplabv2(
     return keras.Model(image, enlarged, name="deeplabv2")
 
 
-def _body(classes, blocks, width, output_stride, weights, l2):
+def _body(classes, blocks, width, output_stride, rates, weights, l2):
     """From images to logits at the output stride."""
     image = keras.Input((None, None, 3))
     trunk = dilated_trunk(blocks, width, output_stride, weights, l2)
     features = trunk(keras.applications.resnet.preprocess_input(image))
-    return keras.Model(image, aspp(features, classes, l2), name="body")
+    return keras.Model(image, aspp(features, classes, rates, l2), name="body")
 
 
-def aspp(features, classes: int, l2: float = 0.0):
+def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
     """Atrous spatial pyramid pooling: parallel 3 x 3 convolutions, summed.
 
     Args:
         features: Of the trunk, `[batch, height, width, channels]`.
         classes: Number of classes N.
+        rates: As in `deeplabv2`.
         l2: As in `deeplabv2`.
 
     Returns:
@@ -149,7 +152,7 @@ def aspp(features, classes: int, l2: float = 0.0):
             kernel_regularizer=penalty(l2),
             name=f"aspp{rate}",
         )(features)
-        for rate in RATES
+        for rate in rates
     ]
     return layers.Add(name="aspp")(branches)
 

@@ -39,9 +39,11 @@ ARCHITECTURES = {
     "deeplabv2_multiscale": Architecture(
         "DeepLabv2, three scales", deeplabv2, {"scales": (0.5, 0.75, 1.0)}
     ),
-    # For demonstrations and tests.
+    # For demonstrations and tests, on images of 64 pixels: 8 features a side.
     "unet_narrow": Architecture("U-Net", unet, {"blocks": (1, 1, 1), "width": 16}, multiple=16),
-    "deeplabv2_narrow": Architecture("DeepLabv2", deeplabv2, {"blocks": (1, 1, 1, 1), "width": 16}),
+    "deeplabv2_narrow": Architecture(
+        "DeepLabv2", deeplabv2, {"blocks": (1, 1, 1, 1), "width": 8, "rates": (1, 2, 3, 4)}
+    ),
 }
 NAMES = tuple(ARCHITECTURES)
 
