@@ -196,7 +196,7 @@ def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
     if not changes:
         return scale
     note = f"with other {', '.join(changes).replace('_', ' ')} than that scale's own"
-    if not changes.keys() & {"datasets", "models", "model"}:
+    if not changes.keys() & {"dataset", "datasets", "models", "model"}:
         note = f"{scale.note}; {note}"
     return replace(scale, note=note, **changes)
 

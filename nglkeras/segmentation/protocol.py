@@ -177,8 +177,9 @@ RECIPES = {
     ("deeplabv2", "voc2012"): _deeplab(20_000, 1_000),
     ("deeplabv2", "coco_stuff164k"): _deeplab(300_000, 10_000),
 }
-# Short trainings from random weights, on images at their own size: ours.
-_FROM_SCRATCH = Schedule(30, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
+# Short trainings from random weights, on images at their own size: ours. After 135 steps on CamVid
+# the rate 1e-3 has a validation IoU of 27 %, the paper's 1e-4 24 % (cross entropy, one run each).
+_FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ class SegmentationScale:
         image_size: Side of the training images after cropping (and of all where the recipe
             resizes them); `None` for the recipe's.
         weights: What encoders and trunks start from; `None` for the recipe's, "none" for nothing.
+        precision: Keras' dtype policy of the layers.
     """
 
     name: str
@@ -211,6 +213,7 @@ class SegmentationScale:
     evaluation_images: int | None = None
     image_size: int | None = None
     weights: str | None = None
+    precision: str = "float32"
 
 
 _DEMO = SegmentationScale(
@@ -224,12 +227,14 @@ _DEMO = SegmentationScale(
 )
 _REDUCED = SegmentationScale(
     "reduced",
-    "U-Net with the paper's encoder from random weights on CamVid at half resolution, few epochs, "
-    "small crops: not the paper's data set",
+    "U-Net with the paper's encoder from random weights on CamVid at half resolution, few "
+    "steps, small crops: not the paper's data set",
     dataset="camvid",
     models=("unet",),
     runs=3,
-    recipe=Recipe(_FROM_SCRATCH, Views(128, (0.75, 1.25))),
+    # 720 steps, evaluated every other pass over the 367 images.
+    recipe=Recipe(replace(_FROM_SCRATCH, epochs=8, steps_per_epoch=90), Views(128, (0.75, 1.25))),
+    precision="mixed_bfloat16",
 )
 TABLE4_SCALES = {
     scale.name: scale
@@ -276,7 +281,6 @@ def plan(
     loss_names: Iterable[str] = LOSSES,
     *,
     seed: int = 0,
-    precision: str = "float32",
     replicas: int = 1,
     data_dir: str | Path | None = None,
 ) -> list[SegmentationTrial]:
@@ -286,7 +290,6 @@ def plan(
         scale: How much of the protocol.
         loss_names: Of `LOSSES`, whatever their case.
         seed: Root of all randomness.
-        precision: One of `models.PRECISIONS`.
         replicas: Devices that share a batch.
         data_dir: Where the data set is, for what a "folder" consists of.
 
@@ -294,8 +297,8 @@ def plan(
         UserError: If a name is unknown, or the paper has no recipe for what is asked.
     """
     get_info(scale.dataset, data_dir)
-    if precision not in models.PRECISIONS:
-        raise unknown("precision", precision, models.PRECISIONS)
+    if scale.precision not in models.PRECISIONS:
+        raise unknown("precision", scale.precision, models.PRECISIONS)
     names = list(dict.fromkeys(map(_loss_name, loss_names)))
     files = sources.fingerprint(scale.dataset, data_dir)
     blanks = [_blank(scale, model) for model in scale.models]
@@ -307,7 +310,7 @@ def plan(
             seed=seed,
             train_images=scale.train_images,
             evaluation_images=scale.evaluation_images,
-            precision=precision,
+            precision=scale.precision,
             replicas=replicas,
             files_sha256=files,
             **blank,

@@ -17,10 +17,10 @@ from nglkeras import checkpoint, memory, training
 from nglkeras.devices import distribution
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
-from nglkeras.segmentation import data, models, sources
+from nglkeras.segmentation import VOID, data, models, sources
 from nglkeras.segmentation.catalog import Info, get_info
 from nglkeras.segmentation.metrics import SegmentationScores, class_ious
-from nglkeras.segmentation.protocol import Schedule, SegmentationTrial, make_loss
+from nglkeras.segmentation.protocol import RECIPES, Schedule, SegmentationTrial, make_loss
 from nglkeras.trial import TrialResult
 
 # Images of the test set whose predictions are kept.
@@ -276,3 +276,39 @@ def _keep_predictions(model, trial, part, path):
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write predictions to {path}: {error}") from error
+
+
+def paper_step(
+    name: str, loss: str = "NGL", batch_size: int | None = None, dataset: str = "voc2012"
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """What one training step of the paper's scale takes, with random data, to be measured.
+
+    Weights are random too: no download. BatchNormalization is then trained, which from ImageNet's
+    weights it is not.
+
+    Args:
+        name: "unet" or "deeplabv2".
+        loss: One of `protocol.LOSSES`.
+        batch_size: Instead of the paper's.
+        dataset: Whose recipe.
+
+    Returns:
+        The compiled network, images of 0 to 255 and labels, some of them void.
+    """
+    recipe = RECIPES[name, dataset]
+    schedule = recipe.schedule
+    trial = SegmentationTrial(
+        dataset=dataset,
+        model=name,
+        loss=loss,
+        schedule=schedule,
+        views=recipe.views,
+        l2=recipe.l2,
+    )
+    info = get_info(dataset)
+    random = np.random.default_rng(0)
+    shape = (batch_size or schedule.batch_size, recipe.views.crop, recipe.views.crop)
+    images = random.uniform(0, 255, (*shape, 3)).astype("float32")
+    labels = random.integers(0, len(info.classes), shape, dtype="int32")
+    labels[:, :8] = VOID
+    return build(trial, info, schedule.epochs * (schedule.steps_per_epoch or 1)), images, labels
