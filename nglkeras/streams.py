@@ -139,10 +139,10 @@ def training(
             data.map(gathered, PARALLEL), tf.data.Dataset.from_tensor_slices(seeds)
         )
         data = augmented(data, augmentation, seed).map(finished, PARALLEL)
-    return _settled(data), steps
+    return settled(data), steps
 
 
-def _settled(data):
+def settled(data):
     """Prefetching without autotuning, whose thread now and then holds up an end by a second."""
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -169,7 +169,7 @@ def evaluation(
 
     shape = (batches, batch_size)
     data = tf.data.Dataset.from_tensor_slices((rows.reshape(shape), weights.reshape(shape)))
-    return _settled(data.map(batch, num_parallel_calls=PARALLEL))
+    return settled(data.map(batch, num_parallel_calls=PARALLEL))
 
 
 def in_parts(whole: Parts, schedule: Schedule) -> Parts:

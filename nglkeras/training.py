@@ -272,6 +272,14 @@ class Monitor(keras.callbacks.Callback):
         self.status = "ok"
         self.message = ""
 
+    def get_state(self):
+        """What a checkpoint keeps of it."""
+        return self.history
+
+    def set_state(self, state):
+        """Go on from what a checkpoint kept."""
+        self.history = list(state)
+
     def on_epoch_begin(self, epoch, logs=None):
         """Keras' hook."""
         self.epoch_started = time.perf_counter()

@@ -88,11 +88,7 @@ class Trial:
 
         A file of weights counts by its content, wherever it lies.
         """
-        found = essentials(self)
-        if self.weights_sha256:
-            found.pop("weights", None)
-        content = json.dumps([protocol.VERSION, found], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return key_of(self)
 
     @property
     def kind(self) -> "Trial":
@@ -104,6 +100,15 @@ class Trial:
     def __str__(self):
         loss = losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+
+
+def key_of(trial) -> str:
+    """The key of a trial of any kind: see `Trial.key`."""
+    content = essentials(trial)
+    if trial.weights_sha256:
+        content.pop("weights", None)
+    text = json.dumps([protocol.VERSION, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def essentials(value: object) -> object:
@@ -242,7 +247,7 @@ def plan(
     rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
     rows += [_given(name, given) for name in given if name not in loss_names]
     shared = weights is None or isinstance(weights, str)
-    starts = [_start(weights if shared else weights[run]) for run in range(scale.runs)]
+    starts = [start_of(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
         replace(
             _trial(scale, dataset, model, row),
@@ -263,7 +268,8 @@ def _given(name, formulas):
     return Row(name, partial(FormulaLoss, formulas[name]))
 
 
-def _start(weights):
+def start_of(weights: str | None) -> dict:
+    """What a trial says of the weights that it starts from."""
     if weights is None or not Path(weights).is_file():
         return {"weights": weights}
     digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()

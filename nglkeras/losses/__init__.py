@@ -42,6 +42,7 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
+from nglkeras.losses.pixels import SparseDice, SparseFocal, sparse_dice, sparse_focal
 from nglkeras.losses.rows import DAGGER, ROWS, Row, get, is_reconstructed, label, row
 
 __all__ = [
@@ -62,6 +63,8 @@ __all__ = [
     "BaikalCMA",
     "FormulaLoss",
     "Row",
+    "SparseDice",
+    "SparseFocal",
     "SparseNGL",
     "SymmetricCrossentropy",
     "baikal",
@@ -78,6 +81,8 @@ __all__ = [
     "ngl",
     "row",
     "save_loss",
+    "sparse_dice",
+    "sparse_focal",
     "sparse_ngl",
     "symmetric_crossentropy",
 ]

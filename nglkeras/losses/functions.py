@@ -66,7 +66,7 @@ def ngl(
     >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
     5.034...
     """
-    p = _float32_at_least(y_pred)
+    p = float32_at_least(y_pred)
     t = _one_hot(y_true, p, axis)
     check_class_reduction(class_reduction)
     why_not = _forbids_kernel(from_logits, scaling)
@@ -112,12 +112,8 @@ def sparse_ngl(
         As `ngl`.
     """
     check_class_reduction(class_reduction)
-    p = _float32_at_least(y_pred)
-    labels = ops.cast(_without_class_axis(y_true, p, axis), "int32")
-    valid = None
-    if ignore_class is not None:
-        valid = ops.not_equal(labels, int(ignore_class))
-        labels = ops.where(valid, labels, 0)
+    p = float32_at_least(y_pred)
+    labels, valid = labels_and_valid(y_true, p, ignore_class, axis)
     why_not = _forbids_kernel(from_logits, scaling)
     if kernels.is_chosen(fast, p, axis=axis, constants=(alpha,), why_not=why_not):
         term = kernels.ngl_term(float(alpha))
@@ -219,7 +215,7 @@ def f4(
 
     Arguments and result as in `ngl`. The values are negative for good predictions.
     """
-    p = _float32_at_least(y_pred)
+    p = float32_at_least(y_pred)
     t = _one_hot(y_true, p, axis)
     check_class_reduction(class_reduction)
     if kernels.is_chosen(fast, p, axis=axis, why_not=_forbids_kernel(from_logits)):
@@ -321,7 +317,7 @@ def check_class_reduction(class_reduction):
         raise unknown("class_reduction", class_reduction, CLASS_REDUCTIONS)
 
 
-def _float32_at_least(x):
+def float32_at_least(x):
     """A tensor in float32 or float64: in float16 and bfloat16 ε = 1e-8 is lost."""
     x = ops.convert_to_tensor(x)
     is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
@@ -330,7 +326,7 @@ def _float32_at_least(x):
 
 def _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis):
     """(t, p): checked, in the dtype of the computation, smoothed, softmax applied."""
-    p = _float32_at_least(y_pred)
+    p = float32_at_least(y_pred)
     t = _smooth(_one_hot(y_true, p, axis), label_smoothing, axis)
     return t, (ops.softmax(p, axis=axis) if from_logits else p)
 
@@ -358,6 +354,18 @@ def _forbids_kernel(from_logits, scaling=None):
     if not from_logits:
         return "probabilities; it takes logits, with from_logits=True"
     return "" if scaling is None else f"scaling={scaling!r}"
+
+
+def labels_and_valid(y_true, y_pred, ignore_class=None, axis=-1):
+    """Class indices as int32 without a class axis, 0 where they do not count, and where they do.
+
+    The latter is `None` where all of them count.
+    """
+    labels = ops.cast(_without_class_axis(y_true, y_pred, axis), "int32")
+    if ignore_class is None:
+        return labels, None
+    valid = ops.not_equal(labels, int(ignore_class))
+    return ops.where(valid, labels, 0), valid
 
 
 def _without_class_axis(y_true, y_pred, axis):

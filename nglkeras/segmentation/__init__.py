@@ -1,0 +1,9 @@
+"""Tables 4 and 5 of paper A: semantic segmentation with U-Net and DeepLabv2.
+
+`protocol` says which networks a table trains, `models` builds them, `data` reads images and masks,
+`metrics` measures, `training` makes a row of a trial, `tables` and `plots` show the rows, `script`
+is what the scripts of reproduce/ have in common.
+"""
+
+# The label of pixels that count nowhere, whatever number a data set gives them on disk.
+VOID = 255

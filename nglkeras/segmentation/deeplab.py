@@ -1,0 +1,228 @@
+"""DeepLabv2 (Chen et al. 2017, arXiv 1606.00915) on the ResNet101 of keras.applications.
+
+The last two stages keep the resolution and dilate their convolutions instead; four dilated
+convolutions go straight to the classes and are summed (ASPP); logits are enlarged bilinearly.
+Without the dense CRF, of which paper A says nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from keras import layers, ops
+
+# Neither applications nor their building blocks of other sizes are public.
+from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
+
+from nglkeras.errors import UserError
+from nglkeras.segmentation.unet import penalty
+
+RATES = (6, 12, 18, 24)
+RESNET101 = (3, 4, 23, 3)
+# Dilations of stages 4 and 5 by output stride; a dilated stage does not halve.
+DILATIONS = {8: {"conv4": 2, "conv5": 4}, 16: {"conv5": 2}, 32: {}}
+# Of an untrained trunk, as torchvision's; keras.applications' 0.99 wants long trainings.
+BN_MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable(package="nglkeras")
+class ResizeLike(keras.layers.Layer):
+    """Bilinear resizing of the first of two inputs to height and width of the second.
+
+    Keras' resizing wants sizes that are known when a step is compiled, and so each its own step.
+    """
+
+    def call(self, inputs):
+        """The first, resized."""
+        x, like = inputs
+        return ops.image.resize(x, like.shape[1:3], interpolation="bilinear")
+
+    def compute_output_shape(self, input_shape):
+        """Keras' hook."""
+        x, like = input_shape
+        return (x[0], *like[1:3], x[3])
+
+
+@keras.saving.register_keras_serializable(package="nglkeras")
+class ResizeBy(keras.layers.Layer):
+    """Bilinear resizing by a factor.
+
+    Args:
+        factor: By which; sizes are rounded down.
+        **others: Keras' own.
+    """
+
+    def __init__(self, factor: float, **others):
+        super().__init__(**others)
+        self.factor = factor
+
+    def call(self, images):
+        """The images, resized."""
+        size = [int(self.factor * side) for side in images.shape[1:3]]
+        return ops.image.resize(images, size, interpolation="bilinear")
+
+    def compute_output_shape(self, input_shape):
+        """Keras' hook."""
+        sides = [None if side is None else int(self.factor * side) for side in input_shape[1:3]]
+        return (input_shape[0], *sides, input_shape[3])
+
+    def get_config(self):
+        """Every argument of the constructor."""
+        return super().get_config() | {"factor": self.factor}
+
+
+def deeplabv2(
+    classes: int,
+    *,
+    blocks: Sequence[int] = RESNET101,
+    width: int = 64,
+    output_stride: int = 8,
+    rates: Sequence[int] = RATES,
+    scales: Sequence[float] = (1.0,),
+    weights: str | Path | None = None,
+    l2: float = 0.0,
+    size: tuple[int | None, int | None] = (None, None),
+) -> keras.Model:
+    """DeepLabv2 from images of 0 to 255 to logits.
+
+    Args:
+        classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
+        blocks: Bottleneck blocks of the four stages; ResNet101's by default.
+        width: Channels of the first stage's bottlenecks; the stem always has 64.
+        output_stride: Of the trunk: 8, 16 or 32.
+        rates: Of the parallel convolutions.
+        scales: Of the inputs; the logits are the largest over all of them, e.g. (0.5, 0.75, 1).
+            Only the fused logits have a loss, where DeepLabv2 adds one for each scale.
+        weights: Of the trunk: `None`, "imagenet" (of ResNet101) or a `.weights.h5` file. Its
+            BatchNormalization then stays as it is, as in DeepLabv2's own training; what begins at
+            random must learn it.
+        l2: Factor of an L2 penalty on every kernel.
+        size: Height and width of the images; any by default.
+
+    Raises:
+        UserError: If there is no such output stride, or the weights cannot be had.
+    """
+    image = keras.Input((*size, 3), name="image")
+    body = _body(classes, blocks, width, output_stride, rates, weights, l2)
+    scaled = [
+        image if factor == 1 else ResizeBy(factor, dtype="float32", name=f"scale{i}")(image)
+        for i, factor in enumerate(scales)
+    ]
+    logits = [body(x) for x in scaled]
+    if len(scales) > 1:
+        largest = logits[max(range(len(scales)), key=scales.__getitem__)]
+        logits = [
+            ResizeLike(dtype="float32", name=f"fusion{i}")([one, largest])
+            for i, one in enumerate(logits)
+        ]
+        logits = [layers.Maximum(dtype="float32", name="fusion")(logits)]
+    # float32 under mixed precision too: losses want the digits.
+    enlarged = ResizeLike(dtype="float32", name="logits")([logits[0], image])
+    return keras.Model(image, enlarged, name="deeplabv2")
+
+
+def _body(classes, blocks, width, output_stride, rates, weights, l2):
+    """From images to logits at the output stride."""
+    image = keras.Input((None, None, 3))
+    trunk = dilated_trunk(blocks, width, output_stride, weights, l2)
+    features = trunk(keras.applications.resnet.preprocess_input(image))
+    return keras.Model(image, aspp(features, classes, rates, l2), name="body")
+
+
+def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
+    """Atrous spatial pyramid pooling: parallel 3 x 3 convolutions, summed.
+
+    Args:
+        features: Of the trunk, `[batch, height, width, channels]`.
+        classes: Number of classes N.
+        rates: As in `deeplabv2`.
+        l2: As in `deeplabv2`.
+
+    Returns:
+        Logits `[batch, height, width, N]`.
+    """
+    branches = [
+        layers.Conv2D(
+            classes,
+            3,
+            padding="same",
+            dilation_rate=rate,
+            # As in DeepLabv2's own network.
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            kernel_regularizer=penalty(l2),
+            name=f"aspp{rate}",
+        )(features)
+        for rate in rates
+    ]
+    return layers.Add(name="aspp")(branches)
+
+
+def dilated_trunk(
+    blocks: Sequence[int] = RESNET101,
+    width: int = 64,
+    output_stride: int = 8,
+    weights: str | Path | None = None,
+    l2: float = 0.0,
+) -> keras.Model:
+    """A ResNet of keras.applications without its top, its last stages dilated.
+
+    Variables are those of the plain one, in its order: its weights fit. Arguments and errors as in
+    `deeplabv2`.
+    """
+    if output_stride not in DILATIONS:
+        raise UserError(f"no output stride {output_stride}; choose from: 8, 16, 32")
+    plain = plain_trunk(blocks, width, weights)
+    dilations = DILATIONS[output_stride]
+
+    def clone(layer):
+        config = layer.get_config()
+        dilation = dilations.get(layer.name.partition("_")[0])
+        if isinstance(layer, layers.Conv2D):
+            if dilation:
+                config["strides"] = (1, 1)
+                if config["kernel_size"] == (3, 3):
+                    config["dilation_rate"] = (dilation, dilation)
+            config["kernel_regularizer"] = penalty(l2)
+        if isinstance(layer, layers.BatchNormalization) and weights is None:
+            config["momentum"] = BN_MOMENTUM
+        return type(layer).from_config(config)
+
+    trunk = keras.models.clone_model(plain, clone_function=clone)
+    if weights is not None:
+        trunk.set_weights(plain.get_weights())
+        for layer in trunk.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.trainable = False
+    return trunk
+
+
+def plain_trunk(
+    blocks: Sequence[int] = RESNET101, width: int = 64, weights: str | Path | None = None
+) -> keras.Model:
+    """The ResNet of keras.applications that is to be dilated. Arguments as in `deeplabv2`."""
+    arguments = {"include_top": False, "input_shape": (None, None, 3)}
+    is_resnet101 = (tuple(blocks), width) == (RESNET101, 64)
+    if weights == "imagenet" and not is_resnet101:
+        raise UserError("only ResNet101 has ImageNet weights; valid are none or a .weights.h5 file")
+    try:
+        if is_resnet101:
+            return keras.applications.ResNet101(weights=weights, **arguments)
+
+        def stack(x):
+            for i, count in enumerate(blocks):
+                x = stack_residual_blocks_v1(
+                    x, width * 2**i, count, stride1=1 if i == 0 else 2, name=f"conv{i + 2}"
+                )
+            return x
+
+        # With weights=None it takes no file.
+        trunk = ResNet(stack, False, True, weights=None, name="resnet", **arguments)
+        if weights is not None:
+            trunk.load_weights(weights)
+        return trunk
+    # Keras raises a bare Exception when a download fails, and many others for files.
+    except Exception as error:
+        if weights is None:
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"the weights {weights} of the ResNet cannot be had: {reason}") from error

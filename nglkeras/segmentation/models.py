@@ -1,0 +1,107 @@
+"""Segmentation networks by name: images of 0 to 255 in, logits for every pixel out.
+
+They end in logits, not in a softmax: the kernels of `losses` take logits, and so do Keras' own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from nglkeras.errors import UserError, unknown
+from nglkeras.models import PRECISIONS, dtype_policy
+from nglkeras.segmentation.deeplab import deeplabv2
+from nglkeras.segmentation.unet import unet
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network up to the number of classes.
+
+    Attributes:
+        title: Its row in table 4.
+        make: Builds it.
+        sizes: Arguments that say how large it is.
+        multiple: Of which height and width of its images must be.
+    """
+
+    title: str
+    make: Callable[..., keras.Model]
+    sizes: dict = field(default_factory=dict)
+    multiple: int = 1
+
+
+ARCHITECTURES = {
+    "unet": Architecture("U-Net", unet, multiple=32),
+    "deeplabv2": Architecture("DeepLabv2", deeplabv2),
+    "deeplabv2_multiscale": Architecture(
+        "DeepLabv2, three scales", deeplabv2, {"scales": (0.5, 0.75, 1.0)}
+    ),
+    # For demonstrations and tests, on images of 64 pixels: 8 features a side.
+    "unet_narrow": Architecture("U-Net", unet, {"blocks": (1, 1, 1), "width": 16}, multiple=16),
+    "deeplabv2_narrow": Architecture(
+        "DeepLabv2", deeplabv2, {"blocks": (1, 1, 1, 1), "width": 8, "rates": (1, 2, 3, 4)}
+    ),
+}
+NAMES = tuple(ARCHITECTURES)
+
+
+def get_architecture(name: str) -> Architecture:
+    """An architecture by name; raises `UserError`, which lists the valid ones."""
+    if name not in ARCHITECTURES:
+        raise unknown("model", name, NAMES)
+    return ARCHITECTURES[name]
+
+
+def build(
+    name: str,
+    classes: int,
+    *,
+    weights: str | Path | None = None,
+    l2: float = 0.0,
+    precision: str = "float32",
+    size: tuple[int | None, int | None] = (None, None),
+) -> keras.Model:
+    """A network, uncompiled.
+
+    Args:
+        name: One of `NAMES`.
+        classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
+        weights: Of the encoder or trunk: `None` for random ones, "imagenet" (DeepLabv2 on
+            ResNet101 alone), or a `.weights.h5` file.
+        l2: Factor of an L2 penalty on every kernel.
+        precision: Keras' dtype policy of the layers; weights and logits are float32 in each.
+        size: Height and width of the images; any by default.
+
+    Raises:
+        UserError: If there is no such model or precision, its weights cannot be had, or it takes
+            no images of that size.
+    """
+    architecture = get_architecture(name)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+        raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
+    make = partial(architecture.make, classes, l2=l2, size=size, **architecture.sizes)
+    with dtype_policy(precision):
+        if architecture.make is deeplabv2:
+            return make(weights=weights)
+        model = make()
+    if weights is not None:
+        _load_encoder(model, weights)
+    return model
+
+
+def _load_encoder(model, weights):
+    if weights == "imagenet":
+        raise UserError(
+            "keras.applications has no ResNet34 and so no ImageNet weights of it; valid are none "
+            "or a .weights.h5 file of the encoder"
+        )
+    try:
+        model.get_layer("encoder").load_weights(weights)
+    # Whatever a file may hold.
+    except Exception as error:
+        raise UserError(f"{weights} does not fit the encoder: {error}") from error

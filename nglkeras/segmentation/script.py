@@ -1,0 +1,218 @@
+"""What the scripts of tables 4 and 5 share: options, running trials, writing what came of them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nglkeras import cli, models, tables
+from nglkeras.errors import UserError
+from nglkeras.journal import Journal
+from nglkeras.runner import pending, run_trials
+from nglkeras.segmentation import catalog, plots, protocol, sources, training
+from nglkeras.segmentation import tables as own
+from nglkeras.segmentation.models import NAMES, get_architecture
+from nglkeras.segmentation.protocol import SegmentationScale, SegmentationTrial
+from nglkeras.trial import FINAL_STATUSES, TrialResult
+
+# Fields of a scale that options change.
+_CHANGED = (
+    *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
+    *("dataset", "models", "weights", "precision"),
+)
+
+
+def run(
+    doc: str,
+    name: str,
+    title: str,
+    scales: dict[str, SegmentationScale],
+    measures: Sequence[str],
+    layout: Callable,
+) -> None:
+    """The whole of a script.
+
+    Args:
+        doc: Its docstring.
+        name: "table4" or "table5": of the printed numbers and of the files written.
+        title: Heading of table and plot.
+        scales: By name.
+        measures: What the table shows.
+        layout: Makes rows of text of cells.
+    """
+    out = cli.ROOT / "results" / name
+    args = _parser(doc, scales, out).parse_args()
+    scale = cli.chosen_scale(args, scales, _CHANGED)
+    out = args.out or out / scale.name
+    with cli.make_executor(args) as executor:
+        plan = partial(
+            protocol.plan,
+            scale,
+            args.losses,
+            seed=args.seed,
+            data_dir=args.data_dir,
+        )
+        batch_size = min(trial.schedule.batch_size for trial in plan())
+        trials = plan(replicas=cli.count_replicas(args, executor, batch_size))
+        results = _run_missing(trials, out, args, executor)
+    if all(results[trial.key].status != "ok" for trial in trials):
+        message = results[trials[0].key].message
+        raise UserError(f"no network was trained to its end; the first: {message}")
+    # The paper's numbers stand beside those of its own data set, and of stand-ins for it.
+    table = own.cells(trials, results, measures, own.read_printed(name))
+    with cli.writing_to(out):
+        _report(table, trials, results, scale, f"{title}, {scale.name} scale", layout, out / name)
+        _draw_examples(trials, results, args.data_dir, out, name)
+
+
+def _parser(doc, scales, out):
+    made = cli.Parser(doc)
+    add = made.add_argument
+    add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
+    add("--dataset", metavar="NAME", help=f"one of: {', '.join(catalog.NAMES)}")
+    add("--data-dir", type=cli.folder, help="where the data set is")
+    add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(NAMES)}")
+    add("--losses", nargs="+", metavar="NAME", default=protocol.LOSSES, help="columns of the table")
+    add("--runs", type=cli.positive, help="networks for each model and loss")
+    add("--epochs", type=cli.positive, help="at most so many")
+    add("--image-size", type=cli.positive, help="side of the training images, in pixels")
+    add("--train-images", type=cli.positive, help="at most so many")
+    add(
+        "--evaluation-images",
+        type=cli.positive,
+        help="at most so many, for validation and for test",
+    )
+    add(
+        "--weights",
+        metavar="FILE",
+        help="that encoders and trunks start from: a .weights.h5 file, imagenet or none",
+    )
+    add("--precision", metavar="NAME", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
+    add("--out", type=cli.folder, help=f"folder (default: {out.relative_to(cli.ROOT)}/SCALE)")
+    cli.add_executor_options(made)
+    return made
+
+
+class _Journal(Journal):
+    """A journal that discards the checkpoint of a training when its row is on the disk."""
+
+    def append(self, row):
+        super().append(row)
+        if row.status in FINAL_STATUSES:
+            training.discard_checkpoints(self.path.parent, row.key)
+
+
+def _run_missing(trials, out, args, executor):
+    """The rows of the trials; what the journal does not have is trained."""
+    journal = _Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+    results = journal.results()
+    missing = pending(trials, results)
+    if not missing:
+        return results
+    # What is missing is said here and not by a worker.
+    sources.load(missing[0].dataset, args.data_dir)
+    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
+    places = {"data_dir": args.data_dir, "out": out}
+    run = partial(training.run_trial, timeout=args.timeout, **places)
+    return run_trials(trials, journal, run, executor=executor)
+
+
+def _notes(scale, table, trials):
+    kinds = {trial.model: trial for trial in trials}
+    info = catalog.INFO[scale.dataset]
+    notes = [
+        f"Scale {scale.name}: {scale.note}.",
+        f"Data: {info.title}"
+        + (f", at most {scale.train_images} training images" if scale.train_images else "")
+        + (
+            f", at most {scale.evaluation_images} images each for validation and test"
+            if scale.evaluation_images
+            else ""
+        )
+        + ".",
+        *map(protocol.describe, kinds.values()),
+        "Measures on the test set after the last epoch, in %, means with half of their 95 % "
+        "interval (Student's t), the paper's value in parentheses; the best is marked. Classes "
+        "that occur neither in truth nor in prediction are left out of the mean IoU, void pixels "
+        "out of everything. The losses of a run share its images and initial weights, which "
+        "Welch's test does not use: its p is cautious.",
+        protocol.PAPER_SILENT,
+    ]
+    divided = sum(cell.divided for cell in table)
+    if divided:
+        notes.append(
+            "Some networks had their batches divided for lack of memory: their "
+            "BatchNormalization saw smaller batches."
+        )
+    return notes
+
+
+def _report(table, trials, results, scale, title, layout, path):
+    """Print a table, write it as CSV and Markdown, and draw it."""
+    notes = _notes(scale, table, trials)
+    detailed = own.details(table)
+    classes = own.classes_layout(trials, results)
+    parts = [tables.as_text(layout(table)), tables.as_text(detailed)]
+    print("", title, "", "\n\n".join(parts), "", *notes, sep="\n")
+    markdown = [
+        f"# {title}",
+        *map(tables.as_markdown, (layout(table, bold=("**", "**")), detailed, classes)),
+        *notes,
+    ]
+    own.to_frame(table).to_csv(path.with_suffix(".csv"), index=False)
+    path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
+    plots.scores(table, title).savefig(path.with_suffix(".png"))
+    print(f"\nwritten: {path}.csv, .md and .png")
+
+
+def _draw_examples(
+    trials: Sequence[SegmentationTrial],
+    results: dict[str, TrialResult],
+    data_dir: Path | None,
+    out: Path,
+    name: str,
+) -> None:
+    """Write the qualitative figure of each model, of the networks of the first run."""
+    for model in dict.fromkeys(trial.model for trial in trials):
+        first = [trial for trial in trials if (trial.model, trial.run) == (model, 0)]
+        maps = {trial.loss: _predictions(out, trial) for trial in first}
+        maps = {loss: found for loss, found in maps.items() if found}
+        if not maps:
+            print(f"no qualitative figure of {model}: no predictions in {out / 'predictions'}")
+            continue
+        try:
+            part = training.find_sets(first[0], data_dir).test
+            rows = training.kept_rows(part)
+            pairs = [part[0].read(row, first[0].views.resize) for row in rows]
+        except UserError as error:
+            print(f"no qualitative figure of {model}: {error}")
+            continue
+        info = catalog.get_info(first[0].dataset, data_dir)
+        images, truths = zip(*pairs, strict=True)
+        figure = plots.qualitative(
+            images,
+            truths,
+            {loss: [found[str(row)] for row in rows] for loss, found in maps.items()},
+            info.classes,
+            plots.palette(first[0].dataset, len(info.classes)),
+            f"{get_architecture(model).title} on test images of {info.title}",
+        )
+        path = out / f"{name}_{model}.png"
+        figure.savefig(path)
+        print(f"written: {path}")
+
+
+def _predictions(out, trial):
+    """The kept label maps of a trial's network by number of the image; nothing without a file."""
+    path = training.predictions_path(out, trial.key)
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {row: file[row] for row in file.files}
+    # Nothing that a damaged file holds is worth more than being left out.
+    except Exception:
+        return {}

@@ -1,0 +1,314 @@
+"""`run_trial`: build a segmentation network, train it, evaluate it, write down what came of it.
+
+As `nglkeras.training`, which see; here a training leaves a checkpoint and goes on from it, in the
+middle of an epoch too, and the networks of the first run leave what they predict for some images.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from nglkeras import checkpoint, memory, training
+from nglkeras.devices import distribution
+from nglkeras.errors import UserError
+from nglkeras.protocol import derive_seed
+from nglkeras.segmentation import VOID, data, models, sources
+from nglkeras.segmentation.catalog import Info, get_info
+from nglkeras.segmentation.metrics import SegmentationScores, class_ious
+from nglkeras.segmentation.protocol import RECIPES, Schedule, SegmentationTrial, make_loss
+from nglkeras.trial import TrialResult
+
+# Images of the test set whose predictions are kept.
+KEPT = 4
+
+
+def run_trial(
+    trial: SegmentationTrial,
+    *,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    timeout: float | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
+    accumulate: bool = True,
+    seconds: float = checkpoint.SECONDS,
+) -> TrialResult:
+    """Train and evaluate the network of a trial.
+
+    Args:
+        trial: What to do.
+        data_dir: Where the data set is.
+        out: Folder of results, for checkpoints and for predictions of the first run; by default
+            nothing is kept. Whoever has the row discards the checkpoint: see
+            `discard_checkpoints`.
+        timeout: Seconds after which training stops with status "timeout", all tries together.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        on_model: Called with the network when its training ended well, e.g. to save it.
+        accumulate: Whether to try again with batches in parts when memory has no room for them.
+        seconds: Between two checkpoints within an epoch.
+
+    Returns:
+        The row. Its accuracies are those of pixels; `metrics` has the measures of table 5 on the
+        test set, and the IoU of each class as "iou/NAME".
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had.
+    """
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+
+    def attempt(schedule):
+        keeper = None
+        if out is not None:
+            # A batch in parts is another training: it has its own.
+            path = _checkpoints(out) / f"{trial.key}-{schedule.accumulation}.npz"
+            keeper = checkpoint.Checkpoint(path, trial.key, seconds)
+        return _attempt(trial, schedule, keeper, data_dir, out, deadline, on_epoch, on_model)
+
+    if not accumulate:
+        return attempt(trial.schedule)
+    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
+    memory.remember(trial, row.status, row.accumulation)
+    return row
+
+
+def _checkpoints(out):
+    return Path(out) / "checkpoints"
+
+
+def predictions_path(out: str | Path, key: str) -> Path:
+    """Where the predictions of a network are kept."""
+    return Path(out) / "predictions" / f"{key}.npz"
+
+
+def discard_checkpoints(out: str | Path, key: str) -> None:
+    """Remove what a training whose row is in the journal no longer needs."""
+    for path in _checkpoints(out).glob(f"{key}-*.npz"):
+        path.unlink(missing_ok=True)
+
+
+def _attempt(trial, schedule, keeper, data_dir, out, deadline, on_epoch, on_model):
+    """The row of a trial that is trained by this schedule."""
+    started = time.perf_counter()
+    monitor = training.Monitor(deadline, on_epoch)
+    outcome, readers = {}, []
+    try:
+        # Without this, every model that was ever built stays in memory.
+        keras.utils.clear_session()
+        with distribution(trial.replicas, schedule):
+            divided = replace(trial, schedule=schedule)
+            outcome, model = _train(divided, data_dir, keeper, monitor, readers, out)
+        if on_model is not None and monitor.status == "ok":
+            on_model(model)
+    except UserError:
+        raise
+    # Whatever a loss does to a network, the next trial must have its turn.
+    except Exception as error:
+        mistakes = [reader.error for reader in readers if reader.error is not None]
+        if mistakes:
+            # TensorFlow has made a text of it.
+            raise mistakes[0] from error
+        monitor.fail(error)
+    if monitor.status == "out_of_memory" and keeper is not None:
+        keeper.discard()
+    return training.make_row(
+        trial,
+        status=monitor.status,
+        message=monitor.message,
+        history=monitor.history,
+        seconds=round(time.perf_counter() - started, 3),
+        accumulation=schedule.accumulation,
+        **outcome,
+    )
+
+
+def _train(trial, data_dir, keeper, monitor, readers, out):
+    schedule, views = trial.schedule, trial.views
+    info = get_info(trial.dataset, data_dir)
+    sets = find_sets(trial, data_dir)
+
+    def reader(part):
+        readers.append(data.Reader(*part, views.resize))
+        return readers[-1]
+
+    def held(part):
+        multiple = models.get_architecture(trial.model).multiple
+        return data.evaluation(reader(part), schedule.part_size, multiple)
+
+    train = reader(sets.train)
+    steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
+    stream = data.Training(
+        train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
+    )
+    model = build(trial, info, schedule.epochs * steps)
+    checkpoint.fit(
+        model,
+        lambda first: stream.batches(first, schedule.part_size),
+        epochs=schedule.epochs,
+        # Keras counts the parts of batches.
+        steps=steps * schedule.accumulation,
+        checkpoint=keeper,
+        callbacks=[monitor, *plateau_callbacks(schedule)],
+        validation_data=held(sets.validation),
+    )
+    outcome = {"sizes": sets.sizes}
+    if monitor.status != "ok":
+        return outcome, model
+    outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
+    if trial.test:
+        scores = measure(model, held(sets.test), info)
+        outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
+        if out is not None and trial.run == 0:
+            _keep_predictions(model, trial, sets.test, predictions_path(out, trial.key))
+    return outcome, model
+
+
+def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> data.Sets:
+    """Which examples a trial uses for what."""
+    return data.divide(
+        sources.load(trial.dataset, data_dir),
+        _run_seed(trial),
+        train_images=trial.train_images,
+        evaluation_images=trial.evaluation_images,
+        test_seed=derive_seed(trial.seed, "test"),
+    )
+
+
+def _run_seed(trial):
+    return derive_seed(trial.seed, "run", trial.run)
+
+
+def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
+    """The compiled network of a trial, with the initial weights of its run.
+
+    Args:
+        trial: Of which.
+        info: Of its data set.
+        steps: Of the whole training.
+    """
+    keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
+    model = models.build(
+        trial.model,
+        len(info.classes),
+        weights=trial.weights,
+        l2=trial.l2,
+        precision=trial.precision,
+    )
+    model.compile(
+        optimizer=make_optimizer(trial.schedule, steps, trial.replicas),
+        loss=make_loss(trial.loss),
+        metrics=[SegmentationScores(len(info.classes))],
+    )
+    # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.optimizers.Optimizer:
+    """The optimizer of a schedule whose training has so many steps."""
+    if schedule.power is not None:
+        decay = keras.optimizers.schedules.PolynomialDecay(
+            schedule.learning_rate,
+            # Keras counts the parts of batches.
+            decay_steps=steps * schedule.accumulation,
+            end_learning_rate=0.0,
+            power=schedule.power,
+        )
+        # As an optimizer's configuration holds it.
+        rate = keras.optimizers.schedules.serialize(decay)
+        schedule = replace(schedule, learning_rate=rate)
+    return training.make_optimizer(schedule, replicas)
+
+
+def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
+    """What reduces the rate when the validation IoU no longer rises; nothing without a plateau."""
+    plateau = schedule.plateau
+    if plateau is None:
+        return []
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_mean_iou",
+            mode="max",
+            factor=plateau.factor,
+            patience=plateau.patience,
+            min_lr=plateau.min_learning_rate,
+        )
+    ]
+
+
+def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
+    """The measures of table 5 on a stream, and the IoU of each class."""
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    found.pop("loss")
+    scores = next(m for m in model.metrics if m.name == "compile_metrics").metrics[0]
+    ious = class_ious(keras.ops.convert_to_numpy(scores.confusion))
+    named = zip(info.classes, ious, strict=True)
+    return {name: float(value) for name, value in found.items()} | {
+        f"iou/{name}": iou for name, iou in named
+    }
+
+
+def kept_rows(part: tuple) -> np.ndarray:
+    """The numbers of the test images whose predictions are kept."""
+    rows = part[1]
+    return rows[np.linspace(0, len(rows) - 1, min(KEPT, len(rows))).astype(int)]
+
+
+def _keep_predictions(model, trial, part, path):
+    """Write label maps of some test images, at their own size."""
+    multiple = models.get_architecture(trial.model).multiple
+    reader = data.Reader(part[0], kept_rows(part), trial.views.resize)
+    logits = model.predict(data.evaluation(reader, 1, multiple), verbose=0)
+    labels = logits.argmax(-1).astype("uint8")
+    maps = {}
+    for i in range(len(reader)):
+        height, width = reader.get(i)[1].shape
+        maps[str(reader.rows[i])] = labels[i, :height, :width]
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **maps)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write predictions to {path}: {error}") from error
+
+
+def paper_step(
+    name: str, loss: str = "NGL", batch_size: int | None = None, dataset: str = "voc2012"
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """What one training step of the paper's scale takes, with random data, to be measured.
+
+    Weights are random too: no download. BatchNormalization is then trained, which from ImageNet's
+    weights it is not.
+
+    Args:
+        name: "unet" or "deeplabv2".
+        loss: One of `protocol.LOSSES`.
+        batch_size: Instead of the paper's.
+        dataset: Whose recipe.
+
+    Returns:
+        The compiled network, images of 0 to 255 and labels, some of them void.
+    """
+    recipe = RECIPES[name, dataset]
+    schedule = recipe.schedule
+    trial = SegmentationTrial(
+        dataset=dataset,
+        model=name,
+        loss=loss,
+        schedule=schedule,
+        views=recipe.views,
+        l2=recipe.l2,
+    )
+    info = get_info(dataset)
+    random = np.random.default_rng(0)
+    shape = (batch_size or schedule.batch_size, recipe.views.crop, recipe.views.crop)
+    images = random.uniform(0, 255, (*shape, 3)).astype("float32")
+    labels = random.integers(0, len(info.classes), shape, dtype="int32")
+    labels[:, :8] = VOID
+    return build(trial, info, schedule.epochs * (schedule.steps_per_epoch or 1)), images, labels

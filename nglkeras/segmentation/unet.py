@@ -1,0 +1,169 @@
+"""U-Net (Ronneberger et al. 2015) on a ResNet of basic blocks (He et al. 2016).
+
+Paper A names a U-Net with a ResNet34 encoder and no more. The encoder is torchvision's resnet34,
+paddings included; the decoder is that of segmentation_models and segmentation_models_pytorch, the
+packages that the name is known from: 24,436,369 trainable parameters with one class.
+"""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from nglkeras.errors import UserError
+
+# Of 0 to 1, as torchvision's networks take images.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+# torchvision's: its momentum of 0.1 is Keras' 0.9.
+BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
+
+
+@keras.saving.register_keras_serializable(package="nglkeras")
+class DivisibleBy(keras.layers.Layer):
+    """Passes images on whose height and width can be divided by a number.
+
+    Args:
+        number: By which.
+        **others: Keras' own.
+
+    Raises:
+        UserError: When it is called with others.
+    """
+
+    def __init__(self, number: int, **others):
+        super().__init__(**others)
+        self.number = number
+
+    def call(self, images):
+        """The images."""
+        check_size(images.shape[1:3], self.number)
+        return images
+
+    def compute_output_shape(self, input_shape):
+        """Keras' hook."""
+        return input_shape
+
+    def get_config(self):
+        """Every argument of the constructor."""
+        return super().get_config() | {"number": self.number}
+
+
+def check_size(size: tuple[int | None, int | None], number: int) -> None:
+    """Raise `UserError` unless a size, as far as it is known, is of multiples of a number."""
+    if any(isinstance(side, int) and side % number for side in size):
+        raise UserError(
+            f"U-Net takes images whose height and width are multiples of {number}, "
+            f"not {size[0]} x {size[1]}"
+        )
+
+
+def unet(
+    classes: int,
+    *,
+    blocks: Sequence[int] = (3, 4, 6, 3),
+    width: int = 64,
+    l2: float = 0.0,
+    size: tuple[int | None, int | None] = (None, None),
+) -> keras.Model:
+    """A U-Net from images of 0 to 255 to logits.
+
+    Args:
+        classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
+        blocks: Basic blocks of each stage of the encoder; ResNet34's by default. There are as many
+            halvings as stages, and one.
+        width: Channels of the encoder's first stage; each later one has twice as many. The
+            decoder's follow: 256, 128, 64, 32 and 16 with 64 and four stages.
+        l2: Factor of an L2 penalty on every kernel.
+        size: Height and width of the images; any by default, but for what the halvings take.
+
+    Raises:
+        UserError: If they do not divide by the halvings; the network raises it too.
+    """
+    stages = len(blocks)
+    check_size(size, 2 ** (stages + 1))
+    image = x = keras.Input((*size, 3), name="image")
+    x = DivisibleBy(2 ** (stages + 1), name="check")(x)
+    scale = [1 / (255 * deviation) for deviation in DEVIATION]
+    offset = [-mean / deviation for mean, deviation in zip(MEAN, DEVIATION, strict=True)]
+    x = layers.Rescaling(scale, offset, name="preprocessing")(x)
+    *skips, x = resnet_encoder(blocks, width, l2)(x)
+    for i, skip in enumerate([*reversed(skips), None]):
+        x = layers.UpSampling2D(name=f"decoder{i}_up")(x)
+        if skip is not None:
+            x = layers.Concatenate(name=f"decoder{i}_concatenate")([x, skip])
+        channels = max(width * 2**stages // 4 >> i, 1)
+        for j in range(2):
+            x = _convolved(x, channels, f"decoder{i}_conv{j}", l2=l2)
+            x = layers.ReLU(name=f"decoder{i}_relu{j}")(x)
+    # float32 under mixed precision too: losses want the digits.
+    logits = layers.Conv2D(
+        classes, 3, padding="same", kernel_regularizer=penalty(l2), dtype="float32", name="logits"
+    )(x)
+    return keras.Model(image, logits, name="unet")
+
+
+def resnet_encoder(
+    blocks: Sequence[int] = (3, 4, 6, 3), width: int = 64, l2: float = 0.0
+) -> keras.Model:
+    """A ResNet of basic blocks without its top: torchvision's resnet34 by default.
+
+    Args:
+        blocks: As in `unet`.
+        width: As in `unet`.
+        l2: As in `unet`.
+
+    Returns:
+        A model from standardised images to features of every resolution, the finest first:
+        strides 2, 4, 8 and so on.
+    """
+    image = keras.Input((None, None, 3))
+    x = layers.ZeroPadding2D(3, name="stem_pad")(image)
+    x = _convolved(x, width, "stem", size=7, strides=2, padding="valid", l2=l2)
+    x = layers.ReLU(name="stem_relu")(x)
+    features = [x]
+    # Of what a ReLU gives, zeros are as good as nothing.
+    x = layers.ZeroPadding2D(1, name="pool_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool")(x)
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            strides = 2 if stage > 0 and block == 0 else 1
+            name = f"stage{stage + 1}_block{block + 1}"
+            x = _basic_block(x, width * 2**stage, strides, name, l2)
+        features.append(x)
+    return keras.Model(image, features, name="encoder")
+
+
+def _basic_block(x, channels, strides, name, l2):
+    shortcut = x
+    if strides > 1 or x.shape[-1] != channels:
+        shortcut = _convolved(x, channels, f"{name}_shortcut", size=1, strides=strides, l2=l2)
+    padding = "same"
+    if strides > 1:
+        # Keras' own padding would be on one side only.
+        x, padding = layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
+    x = _convolved(x, channels, f"{name}_conv1", strides=strides, padding=padding, l2=l2)
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = _convolved(x, channels, f"{name}_conv2", l2=l2)
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _convolved(x, channels, name, size=3, strides=1, padding="same", l2=0.0):
+    """Convolution without a bias, and BatchNormalization, which has one."""
+    x = layers.Conv2D(
+        channels,
+        size,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        kernel_regularizer=penalty(l2),
+        name=name,
+    )(x)
+    return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")(x)
+
+
+def penalty(l2: float) -> keras.Regularizer | None:
+    """An L2 penalty with this factor; none with 0."""
+    return keras.regularizers.L2(l2) if l2 else None

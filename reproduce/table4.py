@@ -1,0 +1,26 @@
+"""Table 4 of paper A: mean IoU of U-Net and DeepLabv2, trained with each loss; and what they see.
+
+    python reproduce/table4.py                     a demonstration: digits on photographs, minutes
+    python reproduce/table4.py --scale reduced --data-dir CAMVID
+                                                   U-Net (ResNet34) from random weights on CamVid
+    python reproduce/table4.py --scale paper --data-dir VOC
+                                                   VOC 2012, 40 networks: the full protocol
+    python reproduce/table4.py --dataset folder --data-dir MINE --models unet --image-size 128
+
+Rows are journalled as they come, and a training leaves checkpoints: stop it when you like, the
+same command goes on in the middle of an epoch. A folder holds {train,val,test}/images/NAME.jpg
+and {train,val,test}/masks/NAME.png, whose pixels are labels; VOC is its official tar, unpacked.
+"""
+
+from nglkeras import cli
+from nglkeras.segmentation import protocol, script, tables
+
+
+def main():
+    """Run the script."""
+    title = "Table 4: mean IoU of segmentation networks"
+    script.run(__doc__, "table4", title, protocol.TABLE4_SCALES, ["mean_iou"], tables.layout4)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,272 @@
+"""Trainings: one image learned by heart, killed ones that go on, rows, recipes."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from conftest import needs_tensorflow
+
+from nglkeras import UserError
+from nglkeras.journal import Journal
+from nglkeras.runner import pending
+from nglkeras.segmentation import VOID, models, protocol, training
+from nglkeras.segmentation.metrics import SegmentationScores
+from nglkeras.segmentation.plots import palette
+from nglkeras.segmentation.protocol import (
+    LOSSES,
+    RECIPES,
+    TABLE4_SCALES,
+    TABLE5_SCALES,
+    Schedule,
+    Views,
+    make_loss,
+    plan,
+)
+
+TINY = replace(
+    TABLE4_SCALES["demo"],
+    models=("unet_narrow",),
+    runs=1,
+    epochs=2,
+    train_images=20,
+    evaluation_images=9,
+    image_size=32,
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Networks that are built in a second."""
+    # On one image with 8 channels oneDNN's strided 1 x 1 convolution crashes (TensorFlow 2.21).
+    sizes = {"blocks": (1, 1), "width": 16}
+    architecture = replace(models.ARCHITECTURES["unet_narrow"], sizes=sizes, multiple=8)
+    monkeypatch.setitem(models.ARCHITECTURES, "unet_narrow", architecture)
+
+
+def one_scene():
+    """Two regions and a square, with a strip of void; edges that bilinear logits can draw."""
+    mask = np.zeros((64, 64), int)
+    mask[:, 32:] = 1
+    mask[8:48, 12:52] = 2
+    image = np.array([[40, 60, 90], [200, 180, 60], [90, 200, 120]])[mask]
+    image = image + np.random.default_rng(0).normal(0, 10, image.shape)
+    mask[:2] = VOID
+    return image[None].astype("float32"), mask[None]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["unet_narrow", "deeplabv2_narrow"])
+def test_one_image_alone_is_learned_in_300_steps(tiny, name, loss):
+    keras.utils.set_random_seed(1)
+    model = models.build(name, 3)
+    # Where NGL's softmax is saturated it has no gradient: a fast DeepLabv2 does not come back.
+    rate = {"unet_narrow": 0.01, "deeplabv2_narrow": 3e-4}[name]
+    model.compile(keras.optimizers.Adam(rate), make_loss(loss), metrics=[SegmentationScores(3)])
+    image, mask = one_scene()
+    for _ in range(12):
+        for _ in range(25):
+            model.train_on_batch(image, mask)
+        iou = model.evaluate(image, mask, verbose=0, return_dict=True)["mean_iou"]
+        if iou > 0.95:
+            return
+    raise AssertionError(f"{iou} after 300 steps")
+
+
+class Killer(keras.callbacks.Callback):
+    """Breaks a training off after so many steps, as Ctrl-C would."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+class TestKilled:
+    def test_goes_on_in_mid_epoch_and_ends_the_same(self, tiny, tmp_path, monkeypatch):
+        (trial,) = plan(replace(TINY, train_images=32), ["NGL"])
+        killers = iter([Killer(-1), Killer(6), Killer(-1)])
+        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        weights = []
+
+        def keep(model):
+            weights.append(model.get_weights())
+
+        whole = training.run_trial(trial, on_model=keep)
+        with pytest.raises(KeyboardInterrupt):
+            training.run_trial(trial, on_model=keep, out=tmp_path, seconds=0.0)
+        assert (tmp_path / "checkpoints" / f"{trial.key}-1.npz").exists()
+        again = training.run_trial(trial, on_model=keep, out=tmp_path, seconds=0.0)
+        assert (whole.status, again.status) == ("ok", "ok")
+        for one, other in zip(*weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+        assert again.metrics == pytest.approx(whole.metrics, abs=1e-6)
+        for one, other in zip(whole.history, again.history, strict=True):
+            clock = ("seconds", "training_seconds")
+            measured = [{k: v for k, v in row.items() if k not in clock} for row in (one, other)]
+            assert measured[0] == pytest.approx(measured[1], abs=1e-6)
+
+
+class TestRows:
+    def test_hold_what_was_measured(self, tiny, tmp_path):
+        (trial,) = plan(TINY, ["CE"])
+        seen = []
+        row = training.run_trial(trial, out=tmp_path, on_epoch=lambda n, epoch: seen.append(n))
+        assert (row.status, row.message, seen) == ("ok", "", [1, 2])
+        assert row.sizes == (20, 9, 9)
+        assert {"val_mean_iou", "val_mean_accuracy", "val_loss", "learning_rate"} <= {
+            *row.history[-1]
+        }
+        # The rate before the second epoch's end, and nothing left at the end of all.
+        assert 0 < row.history[0]["learning_rate"] < trial.schedule.learning_rate
+        assert row.history[1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+        assert row.accuracy == row.metrics["pixel_accuracy"]
+        assert row.validation_accuracy == row.history[-1]["val_pixel_accuracy"]
+        ious = [row.metrics[f"iou/{name}"] for name in ("background", "0", "1", "2")]
+        present = [iou for iou in ious if iou is not None]
+        assert row.metrics["mean_iou"] == pytest.approx(np.mean(present), rel=1e-5)
+
+        journal = Journal(tmp_path / "journal.jsonl")
+        journal.append(row)
+        (read,) = journal.results().values()
+        assert read == row or read.metrics == row.metrics
+        assert pending([trial], journal.results()) == []
+
+        with np.load(training.predictions_path(tmp_path, trial.key)) as file:
+            maps = dict(file)
+        assert len(maps) == training.KEPT
+        assert {a.shape for a in maps.values()} == {(64, 64)}
+        training.discard_checkpoints(tmp_path, trial.key)
+        assert not list((tmp_path / "checkpoints").iterdir())
+
+    def test_the_same_trial_gives_the_same_row(self, tiny):
+        (trial,) = plan(replace(TINY, epochs=1), ["Dice"])
+        rows = [training.run_trial(trial) for _ in range(2)]
+        assert rows[0].metrics == rows[1].metrics
+
+    def test_batches_in_parts(self, tiny, tmp_path):
+        (trial,) = plan(replace(TINY, epochs=1), ["CE"])
+        divided = replace(trial, schedule=replace(trial.schedule, accumulation=2))
+        row = training.run_trial(divided, out=tmp_path)
+        assert (row.status, row.accumulation, row.message) == ("ok", 2, "")
+        assert row.history[0]["learning_rate"] == pytest.approx(0, abs=1e-9)
+        assert (tmp_path / "checkpoints" / f"{divided.key}-2.npz").exists()
+
+    def test_a_loss_beyond_all_numbers(self, tiny, monkeypatch):
+        class Broken(keras.losses.Loss):
+            def call(self, y_true, y_pred):
+                return keras.ops.sum(y_pred) * float("nan")
+
+        monkeypatch.setattr(training, "make_loss", lambda name: Broken())
+        row = training.run_trial(*plan(TINY, ["CE"]))
+        assert row.status == "non_finite"
+        assert len(row.history) == 1
+
+    def test_a_crash_is_a_status_and_a_mistake_is_not(self, tiny, monkeypatch, tmp_path):
+        (trial,) = plan(TINY, ["CE"])
+
+        def crash(*_):
+            raise RuntimeError("what for")
+
+        monkeypatch.setattr(training, "make_loss", crash)
+        row = training.run_trial(trial)
+        assert (row.status, row.message) == ("crashed", "RuntimeError: what for")
+        with pytest.raises(UserError, match="do not fill a batch"):
+            training.run_trial(replace(trial, train_images=3))
+        with pytest.raises(UserError, match="camvid is not at"):
+            training.run_trial(replace(trial, dataset="camvid"), data_dir=tmp_path)
+
+    def test_the_time_limit(self, tiny, tmp_path):
+        row = training.run_trial(*plan(TINY, ["CE"]), timeout=1e-3, out=tmp_path)
+        assert row.status == "timeout"
+
+    @needs_tensorflow
+    def test_on_two_devices(self, tiny, mirrored):
+        (trial,) = plan(replace(TINY, epochs=1), ["NGL"], replicas=2)
+        row = training.run_trial(trial)
+        assert (row.status, row.message) == ("ok", "")
+        # Every pixel is counted once, whichever device sees it.
+        assert sum(v is not None for k, v in row.metrics.items() if k[:4] == "iou/") >= 3
+
+
+class TestOptimizer:
+    def test_polynomial_decay(self):
+        schedule = replace(RECIPES["deeplabv2", "voc2012"].schedule, accumulation=2)
+        optimizer = training.make_optimizer(schedule, 20_000)
+        assert float(optimizer.learning_rate) == pytest.approx(2.5e-5)
+        # Ten thousand of twenty thousand steps, each in two parts.
+        optimizer._iterations.assign(20_000)
+        assert float(optimizer.learning_rate) == pytest.approx(2.5e-5 * 0.5**0.9, rel=1e-5)
+
+    def test_plateau_of_the_validation_iou(self):
+        (callback,) = training.plateau_callbacks(RECIPES["unet", "voc2012"].schedule)
+        assert (callback.monitor, callback.mode) == ("val_mean_iou", "max")
+        assert (callback.factor, callback.patience, callback.min_lr) == (0.2, 5, 1e-6)
+        assert training.plateau_callbacks(RECIPES["deeplabv2", "voc2012"].schedule) == []
+
+
+class TestProtocol:
+    def test_what_the_paper_prints(self):
+        unet = RECIPES["unet", "voc2012"]
+        assert (unet.schedule.epochs, unet.schedule.batch_size) == (100, 32)
+        assert (unet.schedule.optimizer, unet.schedule.learning_rate) == ("Adam", 1e-4)
+        assert (unet.views.resize, unet.views.crop) == (224, 224)
+        for dataset, steps in (("voc2012", 20_000), ("coco_stuff164k", 300_000)):
+            recipe = RECIPES["deeplabv2", dataset]
+            schedule = recipe.schedule
+            assert schedule.epochs * schedule.steps_per_epoch == steps
+            assert (schedule.learning_rate, schedule.power) == (2.5e-5, 0.9)
+            assert 2 * recipe.l2 == 5e-4
+        assert [len(plan(s["paper"])) for s in (TABLE4_SCALES, TABLE5_SCALES)] == [40, 20]
+
+    def test_keys_tell_trials_apart(self):
+        trials = [t for s in (TABLE4_SCALES, TABLE5_SCALES) for t in plan(s["paper"])]
+        trials += plan(TINY) + plan(replace(TINY, image_size=48)) + plan(TINY, seed=1)
+        assert len({trial.key for trial in trials}) == len(trials)
+        a, b = plan(TINY, ["CE", "NGL"])
+        assert a.kind == b.kind
+
+    def test_options_of_a_scale(self):
+        scale = replace(TABLE4_SCALES["paper"], models=("unet",), image_size=128, epochs=7)
+        trial = plan(scale, ["ngl"])[0]
+        assert (trial.loss, trial.views.crop, trial.views.resize) == ("NGL", 128, 128)
+        assert trial.schedule.epochs == 7
+        scale = replace(TABLE4_SCALES["paper"], models=("deeplabv2",), weights="none")
+        assert plan(scale, ["CE"])[0].weights is None
+
+    @pytest.mark.parametrize(
+        ("changes", "losses", "message"),
+        [
+            ({}, ["SCE"], "unknown loss 'SCE'; choose from: CE, Focal, Dice, NGL"),
+            ({"models": ("vgg",)}, LOSSES, "unknown model 'vgg'; choose from: unet"),
+            ({"dataset": "ade"}, LOSSES, "unknown data set 'ade'; choose from: scenes"),
+            ({"dataset": "camvid", "recipe": None, "models": ("unet",)}, LOSSES, "does not train"),
+        ],
+    )
+    def test_mistakes(self, changes, losses, message):
+        with pytest.raises(UserError, match=message):
+            plan(replace(TINY, **changes), losses)
+        with pytest.raises(UserError, match="unknown precision"):
+            plan(replace(TINY, precision="half"))
+
+    def test_described(self):
+        text = protocol.describe(plan(TABLE4_SCALES["paper"])[4])
+        assert "20,000 steps, batch 10, Adam 2.5e-05, polynomial decay of power 0.9" in text
+        assert "L2 0.00025, from imagenet" in text
+        assert Schedule(3, 4).power is None
+        assert Views(9).resize is None
+
+
+def test_palettes():
+    voc = palette("voc2012", 21)
+    # As VOC's own maps have them: background, aeroplane, bicycle, tvmonitor.
+    assert [tuple(voc[i]) for i in (0, 1, 2, 20)] == [
+        (0, 0, 0), (128, 0, 0), (0, 128, 0), (0, 64, 128),
+    ]  # fmt: skip
+    assert tuple(voc[VOID]) == (255, 255, 255)
+    for name, classes in (("camvid", 11), ("scenes", 4), ("coco_stuff164k", 171)):
+        assert len({tuple(c) for c in palette(name, classes)[:classes]}) == classes
