@@ -317,14 +317,6 @@ class Monitor(keras.callbacks.Callback):
         """Note that the training broke off."""
         self.status, self.message = failure(error)
 
-    def get_state(self):
-        """What a checkpoint keeps of it."""
-        return self.history
-
-    def set_state(self, state):
-        """Go on from there."""
-        self.history = list(state)
-
     def _stop(self, status, message):
         self.status, self.message = status, message
         self.model.stop_training = True

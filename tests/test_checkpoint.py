@@ -1,3 +1,5 @@
+"""A training that is killed and goes on ends as one that was not."""
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ X = random.normal(size=(EPOCHS * STEPS, BATCH, 8)).astype("float32")
 Y = np.eye(3, dtype="float32")[random.integers(0, 3, (EPOCHS * STEPS, BATCH))]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What a test throws to break a training off."""
 
 
@@ -37,7 +39,7 @@ class Killer(keras.callbacks.Callback):
         self.steps += 1
         if self.steps == self.after:
             if not self.gently:
-                raise Killed
+                raise KilledError
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -79,7 +81,7 @@ def train(path, kill_after=None, seconds=0.0, gently=False):
             callbacks=[plateau, killer],
             validation_data=batches(EPOCHS * STEPS - 1),
         )
-    except Killed:
+    except KilledError:
         return None
     rate = float(model.optimizer.learning_rate)
     return model.get_weights(), killer.epochs, rate, int(model.optimizer.iterations)
