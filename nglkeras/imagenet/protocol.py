@@ -125,7 +125,7 @@ RECIPES = {
     "Swin-T": replace(_SWIN, drop_path=0.2),
     "Swin-S": replace(_SWIN, drop_path=0.3),
     "ResNet-small": replace(_RESNET, batch_size=64),
-    "Swin-small": replace(_SWIN, batch_size=64, drop_path=0.1),
+    "Swin-small": replace(_SWIN, batch_size=64, learning_rate=0.003, drop_path=0.1),
 }
 
 
@@ -234,7 +234,7 @@ SCALES = {
             models=("ResNet-small", "Swin-small"),
             figure_model="ResNet-small",
             image_size=32,
-            epochs=12,
+            epochs=10,
         ),
         ImageNetScale(
             "reduced",
