@@ -38,9 +38,8 @@ TINY = replace(
 @pytest.fixture
 def tiny(monkeypatch):
     """Networks that are built in a second."""
-    # On one image with 8 channels oneDNN's strided 1 x 1 convolution crashes (TensorFlow 2.21).
-    sizes = {"blocks": (1, 1), "width": 16}
-    architecture = replace(models.ARCHITECTURES["unet_narrow"], sizes=sizes, multiple=8)
+    sizes = {"blocks": (1,), "width": 16}
+    architecture = replace(models.ARCHITECTURES["unet_narrow"], sizes=sizes, multiple=4)
     monkeypatch.setitem(models.ARCHITECTURES, "unet_narrow", architecture)
 
 

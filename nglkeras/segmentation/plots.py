@@ -59,12 +59,21 @@ def scores(table: Sequence[Cell], title: str) -> Figure:
             _draw(axis, x, cell)
         axis.set_xticks(range(len(found)), [losses.label(cell.loss) for cell in found])
         axis.set(ylabel=f"{TITLES[measure]}, %", title=get_architecture(model).title)
-        axis.margins(x=0.2, y=0.15)
+        axis.set(xlim=(-0.4, len(found) - 0.3), ylim=_limits(found))
     measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
     printed = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
     figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
+
+
+def _limits(found):
+    """Means and printed values; intervals, which of two runs are huge, may leave the picture."""
+    values = [v for cell in found for v in (cell.mean, cell.paper) if v is not None]
+    ends = [v for cell in found if cell.runs > 2 for v in (cell.low, cell.high) if v is not None]
+    low, high = min(values + ends, default=0), max(values + ends, default=100)
+    margin = 0.15 * (high - low) + 1
+    return low - margin, high + margin
 
 
 def _draw(axis, x, cell):

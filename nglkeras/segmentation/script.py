@@ -135,10 +135,10 @@ def _notes(scale, table, trials):
         + ".",
         *map(protocol.describe, kinds.values()),
         "Measures on the test set after the last epoch, in %, means with half of their 95 % "
-        "interval (Student's t), the paper's value in parentheses; the best is marked. Classes "
-        "that occur neither in truth nor in prediction are left out of the mean IoU, void pixels "
-        "out of everything. The losses of a run share its images and initial weights, which "
-        "Welch's test does not use: its p is cautious.",
+        "interval (Student's t) from three runs on, the paper's value in parentheses; the best is "
+        "marked. Classes that occur neither in truth nor in prediction are left out of the mean "
+        "IoU, void pixels out of everything. The losses of a run share its images and initial "
+        "weights, which Welch's test does not use: its p is cautious.",
         protocol.PAPER_SILENT,
     ]
     divided = sum(cell.divided for cell in table)

@@ -170,7 +170,8 @@ def _texts(row, bold):
     texts = []
     for cell in row:
         text = "–" if cell.mean is None else f"{cell.mean:.1f}"
-        if cell.low is not None:
+        # That of two runs is mostly wider than the scale; it is among the details.
+        if cell.low is not None and cell.runs > 2:
             text += f" ± {(cell.high - cell.low) / 2:.1f}"
         if cell.mean is not None and cell.mean == best:
             text = text.join(bold)

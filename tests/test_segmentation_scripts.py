@@ -1,0 +1,173 @@
+"""table4.py and table5.py as a user runs them, and the tables and figures that they write."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nglkeras.segmentation import plots, tables, training
+from nglkeras.segmentation.protocol import TABLE4_SCALES, plan
+
+SMALL = [
+    *("--models", "unet_narrow", "--runs", "1", "--epochs", "1", "--image-size", "32"),
+    *("--train-images", "16", "--evaluation-images", "8"),
+]
+
+
+class TestTable4:
+    def test_trains_then_prints_from_the_journal(self, script, tmp_path):
+        arguments = ["--losses", "CE", "NGL", *SMALL, "--out", tmp_path]
+        code, out, err = script("table4", *arguments)
+        assert (code, "Traceback" in err) == (0, False)
+        assert "2 of 2 trials to run" in out
+        for part in (
+            "f5 (NGL)",
+            "(50.1)",
+            "(52.8)",
+            "Welch's p",
+            "with other models",
+            "our choices",
+        ):
+            assert part in out
+        names = ["table4.csv", "table4.md", "table4.png", "table4_unet_narrow.png"]
+        for name in names:
+            assert (tmp_path / name).stat().st_size > 100
+        assert "| background |" in (tmp_path / "table4.md").read_text()
+        rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+        assert [row["trial"]["loss"] for row in rows] == ["CE", "NGL"]
+        assert all("val_mean_iou" in row["history"][0] for row in rows)
+        # What a row stands for needs no checkpoint.
+        assert not list((tmp_path / "checkpoints").iterdir())
+        table = out[out.index("Table 4:") :]
+
+        code, out, err = script("table4", *arguments)
+        assert (code, err) == (0, "")
+        assert "to run" not in out
+        assert out[out.index("Table 4:") :] == table
+
+        for path in (tmp_path / "predictions").iterdir():
+            path.write_bytes(b"no longer")
+        code, out, _ = script("table4", *arguments)
+        assert code == 0
+        assert "no qualitative figure of unet_narrow" in out
+
+    def test_a_folder_of_ones_own(self, script, tmp_path):
+        random = np.random.default_rng(0)
+        for split in ("train", "val", "test"):
+            for what, shape in (("images", (40, 50, 3)), ("masks", (40, 50))):
+                folder = tmp_path / split / what
+                folder.mkdir(parents=True)
+                for i in range(8):
+                    pixels = random.integers(0, 256 if what == "images" else 3, shape, "uint8")
+                    Image.fromarray(pixels).save(folder / f"{i}.png")
+        (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
+        code, out, _ = script(
+            "table4", *SMALL, "--losses", "Dice", "--dataset", "folder", "--data-dir", tmp_path,
+            "--out", tmp_path / "out",
+        )  # fmt: skip
+        assert code == 0
+        assert "Data: Folder" in out
+        (row,) = map(json.loads, (tmp_path / "out" / "journal.jsonl").read_text().splitlines())
+        assert row["trial"]["files_sha256"]
+        assert {"iou/one", "iou/two", "iou/three"} <= row["metrics"].keys()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--losses", "SCE"], "unknown loss 'SCE'; choose from: CE, Focal, Dice, NGL"),
+            (["--models", "unet50"], "unknown model 'unet50'; choose from: unet, deeplabv2"),
+            (["--dataset", "ade"], "unknown data set 'ade'; choose from: scenes, camvid"),
+            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
+            (["--scale", "reduced"], "data set camvid wants --data-dir"),
+            (["--scale", "paper", "--data-dir", "/nowhere"], "voc2012 is not at /nowhere"),
+            (["--scale", "paper", "--models", "unet_narrow"], "the paper does not train"),
+            (["--dataset", "folder", "--data-dir", "/nowhere"], "cannot read /nowhere/classes"),
+            (["--precision", "half"], "unknown precision 'half'"),
+            (["--image-size", "0"], "0 is not a positive number"),
+            (["--train-images", "3"], "3 training images do not fill a batch of 8"),
+            (["--weights", "gone.h5"], "no weights file gone.h5"),
+            (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        ],
+    )
+    def test_mistakes_end_in_one_line_and_exit_code_2(self, script, tmp_path, arguments, message):
+        out = [] if "--out" in arguments else ["--out", tmp_path]
+        code, _, err = script("table4", *arguments, *out)
+        assert code == 2
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        assert message in last
+        assert "Traceback" not in err
+
+
+def test_table5(script, tmp_path):
+    code, out, _ = script("table5", "--losses", "Focal", *SMALL, "--out", tmp_path)
+    assert code == 0
+    for part in ("Pixel accuracy", "Mean IoU", "Mean accuracy"):
+        assert part in out
+    assert (tmp_path / "table5.csv").stat().st_size > 100
+
+
+def results_of(trials, scores):
+    """Rows as training leaves them, of these mean IoUs."""
+    rows = {}
+    for trial in trials:
+        values = scores.get(trial.loss)
+        status = "ok" if values else "non_finite"
+        metrics = dict.fromkeys(tables.TITLES, values[trial.run]) if values else {}
+        rows[trial.key] = SimpleNamespace(status=status, metrics=metrics, accumulation=1)
+    return rows
+
+
+class TestTables:
+    def setup_method(self):
+        scale = TABLE4_SCALES["paper"]
+        self.trials = plan(scale)
+        scores = {"CE": [0.5, 0.52, 0.51, 0.5, 0.49], "NGL": [0.55, 0.54, 0.56, 0.55, 0.53]}
+        results = results_of(self.trials, scores | {"Focal": [0.4] * 5})
+        self.cells = tables.cells(
+            self.trials, results, list(tables.TITLES), tables.read_printed("table4")
+        )
+
+    def test_cells(self):
+        by_place = {(c.model, c.loss, c.measure): c for c in self.cells}
+        ngl = by_place["unet", "NGL", "mean_iou"]
+        assert (ngl.runs, ngl.paper, ngl.failed) == (5, 52.8, "")
+        assert ngl.mean == pytest.approx(54.6)
+        assert ngl.difference == pytest.approx(1.8)
+        assert ngl.low < 54.6 < ngl.high
+        assert ngl.p < 0.01
+        dice = by_place["deeplabv2", "Dice", "mean_iou"]
+        assert (dice.mean, dice.runs, dice.failed, dice.paper) == (None, 0, "5 non_finite", 74.7)
+        assert by_place["unet", "NGL", "mean_accuracy"].paper is None
+
+    def test_layouts(self):
+        table = tables.layout4(self.cells)
+        assert [row[0] for row in table] == ["", "U-Net", "DeepLabv2"]
+        assert table[0][1:] == ["CE", "Focal", "Dice", "f5 (NGL)"]
+        assert table[1][1:] == [
+            "50.4 ± 1.4 (50.1)", "40.0 (49.1)", "– (46.1)", "*54.6 ± 1.4 (52.8)",
+        ]  # fmt: skip
+        table = tables.layout5([cell for cell in self.cells if cell.model == "unet"])
+        assert table[0] == ["", "Pixel accuracy", "Mean IoU", "Mean accuracy"]
+        assert [row[0] for row in table[1:]] == ["CE", "Focal", "Dice", "f5 (NGL)"]
+        assert len(tables.details(self.cells)) == 1 + len(self.cells)
+        assert len(tables.to_frame(self.cells)) == len(self.cells)
+
+    def test_printed_values_of_table_5(self):
+        printed = tables.read_printed("table5")
+        assert printed["DeepLabv2", "Dice", "mean_iou"] == 17.3
+        assert printed["DeepLabv2", "NGL", "pixel_accuracy"] == 67.8
+
+    def test_drawn_without_a_single_network(self, tmp_path):
+        empty = tables.cells(self.trials, {}, ["mean_iou"], {})
+        plots.scores(empty, "nothing").savefig(tmp_path / "nothing.png")
+        plots.scores(self.cells, "something").savefig(tmp_path / "something.png")
+
+
+def test_the_step_of_the_papers_scale():
+    model, images, labels = training.paper_step("unet", batch_size=1)
+    assert images.shape == (1, 224, 224, 3)
+    assert labels.shape == (1, 224, 224)
+    assert model.output_shape[-1] == 21
