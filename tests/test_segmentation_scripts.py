@@ -27,7 +27,7 @@ class TestTable4:
             "(50.1)",
             "(52.8)",
             "Welch's p",
-            "with other models",
+            "with other runs",
             "our choices",
         ):
             assert part in out
