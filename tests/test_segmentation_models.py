@@ -89,7 +89,7 @@ class TestWeightsOfThePlainTrunk:
             for trunk in (plain, dilated)
         ]
         coarse, fine = map(to_numpy, features)
-        np.testing.assert_allclose(coarse, fine[:, ::2, ::2], atol=1e-5)
+        np.testing.assert_allclose(coarse, fine[:, ::2, ::2], rtol=1e-3, atol=1e-3)
 
     def test_all_of_resnet101(self):
         shapes = [
