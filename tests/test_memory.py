@@ -1,5 +1,6 @@
 """Trainings that run out of memory: tried again with batches in parts, the same but for those."""
 
+import json
 import gc
 import weakref
 from dataclasses import replace
@@ -352,9 +353,9 @@ class TestTrials:
         journal = Journal(tmp_path / "journal.jsonl")
         journal.append(row)
         assert journal.results()[TRIAL.key].accumulation == 4
-        line = journal.path.read_text().replace(', "accumulation": 4}\n', "}\n")
-        assert line.count("accumulation") == 1
-        journal.path.write_text(line)
+        line = json.loads(journal.path.read_text())
+        del line["accumulation"]
+        journal.path.write_text(json.dumps(line) + "\n")
         # A row from before batches were divided.
         assert journal.results()[TRIAL.key].accumulation == 1
 
