@@ -1,7 +1,7 @@
 """Trainings that run out of memory: tried again with batches in parts, the same but for those."""
 
-import json
 import gc
+import json
 import weakref
 from dataclasses import replace
 
