@@ -187,8 +187,6 @@ class TestWorkersThatAreKilled:
             trials=len(rows),
             kills=saboteur.kills,
             begun_again=again,
-            lost=0,
-            duplicates=0,
             seconds=round(time.time() - started),
             driver_growth_mib=round(memory.growth(os.getpid())),
         )
@@ -205,9 +203,6 @@ class TestWorkersThatAreKilled:
             "nobody killed, processes",
             trials=len(rows),
             kills=0,
-            begun_again=0,
-            lost=0,
-            duplicates=0,
             seconds=round(time.time() - started),
             driver_growth_mib=round(memory.growth(os.getpid())),
             worker_growth_mib=round(max(growth)) if growth else None,
@@ -260,8 +255,6 @@ class TestNodesThatAreKilled:
             trials=len(rows),
             kills=killed,
             begun_again=again,
-            lost=0,
-            duplicates=0,
             seconds=round(time.time() - started),
         )
 
@@ -337,8 +330,6 @@ class TestDriversThatAreKilled:
             f"driver killed, {options[1] if options else 'local'}",
             trials=len(rows_of(journal)),
             kills=killed,
-            lost=0,
-            duplicates=0,
             seconds=round(time.time() - started),
         )
 
