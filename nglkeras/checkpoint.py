@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -19,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from nglkeras.errors import UserError
+from nglkeras.journal import Journal
+from nglkeras.trial import FINAL_STATUSES, TrialResult
 
 # Between two checkpoints within an epoch; each epoch ends with one.
 SECONDS = 600.0
@@ -132,9 +135,59 @@ class Checkpoint:
             raise UserError(f"{self.path} is another training's: remove it to begin anew")
         return arrays, notes
 
-    def discard(self) -> None:
-        """Remove it, e.g. when the row of its training is in the journal."""
-        self.path.unlink(missing_ok=True)
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of many trainings, in a folder.
+
+    Attributes:
+        folder: The folder.
+        seconds: Between two writings within an epoch.
+    """
+
+    folder: Path
+    seconds: float = SECONDS
+
+    def of(self, key: str, parts: int = 1) -> Checkpoint:
+        """That of a trial, by its key; with its batches in parts it is another training."""
+        return Checkpoint(self.folder / f"{key}-{parts}.npz", f"{key}-{parts}", self.seconds)
+
+    def discard(self, key: str) -> None:
+        """Remove what is kept of a trial."""
+        for path in self.folder.glob(f"{key}-*.npz*"):
+            path.unlink(missing_ok=True)
+
+
+class TidyJournal(Journal):
+    """A journal that discards what is kept of a training once its row is on the disk.
+
+    Args:
+        path: As `Journal` takes it.
+        checkpoints: Of the trainings.
+        report: As `Journal` takes it.
+    """
+
+    def __init__(
+        self, path: str | Path, checkpoints: Checkpoints, report: Callable[[str], None] = print
+    ):
+        super().__init__(path, report)
+        self.checkpoints = checkpoints
+
+    def results(self) -> dict[str, TrialResult]:
+        """The rows by their keys; who was killed between row and checkpoint left that behind."""
+        found = super().results()
+        for row in found.values():
+            self._tidy(row)
+        return found
+
+    def append(self, row: TrialResult) -> None:
+        """Add a row."""
+        super().append(row)
+        self._tidy(row)
+
+    def _tidy(self, row):
+        if row.status in FINAL_STATUSES:
+            self.checkpoints.discard(row.key)
 
 
 class _Keeper(keras.callbacks.Callback):

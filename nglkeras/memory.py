@@ -12,7 +12,7 @@ from typing import TypeVar
 import keras
 
 from nglkeras.protocol import Schedule
-from nglkeras.trial import FINAL_STATUSES, Trial
+from nglkeras.trial import FINAL_STATUSES, Trial, TrialResult
 
 # Parts into which a batch is divided at most, and images that a part must have on each device:
 # BatchNormalization learns little from fewer (README: 94 % with 16, 85 % with 8, 75 % with 4).
@@ -45,7 +45,9 @@ def with_room(
         outcome = attempt(schedule)
         finer = _finer(schedule, replicas)
         if outcome.status != "out_of_memory" or finer is None:
-            return replace(outcome, seconds=round(time.perf_counter() - started, 3))
+            # A training that went on from a checkpoint has taken longer than this.
+            seconds = max(outcome.seconds, round(time.perf_counter() - started, 3))
+            return replace(outcome, seconds=seconds)
         schedule = finer
 
 
@@ -55,6 +57,18 @@ def _finer(schedule, replicas):
     if parts > MAX_ACCUMULATION or rest or images < MIN_IMAGES:
         return None
     return replace(schedule, accumulation=parts)
+
+
+def row_with_room(attempt: Callable[[Schedule], TrialResult], trial: Trial) -> TrialResult:
+    """The row of a trial, its batches in the parts that it or its kind needs in this process.
+
+    Args:
+        attempt: As `with_room` takes it.
+        trial: What is tried.
+    """
+    row = with_room(attempt, remembered(trial).schedule, trial.replicas)
+    remember(trial, row.status, row.accumulation)
+    return row
 
 
 def remember(trial: Trial, status: str, accumulation: int) -> None:

@@ -156,16 +156,18 @@ def _show_epoch(bar):
     def show(trial, epoch, row):
         text = f"{trial}: epoch {epoch}/{trial.schedule.epochs}"
         # Some trainings are looked at when they are over.
-        accuracy = row.get("test_accuracy" if trial.monitored == "test" else "val_accuracy")
-        if accuracy is not None:
-            text += f", {trial.monitored} accuracy {accuracy:.3f}"
+        part = "test" if trial.monitored == "test" else "val"
+        found = row.get(f"{part}_{trial.measure}")
+        if found is not None:
+            text += f", {trial.monitored} {trial.measure.replace('_', ' ')} {found:.3f}"
         bar.set_postfix_str(text)
 
     return show
 
 
 def _describe(trial, result):
-    outcome = result.status if result.accuracy is None else f"{100 * result.accuracy:.2f} %"
+    found = result.metrics.get(trial.measure, result.accuracy)
+    outcome = result.status if found is None else f"{100 * found:.2f} %"
     if result.message:
         outcome += f" ({result.message.splitlines()[0]})"
     return f"{trial}: {outcome} in {result.seconds:.0f} s"

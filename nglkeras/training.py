@@ -60,30 +60,47 @@ def run_trial(
         return run(trial, on_epoch=on_epoch, on_model=on_model)
 
     deadline = math.inf if timeout is None else time.perf_counter() + timeout
+    logs = None if log_dir is None else Path(log_dir) / trial.key
 
     def attempt(schedule):
-        return _attempt(trial, schedule, data_dir, log_dir, deadline, on_model, on_epoch)
+        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
 
-    if not accumulate:
-        return attempt(trial.schedule)
-    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
-    memory.remember(trial, row.status, row.accumulation)
-    return row
+        def train(divided):
+            return _train(divided, data_dir, logs, monitor)
+
+        return row_of(trial, schedule, train, monitor, on_model)
+
+    return memory.row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
 
 
-def _attempt(trial, schedule, data_dir, log_dir, deadline, on_model, on_epoch):
-    """The row of a trial that is trained by this schedule."""
+def row_of(
+    trial: Trial,
+    schedule: Schedule,
+    train: Callable[[Trial], tuple[dict, keras.Model]],
+    monitor: "Monitor",
+    on_model: Callable[[keras.Model], None] | None = None,
+) -> TrialResult:
+    """The row of a trial that is trained by this schedule, whatever comes of it.
+
+    Args:
+        trial: What is done; of any kind.
+        schedule: The trial's, or the same with its batches in parts.
+        train: Trains the trial with that schedule, and gives further fields of the row and the
+            network.
+        monitor: Of the training.
+        on_model: Called with the network when its training ended well.
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had.
+    """
     started = time.perf_counter()
-    monitor = Monitor(deadline, on_epoch, part=trial.monitored)
     outcome = {}
     try:
         scope = distribution(trial.replicas, schedule)
         # Without this, every model that was ever built stays in memory.
         keras.utils.clear_session()
-        divided = replace(trial, schedule=schedule)
-        log_dir = None if log_dir is None else Path(log_dir) / trial.key
         with scope:
-            outcome, model = _train(divided, data_dir, log_dir, monitor)
+            outcome, model = train(replace(trial, schedule=schedule))
         if on_model is not None and monitor.status == "ok":
             on_model(model)
     except UserError:
@@ -91,12 +108,14 @@ def _attempt(trial, schedule, data_dir, log_dir, deadline, on_model, on_epoch):
     # Whatever a loss does to a network, the next trial must have its turn.
     except Exception as error:
         monitor.fail(error)
+    # What was trained before an interruption counts too.
+    trained = sum(epoch.get("seconds", 0.0) for epoch in monitor.history)
     return make_row(
         trial,
         status=monitor.status,
         message=monitor.message,
         history=monitor.history,
-        seconds=round(time.perf_counter() - started, 3),
+        seconds=round(max(time.perf_counter() - started, trained), 3),
         accumulation=schedule.accumulation,
         **outcome,
     )

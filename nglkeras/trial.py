@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 
@@ -58,6 +59,9 @@ class Trial:
         backend: Keras' backend; the same seed means other numbers on another.
     """
 
+    # What progress lines show.
+    measure: ClassVar[str] = "accuracy"
+
     dataset: str
     model: str
     loss: str
@@ -105,7 +109,7 @@ class Trial:
 def key_of(trial) -> str:
     """The key of a trial of any kind: see `Trial.key`."""
     content = essentials(trial)
-    if trial.weights_sha256:
+    if "weights_sha256" in content:
         content.pop("weights", None)
     text = json.dumps([protocol.VERSION, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,8 +6,10 @@ import pytest
 import tensorflow as tf
 
 from nglkeras import UserError
-from nglkeras.checkpoint import Checkpoint, fit
+from nglkeras.checkpoint import Checkpoint, Checkpoints, TidyJournal, fit
+from nglkeras.journal import Journal
 from nglkeras.losses import NGL
+from nglkeras.trial import TrialResult
 
 EPOCHS, STEPS, BATCH = 4, 6, 16
 random = np.random.default_rng(0)
@@ -166,9 +168,25 @@ class TestFiles:
         with pytest.raises(UserError, match="cannot write the checkpoint"):
             train(tmp_path / "file" / "state.npz")
 
-    def test_discarded(self, tmp_path):
-        checkpoint = Checkpoint(tmp_path / "state.npz", "one")
-        checkpoint.write({}, {})
-        checkpoint.discard()
-        checkpoint.discard()
-        assert checkpoint.read() is None
+
+class TestTidyJournal:
+    def row(self, status):
+        return TrialResult(key="one", trial={}, status=status)
+
+    def test_a_row_that_is_final_takes_the_checkpoints_with_it(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        journal = TidyJournal(tmp_path / "journal.jsonl", checkpoints)
+        states = [checkpoints.of(*which) for which in (("one",), ("one", 2), ("other",))]
+        for state in states:
+            state.write({}, {})
+        journal.append(self.row("timeout"))
+        assert all(state.read() for state in states)
+        journal.append(self.row("ok"))
+        assert [state.path.exists() for state in states] == [False, False, True]
+
+    def test_what_a_kill_between_row_and_checkpoint_left_behind(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        Journal(tmp_path / "journal.jsonl").append(self.row("non_finite"))
+        checkpoints.of("one").write({}, {})
+        TidyJournal(tmp_path / "journal.jsonl", checkpoints).results()
+        assert not checkpoints.of("one").path.exists()

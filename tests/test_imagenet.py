@@ -13,11 +13,11 @@ from conftest import to_numpy
 from scipy import stats
 
 from nglkeras import UserError, losses
-from nglkeras.checkpoint import Checkpoint
+from nglkeras.checkpoint import Checkpoint, Checkpoints
 from nglkeras.imagenet import augmentation, data, models, plots, sources, tables, training
 from nglkeras.imagenet.optimization import learning_rate, make_optimizer, undecayed
 from nglkeras.imagenet.protocol import CE_L2, RECIPES, SCALES, Policy, Recipe, plan
-from nglkeras.imagenet.training import checkpoint_of, train_trial
+from nglkeras.imagenet.training import run_trial
 from nglkeras.trial import TrialResult
 
 random = np.random.default_rng(0)
@@ -429,10 +429,10 @@ class TestTraining:
         (trial,) = trials_of("NGL")
         weights = []
 
-        def train(folder):
-            return train_trial(
+        def train(checkpoints):
+            return run_trial(
                 trial,
-                checkpoints=folder,
+                checkpoints=checkpoints,
                 on_model=lambda model: weights.append(model.get_weights()),
             )
 
@@ -443,10 +443,7 @@ class TestTraining:
         assert whole.history[-1]["test_accuracy"] == whole.accuracy
         assert whole.answers(trial)
 
-        def often(trial, folder):
-            kept = checkpoint_of(trial, folder)
-            return Checkpoint(kept.path, kept.key, seconds=0.0)
-
+        often = Checkpoints(tmp_path, seconds=0.0)
         write = Checkpoint.write
 
         def killed(self, arrays, notes):
@@ -454,13 +451,12 @@ class TestTraining:
             if notes["step"] == 6:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(training, "checkpoint_of", often)
         monkeypatch.setattr(Checkpoint, "write", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path)
+            train(often)
         monkeypatch.setattr(Checkpoint, "write", write)
-        assert checkpoint_of(trial, tmp_path).read()[1]["step"] == 6
-        again = train(tmp_path)
+        assert often.of(trial.key).read()[1]["step"] == 6
+        again = train(often)
         assert again.status == "ok", again.message
         for one, other in zip(*weights, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
@@ -468,15 +464,16 @@ class TestTraining:
         for one, other in zip(whole.history, again.history, strict=True):
             for name in ("loss", "accuracy", "test_loss", "learning_rate"):
                 assert one[name] == pytest.approx(other[name], abs=1e-6)
-        training.discard_checkpoints(trial.key, tmp_path)
+        often.discard(trial.key)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_timeout_leaves_a_state_to_go_on_from(self, tmp_path, plain):
         (trial,) = trials_of("CE")
-        row = train_trial(trial, checkpoints=tmp_path, timeout=1e-3)
+        checkpoints = Checkpoints(tmp_path)
+        row = run_trial(trial, checkpoints=checkpoints, timeout=1e-3)
         assert (row.status, row.accuracy) == ("timeout", None)
         assert not row.answers(trial)
-        assert checkpoint_of(trial, tmp_path).read()[1]["step"] == 1
+        assert checkpoints.of(trial.key).read()[1]["step"] == 1
 
     def test_a_loss_that_is_not_finite(self, monkeypatch, plain):
         class Broken(keras.losses.Loss):
@@ -484,7 +481,7 @@ class TestTraining:
                 return keras.ops.sum(y_pred, -1) * float("nan")
 
         monkeypatch.setattr(training, "loss_of", lambda trial: Broken())
-        row = train_trial(trials_of("NGL")[0])
+        row = run_trial(trials_of("NGL")[0])
         assert (row.status, len(row.history)) == ("non_finite", 1)
 
     def test_a_batch_for_which_there_is_no_room_comes_in_parts(self, monkeypatch, tmp_path, plain):
@@ -497,13 +494,13 @@ class TestTraining:
             return train(trial, *others)
 
         monkeypatch.setattr(training, "_train", limited)
-        row = train_trial(trial, checkpoints=tmp_path)
+        row = run_trial(trial, checkpoints=Checkpoints(tmp_path))
         assert (row.status, row.accumulation, row.key) == ("ok", 2, trial.key)
-        assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}_2.npz"]
+        assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}-2.npz"]
 
     def test_two_devices(self, mirrored, plain):
         (trial,) = trials_of("NGL", epochs=1, train_images=32)
-        row = train_trial(replace(trial, replicas=2))
+        row = run_trial(replace(trial, replicas=2))
         assert row.status == "ok", row.message
         assert row.environment["replicas"] == 2
 
@@ -592,18 +589,6 @@ class TestScripts:
         assert len(pd.read_csv(tmp_path / "figure2.csv")) == 4
         assert (tmp_path / "figure2.png").stat().st_size > 10_000
         assert (tmp_path / "figure2.svg").exists()
-
-    def test_what_a_kill_between_row_and_state_leaves_behind_is_removed(self, tmp_path):
-        from nglkeras.imagenet.script import TidyJournal
-
-        (trial,) = trials_of("NGL")
-        journal = TidyJournal(tmp_path / "journal.jsonl", tmp_path)
-        kept = checkpoint_of(trial, tmp_path)
-        kept.write({}, {})
-        journal.append(result(trial, None, "timeout"))
-        assert kept.path.exists()
-        journal.append(result(trial, 0.5))
-        assert not kept.path.exists()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -8,6 +8,7 @@ import pytest
 from conftest import needs_tensorflow
 
 from nglkeras import UserError
+from nglkeras.checkpoint import Checkpoints
 from nglkeras.journal import Journal
 from nglkeras.runner import pending
 from nglkeras.segmentation import VOID, models, protocol, training
@@ -96,10 +97,11 @@ class TestKilled:
             weights.append(model.get_weights())
 
         whole = training.run_trial(trial, on_model=keep)
+        checkpoints = Checkpoints(tmp_path, seconds=0.0)
         with pytest.raises(KeyboardInterrupt):
-            training.run_trial(trial, on_model=keep, out=tmp_path, seconds=0.0)
-        assert (tmp_path / "checkpoints" / f"{trial.key}-1.npz").exists()
-        again = training.run_trial(trial, on_model=keep, out=tmp_path, seconds=0.0)
+            training.run_trial(trial, on_model=keep, checkpoints=checkpoints)
+        assert checkpoints.of(trial.key).path.exists()
+        again = training.run_trial(trial, on_model=keep, checkpoints=checkpoints)
         assert (whole.status, again.status) == ("ok", "ok")
         for one, other in zip(*weights, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
@@ -114,7 +116,9 @@ class TestRows:
     def test_hold_what_was_measured(self, tiny, tmp_path):
         (trial,) = plan(TINY, ["CE"])
         seen = []
-        row = training.run_trial(trial, out=tmp_path, on_epoch=lambda n, epoch: seen.append(n))
+        row = training.run_trial(
+            trial, predictions=tmp_path, on_epoch=lambda n, epoch: seen.append(n)
+        )
         assert (row.status, row.message, seen) == ("ok", "", [1, 2])
         assert row.sizes == (20, 9, 9)
         assert {"val_mean_iou", "val_mean_accuracy", "val_loss", "learning_rate"} <= {
@@ -139,21 +143,29 @@ class TestRows:
             maps = dict(file)
         assert len(maps) == training.KEPT
         assert {a.shape for a in maps.values()} == {(64, 64)}
-        training.discard_checkpoints(tmp_path, trial.key)
-        assert not list((tmp_path / "checkpoints").iterdir())
 
     def test_the_same_trial_gives_the_same_row(self, tiny):
         (trial,) = plan(replace(TINY, epochs=1), ["Dice"])
         rows = [training.run_trial(trial) for _ in range(2)]
         assert rows[0].metrics == rows[1].metrics
 
-    def test_batches_in_parts(self, tiny, tmp_path):
+    def test_a_batch_for_which_there_is_no_room_comes_in_parts(self, tiny, tmp_path, monkeypatch):
         (trial,) = plan(replace(TINY, epochs=1), ["CE"])
-        divided = replace(trial, schedule=replace(trial.schedule, accumulation=2))
-        row = training.run_trial(divided, out=tmp_path)
+        trial = replace(trial, schedule=replace(trial.schedule, batch_size=16))
+        train = training._train
+
+        def limited(trial, *others):
+            if trial.schedule.part_size > 8:
+                raise MemoryError("no room")
+            return train(trial, *others)
+
+        monkeypatch.setattr(training, "_train", limited)
+        checkpoints = Checkpoints(tmp_path)
+        row = training.run_trial(trial, checkpoints=checkpoints, predictions=tmp_path)
         assert (row.status, row.accumulation, row.message) == ("ok", 2, "")
         assert row.history[0]["learning_rate"] == pytest.approx(0, abs=1e-9)
-        assert (tmp_path / "checkpoints" / f"{divided.key}-2.npz").exists()
+        assert checkpoints.of(trial.key, parts=2).path.exists()
+        assert training.predictions_path(tmp_path, trial.key).exists()
 
     def test_a_loss_beyond_all_numbers(self, tiny, monkeypatch):
         class Broken(keras.losses.Loss):
@@ -179,8 +191,8 @@ class TestRows:
         with pytest.raises(UserError, match="camvid is not at"):
             training.run_trial(replace(trial, dataset="camvid"), data_dir=tmp_path)
 
-    def test_the_time_limit(self, tiny, tmp_path):
-        row = training.run_trial(*plan(TINY, ["CE"]), timeout=1e-3, out=tmp_path)
+    def test_the_time_limit(self, tiny):
+        row = training.run_trial(*plan(TINY, ["CE"]), timeout=1e-3)
         assert row.status == "timeout"
 
     @needs_tensorflow

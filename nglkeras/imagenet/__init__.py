@@ -1,5 +1,5 @@
 """Classification at scale: table 3 and figure 2 of paper A.
 
 ResNets and Swin Transformers trained from scratch with AdamW, warm-up and cosine, Mixup and
-CutMix: `protocol` says what a trial is, `training.train_trial` turns one into a row.
+CutMix: `protocol` says what a trial is, `training.run_trial` turns one into a row.
 """

@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from nglkeras import cli, models
-from nglkeras.executors import Executor
-from nglkeras.imagenet import sources
+from nglkeras.checkpoint import Checkpoints, TidyJournal
+from nglkeras.imagenet import sources, training
 from nglkeras.imagenet.protocol import SCALES, ImageNetScale, ImageNetTrial, plan
-from nglkeras.imagenet.training import discard_checkpoints, train_trial
-from nglkeras.journal import Journal
 from nglkeras.runner import pending, run_trials
-from nglkeras.trial import FINAL_STATUSES, TrialResult
+from nglkeras.trial import TrialResult
 
 # Of both: figure 2's networks are among table 3's.
 OUT = cli.ROOT / "results" / "table3"
@@ -96,47 +94,16 @@ def trained(
         return trials, _rows(args, trials, executor)
 
 
-def _rows(args: argparse.Namespace, trials: list[ImageNetTrial], executor: Executor):
+def _rows(args, trials, executor):
     out = folder(args)
-    journal = TidyJournal(out / "journal.jsonl", out / "checkpoints")
+    checkpoints = Checkpoints(out / "checkpoints")
+    journal = TidyJournal(out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr))
     results = journal.results()
     missing = pending(trials, results)
-    if missing:
-        sources.prepare(missing[0].dataset, args.data_dir)
-        print(
-            f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True
-        )
-        run = partial(
-            train_trial,
-            data_dir=args.data_dir,
-            checkpoints=journal.checkpoints,
-            timeout=args.timeout,
-        )
-        results = run_trials(trials, journal, run, executor=executor)
-    # Whoever was killed between a row and its checkpoint has left that behind.
-    for trial in trials:
-        journal.tidy(results.get(trial.key))
-    return results
-
-
-class TidyJournal(Journal):
-    """A journal that removes the checkpoint of a training once its row is on the disk.
-
-    Args:
-        path: The journal's file.
-        checkpoints: Folder of the checkpoints.
-    """
-
-    def __init__(self, path: Path, checkpoints: Path):
-        super().__init__(path, report=partial(print, file=sys.stderr))
-        self.checkpoints = checkpoints
-
-    def append(self, row: TrialResult) -> None:
-        """Add a row."""
-        super().append(row)
-        self.tidy(row)
-
-    def tidy(self, row: TrialResult | None) -> None:
-        """Remove the checkpoint of a training that is not gone on with."""
-        if row is not None and row.status in FINAL_STATUSES:
-            discard_checkpoints(row.key, self.checkpoints)
+    if not missing:
+        return results
+    sources.prepare(missing[0].dataset, args.data_dir)
+    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
+    places = {"data_dir": args.data_dir, "checkpoints": checkpoints}
+    run = partial(training.run_trial, timeout=args.timeout, **places)
+    return run_trials(trials, journal, run, executor=executor)

@@ -1,4 +1,4 @@
-"""`train_trial`: one network from scratch, over days if need be, and its row.
+"""`run_trial`: one network from scratch, over days if need be, and its row.
 
 What a loss makes of mixed labels t in [0, 1] (Mixup, CutMix, label smoothing), for softmax outputs
 p, summed over the classes j of a sample:
@@ -24,24 +24,22 @@ from pathlib import Path
 import keras
 
 from nglkeras import checkpoint, memory
-from nglkeras.checkpoint import Checkpoint
-from nglkeras.devices import distribution
-from nglkeras.errors import UserError
+from nglkeras.checkpoint import Checkpoints
 from nglkeras.imagenet import data, models
 from nglkeras.imagenet.optimization import make_optimizer
 from nglkeras.imagenet.protocol import ImageNetTrial
 from nglkeras.protocol import derive_seed
-from nglkeras.training import Monitor, loss_of, make_row
+from nglkeras.training import Monitor, loss_of, row_of
 from nglkeras.trial import TrialResult
 
 TOP = 5
 
 
-def train_trial(
+def run_trial(
     trial: ImageNetTrial,
     *,
     data_dir: str | Path | None = None,
-    checkpoints: str | Path | None = None,
+    checkpoints: Checkpoints | None = None,
     timeout: float | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
@@ -53,8 +51,8 @@ def train_trial(
     Args:
         trial: What to do.
         data_dir: Where TFDS keeps its data, or the folder of images.
-        checkpoints: Folder of the trainings' states; whoever has written the row down removes
-            that of the trial. Without one an interrupted training begins anew.
+        checkpoints: Where trainings leave their states; see `checkpoint.TidyJournal`. Without them
+            an interrupted training begins anew.
         timeout: Seconds after which training stops with status "timeout", all tries together.
         on_model: Called with the model when its training ended well, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
@@ -70,59 +68,18 @@ def train_trial(
     deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
     def attempt(schedule):
-        divided = replace(trial, schedule=schedule)
-        return _attempt(trial, divided, data_dir, checkpoints, deadline, on_model, on_epoch)
+        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
+        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
 
-    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
-    memory.remember(trial, row.status, row.accumulation)
-    # What was trained before an interruption counts too.
-    return replace(row, seconds=max(row.seconds, round(_trained(row.history), 3)))
+        def train(divided):
+            return _train(divided, data_dir, kept, monitor)
 
+        return row_of(trial, schedule, train, monitor, on_model)
 
-def checkpoint_of(trial: ImageNetTrial, folder: str | Path) -> Checkpoint:
-    """Where the state of a trial's training is kept; in parts, a training has another state."""
-    parts = trial.schedule.accumulation
-    whole = replace(trial, schedule=replace(trial.schedule, accumulation=1))
-    name = whole.key if parts == 1 else f"{whole.key}_{parts}"
-    return Checkpoint(Path(folder) / f"{name}.npz", name)
+    return memory.row_with_room(attempt, trial)
 
 
-def discard_checkpoints(key: str, folder: str | Path) -> None:
-    """Remove what is kept of a trial's training, by its key."""
-    for path in Path(folder).glob(f"{key}*.npz*"):
-        path.unlink(missing_ok=True)
-
-
-def _attempt(trial, divided, data_dir, checkpoints, deadline, on_model, on_epoch):
-    """The row of a trial that is trained with its batches divided so."""
-    started = time.perf_counter()
-    monitor = Monitor(deadline, on_epoch, part=trial.monitored)
-    outcome = {}
-    try:
-        scope = distribution(trial.replicas, divided.schedule)
-        # Without this, every model that was ever built stays in memory.
-        keras.utils.clear_session()
-        with scope:
-            outcome, model = _train(divided, data_dir, checkpoints, monitor)
-        if on_model is not None and monitor.status == "ok":
-            on_model(model)
-    except UserError:
-        raise
-    # Whatever a loss does to a network, the next trial must have its turn.
-    except Exception as error:
-        monitor.fail(error)
-    return make_row(
-        trial,
-        status=monitor.status,
-        message=monitor.message,
-        history=monitor.history,
-        seconds=round(time.perf_counter() - started, 3),
-        accumulation=divided.schedule.accumulation,
-        **outcome,
-    )
-
-
-def _train(trial, data_dir, checkpoints, monitor):
+def _train(trial, data_dir, kept, monitor):
     streams = data.streams_of(trial, data_dir)
     model = compiled(trial, streams.classes, streams.steps)
     checkpoint.fit(
@@ -130,7 +87,7 @@ def _train(trial, data_dir, checkpoints, monitor):
         streams.batches,
         epochs=trial.schedule.epochs,
         steps=streams.steps,
-        checkpoint=None if checkpoints is None else checkpoint_of(trial, checkpoints),
+        checkpoint=kept,
         callbacks=[monitor],
         validation_data=streams.evaluation,
     )
@@ -175,7 +132,3 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
         ],
     )
     return model
-
-
-def _trained(history):
-    return sum(row.get("seconds", 0.0) for row in history)

@@ -5,8 +5,9 @@ training can go on in the middle of an epoch. Void pixels (label 255) also fill 
 image: borders of a crop, the rest of a batch.
 """
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +124,18 @@ class Reader:
         image.set_shape([None, None, 3])
         mask.set_shape([None, None])
         return tf.cast(image, tf.float32), mask[..., None]
+
+
+@contextlib.contextmanager
+def telling_mistakes(readers: Sequence[Reader]) -> Iterator[None]:
+    """What goes wrong while tf.data reads is raised as it was, not as TensorFlow's text of it."""
+    try:
+        yield
+    except Exception as error:
+        for reader in readers:
+            if reader.error is not None:
+                raise reader.error from error
+        raise
 
 
 class Training:

@@ -9,6 +9,7 @@ VOC 2012. DeepLabv2 with ResNet101, Adam 2.5e-5, polynomial decay of power 0.9, 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 
@@ -108,6 +109,8 @@ class SegmentationTrial:
         precision: Keras' dtype policy of the layers.
         backend: Keras' backend.
     """
+
+    measure: ClassVar[str] = "mean_iou"
 
     dataset: str
     model: str

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from nglkeras import cli, models, tables
+from nglkeras.checkpoint import Checkpoints, TidyJournal
 from nglkeras.errors import UserError
-from nglkeras.journal import Journal
 from nglkeras.runner import pending, run_trials
 from nglkeras.segmentation import catalog, plots, protocol, sources, training
 from nglkeras.segmentation import tables as own
 from nglkeras.segmentation.models import NAMES, get_architecture
 from nglkeras.segmentation.protocol import SegmentationScale, SegmentationTrial
-from nglkeras.trial import FINAL_STATUSES, TrialResult
+from nglkeras.trial import TrialResult
 
+# Folder of what is kept for the qualitative figures.
+PREDICTIONS = "predictions"
 # Fields of a scale that options change.
 _CHANGED = (
     *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
@@ -96,18 +98,10 @@ def _parser(doc, scales, out):
     return made
 
 
-class _Journal(Journal):
-    """A journal that discards the checkpoint of a training when its row is on the disk."""
-
-    def append(self, row):
-        super().append(row)
-        if row.status in FINAL_STATUSES:
-            training.discard_checkpoints(self.path.parent, row.key)
-
-
 def _run_missing(trials, out, args, executor):
     """The rows of the trials; what the journal does not have is trained."""
-    journal = _Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+    checkpoints = Checkpoints(out / "checkpoints")
+    journal = TidyJournal(out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr))
     results = journal.results()
     missing = pending(trials, results)
     if not missing:
@@ -115,7 +109,11 @@ def _run_missing(trials, out, args, executor):
     # What is missing is said here and not by a worker.
     sources.load(missing[0].dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
-    places = {"data_dir": args.data_dir, "out": out}
+    places = {
+        "data_dir": args.data_dir,
+        "checkpoints": checkpoints,
+        "predictions": out / PREDICTIONS,
+    }
     run = partial(training.run_trial, timeout=args.timeout, **places)
     return run_trials(trials, journal, run, executor=executor)
 
@@ -181,7 +179,7 @@ def _draw_examples(
         maps = {trial.loss: _predictions(out, trial) for trial in first}
         maps = {loss: found for loss, found in maps.items() if found}
         if not maps:
-            print(f"no qualitative figure of {model}: no predictions in {out / 'predictions'}")
+            print(f"no qualitative figure of {model}: no predictions in {out / PREDICTIONS}")
             continue
         try:
             part = training.find_sets(first[0], data_dir).test
@@ -207,7 +205,7 @@ def _draw_examples(
 
 def _predictions(out, trial):
     """The kept label maps of a trial's network by number of the image; nothing without a file."""
-    path = training.predictions_path(out, trial.key)
+    path = training.predictions_path(out / PREDICTIONS, trial.key)
     if not path.exists():
         return {}
     try:

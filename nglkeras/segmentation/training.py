@@ -14,13 +14,14 @@ import keras
 import numpy as np
 
 from nglkeras import checkpoint, memory, training
-from nglkeras.devices import distribution
+from nglkeras.checkpoint import Checkpoints
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
 from nglkeras.segmentation import VOID, data, models, sources
 from nglkeras.segmentation.catalog import Info, get_info
 from nglkeras.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.segmentation.protocol import RECIPES, Schedule, SegmentationTrial, make_loss
+from nglkeras.training import Monitor, row_of
 from nglkeras.trial import TrialResult
 
 # Images of the test set whose predictions are kept.
@@ -31,26 +32,26 @@ def run_trial(
     trial: SegmentationTrial,
     *,
     data_dir: str | Path | None = None,
-    out: str | Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    predictions: Path | None = None,
     timeout: float | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
     accumulate: bool = True,
-    seconds: float = checkpoint.SECONDS,
 ) -> TrialResult:
-    """Train and evaluate the network of a trial.
+    """Train and evaluate the network of a trial, from its checkpoint on if there is one.
 
     Args:
         trial: What to do.
         data_dir: Where the data set is.
-        out: Folder of results, for checkpoints and for predictions of the first run; by default
-            nothing is kept. Whoever has the row discards the checkpoint: see
-            `discard_checkpoints`.
+        checkpoints: Where trainings leave their states; see `checkpoint.TidyJournal`. Without them
+            an interrupted training begins anew.
+        predictions: Folder for what the networks of the first run predict for some test images;
+            see `predictions_path`. By default nothing is kept.
         timeout: Seconds after which training stops with status "timeout", all tries together.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         on_model: Called with the network when its training ended well, e.g. to save it.
         accumulate: Whether to try again with batches in parts when memory has no room for them.
-        seconds: Between two checkpoints within an epoch.
 
     Returns:
         The row. Its accuracies are those of pixels; `metrics` has the measures of table 5 on the
@@ -60,110 +61,64 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had.
     """
     deadline = math.inf if timeout is None else time.perf_counter() + timeout
+    keeps = predictions is not None and trial.run == 0
+    shown = predictions_path(predictions, trial.key) if keeps else None
 
     def attempt(schedule):
-        keeper = None
-        if out is not None:
-            # A batch in parts is another training: it has its own.
-            path = _checkpoints(out) / f"{trial.key}-{schedule.accumulation}.npz"
-            keeper = checkpoint.Checkpoint(path, trial.key, seconds)
-        return _attempt(trial, schedule, keeper, data_dir, out, deadline, on_epoch, on_model)
+        monitor = Monitor(deadline, on_epoch)
+        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
 
-    if not accumulate:
-        return attempt(trial.schedule)
-    row = memory.with_room(attempt, memory.remembered(trial).schedule, trial.replicas)
-    memory.remember(trial, row.status, row.accumulation)
-    return row
+        def train(divided):
+            return _train(divided, data_dir, kept, monitor, shown)
+
+        return row_of(trial, schedule, train, monitor, on_model)
+
+    return memory.row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
 
 
-def _checkpoints(out):
-    return Path(out) / "checkpoints"
-
-
-def predictions_path(out: str | Path, key: str) -> Path:
+def predictions_path(folder: Path, key: str) -> Path:
     """Where the predictions of a network are kept."""
-    return Path(out) / "predictions" / f"{key}.npz"
+    return folder / f"{key}.npz"
 
 
-def discard_checkpoints(out: str | Path, key: str) -> None:
-    """Remove what a training whose row is in the journal no longer needs."""
-    for path in _checkpoints(out).glob(f"{key}-*.npz"):
-        path.unlink(missing_ok=True)
-
-
-def _attempt(trial, schedule, keeper, data_dir, out, deadline, on_epoch, on_model):
-    """The row of a trial that is trained by this schedule."""
-    started = time.perf_counter()
-    monitor = training.Monitor(deadline, on_epoch)
-    outcome, readers = {}, []
-    try:
-        # Without this, every model that was ever built stays in memory.
-        keras.utils.clear_session()
-        with distribution(trial.replicas, schedule):
-            divided = replace(trial, schedule=schedule)
-            outcome, model = _train(divided, data_dir, keeper, monitor, readers, out)
-        if on_model is not None and monitor.status == "ok":
-            on_model(model)
-    except UserError:
-        raise
-    # Whatever a loss does to a network, the next trial must have its turn.
-    except Exception as error:
-        mistakes = [reader.error for reader in readers if reader.error is not None]
-        if mistakes:
-            # TensorFlow has made a text of it.
-            raise mistakes[0] from error
-        monitor.fail(error)
-    if monitor.status == "out_of_memory" and keeper is not None:
-        keeper.discard()
-    return training.make_row(
-        trial,
-        status=monitor.status,
-        message=monitor.message,
-        history=monitor.history,
-        seconds=round(time.perf_counter() - started, 3),
-        accumulation=schedule.accumulation,
-        **outcome,
-    )
-
-
-def _train(trial, data_dir, keeper, monitor, readers, out):
+def _train(trial, data_dir, kept, monitor, shown):
     schedule, views = trial.schedule, trial.views
     info = get_info(trial.dataset, data_dir)
     sets = find_sets(trial, data_dir)
+    readers = [
+        data.Reader(*part, views.resize) for part in (sets.train, sets.validation, sets.test)
+    ]
+    train, validation, test = readers
 
-    def reader(part):
-        readers.append(data.Reader(*part, views.resize))
-        return readers[-1]
-
-    def held(part):
+    def held(reader):
         multiple = models.get_architecture(trial.model).multiple
-        return data.evaluation(reader(part), schedule.part_size, multiple)
+        return data.evaluation(reader, schedule.part_size, multiple)
 
-    train = reader(sets.train)
     steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
     stream = data.Training(
         train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
     )
     model = build(trial, info, schedule.epochs * steps)
-    checkpoint.fit(
-        model,
-        lambda first: stream.batches(first, schedule.part_size),
-        epochs=schedule.epochs,
-        # Keras counts the parts of batches.
-        steps=steps * schedule.accumulation,
-        checkpoint=keeper,
-        callbacks=[monitor, *plateau_callbacks(schedule)],
-        validation_data=held(sets.validation),
-    )
-    outcome = {"sizes": sets.sizes}
-    if monitor.status != "ok":
-        return outcome, model
-    outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
-    if trial.test:
-        scores = measure(model, held(sets.test), info)
-        outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
-        if out is not None and trial.run == 0:
-            _keep_predictions(model, trial, sets.test, predictions_path(out, trial.key))
+    with data.telling_mistakes(readers):
+        checkpoint.fit(
+            model,
+            lambda first: stream.batches(first, schedule.part_size),
+            epochs=schedule.epochs,
+            # Keras counts the parts of batches.
+            steps=steps * schedule.accumulation,
+            checkpoint=kept,
+            callbacks=[monitor, *plateau_callbacks(schedule)],
+            validation_data=held(validation),
+        )
+        outcome = {"sizes": sets.sizes}
+        if monitor.status != "ok":
+            return outcome, model
+        outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
+        if trial.test:
+            scores = measure(model, held(test), info)
+            outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
+            if shown is not None:
+                _keep_predictions(model, trial, sets.test, shown)
     return outcome, model
 
 
