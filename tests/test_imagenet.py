@@ -641,15 +641,13 @@ class TestStepBenchmark:
     def test_measures_and_keeps_what_the_file_has(self, plain, tmp_path, monkeypatch, capsys):
         from nglkeras.benchmarks import step
 
-        def make():
+        def make(batch):
             model = models.build("any", 8, 5)
             model.compile("sgd", losses.get("CE", from_logits=True))
-            return model
+            labels = np.eye(5, dtype="float32")[np.arange(batch) % 5]
+            return model, random.uniform(0, 255, (batch, 8, 8, 3)).astype("float32"), labels
 
-        def labels(count):
-            return np.eye(5, dtype="float32")[np.arange(count) % 5]
-
-        found = step.step(step.Configuration("tiny", 64, 8, make, labels), 4, 2)
+        found = step.step(step.Configuration("tiny", 64, 8, make), 4, 2)
         assert (found.batch, found.paper_batch, found.rounds) == (4, 64, 2)
         assert found.parameters == 192 * 8 + 8 + 4 * 8 + 8 * 5 + 5
         assert 0.05 < found.peak_gib < 50

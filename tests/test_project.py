@@ -54,6 +54,11 @@ def test_everything_public_can_be_had():
 
 
 def test_readme_names_only_what_exists():
-    readme = (ROOT / "README.md").read_text()
-    for path in re.findall(r"(?:reproduce|figures|results|nglkeras|tests)/[\w./-]*\w", readme):
+    readmes = [(ROOT / folder / "README.md").read_text() for folder in ("", "results")]
+    for path in re.findall(
+        r"(?:reproduce|figures|results|nglkeras|tests)/[\w./-]*\w", "".join(readmes)
+    ):
         assert (ROOT / path).exists(), path
+    for folder, readme in zip((ROOT, ROOT / "results"), readmes, strict=True):
+        for path in re.findall(r"\]\((?!http|#)([^)#]+)", readme):
+            assert (folder / path).exists(), path

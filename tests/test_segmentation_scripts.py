@@ -167,7 +167,7 @@ class TestTables:
 
 
 def test_the_step_of_the_papers_scale():
-    model, images, labels = training.paper_step("unet", batch_size=1)
+    model, images, labels = training.paper_step("unet", "voc2012", 1)
     assert images.shape == (1, 224, 224, 3)
     assert labels.shape == (1, 224, 224)
     assert model.output_shape[-1] == 21

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,13 @@ class Configuration:
         name: Of the network.
         batch_size: Images an update in the paper.
         image_size: Height and width of the images, in pixels.
-        make: Builds the compiled model.
-        labels: Makes the labels of so many images.
+        make: Gives the compiled network with so many images and their labels.
     """
 
     name: str
     batch_size: int
     image_size: int
-    make: Callable[[], object]
-    labels: Callable[[int], np.ndarray]
+    make: Callable[[int], tuple[object, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -73,35 +72,20 @@ class Step:
     rounds: int
 
 
-def _imagenet(name):
-    """NGL on ImageNet, as table 3 has it."""
-    from nglkeras.imagenet.protocol import RECIPES
-
-    def make():
-        import keras
-
-        from nglkeras.imagenet import models
-        from nglkeras.imagenet.optimization import make_optimizer
-        from nglkeras.losses import NGL
-
-        recipe = RECIPES[name]
-        model = models.build(name, 224, 1000, drop_path=recipe.drop_path)
-        model.compile(
-            make_optimizer(recipe, 1, model),
-            NGL(from_logits=True),
-            weighted_metrics=["accuracy", keras.metrics.TopKCategoricalAccuracy(5)],
-        )
-        return model
-
-    def labels(count):
-        return np.eye(1000, dtype="float32")[np.arange(count)]
-
-    return Configuration(name, RECIPES[name].batch_size, 224, make, labels)
-
-
 def configurations() -> dict[str, Configuration]:
-    """Every network of the paper's tables, by name."""
-    found = [_imagenet(name) for name in ("ResNet101", "ResNet152", "Swin-T", "Swin-S")]
+    """Every network of the paper's tables 3 to 5 with NGL, by name."""
+    from nglkeras import imagenet, segmentation
+    from nglkeras.imagenet.training import paper_step as classification
+    from nglkeras.segmentation.training import paper_step as pixels
+
+    found = []
+    for name in imagenet.protocol.SCALES["paper"].models:
+        batch_size = imagenet.protocol.RECIPES[name].batch_size
+        found.append(Configuration(name, batch_size, 224, partial(classification, name)))
+    for (name, dataset), recipe in segmentation.protocol.RECIPES.items():
+        sizes = recipe.schedule.batch_size, recipe.views.crop
+        make = partial(pixels, name, dataset)
+        found.append(Configuration(f"{name}/{dataset}", *sizes, make))
     return {one.name: one for one in found}
 
 
@@ -148,10 +132,7 @@ def _apart(name, batch, rounds):
 
 def step(configuration: Configuration, batch: int, rounds: int) -> Step:
     """Measure it in this process, whose peak memory is part of it."""
-    model = configuration.make()
-    size = configuration.image_size
-    x = np.random.default_rng(0).uniform(0, 255, (batch, size, size, 3)).astype("float32")
-    y = configuration.labels(batch)
+    model, x, y = configuration.make(batch)
     seconds = []
     for _ in range(1 + rounds):
         started = time.perf_counter()
@@ -162,7 +143,7 @@ def step(configuration: Configuration, batch: int, rounds: int) -> Step:
     return Step(
         name=configuration.name,
         parameters=model.count_params(),
-        image_size=size,
+        image_size=configuration.image_size,
         paper_batch=configuration.batch_size,
         batch=batch,
         seconds=round(usual, 3),

@@ -23,42 +23,21 @@ from nglkeras.losses.functions import (
 )
 
 
-class _ClasswiseLoss(keras.losses.Loss):
-    """A Keras loss around a function of `functions`.
+class FunctionLoss(keras.losses.Loss):
+    """A Keras loss around a function; `arguments` are the attributes that it is given.
 
     Args:
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        label_smoothing: The share of the label that is spread evenly over the classes.
-        class_reduction: `"mean"` or `"sum"` over the classes.
-        axis: The axis of the classes.
         reduction: Keras' reduction over the samples.
         name: The name of the loss; that of its function by default.
         dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
     """
 
     function: Callable
-    arguments: tuple[str, ...] = ("from_logits", "label_smoothing", "class_reduction", "axis")
+    arguments: tuple[str, ...] = ()
     reconstructed = False
 
-    def __init__(
-        self,
-        *,
-        from_logits=False,
-        label_smoothing=0.0,
-        class_reduction="mean",
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
-    ):
+    def __init__(self, *, reduction="sum_over_batch_size", name=None, dtype=None):
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
-        check_class_reduction(class_reduction)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1)")
-        self.from_logits = from_logits
-        self.label_smoothing = label_smoothing
-        self.class_reduction = class_reduction
-        self.axis = axis
         self._requested_dtype = getattr(dtype, "name", dtype)
 
     def _own_arguments(self):
@@ -71,6 +50,38 @@ class _ClasswiseLoss(keras.losses.Loss):
     def get_config(self):
         """Every argument of the constructor."""
         return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
+
+
+class _ClasswiseLoss(FunctionLoss):
+    """A loss that is a sum or a mean over the classes.
+
+    Args:
+        from_logits: Whether `y_pred` still has to go through a softmax.
+        label_smoothing: The share of the label that is spread evenly over the classes.
+        class_reduction: `"mean"` or `"sum"` over the classes.
+        axis: The axis of the classes.
+        **others: Those of `FunctionLoss`.
+    """
+
+    arguments = ("from_logits", "label_smoothing", "class_reduction", "axis")
+
+    def __init__(
+        self,
+        *,
+        from_logits=False,
+        label_smoothing=0.0,
+        class_reduction="mean",
+        axis=-1,
+        **others,
+    ):
+        super().__init__(**others)
+        check_class_reduction(class_reduction)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1)")
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        self.class_reduction = class_reduction
+        self.axis = axis
 
 
 @registered

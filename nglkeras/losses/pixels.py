@@ -4,13 +4,11 @@ The cross entropy is Keras' own `SparseCategoricalCrossentropy(ignore_class=...)
 formula for either: focal loss is Lin et al.'s in Keras' form, dice our choice among several.
 """
 
-from collections.abc import Callable
-
-import keras
 from keras import ops
 from keras.src.backend import set_keras_mask
 
 from nglkeras.expression import EPSILON
+from nglkeras.losses.classes import FunctionLoss
 from nglkeras.losses.functions import float32_at_least, labels_and_valid, registered
 
 
@@ -97,38 +95,16 @@ def _masked(values, valid):
     return values
 
 
-class _SparseLoss(keras.losses.Loss):
-    """A Keras loss around a function of this module."""
+class _SparseLoss(FunctionLoss):
+    """A loss around a function of this module."""
 
-    function: Callable
-    arguments: tuple[str, ...] = ("from_logits", "ignore_class", "axis")
+    arguments = ("from_logits", "ignore_class", "axis")
 
-    def __init__(
-        self,
-        *,
-        from_logits=False,
-        ignore_class=None,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
-    ):
-        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
+    def __init__(self, *, from_logits=False, ignore_class=None, axis=-1, **others):
+        super().__init__(**others)
         self.from_logits = from_logits
         self.ignore_class = ignore_class
         self.axis = axis
-        self._requested_dtype = getattr(dtype, "name", dtype)
-
-    def _own_arguments(self):
-        return {argument: getattr(self, argument) for argument in self.arguments}
-
-    def call(self, y_true, y_pred):
-        """What the function gives; Keras reduces."""
-        return self.function(y_true, y_pred, **self._own_arguments())
-
-    def get_config(self):
-        """Every argument of the constructor."""
-        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
 
 
 @registered

@@ -234,7 +234,7 @@ def _keep_predictions(model, trial, part, path):
 
 
 def paper_step(
-    name: str, loss: str = "NGL", batch_size: int | None = None, dataset: str = "voc2012"
+    name: str, dataset: str, batch_size: int, loss: str = "NGL"
 ) -> tuple[keras.Model, np.ndarray, np.ndarray]:
     """What one training step of the paper's scale takes, with random data, to be measured.
 
@@ -243,9 +243,9 @@ def paper_step(
 
     Args:
         name: "unet" or "deeplabv2".
-        loss: One of `protocol.LOSSES`.
-        batch_size: Instead of the paper's.
         dataset: Whose recipe.
+        batch_size: Images of the step.
+        loss: One of `protocol.LOSSES`.
 
     Returns:
         The compiled network, images of 0 to 255 and labels, some of them void.
@@ -262,7 +262,7 @@ def paper_step(
     )
     info = get_info(dataset)
     random = np.random.default_rng(0)
-    shape = (batch_size or schedule.batch_size, recipe.views.crop, recipe.views.crop)
+    shape = (batch_size, recipe.views.crop, recipe.views.crop)
     images = random.uniform(0, 255, (*shape, 3)).astype("float32")
     labels = random.integers(0, len(info.classes), shape, dtype="int32")
     labels[:, :8] = VOID
