@@ -4,8 +4,7 @@ Keras' `BackupAndRestore` begins an epoch again, with other dropout, and with it
 if nothing had been. Here the stream of batches can begin at any step, and a checkpoint holds all
 that decides on what follows: weights, averages, states of random generators, the optimizer, the
 means of the epoch so far and what callbacks know. A run that was killed thus ends as one that was
-not. (Under a `MirroredStrategy` the averages of BatchNormalization are each device's own; a
-checkpoint holds their mean.)
+not, under a `MirroredStrategy` too, where averages and means are each device's own.
 """
 
 import json
@@ -129,6 +128,8 @@ class Checkpoint:
                         arrays.setdefault(name.rpartition("_")[0], []).append(file[name])
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise UserError(f"cannot read the checkpoint {self.path}: {error}") from error
         except Exception as error:
             raise UserError(f"{self.path} is no checkpoint: remove it to begin anew") from error
         if notes.get("key") != self.key:
@@ -214,7 +215,7 @@ class _Keeper(keras.callbacks.Callback):
         self.means = arrays.pop("means", [])
         for name, values in arrays.items():
             variables = _variables(model)[name]
-            if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
+            if not _fit(variables, values):
                 raise UserError(f"{self.checkpoint.path} is of another model: remove it")
             _assign(variables, values)
         self.states = notes["callbacks"]
@@ -239,7 +240,8 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Keras' hook."""
         self.done = self.first_step + batch + 1
-        if self.checkpoint is None:
+        # What is written at an epoch's end knows its row, and what callbacks make of it.
+        if self.checkpoint is None or self.done % self.steps == 0:
             return
         is_due = time.monotonic() - self.written >= self.checkpoint.seconds
         # A callback that stops a training, e.g. for want of time, leaves it to be gone on with.
@@ -260,7 +262,7 @@ class _Keeper(keras.callbacks.Callback):
             # Within an epoch JAX's state is not the variables'.
             self.model.jax_state_sync()
         arrays = {
-            name: [keras.ops.convert_to_numpy(variable) for variable in variables]
+            name: [_read(variable) for variable in variables]
             for name, variables in _variables(self.model).items()
         }
         states = [_get_state(callback) for callback in self.callbacks]
@@ -277,9 +279,35 @@ def _variables(model):
     }
 
 
+def _copies(variable):
+    """Those of each device, where TensorFlow has several."""
+    return getattr(variable.value, "values", ()) if keras.backend.backend() == "tensorflow" else ()
+
+
+def _read(variable):
+    """The value of a variable, or its values, one a device, where they differ."""
+    copies = [copy.numpy() for copy in _copies(variable)]
+    if any(not np.array_equal(copy, copies[0], equal_nan=True) for copy in copies):
+        return np.stack(copies)
+    return copies[0] if copies else keras.ops.convert_to_numpy(variable)
+
+
+def _fit(variables, values):
+    """Whether the values can be those of the variables."""
+    return len(variables) == len(values) and all(
+        value.shape in (tuple(variable.shape), (len(_copies(variable)), *variable.shape))
+        for variable, value in zip(variables, values, strict=True)
+    )
+
+
 def _assign(variables, values):
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        copies = _copies(variable)
+        if not copies:
+            variable.assign(value)
+        own = value if value.ndim > len(variable.shape) else [value] * len(copies)
+        for copy, its in zip(copies, own, strict=True):
+            copy.assign(its)
 
 
 def _get_state(callback):

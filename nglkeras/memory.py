@@ -26,7 +26,10 @@ Outcome = TypeVar("Outcome")
 
 
 def with_room(
-    attempt: Callable[[Schedule], Outcome], schedule: Schedule, replicas: int = 1
+    attempt: Callable[[Schedule], Outcome],
+    schedule: Schedule,
+    replicas: int = 1,
+    least: int = MIN_IMAGES,
 ) -> Outcome:
     """The outcome of the first attempt that memory has room for, or else of the last.
 
@@ -36,6 +39,7 @@ def with_room(
         schedule: Of the first attempt; each later one divides a batch into twice as many parts,
             as long as they are whole and not too small.
         replicas: Devices that share a batch.
+        least: Images that a part must have on each device.
 
     Returns:
         The outcome; its seconds are those of all attempts.
@@ -43,7 +47,7 @@ def with_room(
     started = time.perf_counter()
     while True:
         outcome = attempt(schedule)
-        finer = _finer(schedule, replicas)
+        finer = _finer(schedule, replicas, least)
         if outcome.status != "out_of_memory" or finer is None:
             # A training that went on from a checkpoint has taken longer than this.
             seconds = max(outcome.seconds, round(time.perf_counter() - started, 3))
@@ -51,22 +55,25 @@ def with_room(
         schedule = finer
 
 
-def _finer(schedule, replicas):
+def _finer(schedule, replicas, least):
     parts = 2 * schedule.accumulation
     images, rest = divmod(schedule.batch_size, parts * replicas)
-    if parts > MAX_ACCUMULATION or rest or images < MIN_IMAGES:
+    if parts > MAX_ACCUMULATION or rest or images < least:
         return None
     return replace(schedule, accumulation=parts)
 
 
-def row_with_room(attempt: Callable[[Schedule], TrialResult], trial: Trial) -> TrialResult:
+def row_with_room(
+    attempt: Callable[[Schedule], TrialResult], trial: Trial, least: int = MIN_IMAGES
+) -> TrialResult:
     """The row of a trial, its batches in the parts that it or its kind needs in this process.
 
     Args:
         attempt: As `with_room` takes it.
         trial: What is tried.
+        least: As `with_room` takes it.
     """
-    row = with_room(attempt, remembered(trial).schedule, trial.replicas)
+    row = with_room(attempt, remembered(trial).schedule, trial.replicas, least)
     remember(trial, row.status, row.accumulation)
     return row
 

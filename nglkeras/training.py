@@ -310,11 +310,15 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Keras' hook."""
-        if time.perf_counter() > self.deadline:
-            self._stop("timeout", "the time limit was reached")
+        # After the last step of an epoch, its end decides.
+        if batch + 1 != self.params.get("steps"):
+            self._look_at_the_clock()
 
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
+        if self.status == "timeout":
+            # Keras looks at the validation set all the same; the epoch was not finished.
+            return
         now = time.perf_counter()
         # Keras calls whatever it is given for validation so.
         part = self.accuracy.removesuffix("accuracy")
@@ -329,8 +333,14 @@ class Monitor(keras.callbacks.Callback):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
         elif max(sizes) > self.bound:
             self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
+        elif epoch + 1 < self.params.get("epochs", 0):
+            self._look_at_the_clock()
         if self.on_epoch is not None:
             self.on_epoch(epoch + 1, row)
+
+    def _look_at_the_clock(self):
+        if time.perf_counter() > self.deadline:
+            self._stop("timeout", "the time limit was reached")
 
     def fail(self, error):
         """Note that the training broke off."""

@@ -37,6 +37,9 @@ def main():
     print("", title, "", f"Scale {scale.name}: {scale.note}.", script.SILENT, sep="\n")
     for loss, runs in curves.items():
         print(f"{loss}: {runs[:, -1].mean():.2f} % after {runs.shape[1]} epochs, {len(runs)} runs")
+    for trial in trials:
+        if results[trial.key].status != "ok":
+            print(f"{trial}: {results[trial.key].status}, not drawn")
     folder = script.folder(args)
     with cli.writing_to(folder):
         tables.curves_to_frame(curves).to_csv(folder / "figure2.csv", index=False)

@@ -115,6 +115,24 @@ def test_one_that_a_callback_has_stopped_goes_on_in_the_middle_of_its_epoch(tmp_
         assert one == pytest.approx(other, abs=1e-6)
 
 
+def test_killed_while_it_looks_at_the_validation_set(tmp_path, monkeypatch):
+    _, epochs, *_ = train(None)
+    path = tmp_path / "state.npz"
+    killed = [3]
+
+    def kill(self, logs=None):
+        killed[0] -= 1
+        if killed[0] == 0:
+            raise KilledError
+
+    monkeypatch.setattr(Killer, "on_test_begin", kill)
+    assert train(path) is None
+    monkeypatch.undo()
+    _, epochs_again, *_ = train(path)
+    for one, other in zip(epochs, epochs_again, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
 def test_killed_again_and_again(tmp_path):
     path, tries = tmp_path / "state.npz", 1
     while (ended := train(path, 5)) is None:
@@ -151,6 +169,11 @@ class TestFiles:
         path.write_bytes(path.read_bytes()[:1000])
         with pytest.raises(UserError, match="is no checkpoint: remove it"):
             Checkpoint(path, "one").read()
+
+    def test_one_that_cannot_be_read_is_not_called_damaged(self, tmp_path):
+        (tmp_path / "state.npz").mkdir()
+        with pytest.raises(UserError, match="cannot read the checkpoint"):
+            Checkpoint(tmp_path / "state.npz", "one").read()
 
     def test_nothing_of_it_is_executed(self, tmp_path):
         np.savez(tmp_path / "state.npz", notes=np.array([print], dtype=object))

@@ -248,6 +248,39 @@ class TestAugmentation:
         assert len({one.tobytes() for one in found}) > 25
         np.testing.assert_array_equal(found[7], change(image, seeds[7]).numpy())
 
+    def test_what_an_operation_does_does_not_depend_on_its_being_drawn(self):
+        # The mean of a flat image says how it was changed, if by brightness alone.
+        brightness = keras.layers.RandomBrightness(0.4, value_range=(0, 255))
+        others = [keras.layers.RandomBrightness(0.0, value_range=(0, 255))] * 3
+        image, policy = tf.fill([4, 4, 3], 128.0), Policy(operation_rate=1.0)
+
+        @tf.function
+        def change(seed):
+            return augmentation._operate(image, [brightness, *others], policy, seed)
+
+        seeds = [augmentation.descend([7, 0], number) for number in range(600)]
+        found = np.array([change(seed).numpy().mean() for seed in seeds])
+        changed = found[found != 128]
+        assert len(changed) == pytest.approx(150, abs=45)
+        uniform = stats.uniform(128 - 0.4 * 255, 2 * 0.4 * 255)
+        assert stats.kstest(changed, uniform.cdf).pvalue > 0.01
+
+    def test_no_layer_draws_what_another_draws(self, monkeypatch):
+        # A layer counts from the second number of its seed on.
+        images, labels = self.batch(4, 8)
+        change = augmentation.train_batch(Policy())
+        seeds, drawn = [], augmentation._drawn
+
+        def record(layer, images, seed):
+            seeds.append(tuple(seed.numpy()))
+            return drawn(layer, images, seed)
+
+        monkeypatch.setattr(augmentation, "_drawn", record)
+        for number in range(20):
+            change(images, labels, augmentation.descend([3, 0], number))
+        assert len(set(seeds)) == 40
+        assert len({first for first, _ in seeds}) == 40
+
     def test_what_keras_layers_do_that_is_worked_around(self):
         # Where one of these fails, a workaround may go: see the docstring of augmentation.
         flat = np.full((1, 8, 8, 3), 200.0, "float32")
@@ -318,6 +351,18 @@ class TestStreams:
         np.testing.assert_allclose(weights[:20], 32 / 20)
         assert (weights[20:] == 0).all()
         assert stream.cardinality() == 2
+
+    def test_streamed_from_files_it_is_the_same_too(self, tfds_directory, monkeypatch):
+        monkeypatch.setattr(sources, "MEMORY_BYTES", 0)
+        source = sources.load("cifar10", tfds_directory)
+        settings = {"size": 8, "batch_size": 16, "epochs": 2, "policy": MIXED, "seed": 5}
+        batches, steps = data.training(source.train, source.classes, **settings)
+        whole = list(batches(0).as_numpy_iterator())
+        tf.random.set_seed(99)
+        rest = list(batches(steps + 1).as_numpy_iterator())
+        for (x, y), (x_again, y_again) in zip(whole[steps + 1 :], rest, strict=True):
+            np.testing.assert_array_equal(x, x_again)
+            np.testing.assert_array_equal(y, y_again)
 
     def test_too_few_images(self):
         with pytest.raises(UserError, match="50 training images do not fill a batch of 64"):
@@ -497,12 +542,31 @@ class TestTraining:
         row = run_trial(trial, checkpoints=Checkpoints(tmp_path))
         assert (row.status, row.accumulation, row.key) == ("ok", 2, trial.key)
         assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}-2.npz"]
+        # The last of two steps in two parts each; the warm-up is a quarter of the epoch.
+        rate = 0.003 / 2 * (1 + math.cos(math.pi * 3 / 3))
+        assert row.history[0]["learning_rate"] == pytest.approx(rate, abs=1e-8)
 
-    def test_two_devices(self, mirrored, plain):
-        (trial,) = trials_of("NGL", epochs=1, train_images=32)
-        row = run_trial(replace(trial, replicas=2))
-        assert row.status == "ok", row.message
-        assert row.environment["replicas"] == 2
+    def test_on_two_devices_it_goes_on_too(self, mirrored, plain, tmp_path, monkeypatch):
+        (trial,) = trials_of("NGL", epochs=2, train_images=64)
+        trial = replace(trial, replicas=2)
+        whole = run_trial(trial)
+        assert whole.status == "ok", whole.message
+        assert whole.environment["replicas"] == 2
+        often, write = Checkpoints(tmp_path, seconds=0.0), Checkpoint.write
+
+        def killed(self, arrays, notes):
+            write(self, arrays, notes)
+            if notes["step"] == 6:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoint, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(trial, checkpoints=often)
+        monkeypatch.setattr(Checkpoint, "write", write)
+        again = run_trial(trial, checkpoints=often)
+        # Averages of BatchNormalization are each device's own, and decide on both.
+        for name in ("loss", "test_loss"):
+            assert again.history[-1][name] == pytest.approx(whole.history[-1][name], abs=1e-6)
 
 
 def result(trial, accuracy, status="ok", **others):

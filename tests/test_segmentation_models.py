@@ -6,13 +6,14 @@ import pytest
 from conftest import to_numpy
 
 from nglkeras import UserError
-from nglkeras.segmentation import models
+from nglkeras.segmentation import deeplab, models
 from nglkeras.segmentation.deeplab import (
     RATES,
     aspp,
     deeplabv2,
     dilated_trunk,
     plain_trunk,
+    sampled,
 )
 from nglkeras.segmentation.unet import resnet_encoder, unet
 
@@ -43,8 +44,9 @@ class TestParameters:
         assert model.count_params() == 42_658_176 + head
 
     def test_narrow_ones_are_of_the_same_code(self):
-        for name in ("unet_narrow", "deeplabv2_narrow"):
-            assert trainable(models.build(name, 5)) < 1e6
+        for name in ("unet", "deeplabv2"):
+            whole, narrow = (models.ARCHITECTURES[one] for one in (name, f"{name}_narrow"))
+            assert whole.make is narrow.make
 
 
 class TestStrides:
@@ -71,6 +73,24 @@ class TestStrides:
     def test_another_is_refused(self):
         with pytest.raises(UserError, match="no output stride 4; choose from: 8, 16, 32"):
             deeplabv2(3, **TINY, output_stride=4)
+
+
+class TestPreprocessing:
+    image = np.full((1, 64, 64, 3), [10.0, 100.0, 200.0], "float32")
+
+    def test_of_the_unet_is_torchvisions(self):
+        model = unet(2, **TINY)
+        probe = keras.Model(model.input, model.get_layer("preprocessing").output)
+        expected = (self.image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        np.testing.assert_allclose(to_numpy(probe(self.image)), expected, rtol=1e-5)
+
+    def test_of_deeplab_is_that_of_its_weights(self, monkeypatch):
+        monkeypatch.setattr(deeplab, "dilated_trunk", lambda *_: keras.layers.Identity())
+        monkeypatch.setattr(deeplab, "aspp", lambda features, *_: features)
+        body = deeplabv2(3, **TINY).get_layer("body")
+        # keras.applications' ResNets were trained on BGR less ImageNet's mean.
+        expected = self.image[..., ::-1] - [103.939, 116.779, 123.68]
+        np.testing.assert_allclose(to_numpy(body(self.image)), expected, rtol=1e-5)
 
 
 class TestWeightsOfThePlainTrunk:
@@ -134,6 +154,32 @@ class TestOutputs:
     def test_deeplabv2_takes_any_size(self, size):
         logits = deeplabv2(5, **TINY)(np.zeros((2, *size, 3), "float32"))
         assert tuple(logits.shape) == (2, *size, 5)
+
+    def test_a_compiled_network_takes_one_size_after_another(self):
+        model = deeplabv2(3, **TINY, scales=(0.5, 1.0))
+        model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        for size in ((32, 32), (48, 40), (33, 57)):
+            model.evaluate(np.zeros((1, *size, 3)), np.zeros((1, *size), int), verbose=0)
+
+    @pytest.mark.parametrize("size", [65, 64, 70])
+    def test_a_feature_is_enlarged_to_where_it_stands(self, size):
+        # Stride 8: feature i is that of pixel 8 i.
+        coarse = 8 * np.arange(-(-size // 8), dtype="float32")
+        ramp = np.broadcast_to(coarse[:, None, None], (1, len(coarse), 5, 1))
+        fine = to_numpy(sampled(ramp, (size, 33), 1 / 8))[0, :, 0, 0]
+        np.testing.assert_allclose(fine, np.minimum(np.arange(size), coarse[-1]), atol=1e-4)
+
+    def test_predictions_are_not_shifted(self):
+        # What of a mirrored image is predicted is the mirrored prediction: 8 k + 1 pixels have a
+        # middle that is a feature's.
+        model = deeplabv2(2, **TINY)
+        for weights in model.weights:
+            if len(weights.shape) == 4:
+                symmetric = to_numpy(weights)
+                weights.assign((symmetric + symmetric[:, ::-1]) / 2)
+        image = np.random.default_rng(0).uniform(0, 255, (1, 65, 65, 3)).astype("float32")
+        one, other = to_numpy(model(image)), to_numpy(model(image[:, :, ::-1]))
+        np.testing.assert_allclose(one, other[:, :, ::-1], atol=1e-4 * np.abs(one).max())
 
     def test_three_scales_fused_by_the_largest(self):
         fused = deeplabv2(5, **TINY, scales=(0.5, 0.75, 1.0))

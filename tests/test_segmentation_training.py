@@ -116,6 +116,21 @@ class TestKilled:
             measured = [{k: v for k, v in row.items() if k not in clock} for row in (one, other)]
             assert measured[0] == pytest.approx(measured[1], abs=1e-6)
 
+    @needs_tensorflow
+    def test_goes_on_where_evaluation_has_another_size(self, tmp_path, monkeypatch):
+        # Crops of 32 pixels, whole images of 64.
+        sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2)}
+        architecture = replace(models.ARCHITECTURES["deeplabv2_narrow"], sizes=sizes)
+        monkeypatch.setitem(models.ARCHITECTURES, "deeplabv2_narrow", architecture)
+        (trial,) = plan(replace(TINY, models=("deeplabv2_narrow",), epochs=1), ["CE"])
+        killers = iter([Killer(2), Killer(-1)])
+        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        checkpoints = Checkpoints(tmp_path, seconds=0.0)
+        with pytest.raises(KeyboardInterrupt):
+            training.run_trial(trial, checkpoints=checkpoints)
+        assert checkpoints.of(trial.key).read()[1]["step"] == 1
+        assert training.run_trial(trial, checkpoints=checkpoints).message == ""
+
 
 class TestRows:
     def test_hold_what_was_measured(self, tiny, tmp_path):
@@ -201,12 +216,18 @@ class TestRows:
         assert row.status == "timeout"
 
     @needs_tensorflow
-    def test_on_two_devices(self, tiny, mirrored):
+    def test_on_two_devices_every_pixel_is_counted_once(self, tiny, mirrored):
         (trial,) = plan(replace(TINY, epochs=1), ["NGL"], replicas=2)
-        row = training.run_trial(trial)
+        counted = []
+
+        def count(model):
+            (scores,) = next(m for m in model.metrics if m.name == "compile_metrics").metrics
+            counted.append(int(np.sum(scores.confusion)))
+
+        row = training.run_trial(trial, on_model=count)
         assert (row.status, row.message) == ("ok", "")
-        # Every pixel is counted once, whichever device sees it.
-        assert sum(v is not None for k, v in row.metrics.items() if k[:4] == "iou/") >= 3
+        examples, rows = training.find_sets(trial).test
+        assert counted == [sum(int((examples.read(i, None)[1] != VOID).sum()) for i in rows)]
 
 
 class TestOptimizer:
@@ -251,14 +272,34 @@ class TestProtocol:
         trial = plan(scale, ["ngl"])[0]
         assert (trial.loss, trial.views.crop, trial.views.resize) == ("NGL", 128, 128)
         assert trial.schedule.epochs == 7
-        scale = replace(TABLE4_SCALES["paper"], models=("deeplabv2",), weights="none")
+        scale = replace(TABLE4_SCALES["paper"], models=("deeplabv2",), weights=("none",))
         assert plan(scale, ["CE"])[0].weights is None
+
+    def test_weights_of_one_model_or_of_all(self, tmp_path):
+        file = tmp_path / "encoder.weights.h5"
+        file.write_bytes(b"something")
+        paper = TABLE4_SCALES["paper"]
+        unet, deeplab = plan(replace(paper, weights=(f"unet={file}",), runs=1), ["CE"])
+        assert (unet.weights, deeplab.weights) == (str(file), "imagenet")
+        unet, deeplab = plan(replace(paper, weights=("none", f"unet={file}"), runs=1), ["CE"])
+        assert (unet.weights, deeplab.weights) == (str(file), None)
+        # Before anything is trained.
+        with pytest.raises(UserError, match="has no ResNet34"):
+            plan(replace(paper, weights=("imagenet",)))
+        with pytest.raises(UserError, match="unknown model 'vgg'"):
+            plan(replace(paper, weights=("vgg=none",)))
+
+    def test_every_model_has_a_rate_that_it_can_bear(self):
+        for scale in (TABLE4_SCALES["demo"], TABLE4_SCALES["reduced"], TABLE5_SCALES["reduced"]):
+            trials = plan(replace(scale, models=("deeplabv2",), dataset="scenes"), ["NGL"])
+            assert trials[0].schedule.learning_rate == 2.5e-5
 
     @pytest.mark.parametrize(
         ("changes", "losses", "message"),
         [
             ({}, ["SCE"], "unknown loss 'SCE'; choose from: CE, Focal, Dice, NGL"),
             ({"models": ("vgg",)}, LOSSES, "unknown model 'vgg'; choose from: unet"),
+            ({"image_size": 40}, LOSSES, "unet_narrow takes image sizes that are multiples of 16"),
             ({"dataset": "ade"}, LOSSES, "unknown data set 'ade'; choose from: scenes"),
             ({"dataset": "camvid", "recipe": None, "models": ("unet",)}, LOSSES, "does not train"),
         ],

@@ -2,6 +2,7 @@
 
 Each is measured in a process of its own. Where the paper's batch does not fit into the memory that
 may be used, it is the largest power of two that does: two small batches tell what an image takes.
+The memory is the process', not a GPU's.
 """
 
 import datetime
@@ -20,7 +21,7 @@ import pandas as pd
 
 from nglkeras import tables
 from nglkeras.environment import environment
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError, unknown
 
 GIB = 2**30
 PROBES = (4, 8)
@@ -98,7 +99,7 @@ def measure(rounds: int, names: Sequence[str] | None, limit: float) -> list[Step
         limit: GiB that a process may take.
 
     Raises:
-        UserError: If there is no such network.
+        UserError: If there is no such network, or none could be measured.
     """
     known = configurations()
     for name in names or ():
@@ -106,9 +107,15 @@ def measure(rounds: int, names: Sequence[str] | None, limit: float) -> list[Step
             raise unknown("model", name, known)
     steps = []
     for name in names or known:
-        batch = _largest(known[name], limit)
-        print(f"{name}: a step of {batch} images", flush=True)
-        steps.append(_apart(name, batch, rounds))
+        try:
+            batch = _largest(known[name], limit)
+            print(f"{name}: a step of {batch} images", flush=True)
+            steps.append(_apart(name, batch, rounds))
+        # The others have their numbers all the same.
+        except subprocess.CalledProcessError as error:
+            print(f"{name} failed: {(error.stderr.strip() or str(error)).splitlines()[-1]}")
+    if not steps:
+        raise UserError("no step could be measured")
     return steps
 
 
@@ -124,9 +131,7 @@ def _largest(configuration, limit):
 
 def _apart(name, batch, rounds):
     command = [sys.executable, "-m", "nglkeras.benchmarks.step", name, str(batch), str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{name}, {batch} images: {done.stderr[-1000:]}")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Step(**json.loads(done.stdout.splitlines()[-1]))
 
 

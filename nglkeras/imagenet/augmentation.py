@@ -26,9 +26,21 @@ from nglkeras.imagenet.protocol import Policy
 
 # Of pixels that a turn or shift leaves empty.
 _GREY = sum(MEAN) / 3
-# Draws of a layer at most; where the draws of each step begin.
-_DRAWS = 100
+# What draws, for the seeds.
 _CROP, _FLIP, _OPERATIONS = 0, 1, 2
+_CHOICE, _LAYER = 0, 1
+_ERASING, _NOISE, _MIXING, _SWITCH = 0, 1, 2, 3
+
+
+def descend(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+    """A seed (int32 `[2]`) of a seed; those of near numbers have nothing in common.
+
+    `tf.random.fold_in` alone gives `[r, number]`, where a layer that counts from there has the
+    draws of the next number as its second.
+    """
+    return tf.random.stateless_uniform(
+        (2,), tf.random.fold_in(seed, number), minval=None, maxval=None, dtype=tf.int32
+    )
 
 
 def train_image(policy: Policy, size: int):
@@ -44,11 +56,11 @@ def train_image(policy: Policy, size: int):
     operations = _operations(policy.magnitude)
 
     def change(image, seed):
-        image = _random_crop(image, policy, size, tf.random.fold_in(seed, _CROP))
+        image = _random_crop(image, policy, size, descend(seed, _CROP))
         if policy.flip:
-            image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, _FLIP))
+            image = tf.image.stateless_random_flip_left_right(image, descend(seed, _FLIP))
         for i in range(policy.operations):
-            image = _operate(image, operations, policy, tf.random.fold_in(seed, _OPERATIONS + i))
+            image = _operate(image, operations, policy, descend(seed, _OPERATIONS + i))
         return image
 
     return change
@@ -91,6 +103,9 @@ def _operations(magnitude):
     layers, m = keras.layers, magnitude / 10
     empty = {"fill_mode": "constant", "fill_value": _GREY}
     pixels = {"value_range": (0, 255)}
+    solarization = layers.Solarization(threshold_factor=1.0, **pixels)
+    # Keras multiplies the upper bound by 255, and not the lower one.
+    solarization.threshold_factor = (255 * (1 - m), 1.0)
     return [
         layers.RandomRotation(30 * m / 360, **empty),
         layers.RandomShear(x_factor=0.3 * m, **empty),
@@ -98,12 +113,12 @@ def _operations(magnitude):
         layers.RandomTranslation(0.45 * m, 0.0, **empty),
         layers.RandomTranslation(0.0, 0.45 * m, **empty),
         # It adds, where timm's multiplies: at a middling pixel that is the same.
-        layers.RandomBrightness(0.4 * m, **pixels),
+        layers.RandomBrightness(0.45 * m, **pixels),
         layers.RandomContrast((0.9 * m, 0.9 * m), **pixels),
         layers.RandomColorDegeneration(0.9 * m, **pixels),
         layers.RandomSharpness((0.5 - 0.45 * m, 0.5 + 0.45 * m), **pixels),
         layers.RandomPosterization((4 - int(3.5 * m), 8), **pixels),
-        layers.Solarization(threshold_factor=1.0, **pixels),
+        solarization,
         layers.AutoContrast(**pixels),
         layers.Equalization(**pixels),
         layers.RandomInvert((1.0, 1.0), **pixels),
@@ -112,7 +127,8 @@ def _operations(magnitude):
 
 def _operate(image, operations, policy, seed):
     """One operation, drawn at random, in a share of the cases."""
-    draw = tf.random.stateless_uniform((2,), seed)
+    draw = tf.random.stateless_uniform((2,), descend(seed, _CHOICE))
+    seed = descend(seed, _LAYER)
     index = tf.cast(draw[0] * len(operations), tf.int32)
 
     def branch(layer):
@@ -170,25 +186,25 @@ def train_batch(policy: Policy):
 
     def change(images, labels, seed):
         if policy.erasing:
-            images = _erased(erasing, images, tf.random.fold_in(seed, 0))
+            images = _erased(erasing, images, seed)
         mixers = [mixer for mixer in (mixup, cutmix) if mixer is not None]
         if len(mixers) < 2:
             for mixer in mixers:
-                images, labels = mixed(mixer, images, labels, tf.random.fold_in(seed, 1))
+                images, labels = mixed(mixer, images, labels, descend(seed, _MIXING))
             return images, labels
-        switched = tf.random.stateless_uniform((), tf.random.fold_in(seed, 2)) < policy.switch
+        switched = tf.random.stateless_uniform((), descend(seed, _SWITCH)) < policy.switch
         return tf.cond(
             switched,
-            lambda: mixed(cutmix, images, labels, tf.random.fold_in(seed, 1)),
-            lambda: mixed(mixup, images, labels, tf.random.fold_in(seed, 1)),
+            lambda: mixed(cutmix, images, labels, descend(seed, _MIXING)),
+            lambda: mixed(mixup, images, labels, descend(seed, _MIXING)),
         )
 
     return change
 
 
 def _erased(layer, images, seed):
-    changes = _drawn(layer, images, seed)
-    noise = tf.random.stateless_normal(tf.shape(images), tf.random.fold_in(seed, _DRAWS))
+    changes = _drawn(layer, images, descend(seed, _ERASING))
+    noise = tf.random.stateless_normal(tf.shape(images), descend(seed, _NOISE))
     changes["fill_value"] = tf.clip_by_value(MEAN + noise * DEVIATION, 0.0, 255.0)
     layer.backend.set_backend("tensorflow")
     images = layer.transform_images(images, changes, training=True)

@@ -141,9 +141,9 @@ def training(
 
 
 def _numbered(seed, number):
-    """The seed of an image or a step; near numbers must not have near seeds."""
-    number = tf.cast(tf.stack([number // 2**31, number % 2**31]), tf.int32)
-    return tf.random.fold_in(tf.random.fold_in([seed, 0], number[0]), number[1])
+    """The seed of an image or a step, whose numbers may go beyond 32 bits."""
+    high, low = tf.unstack(tf.cast(tf.stack([number // 2**31, number % 2**31]), tf.int32))
+    return augmentation.descend(augmentation.descend([seed, 0], high), low)
 
 
 def _rgb(image):

@@ -11,7 +11,7 @@ def learning_rate(recipe: Recipe, steps: int) -> keras.optimizers.schedules.Lear
 
     Args:
         recipe: Of the training.
-        steps: Updates of an epoch.
+        steps: Of an epoch. Keras counts the parts of batches, and so must this.
     """
     warmup = round(recipe.warmup_epochs * steps)
     # Keras counts the cosine's steps from the end of the warm-up.
@@ -30,7 +30,7 @@ def make_optimizer(
 
     Args:
         recipe: Of the training.
-        steps: Updates of an epoch.
+        steps: As `learning_rate` takes them.
         model: What it trains.
         replicas: Devices that share a batch.
     """
@@ -40,6 +40,7 @@ def make_optimizer(
     optimizer = keras.optimizers.AdamW(
         learning_rate=learning_rate(recipe, steps),
         weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.clip_norm,
         gradient_accumulation_steps=parts if parts > 1 and not mirrored else None,
     )
     if parts > 1 and mirrored:

@@ -4,7 +4,10 @@ The paper gives optimizer, learning rate, weight decay, epochs, warm-up and batc
 Swin (Liu et al. 2021) for augmentation and regularisation. Our readings and choices where it is
 silent:
 
-- The augmentation is Swin's for the ResNets too, in the strengths of the authors' code.
+- The augmentation is Swin's for the ResNets too, in the strengths of the authors' code; Mixup and
+  CutMix draw for each image where that draws for each batch.
+- Gradients of the Swin Transformers are cut to a norm of 5, as in the authors' code (the text of
+  their paper says 1), those of the ResNets are not.
 - "CE runs with label smoothing and L2" is taken at its word: label smoothing 0.1 and an L2 penalty
   of 1e-4 on all kernels (the factor is ours, that of CE + L2 in table 2) with CE alone, in addition
   to AdamW's weight decay, which all have. Mixup and CutMix soften the labels of every loss.
@@ -85,6 +88,7 @@ class Recipe:
         learning_rate: At the end of the warm-up.
         weight_decay: AdamW's, times the learning rate; not on biases, norms and position tables.
         drop_path: Stochastic depth of the last block.
+        clip_norm: Norm of all gradients together that they are cut to; `None` for none.
         policy: Of the training images.
         accumulation: Parts into which a batch is divided where memory has no room for it.
     """
@@ -95,6 +99,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     drop_path: float = 0.0
+    clip_norm: float | None = None
     policy: Policy = field(default_factory=Policy)
     accumulation: int = 1
 
@@ -114,7 +119,7 @@ class Recipe:
 
 
 _RESNET = Recipe(180, 30, 256, 0.003, 0.01)
-_SWIN = Recipe(400, 60, 1024, 0.001, 0.05)
+_SWIN = Recipe(400, 60, 1024, 0.001, 0.05, clip_norm=5.0)
 # The latter two are ours, for demonstrations.
 RECIPES = {
     "ResNet101": _RESNET,

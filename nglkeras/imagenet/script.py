@@ -21,7 +21,8 @@ _CHANGED = (
     *("train_images", "evaluation_images", "image_size"),
 )
 SILENT = (
-    "Where the paper is silent, our choices are Swin's augmentation for the ResNets too, an L2 "
+    "Where the paper is silent, our choices are Swin's augmentation for the ResNets too, gradients "
+    "of Swin cut to a norm of 5, an L2 "
     "factor of 1e-4 for CE (which alone has it and label smoothing 0.1, as the paper says; all "
     "have AdamW's weight decay), and symmetric cross entropy's α 6, β 0.1 from 100 classes on, "
     "else 0.1 and 1."
@@ -47,7 +48,7 @@ def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
     add("--image-size", type=cli.positive, help="height and width of a network's input, in pixels")
     add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    add("--out", type=cli.folder, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
     add(
         "--data-dir",
         type=cli.folder,

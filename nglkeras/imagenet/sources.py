@@ -237,13 +237,15 @@ def _tfds(name, data_dir, limits):
 
 
 def _split(builder, split, limit):
-    """In memory if it is small, else streamed from its files."""
+    """In memory if it is small, else streamed from as many whole files as the limit allows."""
     info = builder.info.splits[split]
     decode = builder.info.features["image"].decode_example
     count = info.num_examples if limit is None else min(limit, info.num_examples)
-    if limit is not None or info.num_bytes <= MEMORY_BYTES:
+    lengths = np.cumsum(info.shard_lengths)
+    files = int((lengths <= count).sum())
+    if not files or info.num_bytes * count / info.num_examples <= MEMORY_BYTES:
         return _indexed(*_in_memory(builder, split, count), decode)
-    return _streamed(builder, split, decode)
+    return _streamed(_paths(builder, split)[:files], int(lengths[files - 1]), builder, decode)
 
 
 @lru_cache(maxsize=4)
@@ -253,8 +255,8 @@ def _in_memory(builder, split, count):
     return np.array(images, object), np.array(labels)
 
 
-def _streamed(builder, split, decode):
-    paths = tf.constant(_paths(builder, split))
+def _streamed(paths, count, builder, decode):
+    paths = tf.constant(paths)
 
     def opened(path):
         return tf.data.TFRecordDataset(path)
@@ -271,7 +273,7 @@ def _streamed(builder, split, decode):
         return _parsed(builder, data.shuffle(WINDOW, seed[1], reshuffle_each_iteration=False))
 
     return Examples(
-        builder.info.splits[split].num_examples,
+        count,
         lambda: _parsed(builder, tf.data.TFRecordDataset(paths)),
         shuffled,
         decode,

@@ -96,7 +96,7 @@ def _train(trial, data_dir, kept, monitor):
     )
     outcome = {"sizes": streams.sizes}
     # One that was killed after its last epoch has not looked at its losses.
-    losses = [row[name] for row in monitor.history for name in ("loss", "test_loss") if name in row]
+    losses = [row["loss"] for row in monitor.history]
     if monitor.status == "ok" and not all(map(math.isfinite, losses)):
         monitor.status, monitor.message = "non_finite", "the loss left the finite numbers"
     if monitor.status == "ok":
@@ -127,7 +127,7 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
     )
     settings = (("from_logits", True), *trial.loss_settings)
     model.compile(
-        make_optimizer(recipe, steps // recipe.accumulation, model, trial.replicas),
+        make_optimizer(recipe, steps, model, trial.replicas),
         loss_of(replace(trial, loss_settings=settings)),
         weighted_metrics=[
             "accuracy",

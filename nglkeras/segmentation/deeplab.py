@@ -25,30 +25,71 @@ DILATIONS = {8: {"conv4": 2, "conv5": 4}, 16: {"conv5": 2}, 32: {}}
 BN_MOMENTUM = 0.9
 
 
-@keras.saving.register_keras_serializable(package="nglkeras")
-class ResizeLike(keras.layers.Layer):
-    """Bilinear resizing of the first of two inputs to height and width of the second.
+def sampled(x, size, step: float):
+    """Bilinear values at `step`-th positions in height and width, from the first on.
 
-    Keras' resizing wants sizes that are known when a step is compiled, and so each its own step.
+    A trunk's feature i stands for pixel i times its stride, not for the middle of as many pixels,
+    which is what resizing assumes: by that, predictions would be shifted by half a stride.
+
+    Args:
+        x: `[batch, h, w, channels]`.
+        size: Height and width of the result; positions beyond the last are the last.
+        step: Less than 1 enlarges.
+
+    Returns:
+        `[batch, *size, channels]`.
+    """
+    # Two small matrix products, which any backend compiles for sizes that it does not know yet.
+    heights, widths = (
+        _hats(count, length, step, x.dtype)
+        for count, length in zip(size, ops.shape(x)[1:3], strict=True)
+    )
+    x = ops.einsum("yh,bhwc->bywc", heights, x)
+    return ops.einsum("xw,bywc->byxc", widths, x)
+
+
+def _hats(count, length, step, dtype):
+    """`[count, length]`: the weights of linear interpolation."""
+    positions = ops.cast(ops.arange(count), "float32") * step
+    positions = ops.minimum(positions, ops.cast(length - 1, "float32"))
+    distances = ops.abs(positions[:, None] - ops.cast(ops.arange(length), "float32"))
+    return ops.cast(ops.maximum(1.0 - distances, 0.0), dtype)
+
+
+@keras.saving.register_keras_serializable(package="nglkeras")
+class SampleLike(keras.layers.Layer):
+    """The first of two inputs, `sampled` at as many positions as the second has.
+
+    Args:
+        step: As `sampled` takes it.
+        **others: Keras' own.
     """
 
+    def __init__(self, step: float, **others):
+        super().__init__(**others)
+        self.step = step
+
     def call(self, inputs):
-        """The first, resized."""
+        """The first, sampled."""
         x, like = inputs
-        return ops.image.resize(x, like.shape[1:3], interpolation="bilinear")
+        return sampled(x, ops.shape(like)[1:3], self.step)
 
     def compute_output_shape(self, input_shape):
         """Keras' hook."""
         x, like = input_shape
         return (x[0], *like[1:3], x[3])
 
+    def get_config(self):
+        """Every argument of the constructor."""
+        return super().get_config() | {"step": self.step}
+
 
 @keras.saving.register_keras_serializable(package="nglkeras")
-class ResizeBy(keras.layers.Layer):
-    """Bilinear resizing by a factor.
+class Shrink(keras.layers.Layer):
+    """Images by a factor below 1, `sampled` from the first pixel on.
 
     Args:
-        factor: By which; sizes are rounded down.
+        factor: By which; 321 pixels by 0.5 are 161.
         **others: Keras' own.
     """
 
@@ -57,13 +98,18 @@ class ResizeBy(keras.layers.Layer):
         self.factor = factor
 
     def call(self, images):
-        """The images, resized."""
-        size = [int(self.factor * side) for side in images.shape[1:3]]
-        return ops.image.resize(images, size, interpolation="bilinear")
+        """The images, smaller."""
+        size = [self._side(side) for side in ops.shape(images)[1:3]]
+        return sampled(images, size, 1 / self.factor)
+
+    def _side(self, side):
+        if isinstance(side, int):
+            return int(self.factor * (side - 1)) + 1
+        return ops.cast(self.factor * ops.cast(side - 1, "float32"), "int32") + 1
 
     def compute_output_shape(self, input_shape):
         """Keras' hook."""
-        sides = [None if side is None else int(self.factor * side) for side in input_shape[1:3]]
+        sides = [None if side is None else self._side(side) for side in input_shape[1:3]]
         return (input_shape[0], *sides, input_shape[3])
 
     def get_config(self):
@@ -91,8 +137,8 @@ def deeplabv2(
         width: Channels of the first stage's bottlenecks; the stem always has 64.
         output_stride: Of the trunk: 8, 16 or 32.
         rates: Of the parallel convolutions.
-        scales: Of the inputs; the logits are the largest over all of them, e.g. (0.5, 0.75, 1).
-            Only the fused logits have a loss, where DeepLabv2 adds one for each scale.
+        scales: Of the inputs, 1 at most, e.g. (0.5, 0.75, 1); the logits are the largest over all
+            of them. Only the fused logits have a loss, where DeepLabv2 adds one for each scale.
         weights: Of the trunk: `None`, "imagenet" (of ResNet101) or a `.weights.h5` file. Its
             BatchNormalization then stays as it is, as in DeepLabv2's own training; what begins at
             random must learn it.
@@ -105,19 +151,21 @@ def deeplabv2(
     image = keras.Input((*size, 3), name="image")
     body = _body(classes, blocks, width, output_stride, rates, weights, l2)
     scaled = [
-        image if factor == 1 else ResizeBy(factor, dtype="float32", name=f"scale{i}")(image)
+        image if factor == 1 else Shrink(factor, dtype="float32", name=f"scale{i}")(image)
         for i, factor in enumerate(scales)
     ]
     logits = [body(x) for x in scaled]
+    finest = max(scales)
     if len(scales) > 1:
-        largest = logits[max(range(len(scales)), key=scales.__getitem__)]
+        largest = logits[scales.index(finest)]
         logits = [
-            ResizeLike(dtype="float32", name=f"fusion{i}")([one, largest])
-            for i, one in enumerate(logits)
+            SampleLike(factor / finest, dtype="float32", name=f"fusion{i}")([one, largest])
+            for i, (one, factor) in enumerate(zip(logits, scales, strict=True))
         ]
         logits = [layers.Maximum(dtype="float32", name="fusion")(logits)]
     # float32 under mixed precision too: losses want the digits.
-    enlarged = ResizeLike(dtype="float32", name="logits")([logits[0], image])
+    enlarge = SampleLike(finest / output_stride, dtype="float32", name="logits")
+    enlarged = enlarge([logits[0], image])
     return keras.Model(image, enlarged, name="deeplabv2")
 
 

@@ -82,8 +82,7 @@ def build(
     architecture = get_architecture(name)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
-        raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
+    check_weights(name, weights)
     make = partial(architecture.make, classes, l2=l2, size=size, **architecture.sizes)
     with dtype_policy(precision):
         if architecture.make is deeplabv2:
@@ -94,12 +93,20 @@ def build(
     return model
 
 
-def _load_encoder(model, weights):
-    if weights == "imagenet":
+def check_weights(name: str, weights: str | Path | None) -> None:
+    """Raise `UserError` if a model cannot start from these weights, as far as their name tells."""
+    if weights is None:
+        return
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
+    if weights == "imagenet" and get_architecture(name).make is unet:
         raise UserError(
             "keras.applications has no ResNet34 and so no ImageNet weights of it; valid are none "
             "or a .weights.h5 file of the encoder"
         )
+
+
+def _load_encoder(model, weights):
     try:
         model.get_layer("encoder").load_weights(weights)
     # Whatever a file may hold.

@@ -177,9 +177,19 @@ def _deeplab(iterations, between_evaluations):
 # Of the paper, by architecture and data set.
 RECIPES = {
     ("unet", "voc2012"): _UNET,
+    ("unet", "voc2012_aug"): _UNET,
     ("deeplabv2", "voc2012"): _deeplab(20_000, 1_000),
+    ("deeplabv2", "voc2012_aug"): _deeplab(20_000, 1_000),
     ("deeplabv2", "coco_stuff164k"): _deeplab(300_000, 10_000),
 }
+# DeepLabv2's logits are sums over ten thousand features and more, and Adam's steps are of one size
+# for all of them: at a higher rate dice and NGL leave it with a saturated softmax, where they have
+# no gradient. Pairs of model and rate, for recipes that are not the paper's.
+_DEEPLAB_RATES = (
+    ("deeplabv2_narrow", 3e-4),
+    ("deeplabv2", 2.5e-5),
+    ("deeplabv2_multiscale", 2.5e-5),
+)
 # Short trainings from random weights, on images at their own size: ours. After 135 steps on CamVid
 # the rate 1e-3 has a validation IoU of 27 %, the paper's 1e-4 24 % (cross entropy, one run each).
 _FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
@@ -201,7 +211,8 @@ class SegmentationScale:
         evaluation_images: At most so many for validation, and for test.
         image_size: Side of the training images after cropping (and of all where the recipe
             resizes them); `None` for the recipe's.
-        weights: What encoders and trunks start from; `None` for the recipe's, "none" for nothing.
+        weights: What encoders and trunks start from: for all of them, or "MODEL=WEIGHTS" for one;
+            without any the recipe's, "none" for nothing.
         precision: Keras' dtype policy of the layers.
         learning_rates: Of models that want another than the recipe's, as pairs.
     """
@@ -216,7 +227,7 @@ class SegmentationScale:
     train_images: int | None = None
     evaluation_images: int | None = None
     image_size: int | None = None
-    weights: str | None = None
+    weights: tuple[str, ...] = ()
     precision: str = "float32"
     learning_rates: tuple[tuple[str, float], ...] = ()
 
@@ -229,9 +240,7 @@ _DEMO = SegmentationScale(
     models=("unet_narrow", "deeplabv2_narrow"),
     runs=2,
     recipe=Recipe(replace(_FROM_SCRATCH, epochs=8, learning_rate=5e-3), Views(64, (0.75, 1.25))),
-    # At 1e-3 dice and NGL leave it with a saturated softmax, where they have no gradient: its
-    # logits are sums over ten thousand features, and Adam's steps are of one size for all.
-    learning_rates=(("deeplabv2_narrow", 3e-4),),
+    learning_rates=_DEEPLAB_RATES,
 )
 _REDUCED = SegmentationScale(
     "reduced",
@@ -243,6 +252,7 @@ _REDUCED = SegmentationScale(
     # 540 steps, evaluated every other pass over the 367 images.
     recipe=Recipe(replace(_FROM_SCRATCH, epochs=6, steps_per_epoch=90), Views(128, (0.75, 1.25))),
     precision="mixed_bfloat16",
+    learning_rates=_DEEPLAB_RATES,
 )
 TABLE4_SCALES = {
     scale.name: scale
@@ -269,7 +279,8 @@ TABLE5_SCALES = {
             dataset="coco_stuff164k",
             models=("deeplabv2",),
             runs=1,
-            recipe=Recipe(replace(_FROM_SCRATCH, learning_rate=1e-4), Views(161)),
+            recipe=Recipe(_FROM_SCRATCH, Views(161)),
+            learning_rates=_DEEPLAB_RATES,
             train_images=10_000,
             evaluation_images=500,
         ),
@@ -350,7 +361,12 @@ def _blank(scale, model):
     if scale.image_size is not None:
         size = scale.image_size
         views = replace(views, crop=size, resize=views.resize and size)
-    weights = scale.weights or recipe.weights
+    multiple = models.get_architecture(model).multiple
+    if views.crop % multiple:
+        raise UserError(f"{model} takes image sizes that are multiples of {multiple}")
+    weights = _weights(scale.weights, model) or recipe.weights
+    weights = None if weights == "none" else weights
+    models.check_weights(model, weights)
     schedule = recipe.schedule
     return {
         "model": model,
@@ -361,8 +377,20 @@ def _blank(scale, model):
         ),
         "views": views,
         "l2": recipe.l2,
-        **start_of(None if weights == "none" else weights),
+        **start_of(weights),
     }
+
+
+def _weights(given, model):
+    """What is given for a model, or for all; nothing without either."""
+    found = None
+    for text in given:
+        name, equals, weights = text.partition("=")
+        if not equals:
+            found = found or text
+        elif models.get_architecture(name) is models.get_architecture(model):
+            found = weights
+    return found
 
 
 def describe(trial: SegmentationTrial) -> str:

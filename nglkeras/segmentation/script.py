@@ -88,8 +88,10 @@ def _parser(doc, scales, out):
     )
     add(
         "--weights",
-        metavar="FILE",
-        help="that encoders and trunks start from: a .weights.h5 file, imagenet or none",
+        nargs="+",
+        metavar="[MODEL=]FILE",
+        help="that encoders and trunks start from: a .weights.h5 file, imagenet or none; of all "
+        "models or of one",
     )
     add("--precision", metavar="NAME", help=f"one of: {', '.join(models.PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")

@@ -19,6 +19,7 @@ from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
 from nglkeras.segmentation import VOID, data, models, sources
 from nglkeras.segmentation.catalog import Info, get_info
+from nglkeras.segmentation.deeplab import deeplabv2
 from nglkeras.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.segmentation.protocol import RECIPES, Schedule, SegmentationTrial, make_loss
 from nglkeras.training import Monitor, row_of
@@ -73,7 +74,11 @@ def run_trial(
 
         return row_of(trial, schedule, train, monitor, on_model)
 
-    return memory.row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
+    if not accumulate:
+        return attempt(trial.schedule)
+    # Where BatchNormalization is as it was in the weights, a part may be as small as an image.
+    is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
+    return memory.row_with_room(attempt, trial, 1 if is_frozen else memory.MIN_IMAGES)
 
 
 def predictions_path(folder: Path, key: str) -> Path:
@@ -92,7 +97,10 @@ def _train(trial, data_dir, kept, monitor, shown):
 
     def held(reader):
         multiple = models.get_architecture(trial.model).multiple
-        return data.evaluation(reader, schedule.part_size, multiple)
+        # About as many pixels as a training step has: there is room for them.
+        pixels = schedule.part_size * views.crop**2
+        size = max(pixels // (reader.height * reader.width), trial.replicas)
+        return data.evaluation(reader, size // trial.replicas * trial.replicas, multiple)
 
     steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
     stream = data.Training(
