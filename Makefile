@@ -1,7 +1,8 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
 # make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every test, no network needed; two files at a time
-# make soak     faults in full: some hundred trials, workers, nodes and drivers killed; an hour
+# make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
+#               segmentation networks that learn an image by heart; an hour and more
 # All make .venv first if it is missing. Options go through ARGS:
 #     make table2 ARGS="--scale reduced --datasets cifar10"
 
@@ -27,7 +28,8 @@ test: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40" psutil
-	$(BIN)/python -m pytest --soak tests/test_faults.py $(ARGS)
+	$(BIN)/python -m pytest --soak tests/test_faults.py \
+		tests/test_segmentation_training.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

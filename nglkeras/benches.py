@@ -87,13 +87,14 @@ class Benches:
             return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
         bench = self._bench(trial)
         logs = [] if self.log_dir is None else [Path(self.log_dir) / trial.key]
-        training = bench.train(
-            _name_of_loss(trial),
-            trial.run,
-            timeout=self.timeout,
-            on_epoch=on_epoch,
-            callbacks=[keras.callbacks.TensorBoard(path) for path in logs],
-        )
+        with memory.freeing_graphs():
+            training = bench.train(
+                _name_of_loss(trial),
+                trial.run,
+                timeout=self.timeout,
+                on_epoch=on_epoch,
+                callbacks=[keras.callbacks.TensorBoard(path) for path in logs],
+            )
         if training.status == "ok" and on_model is not None:
             on_model(bench.model.network)
         if self.accumulate:

@@ -2,10 +2,12 @@
 
 Gradients are averaged over the parts before each update, so that updates see the same images.
 What is computed for each part by itself differs: BatchNormalization's statistics, dropout's draws.
+Here is also what frees the memory of networks that nobody needs any more.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -96,3 +98,30 @@ def release() -> None:
     # It collects garbage too, and forgets the dtype policy, which may be the user's.
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def freeing_graphs() -> Iterator[None]:
+    """What is traced meanwhile can be freed afterwards, as soon as nobody uses it.
+
+    TensorFlow registers each custom gradient of a graph, of which Keras' training step has one,
+    and through it keeps the graph with the network's variables for good (its issue 97697). Once a
+    step is traced, its gradients are in the graph, and the registered function is of no more use.
+    """
+    registry = _registered_gradients()
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - before:
+            if name.startswith("CustomGradient-"):
+                del registry[name]
+
+
+def _registered_gradients():
+    if keras.backend.backend() != "tensorflow":
+        return {}
+    # Not public. Without it memory grows, and that is all.
+    from tensorflow.python.framework import ops
+
+    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})

@@ -99,10 +99,11 @@ def row_of(
         scope = distribution(trial.replicas, schedule)
         # Without this, every model that was ever built stays in memory.
         keras.utils.clear_session()
-        with scope:
-            outcome, model = train(replace(trial, schedule=schedule))
-        if on_model is not None and monitor.status == "ok":
-            on_model(model)
+        with memory.freeing_graphs():
+            with scope:
+                outcome, model = train(replace(trial, schedule=schedule))
+            if on_model is not None and monitor.status == "ok":
+                on_model(model)
     except UserError:
         raise
     # Whatever a loss does to a network, the next trial must have its turn.

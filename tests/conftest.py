@@ -38,7 +38,9 @@ needs_two_devices = pytest.mark.skipif(
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--soak", action="store_true", help="faults in full: 500 trials, 20 kills and more"
+        "--soak",
+        action="store_true",
+        help="faults in full: 500 trials, 20 kills and more; whole segmentation networks",
     )
 
 

@@ -445,6 +445,25 @@ class TestMirrored:
         assert set(sizes) == {16, 8}
 
 
+@needs_tensorflow
+@pytest.mark.parametrize("compile_once", [False, True])
+def test_a_network_that_is_gone_takes_its_graphs_with_it(compile_once):
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    def graphs():
+        keras.utils.clear_session()
+        gc.collect()
+        return sum(isinstance(one, FuncGraph) for one in gc.get_objects())
+
+    trial = replace(TRIAL, compile_once=compile_once, train_images=64)
+    counts = []
+    for run in range(3):
+        run_trial(replace(trial, run=run))
+        counts.append(graphs())
+    # The kernels' stay, which all networks share.
+    assert counts[0] == counts[1] == counts[2]
+
+
 def test_the_users_dtype_policy_stays():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
