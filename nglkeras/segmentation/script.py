@@ -65,7 +65,8 @@ def run(
     # The paper's numbers stand beside those of its own data set, and of stand-ins for it.
     table = own.cells(trials, results, measures, own.read_printed(name))
     with cli.writing_to(out):
-        _report(table, trials, results, scale, f"{title}, {scale.name} scale", layout, out / name)
+        heading = f"{title}, {scale.name} scale, {catalog.INFO[scale.dataset].title}"
+        _report(table, trials, results, scale, heading, layout, out / name)
         _draw_examples(trials, results, args.data_dir, out, name)
 
 
