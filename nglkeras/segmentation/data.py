@@ -230,7 +230,8 @@ def evaluation(reader: Reader, batch_size: int, multiple: int = 1) -> tf.data.Da
     """(images, masks) in order and at full size, in batches of one shape.
 
     Smaller images are filled up to the largest, and the last batch with images of nothing but
-    void, so that a step is compiled once.
+    void, so that a step is compiled once. Keras' mean of the losses weighs batches alike, full or
+    not: nothing decides by it, and measures count pixels.
 
     Args:
         reader: Of a split.

@@ -61,7 +61,9 @@ def scores(table: Sequence[Cell], title: str) -> Figure:
         axis.set(ylabel=f"{TITLES[measure]}, %", title=get_architecture(model).title)
         axis.set(xlim=(-0.4, len(found) - 0.3), ylim=_limits(found))
     measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    printed = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper, on its own data")
+    printed = axes[0].plot(
+        [], [], "D", color="tab:orange", mfc="none", label="paper, on its own data"
+    )
     figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
