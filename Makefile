@@ -1,6 +1,6 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
 # make search   the other one: evolution designs a loss, minutes on two cores
-# make test     every test, no network needed; three files at a time, as many wait for workers
+# make test     every test, no network needed; two files at a time, in order: long ones are not last
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more
 # All make .venv first if it is missing. Options go through ARGS:
@@ -24,7 +24,7 @@ search: $(STAMP)
 	$(BIN)/python reproduce/search.py $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40" psutil
