@@ -530,7 +530,7 @@ class TestTraining:
         assert (row.status, len(row.history)) == ("non_finite", 1)
 
     def test_a_batch_for_which_there_is_no_room_comes_in_parts(self, monkeypatch, tmp_path, plain):
-        (trial,) = trials_of("SCE", epochs=1, train_images=32)
+        (trial,) = trials_of("SCE", epochs=2, train_images=32)
         train = training._train
 
         def limited(trial, *others):
@@ -542,9 +542,10 @@ class TestTraining:
         row = run_trial(trial, checkpoints=Checkpoints(tmp_path))
         assert (row.status, row.accumulation, row.key) == ("ok", 2, trial.key)
         assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}-2.npz"]
-        # The last of two steps in two parts each; the warm-up is a quarter of the epoch.
-        rate = 0.003 / 2 * (1 + math.cos(math.pi * 3 / 3))
-        assert row.history[0]["learning_rate"] == pytest.approx(rate, abs=1e-8)
+        # Four parts an epoch; the warm-up is half of the first, the cosine goes over the rest.
+        rates = [epoch["learning_rate"] for epoch in row.history]
+        half = 0.003 / 2 * (1 + math.cos(math.pi * 2 / 6))
+        assert rates == pytest.approx([half, 0], abs=1e-8)
 
     def test_on_two_devices_it_goes_on_too(self, mirrored, plain, tmp_path, monkeypatch):
         (trial,) = trials_of("NGL", epochs=2, train_images=64)

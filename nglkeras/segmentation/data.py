@@ -127,7 +127,7 @@ class Reader:
 
 
 @contextlib.contextmanager
-def telling_mistakes(readers: Sequence[Reader]) -> Iterator[None]:
+def telling_mistakes(*readers: Reader) -> Iterator[None]:
     """What goes wrong while tf.data reads is raised as it was, not as TensorFlow's text of it."""
     try:
         yield

@@ -90,10 +90,7 @@ def _train(trial, data_dir, kept, monitor, shown):
     schedule, views = trial.schedule, trial.views
     info = get_info(trial.dataset, data_dir)
     sets = find_sets(trial, data_dir)
-    readers = [
-        data.Reader(*part, views.resize) for part in (sets.train, sets.validation, sets.test)
-    ]
-    train, validation, test = readers
+    train, validation = (data.Reader(*part, views.resize) for part in (sets.train, sets.validation))
 
     def held(reader):
         multiple = models.get_architecture(trial.model).multiple
@@ -107,7 +104,7 @@ def _train(trial, data_dir, kept, monitor, shown):
         train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
     )
     model = build(trial, info, schedule.epochs * steps)
-    with data.telling_mistakes(readers):
+    with data.telling_mistakes(train, validation):
         checkpoint.fit(
             model,
             lambda first: stream.batches(first, schedule.part_size),
@@ -118,15 +115,18 @@ def _train(trial, data_dir, kept, monitor, shown):
             callbacks=[monitor, *plateau_callbacks(schedule)],
             validation_data=held(validation),
         )
-        outcome = {"sizes": sets.sizes}
-        if monitor.status != "ok":
-            return outcome, model
-        outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
-        if trial.test:
+    outcome = {"sizes": sets.sizes}
+    if monitor.status != "ok":
+        return outcome, model
+    outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
+    if trial.test:
+        # Read when all is over, so that no training holds it in memory.
+        test = data.Reader(*sets.test, views.resize)
+        with data.telling_mistakes(test):
             scores = measure(model, held(test), info)
-            outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
-            if shown is not None:
-                _keep_predictions(model, trial, sets.test, shown)
+        outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
+        if shown is not None:
+            _keep_predictions(model, trial, sets.test, shown)
     return outcome, model
 
 
