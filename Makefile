@@ -1,6 +1,7 @@
 # make table2   the demonstration: nine losses on digits, minutes on two cores
 # make search   the other one: evolution designs a loss, minutes on two cores
-# make test     every test, no network needed; two files at a time, in order: long ones are not last
+# make test     every behaviour once, no network needed
+# make test-all those that take long, too: whole trainings, kills, full disks, benchmarks
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more
 # All make .venv first if it is missing. Options go through ARGS:
@@ -15,7 +16,7 @@ STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: table2 search test soak lint figures clean
+.PHONY: table2 search test test-all soak lint figures clean
 
 table2: $(STAMP)
 	$(BIN)/python reproduce/table2.py $(ARGS)
@@ -23,8 +24,12 @@ table2: $(STAMP)
 search: $(STAMP)
 	$(BIN)/python reproduce/search.py $(ARGS)
 
+# Two files at a time, in order: the longest are not left for last.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-all: ARGS += -m ""
+test-all: test
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40" psutil
