@@ -10,7 +10,7 @@ takes a_CE in the denominator as exact.
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from importlib import resources
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,6 @@ from scipy import stats
 from nglkeras import catalog, losses
 from nglkeras.trial import Trial, TrialResult
 
-# The printed numbers, which lie beside the package in the project.
-PAPER = Path(__file__).resolve().parents[1] / "results" / "paper"
 CONFIDENCE = 0.95
 # After the name of a row whose formula the user has given: it stands beside the row's paper value.
 GIVEN = " (given)"
@@ -65,14 +63,26 @@ class Cell:
         return None if self.value is None or self.paper is None else self.value - self.paper
 
 
+def read_numbers(name: str, **options) -> pd.DataFrame:
+    """Read a table that a paper prints; the files are part of the package.
+
+    Args:
+        name: E.g. `"table2"`.
+        **options: For `pandas.read_csv`.
+    """
+    path = resources.files("nglkeras") / "paper" / f"{name}.csv"
+    with path.open(encoding="utf-8") as file:
+        return pd.read_csv(file, index_col=0, **options)
+
+
 def read_printed(name: str) -> pd.DataFrame:
-    """A table as printed, e.g. "table1", every cell as text."""
-    return pd.read_csv(PAPER / f"{name}.csv", index_col=0, dtype=str, keep_default_na=False)
+    """Read a printed table, e.g. `"table1"`, with every cell as text."""
+    return read_numbers(name, dtype=str, keep_default_na=False)
 
 
 def read_paper(name: str) -> pd.DataFrame:
     """A printed table of accuracies, e.g. "table2": rows by our names of the losses."""
-    table = pd.read_csv(PAPER / f"{name}.csv", index_col=0)
+    table = read_numbers(name)
     table.index = [losses.row(row).name for row in table.index]
     return table
 

@@ -116,7 +116,7 @@ def summaries(
 
 def printed_numbers() -> pd.DataFrame:
     """The paper's numbers: a row a quantity, a column a loss."""
-    return pd.read_csv(tables.PAPER / "glo.csv", index_col=0)
+    return tables.read_numbers("glo")
 
 
 def _p(sample, other):

@@ -53,7 +53,7 @@ class Cell:
 
 def read_printed() -> pd.DataFrame:
     """Table 3 as printed, a row a model."""
-    return pd.read_csv(tables.PAPER / "table3.csv", index_col=0)
+    return tables.read_numbers("table3")
 
 
 def cells(

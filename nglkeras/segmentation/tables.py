@@ -57,7 +57,7 @@ class Cell:
 
 def read_printed(name: str) -> dict[tuple[str, str, str], float]:
     """The printed values of "table4" or "table5" by architecture's title, loss and measure."""
-    frame = pd.read_csv(tables.PAPER / f"{name}.csv", index_col=0)
+    frame = tables.read_numbers(name)
     if name == "table4":
         return {
             (model, loss, "mean_iou"): float(frame.loc[model, loss])
