@@ -328,6 +328,13 @@ class TestMake:
         with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1 "):
             executors.make("ray", address="127.0.0.1:1")
 
+    def test_without_ray_its_executor_says_what_to_install(self, monkeypatch):
+        from nglkeras.executors import cluster
+
+        monkeypatch.setattr(cluster, "ray", None)
+        with pytest.raises(UserError, match=r"needs Ray: pip install 'nglkeras\[ray\]'"):
+            executors.make("ray")
+
 
 class TestSearches:
     """A search is the same wherever its candidates are trained."""

@@ -24,8 +24,8 @@ from nglkeras.executors.worker import PROGRESS, READY, Desk, error_message
 
 try:
     import ray
-except ImportError as error:
-    raise UserError("executor ray needs Ray: pip install 'ray>=2.40'") from error
+except ImportError:  # an extra: whoever wants the executor is told
+    ray = None
 
 # Seconds between two looks at the progress of tasks, and two complaints about a full cluster.
 LOOK = 2.0
@@ -36,6 +36,8 @@ LOOKS = 50
 PASSED_ON = ("TF_CPP_MIN_LOG_LEVEL", "TFDS_DATA_DIR")
 # Cores that Ray reserves for a worker.
 CPUS = 1
+# The threads of an actor that answer while its task runs.
+LOOKING = "look"
 
 
 class _Actor:
@@ -60,7 +62,6 @@ class _Actor:
             return error_message(error)
         return self.desk.do(method, task, self._note if with_progress else None)
 
-    @ray.method(concurrency_group="look")
     def look(self) -> tuple | None:
         """What the running task has reported last, answered while it runs."""
         return self.progress
@@ -91,7 +92,7 @@ class Ray(Pool):
         **settings: See `Pool`.
 
     Raises:
-        UserError: If the cluster does not answer.
+        UserError: If Ray is not installed, or the cluster does not answer.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Ray(Pool):
         address: str | None = None,
         **settings,
     ):
+        if ray is None:
+            raise UserError("executor ray needs Ray: pip install 'nglkeras[ray]'")
         self._connected = not ray.is_initialized()
         if self._connected:
             _connect(address)
@@ -113,7 +116,7 @@ class Ray(Pool):
             # A cluster that grows may have none yet.
             workers = max(int(resources.get("CPU", 1)) // CPUS if room is None else room, 1)
         super().__init__(workers, **settings)
-        self._actor = ray.remote(concurrency_groups={"look": 1})(_Actor)
+        self._actor = ray.remote(concurrency_groups={LOOKING: 1})(_Actor)
         self._contents: tuple[bytes, Any] = (b"", None)
         self._complained = time.monotonic()
 
@@ -161,7 +164,8 @@ class Ray(Pool):
         looking = {}
         for worker in list(self._busy.values()):
             if worker.look is None and now - worker.looked > pause:
-                worker.look, worker.looked = worker.actor.look.remote(), now
+                look = worker.actor.look.options(concurrency_group=LOOKING)
+                worker.look, worker.looked = look.remote(), now
             if worker.look is not None:
                 looking[worker.look] = worker
         if not looking:
