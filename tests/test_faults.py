@@ -1,6 +1,6 @@
 """Workers, nodes and drivers that are killed, disks that are full: every row is there, once.
 
-`make test` runs this in a small form; `make soak` in full, and writes what it has measured to
+`make test-all` runs this in a small form; `make soak` in full, and writes what it has measured to
 results/soak/soak.csv.
 """
 
@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 from laboratory import Saboteur, Watched
@@ -29,11 +30,11 @@ from nglkeras.search.screening import BOUNDS
 from nglkeras.search.trials import Candidates
 from nglkeras.search.variation import Variation
 
-psutil = pytest.importorskip("psutil")
-
 # The smallest real trainings: a network without a backbone on 64 scans of digits.
 SCALE = replace(SCALES["demo"], model="head", train_images=64, evaluation_images=32)
 
+
+pytestmark = pytest.mark.slow
 
 SMALL = ("--epochs", 2, "--train-images", 64, "--evaluation-images", 32)
 PROCESSES = ("--executor", "processes", "--workers", 2)
