@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nglkeras import devices, executors, losses, plots, protocol, sources, tables
+from nglkeras import devices, earlier, executors, losses, plots, protocol, sources, tables
 from nglkeras.benches import Benches
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
@@ -274,22 +274,27 @@ def accuracy_table(
             replace(trial, replicas=count_replicas(args, executor, trial.schedule.batch_size))
             for trial in trials
         ]
-        trials = _as_begun(trials, out)
+        begun = as_begun(trials, out)
+        trials = [begun(trial) for trial in trials]
         results = run_missing(trials, out, args, executor)
     paper = tables.read_paper(name)
     table = tables.cells(trials, results, paper)
     with writing_to(out):
-        report(table, paper, f"{title}, {scale.name} scale", _notes(scale, table), out / name)
+        notes = _notes(scale, table) + begun.notes
+        report(table, paper, f"{title}, {scale.name} scale", notes, out / name)
 
 
-def _as_begun(trials, out):
-    """The trials as the journal has them: one from before networks were shared goes on so."""
+def as_begun(trials: Sequence[Trial], out: Path, chosen: Iterable[str] = ()) -> earlier.Earlier:
+    """Find the earlier settings with which the journal of a folder goes on.
+
+    Args:
+        trials: Today's.
+        out: The folder.
+        chosen: Names of settings that the user has asked for: see `earlier.settings_of`.
+    """
     # Whoever reads it next reports what cannot be read.
     there = Journal(out / "journal.jsonl", report=lambda message: None).results()
-    begun_alone = any(
-        replace(trial, compile_once=False).key in there for trial in trials if trial.compile_once
-    )
-    return [replace(trial, compile_once=False) for trial in trials] if begun_alone else trials
+    return earlier.settings_of(trials, there, chosen=chosen)
 
 
 def _notes(scale, table):

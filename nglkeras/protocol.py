@@ -18,11 +18,32 @@ SGD = (("momentum", 0.9),)
 
 @dataclass(frozen=True)
 class Plateau:
-    """Reduce the learning rate when the validation loss stops falling."""
+    """Reduce the learning rate when a measure of the validation set stops improving.
+
+    Attributes:
+        factor: Multiplies the learning rate.
+        patience: Epochs without an improvement before that.
+        min_learning_rate: Lower bound of the learning rate.
+        monitor: The measure, as Keras names it; the smaller the better if it ends in "loss", else
+            the larger.
+    """
 
     factor: float = 0.2
     patience: int = 5
     min_learning_rate: float = 1e-4
+    # Keys of committed rows rest on this default; the papers' recipes set `ON_ACCURACY`.
+    monitor: str = "val_loss"
+
+    @property
+    def mode(self) -> str:
+        """Whether the measure should fall ("min") or rise ("max")."""
+        return "min" if self.monitor.endswith("loss") else "max"
+
+
+# Paper A names no monitor; the authors' example script has the validation accuracy. The loss would
+# be unfair to NGL: between a uniform prediction and the optimum it spans 0.02, where cross entropy
+# spans 0.7 to 4.6, and Keras counts an improvement from 1e-4 on.
+ON_ACCURACY = Plateau(monitor="val_accuracy")
 
 
 @dataclass(frozen=True)
@@ -106,16 +127,18 @@ _SCE_CIFAR100 = (("SCE", (("alpha", 6.0), ("beta", 0.1))),)
 # Table B.2.1, in its order. The x8 for 32 x 32 images is from the authors' example. MNIST and
 # the digits are ours: no augmentation, since a mirrored digit is no digit.
 SETTINGS = {
-    "cifar10": Setting(Schedule(200, 128), 32, upsampling=8),
-    "fashion_mnist": Setting(Schedule(100, 128), 224),
-    "cifar100": Setting(Schedule(200, 128), 32, upsampling=8, loss_settings=_SCE_CIFAR100),
-    "malaria": Setting(Schedule(400, 32), 75),
-    "patch_camelyon": Setting(Schedule(50, 128), 96),
-    "caltech101": Setting(Schedule(400, 32), 224),
+    "cifar10": Setting(Schedule(200, 128, plateau=ON_ACCURACY), 32, upsampling=8),
+    "fashion_mnist": Setting(Schedule(100, 128, plateau=ON_ACCURACY), 224),
+    "cifar100": Setting(
+        Schedule(200, 128, plateau=ON_ACCURACY), 32, upsampling=8, loss_settings=_SCE_CIFAR100
+    ),
+    "malaria": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 75),
+    "patch_camelyon": Setting(Schedule(50, 128, plateau=ON_ACCURACY), 96),
+    "caltech101": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 224),
     "colorectal_histology": Setting(Schedule(600, 32, "SGD", SGD, 1e-2, None), 150),
-    "mnist": Setting(Schedule(100, 128), 75, augmentation=None),
-    "digits": Setting(Schedule(15, 32), 8, augmentation=None),
-    "digits_turned": Setting(Schedule(15, 32), 8, augmentation=None),
+    "mnist": Setting(Schedule(100, 128, plateau=ON_ACCURACY), 75, augmentation=None),
+    "digits": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None),
+    "digits_turned": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None),
 }
 
 

@@ -246,13 +246,17 @@ def loss_of(trial: Trial) -> keras.losses.Loss:
 
 
 def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """What reduces the learning rate as the schedule says; nothing if it does not."""
+    """Build the callbacks that reduce the learning rate on a plateau; none without one."""
     plateau = schedule.plateau
     if plateau is None:
         return []
     return [
         keras.callbacks.ReduceLROnPlateau(
-            factor=plateau.factor, patience=plateau.patience, min_lr=plateau.min_learning_rate
+            monitor=plateau.monitor,
+            mode=plateau.mode,
+            factor=plateau.factor,
+            patience=plateau.patience,
+            min_lr=plateau.min_learning_rate,
         )
     ]
 

@@ -165,6 +165,18 @@ class TestRow:
         history = run_trial(replace(TRIAL, schedule=schedule)).history
         assert history[-1]["learning_rate"] < 1e-9
 
+    @pytest.mark.parametrize("compile_once", [False, True])
+    @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+    def test_the_plateau_is_one_of_what_it_monitors(self, monitor, compile_once):
+        # The steps are too small to change a prediction, and each lowers a loss that is so large.
+        schedule = Schedule(3, 32, "SGD", (), 1e-11, Plateau(0.2, 1, 0.0, monitor=monitor))
+        formula = "-(1000000*(y_true*log(y_pred)))"
+        row = run_trial(
+            replace(TRIAL, schedule=schedule, formula=formula, compile_once=compile_once)
+        )
+        fell = row.history[-1]["learning_rate"] < row.history[0]["learning_rate"]
+        assert fell == (monitor == "val_accuracy")
+
     def test_epochs_are_told_of(self):
         epochs = []
         run_trial(TRIAL, on_epoch=lambda epoch, row: epochs.append((epoch, row["val_accuracy"])))

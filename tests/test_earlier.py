@@ -1,0 +1,100 @@
+"""Folders that were begun with the settings of an earlier version go on with them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import ROOT
+
+from nglkeras import earlier
+from nglkeras.earlier import CHANGES, Earlier
+from nglkeras.protocol import TABLE2_SCALES
+from nglkeras.trial import plan
+
+TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "f1"])
+EACH = [(change,) for change in CHANGES]
+
+
+def keys(trials):
+    return {trial.key for trial in trials}
+
+
+@pytest.mark.parametrize("changes", [(), *EACH, CHANGES, CHANGES[:2]])
+def test_the_settings_are_those_of_the_rows(changes):
+    trials = TRIALS
+    before = [Earlier(changes)(trial) for trial in trials]
+    found = earlier.settings_of(trials, keys(before))
+    assert found.changes == changes
+    assert [found(trial) for trial in trials] == before
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_every_change_is_noted(change):
+    assert change.note in Earlier((change,)).notes[0]
+    assert Earlier().notes == []
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_what_the_user_has_chosen_stays(change):
+    before = [change.undo(trial) for trial in TRIALS]
+    assert earlier.settings_of(TRIALS, keys(before), chosen=[change.name]) == Earlier()
+
+
+def test_a_part_of_the_rows_is_enough():
+    before = [Earlier(CHANGES)(trial) for trial in TRIALS]
+    assert earlier.settings_of(TRIALS, keys(before[1:2])).changes == CHANGES
+
+
+def test_no_more_is_undone_than_the_rows_show():
+    ce = [trial for trial in TRIALS if trial.loss == "CE"]
+    before = [Earlier(CHANGES)(trial) for trial in ce]
+    assert "formula" not in {c.name for c in earlier.settings_of(TRIALS, keys(before)).changes}
+
+
+def test_most_rows_decide():
+    before = [Earlier(CHANGES)(trial) for trial in TRIALS]
+    assert earlier.settings_of(TRIALS, keys(TRIALS[:4]) | keys(before[4:])) == Earlier()
+
+
+def test_rows_of_other_trials_say_nothing():
+    other = [replace(trial, seed=7) for trial in TRIALS]
+    assert (
+        earlier.settings_of(TRIALS, keys(Earlier(CHANGES)(trial) for trial in other)) == Earlier()
+    )
+
+
+SMALL = ["--datasets", "fashion_mnist", "--models", "small_cnn"]
+# The commands of results/README.md.
+COMMANDS = {
+    "table2/small_cnn_fashion_mnist": [*SMALL, "--image-size", "28", "--runs", "3"],
+    "table2/inceptionv3_fashion_mnist": [
+        *("--datasets", "fashion_mnist", "--losses", "CE", "NGL", "--runs", "1", "--epochs", "3"),
+        *("--train-images", "5120", "--evaluation-images", "1000"),
+    ],
+    "search/small_cnn_mnist/fashion_mnist": [
+        *(
+            *SMALL,
+            "--losses",
+            "CE",
+            "NGL",
+            "Baikal",
+            "--image-size",
+            "14",
+            "--train-images",
+            "5120",
+        ),
+        *("--runs", "10", "--formula", "winner=-exp(y_pred)*(y_true - 2.8314 + exp(y_true))"),
+    ],
+}
+
+
+@pytest.mark.parametrize("folder", COMMANDS)
+def test_committed_tables_are_printed_without_a_training(folder, script, tmp_path):
+    journal = (ROOT / "results" / folder / "journal.jsonl").read_text()
+    (tmp_path / "journal.jsonl").write_text(journal)
+    code, out, err = script("table2", "--scale", "reduced", *COMMANDS[folder], "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert "to run" not in out
+    assert "begun with settings of an earlier version" in out
+    assert (tmp_path / "journal.jsonl").read_text() == journal
+    assert json.loads(journal.splitlines()[0])["trial"]["dataset"] == "fashion_mnist"
