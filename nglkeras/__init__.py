@@ -3,47 +3,39 @@
     from nglkeras.losses import NGL
     model.compile(loss=NGL())
 
-The losses come with the import, so that saved models find them. Everything that runs
-experiments is imported when it is first used: it needs TensorFlow and more.
+Everything is imported when it is first used, and the losses as soon as Keras is imported, before
+or after this package: saved models find them. What runs experiments needs TensorFlow and more.
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-from nglkeras import losses
+from nglkeras import lazy, quiet
 from nglkeras.errors import UserError
-from nglkeras.expression import Expression
-from nglkeras.losses import (
-    F1,
-    F2,
-    F3,
-    F4,
-    NGL,
-    Baikal,
-    BaikalCMA,
-    FormulaLoss,
-    SparseDice,
-    SparseFocal,
-    SparseNGL,
-    SymmetricCrossentropy,
-    load_loss,
-)
+
+if TYPE_CHECKING:
+    from nglkeras import datasets, executors, losses, models, plots, protocol, search, tables
+    from nglkeras.expression import Expression
+    from nglkeras.journal import Journal
+    from nglkeras.losses import (
+        F1,
+        F2,
+        F3,
+        F4,
+        NGL,
+        Baikal,
+        BaikalCMA,
+        FormulaLoss,
+        SparseDice,
+        SparseFocal,
+        SparseNGL,
+        SymmetricCrossentropy,
+        load_loss,
+    )
+    from nglkeras.runner import run_trials
+    from nglkeras.training import run_trial
+    from nglkeras.trial import Trial, TrialResult
 
 __version__ = "0.1.0"
-
-_LAZY = {
-    "Journal": "nglkeras.journal",
-    "Trial": "nglkeras.trial",
-    "TrialResult": "nglkeras.trial",
-    "run_trial": "nglkeras.training",
-    "run_trials": "nglkeras.runner",
-    "datasets": None,
-    "executors": None,
-    "models": None,
-    "plots": None,
-    "protocol": None,
-    "search": None,
-    "tables": None,
-}
 
 __all__ = [
     "F1",
@@ -76,14 +68,22 @@ __all__ = [
     "tables",
 ]
 
+_LAZY = {
+    "expression": ("Expression",),
+    "journal": ("Journal",),
+    "losses": (
+        *("F1", "F2", "F3", "F4", "NGL", "Baikal", "BaikalCMA", "FormulaLoss", "SparseDice"),
+        *("SparseFocal", "SparseNGL", "SymmetricCrossentropy", "load_loss"),
+    ),
+    "runner": ("run_trials",),
+    "training": ("run_trial",),
+    "trial": ("Trial", "TrialResult"),
+    # Modules, public ones and those that scripts reach when options are parsed.
+    **dict.fromkeys(
+        ("benches", "catalog", "datasets", "executors", "models", "plots", "protocol"), ()
+    ),
+    **dict.fromkeys(("search", "sources", "tables", "glo", "imagenet", "segmentation"), ()),
+}
+__getattr__, __dir__ = lazy.attributes(__name__, _LAZY)
 
-def __getattr__(name):
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _LAZY[name] is None:
-        return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
-
-
-def __dir__():
-    return sorted(__all__)
+quiet.watch()

@@ -3,6 +3,7 @@
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def script(monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+def run_python(code):
+    """Runs a program in a process of its own that finds this package."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def to_numpy(x):
