@@ -2,6 +2,7 @@
 # make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every behaviour once, no network needed
 # make test-all those that take long, too: whole trainings, kills, full disks, benchmarks
+# make figures the papers' figures that need no training, anew in figures/
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more
 # All make .venv first if it is missing. Options go through ARGS:
@@ -41,9 +42,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 figures: $(STAMP)
-	$(BIN)/python reproduce/figure1.py
-	$(BIN)/python reproduce/figure_a.py
-	$(BIN)/python reproduce/figure_b2.py
+	for figure in figure1 figure_a figure_b2 glo_figure2; do \
+		$(BIN)/python reproduce/$$figure.py --out figures || exit 1; \
+	done
 
 $(STAMP): requirements.txt requirements-cpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,18 +1,28 @@
 """What the scripts of reproduce/ share: options, one-line errors, and the accuracy tables."""
 
 import argparse
-import contextlib
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nglkeras import devices, earlier, executors, losses, plots, protocol, sources, tables
+from nglkeras import (
+    devices,
+    earlier,
+    executors,
+    losses,
+    output,
+    paths,
+    plots,
+    protocol,
+    sources,
+    tables,
+)
 from nglkeras.benches import Benches
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
@@ -21,7 +31,6 @@ from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
 from nglkeras.trial import Trial, TrialResult, plan
 
-ROOT = Path(__file__).resolve().parents[1]
 # Fields of a scale that options change.
 _CHANGED = (
     *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
@@ -64,24 +73,18 @@ def _fail(message, code):
 def draw(doc: str, make: Callable[[], Figure], name: str) -> None:
     """The whole of a script that draws a figure."""
     parser = Parser(doc)
-    parser.add_argument("--out", type=Path, default=ROOT / "figures", help="folder of the files")
+    default = output.RESULTS / "figures"
+    parser.add_argument("--out", default=default, help=f"folder of the files (default: {default})")
+    output.add_figure_options(parser, ("png", "svg"))
     args = parser.parse_args()
-    with writing_to(args.out):
-        for path in plots.save(make(), args.out, name):
+    out = paths.expand(args.out)
+    with output.writing_to(out):
+        for path in output.saver(args)(make, out, name):
             print(f"written: {path}")
 
 
-@contextlib.contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Turns a failure to write into a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error}") from error
-
-
-def add_table_options(parser: Parser, out: Path) -> None:
-    """The options of a script that trains networks for an accuracy table."""
+def add_table_options(parser: Parser, name: str) -> None:
+    """The options of a script that trains networks for an accuracy table of that name."""
     scales = protocol.TABLE2_SCALES
     add = parser.add_argument
     add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
@@ -101,9 +104,10 @@ def add_table_options(parser: Parser, out: Path) -> None:
     add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
     add("--image-size", type=positive, help="at most so large, in pixels")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--out", type=Path, help=f"folder of results (default: {out.relative_to(ROOT)}/SCALE)")
+    output.add_out_option(parser, name)
     add("--data-dir", type=folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
     add("--tensorboard", type=folder, metavar="DIR", help="write TensorBoard logs there")
+    output.add_figure_options(parser)
     add_executor_options(parser)
 
 
@@ -155,7 +159,10 @@ def count_replicas(args: argparse.Namespace, executor: Executor, batch_size: int
 
 def folder(text: str) -> Path:
     """The type of an option that names a folder, wherever a worker is when it looks for it."""
-    return Path(text).expanduser().resolve()
+    try:
+        return paths.absolute(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def share(text: str) -> float:
@@ -253,22 +260,21 @@ def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str
     return names, formulas
 
 
-def accuracy_table(
-    args: argparse.Namespace, name: str, title: str, out: Path, weights=None
-) -> None:
+def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None) -> None:
     """Train what is missing, then print, write and draw an accuracy table.
 
     Args:
         args: Options of `add_table_options`.
         name: "table2" or "table_b22": of the printed numbers and of the files written.
         title: Heading of table and plot.
-        out: Where results go unless `--out` says otherwise.
         weights: What the backbones start from; as in `trial.plan`.
     """
     scale = table_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
-    out = args.out or out / scale.name
+    out = output.folder(args, name, scale.name)
+    # What can be missing is missed before a training, not after it.
+    paper, save = tables.read_paper(name), output.saver(args)
     with make_executor(args) as executor:
         trials = [
             replace(trial, replicas=count_replicas(args, executor, trial.schedule.batch_size))
@@ -277,11 +283,10 @@ def accuracy_table(
         begun = as_begun(trials, out)
         trials = [begun(trial) for trial in trials]
         results = run_missing(trials, out, args, executor)
-    paper = tables.read_paper(name)
     table = tables.cells(trials, results, paper)
-    with writing_to(out):
+    with output.writing_to(out):
         notes = _notes(scale, table) + begun.notes
-        report(table, paper, f"{title}, {scale.name} scale", notes, out / name)
+        report(table, paper, f"{title}, {scale.name} scale", notes, out / name, save)
 
 
 def as_begun(trials: Sequence[Trial], out: Path, chosen: Iterable[str] = ()) -> earlier.Earlier:
@@ -331,17 +336,10 @@ def reconstruction_note(names: Iterable[str]) -> list[str]:
     ]
 
 
-def report(table, paper, title: str, notes: list[str], path: Path) -> None:
-    """Print a table, write it as CSV and Markdown, and draw it."""
+def report(table, paper, title: str, notes: list[str], path: Path, save: Callable) -> None:
+    """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
     body = tables.as_text(tables.layout(table, paper))
     print("", title, "", body, "", tables.as_text(tables.details(table)), "", *notes, sep="\n")
-    markdown = [
-        f"# {title}",
-        tables.as_markdown(tables.layout(table, paper, bold=("**", "**"))),
-        tables.as_markdown(tables.details(table)),
-        *notes,
-    ]
-    tables.to_frame(table).to_csv(path.with_suffix(".csv"), index=False)
-    path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
-    plots.accuracy_table(table, title).savefig(path.with_suffix(".png"))
-    print(f"\nwritten: {path}.csv, .md and .png")
+    parts = [tables.layout(table, paper, bold=("**", "**")), tables.details(table)]
+    figure = partial(plots.accuracy_table, table, title)
+    output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)

@@ -1,29 +1,16 @@
 """Figures of the papers, drawn from loss objects and from measured tables."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import keras
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import catalog, losses, tables
-
-# An SVG of the same curves is the same file.
-mpl.rcParams["svg.hashsalt"] = "nglkeras"
-mpl.rcParams |= {"savefig.dpi": 150, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+from nglkeras.figures import save as save
+from nglkeras.figures import styled
 
 CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
-
-
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    for path in paths:
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return paths
 
 
 def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,45 +47,44 @@ def binary(loss: keras.losses.Loss) -> Callable:
     return function
 
 
-def true_class_term(loss: losses.NGL) -> Callable:
-    """The term of the true class (t = 1) alone, as figure 1 has it.
-
-    It is the sum over two classes with probabilities (p, 0), less what the other class adds.
-    """
-    total = losses.NGL.from_config(loss.get_config() | {"class_reduction": "sum"})
-
-    def function(p):
-        zero, one = keras.ops.zeros_like(p), keras.ops.ones_like(p)
-        pair = total.call(keras.ops.stack([one, zero], -1), keras.ops.stack([p, zero], -1))
-        nothing = keras.ops.stack([zero, zero], -1)
-        return pair - total.call(nothing, nothing) / 2
-
-    return function
+def minus_log(p):
+    """The cross entropy of the binary case; Keras' own clips p, which shows at the ends."""
+    return -keras.ops.log(p)
 
 
+@styled
 def figure1() -> Figure:
-    """Figure 1 of paper A: NGL and CE, and their gradients, for the true class (t = 1)."""
-    functions = {
-        "NGL": true_class_term(losses.NGL()),
-        # The binary cross entropy is -log p already.
-        "CE": binary(losses.get("CE")),
-    }
-    # Short of 1, where Keras clips the cross entropy and its gradient drops to 0.
-    p = np.linspace(0.01, 0.999, 400, dtype="float32")
+    """Figure 1 of paper A: NGL (equation 2) and CE of the binary problem, and their gradients.
+
+    The label is (1, 0), the predictions are (p, 1 - p), and NGL is the mean over both classes.
+    """
+    p = np.linspace(0, 1, 502)[1:-1]
+    functions = {"NGL": binary(losses.NGL(dtype="float64")), "CE": minus_log}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, function in functions.items():
         value, gradient = value_and_gradient(function, p)
         left.plot(p, value, label=name)
         right.plot(p, gradient, label=name)
-    left.set(xlabel="predicted probability of the true class p", ylabel="loss", ylim=(0, None))
-    right.set(xlabel="predicted probability of the true class p", ylabel="gradient", ylim=(-25, 2))
-    left.legend()
-    right.legend()
-    figure.suptitle("NGL and cross entropy for the true class (t = 1)")
+        if name == "NGL":
+            mark_minimum(left, p, value)
+    xlabel = "predicted probability p"
+    left.set(xlabel=xlabel, ylabel="loss", ylim=(0, 7.5))
+    right.set(xlabel=xlabel, ylabel="gradient", ylim=(-25, 5))
+    left.legend(loc="center right")
+    right.legend(loc="lower right")
+    figure.suptitle("NGL and cross entropy of two classes, for y_real = 1")
     return figure
 
 
+def mark_minimum(axis, x: np.ndarray, values: np.ndarray) -> None:
+    """Mark the least of the values by a vertical line and its place, e.g. "min 0.57"."""
+    at = values.argmin()
+    axis.axvline(x[at], color="gray", linewidth=0.8)
+    axis.annotate(f"min {x[at]:.2f}", (x[at], values[at]), (4, 8), textcoords="offset points")
+
+
+@styled
 def figure_b2() -> Figure:
     """Figure B.2 of paper A: every function and its gradient in the binary case."""
     figure = Figure(figsize=(12, 8), layout="constrained")
@@ -125,13 +111,7 @@ def draw_binary(axis, loss: keras.losses.Loss, title: str) -> None:
     slope.set_ylabel("gradient", color="tab:red")
     slope.set_ylim(_without_poles(gradient))
     if np.diff(value)[-1] > 0:
-        axis.axvline(p[value.argmin()], color="gray", linewidth=0.8)
-        axis.annotate(
-            f"min {p[value.argmin()]:.2f}",
-            (p[value.argmin()], value.min()),
-            (4, 8),
-            textcoords="offset points",
-        )
+        mark_minimum(axis, p, value)
 
 
 def _without_poles(values):
@@ -140,6 +120,7 @@ def _without_poles(values):
     return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
 
 
+@styled
 def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
     """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
     names = list(dict.fromkeys(cell.loss for cell in table))

@@ -13,14 +13,13 @@
 Minutes each, on two cores; nothing else should run meanwhile.
 """
 
-from pathlib import Path
-
 import keras
 
-from nglkeras import cli
+from nglkeras import cli, output, paths
 from nglkeras.errors import UserError, unknown
 
-OUT = cli.ROOT / "results" / "benchmark"
+# Beside the committed measurements, which stay what they are.
+OUT = output.RESULTS / "benchmark" / "new"
 MODES = {
     "loss": ("Loss and gradient, relative to Keras' cross entropy", 40),
     "search": ("A search's candidate, relative to building and compiling anew", 5),
@@ -38,7 +37,8 @@ def main():
     parser.add_argument("--rounds", type=cli.positive, help="turns of each; by default enough")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="of search and step: networks")
     parser.add_argument("--memory", type=cli.positive, default=12, metavar="GIB", help="of step")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of the files")
+    parser.add_argument("--out", default=OUT, help=f"folder of the files (default: {OUT})")
+    output.add_figure_options(parser)
     args = parser.parse_args()
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
@@ -46,14 +46,18 @@ def main():
         raise UserError("the benchmarks measure TensorFlow; set KERAS_BACKEND=tensorflow")
     title, rounds = MODES[args.what]
     rounds = args.rounds or rounds
-    with cli.writing_to(args.out):
-        args.out.mkdir(parents=True, exist_ok=True)
+    out, save = paths.absolute(args.out), output.saver(args)
+    with output.writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     found = _measure(args.what, rounds, args.models, args.memory)
     from nglkeras.benchmarks import measure, scaling, step
 
-    report = {"scaling": scaling, "step": step}.get(args.what, measure).report
-    with cli.writing_to(args.out):
-        report(found, title, args.out / args.what)
+    with output.writing_to(out):
+        if args.what == "step":
+            step.report(found, title, out / args.what)
+        else:
+            report = (scaling if args.what == "scaling" else measure).report
+            report(found, title, out / args.what, save)
 
 
 def _measure(what, rounds, names, memory):

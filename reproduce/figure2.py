@@ -1,4 +1,4 @@
-"""Figure 2 of paper A: ResNet101's validation accuracy by epoch with NGL, SCE and focal loss.
+"""Figure 2 of paper A: ResNet101's mean validation accuracy by epoch: NGL, SCE and focal loss.
 
     python reproduce/figure2.py                    a demonstration: digits, a small ResNet, a minute
                                                    or two on two cores
@@ -7,18 +7,19 @@
                                                    eight GPUs
     python reproduce/figure2.py --scale reduced --model Swin-T --losses NGL CE
 
-Whole, and zoomed from 100/180 of the epochs on as in the paper. Its networks are table 3's: rows
-that table3.py has journalled are drawn as they are, what is missing is trained and counts there
-too. The same options must be given for that.
+Curves are means over the runs (--runs), with the runs' range around them. Whole, and zoomed
+from 100/180 of the epochs on as in the paper. Its networks are table 3's: rows that table3.py has
+journalled are drawn as they are, what is missing is trained and counts there too. The same options
+must be given for that.
 """
 
 from dataclasses import replace
+from functools import partial
 
-from nglkeras import cli
+from nglkeras import cli, output
 from nglkeras.errors import UserError
 from nglkeras.imagenet import plots, script, tables
 from nglkeras.imagenet.protocol import FIGURE2_LOSSES
-from nglkeras.plots import save
 
 
 def main():
@@ -28,6 +29,7 @@ def main():
     args = parser.parse_args()
     scale = script.chosen_scale(args)
     scale = replace(scale, models=(scale.figure_model,))
+    save = output.saver(args)
     trials, results = script.trained(args, scale)
     curves = tables.curves(trials, results)
     if not curves:
@@ -41,9 +43,9 @@ def main():
         if results[trial.key].status != "ok":
             print(f"{trial}: {results[trial.key].status}, not drawn")
     folder = script.folder(args)
-    with cli.writing_to(folder):
-        tables.curves_to_frame(curves).to_csv(folder / "figure2.csv", index=False)
-        for path in save(plots.figure2(curves, title), folder, "figure2"):
+    with output.writing_to(folder):
+        output.write_frame(folder / "figure2.csv", tables.curves_to_frame(curves))
+        for path in save(partial(plots.figure2, curves, title), folder, "figure2"):
             print(f"written: {path}")
 
 

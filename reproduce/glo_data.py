@@ -8,6 +8,8 @@
 Rows are journalled as they come: stop it when you like, the same command goes on.
 """
 
+from functools import partial
+
 from nglkeras import cli
 from nglkeras.glo import plots, protocol, script, tables
 
@@ -31,7 +33,7 @@ def main():
     found = {portion: tables.summaries(plan, results) for portion, plan in plans.items()}
     title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
     body = tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
-    figure = plots.over(found, "share of the training images", title, log=True)
+    figure = partial(plots.over, found, "share of the training images", title, log=True)
     frame = tables.to_frame(trials, results)
     script.report(args, scale, f"data_{scale.steps}", title, body, frame, figure)
 

@@ -9,6 +9,8 @@ Rows are journalled as they come: stop it when you like, the same command goes o
 draws the training curves of the same rows.
 """
 
+from functools import partial
+
 from nglkeras import cli
 from nglkeras.glo import plots, script, tables
 
@@ -32,7 +34,7 @@ def main():
         title,
         tables.layout(found),
         tables.to_frame(trials, results),
-        plots.figure1(found, title),
+        partial(plots.figure1, found, title),
         [note],
     )
 

@@ -6,6 +6,8 @@
 The rows are those of glo_figure1.py with the same options; what is missing is trained.
 """
 
+from functools import partial
+
 from nglkeras import cli
 from nglkeras.glo import plots, script, tables
 
@@ -22,7 +24,7 @@ def main():
         title,
         tables.curve_layout(curves),
         tables.to_frame(trials, results),
-        plots.figure3(curves, title),
+        partial(plots.figure3, curves, title),
         ["Means over the runs; the figure has their range too."],
     )
 

@@ -13,7 +13,7 @@ set. Duplicates are cached as in the paper; what else spares trainings is left o
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli
+from nglkeras import cli, output
 from nglkeras.errors import UserError, unknown
 from nglkeras.glo import protocol, script
 from nglkeras.journal import Journal
@@ -52,6 +52,7 @@ def run(args, executor):
             raise unknown("check", check, CHECKS)
     if scale.search_steps % 4:
         raise UserError(f"{scale.search_steps} steps do not divide by 4")
+    output.saver(args)  # refuses what cannot be drawn, before a training
     out = script.folder(args) / "search"
     fitness = TrialFitness(
         partial(protocol.candidate, scale, **script.plan_arguments(args, executor)),
@@ -79,13 +80,14 @@ def both_stages(args, scale, fitness, heading, out):
     trees = search(strategy, fitness, out=out / "trees", screening=replace(PAPER, **checks))
     if not trees.population[0].evaluation.rank:
         raise UserError(f"no tree of this search could be trained; see {out}/trees/search.jsonl")
-    with cli.writing_to(out):
+    with output.writing_to(out):
         report.write(
             trees,
             fitness,
             out / "trees",
             f"Trees. {heading} {scale.population} trees, {scale.generations} generations.",
             compare_runs=0,
+            save=output.saver(args),
         )
 
     print(f"\nCoefficients of {trees.best}", flush=True)
@@ -98,7 +100,7 @@ def both_stages(args, scale, fitness, heading, out):
         "CE": None,
         **report.paper_losses("Baikal", "BaikalCMA"),
     }
-    with cli.writing_to(out):
+    with output.writing_to(out):
         report.write(
             coefficients,
             fitness,
@@ -107,6 +109,7 @@ def both_stages(args, scale, fitness, heading, out):
             compare_runs=args.compare_runs,
             contenders=contenders,
             in_print=in_print,
+            save=output.saver(args),
         )
 
 

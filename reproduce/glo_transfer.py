@@ -10,6 +10,8 @@ neither the network nor the durations: ours are models.build("glo_cifar10") and 
 steps. Rows are journalled as they come: stop it when you like, the same command goes on.
 """
 
+from functools import partial
+
 from nglkeras import cli
 from nglkeras.glo import plots, protocol, script, tables
 
@@ -31,7 +33,7 @@ def main():
     title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
     body = tables.layout_over(found, "steps", [str(steps) for steps in found])
     frame = tables.to_frame(trials, results)
-    figure = plots.over(found, "steps", title)
+    figure = partial(plots.over, found, "steps", title)
     notes = tables.paired(trials, results)
     silent = protocol.PAPER_SILENT_ON_TRANSFER
     script.report(args, scale, "transfer", title, body, frame, figure, notes, silent)

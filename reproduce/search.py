@@ -15,7 +15,7 @@ trainings: --without duplicates equals gradients rejection is the paper's search
 
 from functools import partial
 
-from nglkeras import cli
+from nglkeras import cli, output
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.search import (
@@ -28,7 +28,6 @@ from nglkeras.search import (
     search,
 )
 
-OUT = cli.ROOT / "results" / "search"
 # Fields of a scale that options change.
 CHANGED = (
     *("model", "generations", "population", "epochs", "train_images", "image_size"),
@@ -55,8 +54,9 @@ def options():
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--image-size", type=cli.positive, help="at most so large, in pixels")
-    add("--out", type=cli.Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    output.add_out_option(parser, "search")
     add("--data-dir", type=cli.folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
+    output.add_figure_options(parser)
     cli.add_executor_options(parser)
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def run(args, executor):
     for check in args.without:
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
-    out = args.out or OUT / scale.name
+    out, save = output.folder(args, "search", scale.name), output.saver(args)
     fitness = ExperimentFitness(
         int(args.experiment),
         scale,
@@ -106,8 +106,8 @@ def run(args, executor):
         result = search(strategy, fitness, out=out, screening=screening)
         if not result.population[0].evaluation.rank:
             raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
-        with cli.writing_to(out):
-            report.write(result, fitness, out, heading, compare_runs=args.compare_runs)
+        with output.writing_to(out):
+            report.write(result, fitness, out, heading, compare_runs=args.compare_runs, save=save)
 
 
 if __name__ == "__main__":

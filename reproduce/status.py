@@ -7,15 +7,14 @@ Reads journals while they are written, on any machine that sees the folder, and 
 """
 
 import time
-from pathlib import Path
 
-from nglkeras import cli, status
+from nglkeras import cli, output, status
 
 
 def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("place", nargs="?", type=Path, default=cli.ROOT / "results")
+    parser.add_argument("place", nargs="?", default=output.RESULTS)
     parser.add_argument("--failures", type=cli.positive, default=10, help="name at most so many")
     parser.add_argument(
         "--watch", type=cli.positive, metavar="SECONDS", help="look again and again"

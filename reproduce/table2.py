@@ -8,20 +8,18 @@
 
 Rows are journalled as they come: stop it when you like, the same command goes on. With all
 GPUs of a machine: --strategy mirrored. What is there is printed in the paper's layout and
-written as CSV, Markdown and PNG.
+written as CSV, Markdown, LaTeX and PNG.
 """
 
 from nglkeras import cli
-
-OUT = cli.ROOT / "results" / "table2"
 
 
 def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
-    cli.add_table_options(parser, OUT)
+    cli.add_table_options(parser, "table2")
     args = parser.parse_args()
-    cli.accuracy_table(args, "table2", "Table 2: accuracy from scratch", OUT)
+    cli.accuracy_table(args, "table2", "Table 2: accuracy from scratch")
 
 
 if __name__ == "__main__":

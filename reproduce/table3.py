@@ -18,7 +18,9 @@ Every ten minutes, and after each epoch, a training writes down its state. Stop 
 the same command goes on in the middle of the epoch. figure2.py draws the epochs of the same rows.
 """
 
-from nglkeras import cli
+from functools import partial
+
+from nglkeras import cli, output
 from nglkeras import tables as common
 from nglkeras.imagenet import plots, script, tables
 from nglkeras.imagenet.protocol import LOSSES
@@ -30,8 +32,9 @@ def main():
     parser.add_argument("--models", nargs="+", metavar="NAME", help="instead of the scale's own")
     args = parser.parse_args()
     scale = script.chosen_scale(args)
+    # What can be missing is missed before a training, not after it.
+    printed, save = tables.read_printed(), output.saver(args)
     trials, results = script.trained(args, scale)
-    printed = tables.read_printed()
     table = tables.cells(trials, results, printed)
     title = f"Table 3: top-1 accuracy in %, {scale.name} scale"
     notes = [
@@ -48,14 +51,11 @@ def main():
     details = tables.details(table)
     body = common.as_text(tables.layout(table, printed))
     print("", title, "", body, "", common.as_text(details), "", *notes, sep="\n")
-    marked = tables.layout(table, printed, bold=("**", "**"))
-    markdown = [f"# {title}", common.as_markdown(marked), common.as_markdown(details), *notes]
+    parts = [tables.layout(table, printed, bold=("**", "**")), details]
+    figure = partial(plots.table3, table, title)
     path = script.folder(args) / "table3"
-    with cli.writing_to(path.parent):
-        tables.to_frame(table).to_csv(path.with_suffix(".csv"), index=False)
-        path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
-        plots.table3(table, title).savefig(path.with_suffix(".png"))
-    print(f"\nwritten: {path}.csv, .md and .png")
+    with output.writing_to(path.parent):
+        output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,10 @@ else is as in table2.py.
 from functools import partial
 from pathlib import Path
 
-from nglkeras import cli, protocol
+from nglkeras import cli, output, protocol
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.trial import Trial, TrialResult, plan
-
-OUT = cli.ROOT / "results" / "table_b22"
 
 
 def pretraining(seed: int, runs: int) -> list[Trial]:
@@ -58,23 +56,23 @@ def pretrain(path: Path, trial: Trial, executor: Executor) -> None:
 def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
-    cli.add_table_options(parser, OUT)
+    cli.add_table_options(parser, "table_b22")
     parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
     args = parser.parse_args()
     scale = cli.table_scale(args)
     weights = args.weights or "imagenet"
     if args.weights is None and scale.models == ("small_cnn",):
-        folder = args.out or OUT / scale.name
+        folder = output.folder(args, "table_b22", scale.name)
         trials = pretraining(args.seed, scale.runs)
         # By what they were trained on: weights from another split have seen other images.
         weights = [str(folder / f"turned_digits_{trial.key}.weights.h5") for trial in trials]
-        with cli.writing_to(folder), cli.make_executor(args) as executor:
+        with output.writing_to(folder), cli.make_executor(args) as executor:
             folder.mkdir(parents=True, exist_ok=True)
             for trial, path in zip(trials, map(Path, weights), strict=True):
                 if not path.is_file():
                     pretrain(path.resolve(), trial, executor)
     title = "Table B.2.2: accuracy after pre-training"
-    cli.accuracy_table(args, "table_b22", title, OUT, weights=weights)
+    cli.accuracy_table(args, "table_b22", title, weights=weights)
 
 
 if __name__ == "__main__":

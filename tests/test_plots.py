@@ -1,10 +1,19 @@
-"""Figures: gradients that are gradients, files that can be made again."""
+"""Figures: gradients that are gradients, files that can be made again, settings left alone."""
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
-from nglkeras import losses, plots
+from nglkeras import UserError, losses, plots
+from nglkeras.expression import Expression
+from nglkeras.glo import plots as glo_plots
 from nglkeras.plots import value_and_gradient
+from nglkeras.search import plots as search_plots
+
+
+def lines(axis):
+    """The curves of an axis with a legend, by their labels."""
+    return {line.get_label(): line.get_data() for line in axis.lines if line.get_label()[0] != "_"}
 
 
 def test_gradient_is_the_slope():
@@ -19,23 +28,122 @@ def test_gradient_is_the_slope():
         np.testing.assert_allclose(gradient, slope, atol=0.02 * max(1, np.abs(slope).max()))
 
 
-def test_figure1_is_the_term_of_the_true_class():
-    p = np.linspace(0, 1, 11, dtype="float32")
-    value, gradient = value_and_gradient(plots.true_class_term(losses.NGL()), p)
-    np.testing.assert_allclose(value, np.exp(2.4092 - 2 * p) - np.cos(np.cos(np.sin(p))), rtol=1e-5)
-    expected = -2 * np.exp(2.4092 - 2 * p) - np.sin(np.cos(np.sin(p))) * np.sin(np.sin(p)) * np.cos(
-        p
-    )
-    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+class TestFigure1:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def axes():
+        return plots.figure1().axes
+
+    def test_ngl_has_the_minimum_of_the_binary_problem_and_rises_after_it(self, axes):
+        p, value = lines(axes[0])["NGL"]
+        least = value.argmin()
+        assert p[least] == pytest.approx(0.5659, abs=0.002)
+        assert value[least] == pytest.approx(4.76523, abs=1e-4)
+        assert (np.diff(value[:least]) < 0).all()
+        assert (np.diff(value[least:]) > 0).all()
+        # Equation 2 for two classes at p = 1/2.
+        half = (np.exp(2.4092 - 1) + np.exp(2.4092 - 0.5)) / 2 - np.cos(np.cos(np.sin(0.5)))
+        assert np.interp(0.5, p, value) == pytest.approx(half, abs=1e-4)
+        assert [text.get_text() for text in axes[0].texts] == ["min 0.57"]
+
+    def test_ce_is_minus_log_p_and_no_gradient_has_a_spike(self, axes):
+        p, value = lines(axes[0])["CE"]
+        np.testing.assert_allclose(value, -np.log(p), rtol=1e-6)
+        np.testing.assert_allclose(lines(axes[1])["CE"][1], -1 / p, rtol=1e-6)
+        # Each gradient grows from end to end, as it does on paper.
+        for _, gradient in lines(axes[1]).values():
+            assert (np.diff(gradient) > 0).all()
 
 
-@pytest.mark.parametrize("make", [plots.figure1, plots.figure_b2])
+def test_paper_bs_figure_2_carries_its_1_over_n():
+    axes = glo_plots.figure2().axes
+    values = {name: (x, y) for name, (x, y) in lines(axes[0]).items()}
+    y0 = values["CE"][0]
+    np.testing.assert_allclose(values["CE"][1], -np.log(y0) / 2, rtol=1e-6)
+    baikal = -(np.log(y0) - 1 / y0 + np.log(1 - y0)) / 2
+    np.testing.assert_allclose(values["Baikal"][1], baikal, rtol=1e-4)
+
+
+def test_figure_a_shows_an_example_of_the_papers_shape_beside_ngl():
+    titles = [axis.get_title() for axis in search_plots.figure_a().axes]
+    assert any("- 1.05*cos(y_pred)" in title for title in titles)
+    assert any("NGL" in title for title in titles)
+
+
+@pytest.mark.parametrize("make", [plots.figure1, glo_plots.figure2])
 def test_files_are_the_same_every_time(make, tmp_path):
-    first = [path.read_bytes() for path in plots.save(make(), tmp_path / "a", "figure")]
-    again = [path.read_bytes() for path in plots.save(make(), tmp_path / "b", "figure")]
+    folders = tmp_path / "a", tmp_path / "b"
+    first, again = (
+        [path.read_bytes() for path in plots.save(make, folder, "figure", ("png", "svg", "pdf"))]
+        for folder in folders
+    )
     assert first == again
-    assert first[0].startswith(b"\x89PNG")
-    assert b"<svg" in first[1]
+    assert [content[:5] for content in first] == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
+    # Not Type 3, which publishers refuse.
+    assert b"/Type3" not in first[2]
+
+
+class TestSave:
+    def draw(self):
+        return search_plots.tree(Expression.parse("1 - y_pred"))
+
+    def test_width_and_font_size(self, tmp_path):
+        sizes, made = [], []
+
+        def draw():
+            made.append(self.draw())
+            return made[-1]
+
+        for width, font_size in ((None, None), (3.5, None), (3.5, 20)):
+            plots.save(draw, tmp_path, "tree", ["png"], width, font_size)
+            text = made[-1].axes[0].texts[0]
+            sizes.append((*made[-1].get_size_inches(), text.get_fontsize()))
+        (width, height, small), narrow, large = sizes
+        assert narrow[:2] == (3.5, pytest.approx(3.5 * height / width))
+        assert narrow[2] == small
+        assert large[2] == pytest.approx(2 * small)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"formats": ["gif"]}, "unknown format 'gif'; choose from: png, pdf, svg"),
+            ({"formats": []}, "no format"),
+            ({"width": 0.0}, "a width of 0 is not between"),
+            ({"width": float("nan")}, "a width of nan is not between"),
+            ({"font_size": 1e6}, "a font size of 1e"),
+            ({"width": 0.3}, "figure does not fit into 0.3 inches"),
+        ],
+    )
+    def test_what_cannot_be(self, tmp_path, arguments, message):
+        with pytest.raises(UserError, match=message):
+            plots.save(self.draw, tmp_path, "figure", **arguments)
+
+    def test_a_finished_figure_keeps_its_font_size(self, tmp_path):
+        assert plots.save(self.draw(), tmp_path / "new", "tree", ["pdf"])[0].exists()
+        with pytest.raises(UserError, match="give a function that draws it"):
+            plots.save(self.draw(), tmp_path, "tree", font_size=8)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda folder: plots.figure1(),
+        lambda folder: search_plots.figure_a(),
+        lambda folder: plots.save(plots.figure1, folder, "figure", ["png", "svg"], 5, 8),
+    ],
+    ids=["figure", "trees", "saved"],
+)
+def test_no_setting_of_the_user_changes(use, tmp_path):
+    import random
+
+    def settings():
+        numpy = np.random.get_state()
+        return dict(mpl.rcParams), random.getstate(), numpy[1].tolist(), numpy[2:]
+
+    with mpl.rc_context({"axes.grid": False, "svg.hashsalt": "mine", "font.size": 13}):
+        before = settings()
+        use(tmp_path)
+        assert settings() == before
 
 
 def test_reconstructions_are_daggered():

@@ -4,6 +4,7 @@ import datetime
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
-from nglkeras import tables
+from nglkeras import output, tables
 from nglkeras.environment import environment
+from nglkeras.figures import styled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,17 @@ def compared(
     return found
 
 
-def report(measurements: Sequence[Measurement], title: str, path: Path) -> None:
-    """Print a table, write it as CSV with hardware, versions and date, and draw it."""
+def report(
+    measurements: Sequence[Measurement], title: str, path: Path, save: Callable[..., list[Path]]
+) -> None:
+    """Print a table, write it as CSV with hardware, versions and date, and draw it.
+
+    Args:
+        measurements: Rows of the table.
+        title: Heading of table and figure.
+        path: Folder and name of the files, without an ending.
+        save: Saves a figure as `figures.save` does.
+    """
     found = pd.DataFrame(measurements).dropna(axis="columns", how="all")
     shown = pd.DataFrame(
         {
@@ -124,9 +135,9 @@ def report(measurements: Sequence[Measurement], title: str, path: Path) -> None:
     print("", title, "", tables.as_text([list(shown), *shown.to_numpy().tolist()]), "", sep="\n")
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=datetime.date.today().isoformat(), **where)
-    found.to_csv(path.with_suffix(".csv"), index=False)
-    draw(found, title).savefig(path.with_suffix(".png"))
-    print(f"written: {path}.csv and .png")
+    output.write_frame(path.with_suffix(".csv"), found)
+    files = [path.with_suffix(".csv"), *save(partial(draw, found, title), path.parent, path.name)]
+    print("written:", *files)
 
 
 def _time(seconds):
@@ -136,6 +147,7 @@ def _time(seconds):
     return f"{seconds * 1e6:.3g} µs"
 
 
+@styled
 def draw(found: pd.DataFrame, title: str) -> Figure:
     """Ratios with their quartiles, a panel for each case."""
     shown = found[found["name"] != found["against"]]

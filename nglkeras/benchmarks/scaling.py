@@ -10,19 +10,21 @@ take turns; durations are log-normal.
 import heapq
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import executors, runner, tables
+from nglkeras import executors, output, runner, tables
 from nglkeras.benches import Benches
 from nglkeras.environment import environment
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
+from nglkeras.figures import styled
 from nglkeras.journal import Journal
 from nglkeras.protocol import TABLE2_SCALES
 from nglkeras.training import make_row
@@ -167,8 +169,11 @@ def simulated(workers: int, duration: float, driver: Row, trials: int = TRIALS) 
     )
 
 
-def report(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Print a table, write it as CSV with hardware, versions and date, and draw it."""
+def report(rows: Sequence[Row], title: str, path: Path, save: Callable[..., list[Path]]) -> None:
+    """Print a table, write it as CSV with hardware, versions and date, and draw it.
+
+    The arguments are those of `measure.report`.
+    """
     found = pd.DataFrame(rows)
     shown = found.assign(
         trial_seconds=found["trial_seconds"].map("{:.3g}".format),
@@ -178,11 +183,12 @@ def report(rows: Sequence[Row], title: str, path: Path) -> None:
     print("", title, "", tables.as_text([list(shown), *shown.astype(str).to_numpy().tolist()]))
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=time.strftime("%Y-%m-%d"), **where)
-    found.to_csv(path.with_suffix(".csv"), index=False)
-    draw(found, title).savefig(path.with_suffix(".png"))
-    print(f"written: {path}.csv and .png")
+    output.write_frame(path.with_suffix(".csv"), found)
+    files = [path.with_suffix(".csv"), *save(partial(draw, found, title), path.parent, path.name)]
+    print("written:", *files)
 
 
+@styled
 def draw(found: pd.DataFrame, title: str) -> Figure:
     """Simulated trials an hour by the number of workers, and the limit that the driver sets."""
     figure = Figure(figsize=(8, 5), layout="constrained")

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses, plots
-from nglkeras.glo.protocol import LOSSES
+from nglkeras.figures import styled
 from nglkeras.glo.tables import Summary
 
 _COLORS = {"CE": "tab:gray", "Baikal": "tab:blue", "BaikalCMA": "tab:orange"}
 
 
+@styled
 def figure1(found: Sequence[Summary], title: str) -> Figure:
     """Mean accuracy of each loss with its 95 % interval, and the paper's."""
     parts = list(dict.fromkeys(one.part for one in found))
@@ -37,17 +38,22 @@ def figure1(found: Sequence[Summary], title: str) -> Figure:
     return figure
 
 
+@styled
 def figure2() -> Figure:
     """Figure 2: the losses of a binary task for a sample of class 0 (x0 = 1), over y0.
 
-    With the sum over the two classes; paper B's 1/n halves each.
+    All three carry the 1/n of the printed formulas: they are means over the n = 2 classes.
     """
-    y0 = np.linspace(0.01, 0.99, 400, dtype="float32")
+    y0 = np.linspace(0.01, 0.99, 400)
+    # Keras' cross entropy is the sum over the classes.
+    functions = {"CE": lambda y0: plots.minus_log(y0) / 2}
+    for name in ("Baikal", "BaikalCMA"):
+        loss = losses.get(name, class_reduction="mean", dtype="float64")
+        functions[name] = plots.binary(loss)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name in LOSSES:
-        arguments = {} if name == "CE" else {"class_reduction": "sum"}
-        value, slope = plots.value_and_gradient(plots.binary(losses.get(name, **arguments)), y0)
+    for name, function in functions.items():
+        value, slope = plots.value_and_gradient(function, y0)
         left.plot(y0, value, label=name, color=color(name))
         right.plot(y0, slope, label=name, color=color(name))
         if value.argmin() < len(y0) - 1:
@@ -56,13 +62,14 @@ def figure2() -> Figure:
             left.annotate(
                 f"min {least:.2f}", (least, value.min()), (-12, 8), textcoords="offset points"
             )
-    left.set(xlabel="prediction y0", ylabel="loss", ylim=(-1, 20))
-    right.set(xlabel="prediction y0", ylabel="gradient", ylim=(-60, 25))
+    left.set(xlabel="prediction y0", ylabel="loss", ylim=(-0.5, 10))
+    right.set(xlabel="prediction y0", ylabel="gradient", ylim=(-30, 12))
     left.legend()
-    figure.suptitle("Losses of paper B for two classes, label x0 = 1 (y1 = 1 − y0)")
+    figure.suptitle("Losses of paper B with their 1/n, for two classes, x0 = 1 and y1 = 1 − y0")
     return figure
 
 
+@styled
 def figure3(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Test accuracy over the steps: the mean of each loss, its runs around it; whole and zoomed."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -90,6 +97,7 @@ def figure3(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Fig
     return figure
 
 
+@styled
 def over(found: dict[float, list[Summary]], xlabel: str, title: str, log: bool = False) -> Figure:
     """Mean test accuracy of each loss over a quantity, with 95 % intervals."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import cli, models
+from nglkeras import cli, models, output
 from nglkeras import tables as common
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
@@ -16,7 +16,6 @@ from nglkeras.glo import protocol
 from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
 from nglkeras.trial import Trial, TrialResult
 
-OUT = cli.ROOT / "results" / "glo"
 # Fields of a scale that options change.
 _CHANGED = (
     *("runs", "steps", "evaluate_every", "train_images", "evaluation_images"),
@@ -40,7 +39,8 @@ def parser(doc: str) -> cli.Parser:
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--out", type=Path, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    output.add_out_option(made, "glo")
+    output.add_figure_options(made)
     add("--data-dir", type=cli.folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
     cli.add_executor_options(made)
     return made
@@ -100,6 +100,7 @@ def run(
     Raises:
         UserError: If not a single network was trained to its end.
     """
+    output.saver(args)  # refuses what cannot be drawn, before a training
     results = cli.run_missing(trials, folder(args), args, executor)
     if all(results[trial.key].status != "ok" for trial in trials):
         message = results[trials[0].key].message
@@ -125,7 +126,7 @@ def figure_networks(
 
 def folder(args: argparse.Namespace) -> Path:
     """Where results go."""
-    return args.out or OUT / args.scale
+    return output.folder(args, "glo", args.scale)
 
 
 def numbers(convert: Callable, what: str) -> Callable:
@@ -149,11 +150,11 @@ def report(
     title: str,
     body: list[list[str]],
     frame: pd.DataFrame,
-    figure: Figure,
+    figure: Callable[[], Figure],
     notes: Sequence[str] = (),
     silent: str = protocol.PAPER_SILENT,
 ) -> None:
-    """Print a table, and write it as Markdown, its networks as CSV, and its figure as PNG.
+    """Print a table; write it as Markdown and LaTeX, its networks as CSV, and its figure.
 
     Args:
         args: The script's options.
@@ -162,7 +163,7 @@ def report(
         title: Heading of table and figure.
         body: The table, as rows of text.
         frame: Its networks, as `tables.to_frame` makes it.
-        figure: The figure.
+        figure: Function that draws the figure.
         notes: What the reader must know of this table.
         silent: What the paper does not say of it.
     """
@@ -181,9 +182,5 @@ def report(
     settings = (args.class_reduction, "sum"), (args.precision, "float32")
     suffix = "".join(f"_{value}" for value, default in settings if value != default)
     path = folder(args) / (name + suffix)
-    with cli.writing_to(path.parent):
-        frame.to_csv(path.with_suffix(".csv"), index=False)
-        markdown = [f"# {title}", common.as_markdown(body), *notes]
-        path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
-        figure.savefig(path.with_suffix(".png"))
-    print(f"\nwritten: {path}.csv, .md and .png")
+    with output.writing_to(path.parent):
+        output.write_table(path, title, [body], notes, frame, figure, output.saver(args))

@@ -6,12 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses
+from nglkeras.figures import styled
 from nglkeras.imagenet.protocol import ZOOM_FROM
 from nglkeras.imagenet.tables import Cell
 
 _COLORS = {"CE": "tab:gray", "SCE": "tab:green", "Focal": "tab:orange", "NGL": "tab:blue"}
 
 
+@styled
 def table3(table: Sequence[Cell], title: str) -> Figure:
     """A panel for each model: its accuracy with each loss, and the paper's."""
     models = list(dict.fromkeys(cell.model for cell in table))
@@ -40,6 +42,7 @@ def _draw(axis, x, cell):
         axis.plot(x + 0.15, cell.paper, "D", color="black", mfc="none")
 
 
+@styled
 def figure2(curves: dict[str, np.ndarray], title: str) -> Figure:
     """Accuracy by epoch with each loss, whole and zoomed: the mean of the runs, and their range.
 
@@ -54,7 +57,7 @@ def figure2(curves: dict[str, np.ndarray], title: str) -> Figure:
     for loss, runs in curves.items():
         x = np.arange(1, runs.shape[1] + 1)
         for axis in axes:
-            axis.plot(x, runs.mean(0), color=_color(loss), label=losses.label(loss))
+            axis.plot(x, runs.mean(0), color=_color(loss), label=_label(loss, len(runs)))
             if len(runs) > 1:
                 axis.fill_between(
                     x, runs.min(0), runs.max(0), color=_color(loss), alpha=0.2, linewidth=0
@@ -67,7 +70,7 @@ def figure2(curves: dict[str, np.ndarray], title: str) -> Figure:
         title=f"epochs {first} to {epochs}",
     )
     for axis in axes:
-        axis.set(xlabel="epoch", ylabel="validation accuracy, %")
+        axis.set(xlabel="epoch", ylabel="mean validation accuracy, %")
     axes[0].legend(loc="lower right")
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -76,6 +79,10 @@ def figure2(curves: dict[str, np.ndarray], title: str) -> Figure:
 def zoomed_from(epochs: int) -> int:
     """The first epoch of the zoomed panel: 100 of the paper's 180."""
     return max(round(epochs * ZOOM_FROM), 1)
+
+
+def _label(loss, runs):
+    return f"{losses.label(loss)}, {runs} run{'s' * (runs > 1)}"
 
 
 def _color(loss):

@@ -7,15 +7,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nglkeras import cli, models
+from nglkeras import cli, models, output
 from nglkeras.checkpoint import Checkpoints, TidyJournal
 from nglkeras.imagenet import sources, training
 from nglkeras.imagenet.protocol import SCALES, ImageNetScale, ImageNetTrial, plan
 from nglkeras.runner import pending, run_trials
 from nglkeras.trial import TrialResult
 
-# Of both: figure 2's networks are among table 3's.
-OUT = cli.ROOT / "results" / "table3"
 _CHANGED = (
     *("dataset", "models", "figure_model", "runs", "epochs", "batch_size"),
     *("train_images", "evaluation_images", "image_size"),
@@ -48,13 +46,15 @@ def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
     add("--image-size", type=cli.positive, help="height and width of a network's input, in pixels")
     add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--out", type=cli.folder, help=f"folder (default: {OUT.relative_to(cli.ROOT)}/SCALE)")
+    # Of both: figure 2's networks are among table 3's.
+    output.add_out_option(made, "table3")
     add(
         "--data-dir",
         type=cli.folder,
         help="TFDS' folder (default: TFDS_DATA_DIR); with --dataset folder, the one that holds "
         "train/CLASS/* and val/CLASS/*",
     )
+    output.add_figure_options(made)
     cli.add_executor_options(made)
     return made
 
@@ -66,7 +66,7 @@ def chosen_scale(args: argparse.Namespace) -> ImageNetScale:
 
 def folder(args: argparse.Namespace) -> Path:
     """Where results go."""
-    return args.out or OUT / args.scale
+    return output.folder(args, "table3", args.scale)
 
 
 def trained(

@@ -7,14 +7,19 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses, plots
 from nglkeras.expression import OPERATORS, Expression
+from nglkeras.figures import styled
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search.records import Generation, Result
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
 _SIGNS |= {"square": "x²", "y_true": "t", "y_pred": "p"}
+# The example of the paper's figure A ends in "- 1.05 * cos(z)", with variables x, y and z that
+# stand for anything; a loss has the label and the prediction only.
+EXAMPLE = Expression.parse("exp(y_true)/y_pred - 1.05*cos(y_pred)")
 
 
+@styled
 def tree(expression: Expression, title: str = "") -> Figure:
     """The tree of a loss, with t for y_true and p for y_pred."""
     figure = Figure(figsize=_tree_size(expression), layout="constrained")
@@ -40,13 +45,13 @@ def draw_tree(
             (x, y),
             ha="center",
             va="center",
-            fontsize=9,
+            fontsize="small",
             bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": color},
             zorder=2,
         )
     axis.set(xlim=(-0.7, max(x for x, _ in places) + 0.7), ylim=(-expression.height - 0.5, 0.5))
     axis.set_axis_off()
-    axis.set_title(title, fontsize=10)
+    axis.set_title(title, fontsize="medium")
 
 
 def _tree_size(expression):
@@ -79,8 +84,13 @@ def _places(expression):
     return places, edges
 
 
+@styled
 def figure_a(seed: int = 1) -> Figure:
-    """Figure A of paper A: a tree, and the exchange of subtrees between two random ones."""
+    """Figure A of paper A: two example trees, and the exchange of subtrees in a crossover.
+
+    Args:
+        seed: Seed of the two random trees that exchange subtrees.
+    """
     variation = Variation(depths=(2, 3), max_size=16)
     random = np.random.RandomState(seed)
     tree_, partner = variation.random_tree(random), variation.random_tree(random)
@@ -89,21 +99,24 @@ def figure_a(seed: int = 1) -> Figure:
         range(first, last + 1) for first, last in (exchange.removed, exchange.donated)
     )
     start = exchange.removed[0]
-    panels = (
-        (Expression.parse(FORMULAS["NGL"]), (), "an example: NGL"),
-        (tree_, removed, "parent, and the subtree that it loses"),
-        (partner, donated, "partner, and the subtree that it gives"),
-        (exchange.child, range(start, start + len(donated)), "child"),
+    panels = {
+        "example": (EXAMPLE, (), "an example that ends in − 1.05 × cos, as the paper's does"),
+        "NGL": (Expression.parse(FORMULAS["NGL"]), (), "another example: NGL"),
+        "parent": (tree_, removed, "parent, and the subtree that it loses"),
+        "partner": (partner, donated, "partner, and the subtree that it gives"),
+        "child": (exchange.child, range(start, start + len(donated)), "child"),
+    }
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["example"] * 3 + ["NGL"] * 3, ["parent"] * 2 + ["partner"] * 2 + ["child"] * 2]
     )
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    for axis, (expression, marked, title) in zip(
-        figure.subplots(2, 2).ravel(), panels, strict=True
-    ):
-        draw_tree(axis, expression, marked=marked, title=f"{title}\n{expression}")
+    for name, (expression, marked, title) in panels.items():
+        draw_tree(axes[name], expression, marked=marked, title=f"{title}\n{expression}")
     figure.suptitle("Losses as trees, and a crossover (p prediction, t label)")
     return figure
 
 
+@styled
 def convergence(generations: Sequence[Generation], name: str) -> Figure:
     """Best and mean fitness of the survivors, and what became of the evaluations asked for."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
@@ -126,6 +139,7 @@ def convergence(generations: Sequence[Generation], name: str) -> Figure:
     return figure
 
 
+@styled
 def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> Figure:
     """Value and gradient of losses in the binary case, beside CE and NGL."""
     panels = [
@@ -153,6 +167,7 @@ def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> 
     return figure
 
 
+@styled
 def family(result: Result) -> Figure:
     """The winner and all it descends from, by generation; its own line is drawn strong."""
     winner = result.population[0].individual.id
@@ -170,7 +185,7 @@ def family(result: Result) -> Figure:
     if floor in heights.values():
         axis.axhline(floor, color="gray", linestyle=":", linewidth=0.8)
         axis.annotate(
-            "without a fitness", (0, floor), (4, 4), textcoords="offset points", fontsize=8
+            "without a fitness", (0, floor), (4, 4), textcoords="offset points", fontsize="small"
         )
     for name, record in records.items():
         for parent in record.individual.parents:
@@ -198,7 +213,7 @@ def family(result: Result) -> Figure:
                 at,
                 (-4, 8) if right else (4, -14),
                 textcoords="offset points",
-                fontsize=8,
+                fontsize="small",
                 ha="right" if right else "left",
                 zorder=4,
             )

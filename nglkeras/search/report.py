@@ -1,13 +1,15 @@
 """What a search shows at its end: the best losses, a comparison, files and plots."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from nglkeras import catalog, tables
+from nglkeras import catalog, figures, output, tables
 from nglkeras.board import duration
 from nglkeras.expression import Expression
+from nglkeras.latex import table as as_latex
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search import plots
 from nglkeras.search.fitness import Comparison
@@ -27,11 +29,12 @@ def write(
     compare_runs: int,
     contenders: dict[str, Expression | None] | None = None,
     in_print: Callable[[Expression], Expression] | None = None,
+    save: Callable[..., list[Path]] = figures.save_png,
 ) -> None:
     """Print what was found, compare it on the test set, and write files and plots into a folder.
 
-    Written are best.md (the best losses), generations.csv, comparison.csv if there is a
-    comparison, and convergence, losses, winner and family as PNG.
+    Written are best.md and best.tex (the best losses), generations.csv, comparison.csv if there is
+    a comparison, and the figures convergence, losses, winner and family.
 
     Args:
         result: What was found.
@@ -43,6 +46,7 @@ def write(
             and Baikal by default.
         in_print: Makes of a loss what stands for it in lists and pictures; by default losses
             stand there as they are, and the winner's simplified form beside it.
+        save: Saves a figure as `figures.save` does.
     """
     best = result.best_losses(BEST)
     form = in_print or (lambda expression: expression)
@@ -82,7 +86,7 @@ def write(
         comparisons = fitness.compare({"winner": result.best, **contenders}, compare_runs)
         verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
         print(*verdicts, sep="\n")
-        _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
+        output.write_frame(out / "comparison.csv", _comparison_frame(comparisons))
 
     latex = [
         [row[0], f"${form(member.individual.expression).to_latex()}$"]
@@ -97,20 +101,21 @@ def write(
         "Winner, simplified: " + f"`{simple}`",
         *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
     ]
-    (out / "best.md").write_text("\n\n".join(markdown) + "\n")
+    output.write_text(out / "best.md", "\n\n".join(markdown) + "\n")
+    in_latex = [[*row[:-1], formula] for row, (_, formula) in zip(rows, latex, strict=True)]
+    notes = [heading, "p is the prediction, t the label."]
+    output.write_text(out / "best.tex", as_latex([columns, *in_latex], "The best losses", notes))
     generations = pd.json_normalize([_flat(generation) for generation in result.generations])
-    generations.to_csv(out / "generations.csv", index=False)
+    output.write_frame(out / "generations.csv", generations)
     curves = {member.individual.id: form(member.individual.expression) for member in best}
-    figures = {
-        "convergence": plots.convergence(result.generations, fitness.fitness_name),
-        "losses": plots.curves(curves, fitness.class_reduction),
-        "winner": plots.tree(form(result.best)),
-        "family": plots.family(result),
+    drawn = {
+        "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
+        "losses": partial(plots.curves, curves, fitness.class_reduction),
+        "winner": partial(plots.tree, form(result.best)),
+        "family": partial(plots.family, result),
     }
-    for name, figure in figures.items():
-        figure.savefig(out / f"{name}.png")
-    files = ["best.md", "generations.csv", *(["comparison.csv"] if verdicts else [])]
-    files += [f"{name}.png" for name in figures]
+    files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if verdicts else [])]
+    files += [path.name for name, figure in drawn.items() for path in save(figure, out, name)]
     print(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses
+from nglkeras.figures import styled
 from nglkeras.segmentation import VOID
 from nglkeras.segmentation.models import get_architecture
 from nglkeras.segmentation.tables import TITLES, Cell
@@ -48,6 +49,7 @@ def _voc_colour(label):
     return colour
 
 
+@styled
 def scores(table: Sequence[Cell], title: str) -> Figure:
     """A panel for each model and measure: the mean of each loss, its interval, the paper's."""
     panels = list(dict.fromkeys((cell.model, cell.measure) for cell in table))
@@ -89,6 +91,7 @@ def _draw(axis, x, cell):
         axis.plot(x, cell.paper, "D", color="tab:orange", mfc="none")
 
 
+@styled
 def qualitative(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
@@ -127,7 +130,7 @@ def qualitative(
             for spine in axis.spines.values():
                 spine.set(color="lightgray", linewidth=0.5)
     for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading, fontsize=10)
+        axis.set_title(heading, fontsize="medium")
     if legend:
         names = dict(enumerate(classes)) | {VOID: "void"}
         handles = [
@@ -138,9 +141,9 @@ def qualitative(
             handles=handles,
             loc="outside lower center",
             ncols=min(len(handles), 2 * len(headings)),
-            fontsize=8,
+            fontsize="small",
             handlelength=1.2,
             columnspacing=1.2,
         )
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize="medium")
     return figure

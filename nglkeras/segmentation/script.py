@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nglkeras import cli, models, tables
+from nglkeras import cli, models, output, tables
 from nglkeras.checkpoint import Checkpoints, TidyJournal
 from nglkeras.errors import UserError
 from nglkeras.runner import pending, run_trials
@@ -44,10 +44,11 @@ def run(
         measures: What the table shows.
         layout: Makes rows of text of cells.
     """
-    out = cli.ROOT / "results" / name
-    args = _parser(doc, scales, out).parse_args()
+    args = _parser(doc, scales, name).parse_args()
     scale = cli.chosen_scale(args, scales, _CHANGED)
-    out = args.out or out / scale.name
+    out = output.folder(args, name, scale.name)
+    # What can be missing is missed before a training, not after it.
+    printed, save = own.read_printed(name), output.saver(args)
     with cli.make_executor(args) as executor:
         plan = partial(
             protocol.plan,
@@ -63,14 +64,14 @@ def run(
         message = results[trials[0].key].message
         raise UserError(f"no network was trained to its end; the first: {message}")
     # The paper's numbers stand beside those of its own data set, and of stand-ins for it.
-    table = own.cells(trials, results, measures, own.read_printed(name))
-    with cli.writing_to(out):
+    table = own.cells(trials, results, measures, printed)
+    with output.writing_to(out):
         heading = f"{title}, {scale.name} scale, {catalog.INFO[scale.dataset].title}"
-        _report(table, trials, results, scale, heading, layout, out / name)
-        _draw_examples(trials, results, args.data_dir, out, name)
+        _report(table, trials, results, scale, heading, layout, out / name, save)
+        _draw_examples(trials, results, args.data_dir, out, name, save)
 
 
-def _parser(doc, scales, out):
+def _parser(doc, scales, name):
     made = cli.Parser(doc)
     add = made.add_argument
     add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
@@ -96,7 +97,8 @@ def _parser(doc, scales, out):
     )
     add("--precision", metavar="NAME", help=f"one of: {', '.join(models.PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    add("--out", type=cli.folder, help=f"folder (default: {out.relative_to(cli.ROOT)}/SCALE)")
+    output.add_out_option(made, name)
+    output.add_figure_options(made)
     cli.add_executor_options(made)
     return made
 
@@ -151,22 +153,16 @@ def _notes(scale, table, trials):
     return notes
 
 
-def _report(table, trials, results, scale, title, layout, path):
-    """Print a table, write it as CSV and Markdown, and draw it."""
+def _report(table, trials, results, scale, title, layout, path, save):
+    """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
     notes = _notes(scale, table, trials)
     detailed = own.details(table)
     classes = own.classes_layout(trials, results)
-    parts = [tables.as_text(layout(table)), tables.as_text(detailed)]
-    print("", title, "", "\n\n".join(parts), "", *notes, sep="\n")
-    markdown = [
-        f"# {title}",
-        *map(tables.as_markdown, (layout(table, bold=("**", "**")), detailed, classes)),
-        *notes,
-    ]
-    own.to_frame(table).to_csv(path.with_suffix(".csv"), index=False)
-    path.with_suffix(".md").write_text("\n\n".join(markdown) + "\n")
-    plots.scores(table, title).savefig(path.with_suffix(".png"))
-    print(f"\nwritten: {path}.csv, .md and .png")
+    texts = [tables.as_text(layout(table)), tables.as_text(detailed)]
+    print("", title, "", "\n\n".join(texts), "", *notes, sep="\n")
+    parts = [layout(table, bold=("**", "**")), detailed, classes]
+    figure = partial(plots.scores, table, title)
+    output.write_table(path, title, parts, notes, own.to_frame(table), figure, save)
 
 
 def _draw_examples(
@@ -175,6 +171,7 @@ def _draw_examples(
     data_dir: Path | None,
     out: Path,
     name: str,
+    save: Callable[..., list[Path]],
 ) -> None:
     """Write the qualitative figure of each model, of the networks of the first run."""
     for model in dict.fromkeys(trial.model for trial in trials):
@@ -193,7 +190,8 @@ def _draw_examples(
             continue
         info = catalog.get_info(first[0].dataset, data_dir)
         images, truths = zip(*pairs, strict=True)
-        figure = plots.qualitative(
+        figure = partial(
+            plots.qualitative,
             images,
             truths,
             {loss: [found[str(row)] for row in rows] for loss, found in maps.items()},
@@ -201,9 +199,8 @@ def _draw_examples(
             plots.palette(first[0].dataset, len(info.classes)),
             f"{get_architecture(model).title} on test images of {info.title}",
         )
-        path = out / f"{name}_{model}.png"
-        figure.savefig(path)
-        print(f"written: {path}")
+        for path in save(figure, out, f"{name}_{model}"):
+            print(f"written: {path}")
 
 
 def _predictions(out, trial):

@@ -1,0 +1,99 @@
+"""What the scripts write: in which folder, and tables and figures in which formats."""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from nglkeras import figures, latex, paths, tables
+from nglkeras.errors import UserError
+
+# In the working directory, wherever the package is installed.
+RESULTS = Path("results")
+
+
+def add_out_option(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add `--out`, the folder of results, by default `results/NAME/SCALE`."""
+    default = RESULTS / name / "SCALE"
+    parser.add_argument("--out", metavar="DIR", help=f"folder of results (default: {default})")
+
+
+def folder(args: argparse.Namespace, name: str, scale: str) -> Path:
+    """Return the folder of results that the options name, as an absolute path."""
+    return paths.absolute(args.out or RESULTS / name / scale)
+
+
+def add_figure_options(parser: argparse.ArgumentParser, formats: Sequence[str] = ("png",)) -> None:
+    """Add the options that say how figures are saved."""
+    add = parser.add_argument_group("figures").add_argument
+    add(
+        "--format",
+        nargs="+",
+        metavar="FORMAT",
+        dest="formats",
+        default=formats,
+        help=f"any of {', '.join(figures.FORMATS)} (default: {' '.join(formats)})",
+    )
+    add("--width", type=float, metavar="INCHES", help="width of a figure; it keeps its proportions")
+    add("--font-size", type=float, metavar="POINTS", help="size of normal text (default: 10)")
+
+
+def saver(args: argparse.Namespace) -> Callable[..., list[Path]]:
+    """Return `figures.save` with the formats and sizes that the options name.
+
+    Raises:
+        UserError: If one of them cannot be; call this before a training, not after it.
+    """
+    formats = [kind.lower() for text in args.formats for kind in text.split(",") if kind]
+    figures.check(formats, args.width, args.font_size)
+    return partial(figures.save, formats=formats, width=args.width, font_size=args.font_size)
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn a failure to write into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error}") from error
+
+
+def write_table(
+    path: Path,
+    title: str,
+    parts: Sequence[Sequence[Sequence[str]]],
+    notes: Sequence[str],
+    frame,
+    figure: Callable,
+    save: Callable[..., list[Path]],
+) -> None:
+    """Write a table as CSV, Markdown and LaTeX, save its figure, and print the files' names.
+
+    Args:
+        path: Folder and name of the files, without an ending.
+        title: Heading.
+        parts: Tables as rows of text; the first is the one that LaTeX has.
+        notes: What readers must know.
+        frame: Data frame of the CSV file.
+        figure: Function that draws the figure.
+        save: As `saver` returns it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    markdown = [f"# {title}", *map(tables.as_markdown, parts), *notes]
+    write_text(path.with_name(f"{path.name}.md"), "\n\n".join(markdown) + "\n")
+    write_text(path.with_name(f"{path.name}.tex"), latex.table(parts[0], title, notes))
+    write_frame(path.with_name(f"{path.name}.csv"), frame)
+    saved = save(figure, path.parent, path.name)
+    endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
+    print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whatever the locale."""
+    path.write_text(text, encoding="utf-8")
+
+
+def write_frame(path: Path, frame) -> None:
+    """Write a data frame as CSV in UTF-8."""
+    frame.to_csv(path, index=False, encoding="utf-8")
