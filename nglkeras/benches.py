@@ -1,8 +1,8 @@
 """Trials that share compiled networks: what differs only in loss and run is compiled once.
 
 A table's trials differ in little else, and compiling a small network takes longer than training
-it. Their data are in memory, in an order that is fixed beforehand; without a test split of its
-own, a data set gives the same test set to all runs.
+it. Their data are in memory, in an order that is fixed beforehand. With official splits, a data
+set without a test split gives the same test set to all runs.
 """
 
 from collections import OrderedDict
@@ -213,6 +213,8 @@ def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
         train_images=trial.train_images,
         evaluation_images=trial.evaluation_images,
         validation_images=trial.validation_images,
+        splits=trial.splits,
+        own_validation=trial.own_validation,
         test=trial.test,
         # The same for all runs: no image of it has been validated with in any of them.
         test_seed=derive_seed(trial.seed, "test"),

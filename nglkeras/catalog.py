@@ -17,7 +17,7 @@ class Info:
     Attributes:
         title: Its name in the papers' tables.
         classes: Number of classes.
-        images: Number of images in all splits that are used.
+        images: Number of images in all splits.
         image_size: (height, width, channels); `None` where images differ.
         has_test: Whether it comes with a test split.
         download: Size of the download.
@@ -25,6 +25,7 @@ class Info:
         source: Where TFDS downloads it from.
         files: What TFDS downloads, to be fetched by hand where that fails.
         advice: What is known to go wrong.
+        has_validation: Whether it comes with a validation split.
     """
 
     title: str
@@ -37,6 +38,16 @@ class Info:
     source: str = ""
     files: str = ""
     advice: str = ""
+    has_validation: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it comes with, by TFDS' names."""
+        return (
+            "train",
+            *(("validation",) if self.has_validation else ()),
+            *(("test",) if self.has_test else ()),
+        )
 
     def fits_in_memory(self, image_size: int | None = None) -> bool:
         """Whether all its images may be kept there, at that size if theirs differ."""
@@ -123,7 +134,7 @@ INFO = {
     "patch_camelyon": Info(
         "PCam",
         2,
-        294_912,
+        327_680,
         (96, 96, 3),
         True,
         "7.5 GiB",
@@ -132,6 +143,7 @@ INFO = {
         "camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz",
         "the download is long and often cut off, which shows as a wrong checksum: fetch the "
         "files with a tool that resumes",
+        has_validation=True,
     ),
     "colorectal_histology": Info(
         "Colorectal Histology",

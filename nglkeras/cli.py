@@ -12,7 +12,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nglkeras import (
+    catalog,
     devices,
+    division,
     earlier,
     executors,
     losses,
@@ -33,7 +35,7 @@ from nglkeras.trial import Trial, TrialResult, plan
 
 # Fields of a scale that options change.
 _CHANGED = (
-    *("runs", "epochs", "train_images", "evaluation_images", "image_size"),
+    *("runs", "epochs", "train_images", "evaluation_images", "image_size", "splits"),
     *("datasets", "models"),
 )
 # Some libraries never give all memory back; a new worker compiles its networks anew.
@@ -103,6 +105,12 @@ def add_table_options(parser: Parser, name: str) -> None:
     add("--train-images", type=positive, help="at most so many")
     add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
     add("--image-size", type=positive, help="at most so large, in pixels")
+    add(
+        "--splits",
+        metavar="KIND",
+        help="official: a data set's own test split; random: all of its images divided 80/10/10 "
+        "for every run, as without a test split (default: as table 1 counts each data set)",
+    )
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(parser, name)
     add("--data-dir", type=folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
@@ -280,12 +288,12 @@ def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None
             replace(trial, replicas=count_replicas(args, executor, trial.schedule.batch_size))
             for trial in trials
         ]
-        begun = as_begun(trials, out)
+        begun = as_begun(trials, out, chosen_settings(args))
         trials = [begun(trial) for trial in trials]
         results = run_missing(trials, out, args, executor)
     table = tables.cells(trials, results, paper)
     with output.writing_to(out):
-        notes = _notes(scale, table) + begun.notes
+        notes = _notes(scale, table) + split_notes(trials) + begun.notes
         report(table, paper, f"{title}, {scale.name} scale", notes, out / name, save)
 
 
@@ -300,6 +308,22 @@ def as_begun(trials: Sequence[Trial], out: Path, chosen: Iterable[str] = ()) -> 
     # Whoever reads it next reports what cannot be read.
     there = Journal(out / "journal.jsonl", report=lambda message: None).results()
     return earlier.settings_of(trials, there, chosen=chosen)
+
+
+def chosen_settings(args: argparse.Namespace) -> list[str]:
+    """List the settings of `earlier.CHANGES` that an option gives, and no journal overrules."""
+    return [change.name for change in earlier.CHANGES if getattr(args, change.name, None)]
+
+
+def split_notes(trials: Sequence[Trial]) -> list[str]:
+    """Say how the data sets of some trials are divided."""
+    kinds = {}
+    for trial in trials:
+        titles = kinds.setdefault(division.describe(trial), [])
+        title = catalog.get_info(trial.dataset).title
+        if title not in titles:
+            titles.append(title)
+    return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
 
 
 def _notes(scale, table):

@@ -1,10 +1,9 @@
 """Data sets by name, as streams of batches: `load(name, seed)` gives train, validation, test.
 
 The digits come with scikit-learn and need no download; everything else goes through
-tensorflow-datasets (TFDS), which downloads what is missing. A data set's own test split is
-its test set; a seeded tenth of its train split is for validation. Without a test split, the
-whole is divided 80/10/10 by the seed. Images leave here as float32 RGB from 0 to 255, labels
-one-hot: each model does its own preprocessing.
+tensorflow-datasets (TFDS), which downloads what is missing. `division` says which images are for
+what. Images leave here as float32 RGB from 0 to 255, labels one-hot: each model does its own
+preprocessing.
 """
 
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import tensorflow as tf
 from nglkeras import sources
 from nglkeras.augmentation import augmented
 from nglkeras.catalog import MEMORY_BYTES, Info, data_directory, get_info
+from nglkeras.division import TEST, TRAIN, VALIDATION, Division, splits_with
 from nglkeras.errors import UserError
 from nglkeras.protocol import Augmentation, derive_seed
 from nglkeras.sources import Source
@@ -26,7 +26,6 @@ from nglkeras.sources import Source
 STREAM_SHUFFLE = 10_000
 # Images a step when a data set is read into memory.
 READ_BATCH = 1_000
-TRAIN, VALIDATION, TEST, UNUSED = range(4)
 
 if keras.backend.backend() != "tensorflow":
     # TensorFlow only reads the data then: the GPU's memory belongs to the other backend.
@@ -64,6 +63,8 @@ def load(
     train_images: int | None = None,
     evaluation_images: int | None = None,
     validation_images: int | None = None,
+    splits: str = "official",
+    own_validation: bool = False,
     data_dir: str | Path | None = None,
 ) -> Splits:
     """Training, validation and test batches of a data set.
@@ -79,12 +80,16 @@ def load(
         train_images: Keep at most so many of them, drawn by the seed.
         evaluation_images: The same for validation and for test.
         validation_images: Set so many aside for validation instead of a tenth of the train split.
+        splits: "official", to test on the data set's own test split, or "random", to divide all of
+            its images 80/10/10 by the seed.
+        own_validation: Whether to validate on the data set's own validation split where splits are
+            official; otherwise that split is not used.
         data_dir: Where TFDS keeps its data; by default `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
 
     Raises:
-        UserError: If there is no such data set, if it can neither be found nor downloaded, or
-            if too few training images are left for a batch.
+        UserError: If there is no such data set or kind of splits, if the data set can neither be
+            found nor downloaded, or if too few training images are left for a batch.
     """
     info = get_info(name)
     source = sources.source(name, data_dir)
@@ -93,7 +98,8 @@ def load(
         raise UserError(f"the images of {name} differ in size: give image_size")
     height, width = (image_size, image_size) if image_size else (height, width)
 
-    parts = _partition(source.sizes, seed, train_images, evaluation_images, validation_images)
+    division = Division(splits, own_validation, train_images, evaluation_images, validation_images)
+    parts = division.parts(source.sizes, seed)
     sizes = tuple(
         sum(int((p == k).sum()) for p in parts.values()) for k in (TRAIN, VALIDATION, TEST)
     )
@@ -142,6 +148,8 @@ def load_arrays(
     train_images: int | None = None,
     evaluation_images: int | None = None,
     validation_images: int | None = None,
+    splits: str = "official",
+    own_validation: bool = False,
     test: bool = False,
     test_seed: int | None = None,
     data_dir: str | Path | None = None,
@@ -155,9 +163,11 @@ def load_arrays(
         train_images: As in `load`.
         evaluation_images: As in `load`.
         validation_images: As in `load`.
+        splits: As in `load`.
+        own_validation: As in `load`.
         test: Whether the test set is wanted too; a search must not look at it.
-        test_seed: Decides the test set, where the data set has no test split of its own, instead
-            of `seed`: one test set beside all the splits that seeds make of the rest.
+        test_seed: Decides the test set instead of `seed`, where splits are official and the data
+            set has no test split: one test set beside all the splits that seeds make of the rest.
         data_dir: As in `load`.
 
     Raises:
@@ -169,16 +179,18 @@ def load_arrays(
         raise UserError(f"the images of {name} differ in size: give image_size")
     size = (image_size, image_size) if image_size else (height, width)
     source = sources.source(name, data_dir)
-    parts = _partition(
-        source.sizes, seed, train_images, evaluation_images, validation_images, test_seed
-    )
+    division = Division(splits, own_validation, train_images, evaluation_images, validation_images)
+    parts = division.parts(source.sizes, seed, test_seed)
 
     def in_memory(part):
         if height is None or not info.fits_in_memory():
             return _Pipeline(source, info, parts, READ_BATCH, size).in_memory(part)
-        split = next(split for split in parts if (parts[split] == part).any())
-        images, labels = _whole_split(name, data_directory(data_dir), split, size)
-        return images[parts[split] == part], labels[parts[split] == part]
+        found = []
+        for split in splits_with(part, parts):
+            images, labels = _whole_split(name, data_directory(data_dir), split, size)
+            found.append((images[parts[split] == part], labels[parts[split] == part]))
+        images, labels = zip(*found, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
 
     test_part = in_memory(TEST) if test else None
     return Arrays(in_memory(TRAIN), in_memory(VALIDATION), test_part, size, info.classes)
@@ -193,38 +205,13 @@ def _whole_split(name, data_dir, split, size):
 
 
 def class_counts(name: str, data_dir: str | Path | None = None) -> np.ndarray:
-    """Images of each class in the splits that are used; reads the whole data set once."""
+    """Count the images of each class in all splits; reads the whole data set once."""
     source = sources.source(name, data_dir)
     counts = np.zeros(get_info(name).classes, int)
     for split in source.sizes:
         for labels in source.read(split).map(lambda _, label: label).batch(10_000):
             counts += np.bincount(labels, minlength=len(counts))
     return counts
-
-
-def _partition(
-    sizes, seed, train_images, evaluation_images, validation_images=None, test_seed=None
-):
-    """For each split on disk, the part that each of its examples belongs to."""
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(sizes["train"])
-    tenth = round(sizes["train"] / 10)
-    parts = {"train": np.full(sizes["train"], UNUSED, "int8")}
-    if "test" in sizes:
-        test_order = np.random.default_rng(derive_seed(seed, "test")).permutation(sizes["test"])
-        parts["test"] = np.full(sizes["test"], UNUSED, "int8")
-        parts["test"][test_order[:evaluation_images]] = TEST
-    else:
-        if test_seed is None:
-            test, order = order[:tenth], order[tenth:]
-        else:
-            test = np.random.default_rng(test_seed).permutation(sizes["train"])[:tenth]
-            order = order[~np.isin(order, test)]
-        parts["train"][test[:evaluation_images]] = TEST
-    held = tenth if validation_images is None else validation_images
-    validation, train = order[:held], order[held:]
-    parts["train"][validation[:evaluation_images]] = VALIDATION
-    parts["train"][train[:train_images]] = TRAIN
-    return parts
 
 
 @dataclass(frozen=True)
@@ -240,11 +227,11 @@ class _Pipeline:
     def training(self, count, augmentation, seed):
         """Shuffled, augmented, in whole batches: under tf.distribute a rest would weigh wrongly."""
         shuffle_seed = derive_seed(seed, "shuffle")
-        data = self._examples(TRAIN)
         if self._fits_in_memory(count):
-            data = self._decode(data).cache().shuffle(count, seed=shuffle_seed)
+            data = self._decode(self._examples(TRAIN)).cache().shuffle(count, seed=shuffle_seed)
         else:
-            data = self._decode(data.shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed))
+            data = self._mixed(TRAIN, seed).shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed)
+            data = self._decode(data)
         data = self._batch(data, drop_remainder=True)
         if augmentation is not None:
             seeds = tf.data.Dataset.random(
@@ -302,10 +289,28 @@ class _Pipeline:
         return height is not None and count * height * width * channels <= MEMORY_BYTES
 
     def _examples(self, part):
-        split = next(split for split, parts in self.parts.items() if (parts == part).any())
+        """The examples of a part, those of one split on disk after those of the other."""
+        first, *others = (self._of(split, part) for split in splits_with(part, self.parts))
+        for other in others:
+            first = first.concatenate(other)
+        return first
+
+    def _of(self, split, part):
         membership = tf.constant(self.parts[split])
         stream = self.source.read(split).enumerate()
         return stream.filter(lambda i, _: tf.gather(membership, i) == part).map(lambda _, e: e)
+
+    def _mixed(self, part, seed):
+        """As `_examples`, but with the examples of several splits among each other."""
+        splits = splits_with(part, self.parts)
+        if len(splits) == 1:
+            return self._examples(part)
+        return tf.data.Dataset.sample_from_datasets(
+            [self._of(split, part) for split in splits],
+            [float(np.count_nonzero(self.parts[split] == part)) for split in splits],
+            seed=derive_seed(seed, "mix"),
+            rerandomize_each_iteration=True,
+        )
 
     def _decode(self, data):
         def decode(image, label):

@@ -111,6 +111,7 @@ class Setting:
         upsampling: Factor by which the network enlarges them before its backbone.
         augmentation: Of the training images.
         loss_settings: Arguments of a loss on this data set, by the loss's row.
+        splits: How the images are divided; one of `SPLITS`.
     """
 
     schedule: Schedule
@@ -118,27 +119,40 @@ class Setting:
     upsampling: int = 1
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     loss_settings: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    splits: str = "official"
 
+
+# Paper A "randomly generates" training, validation and test sets. "official": the test split that a
+# data set comes with is its test set, and so is its validation split, or else a tenth of train.
+# "random": all splits together are divided 80/10/10, anew for every run. Data sets without a test
+# split are always divided so.
+SPLITS = ("official", "random")
 
 # Symmetric cross entropy's own settings (Wang et al. 2019); elsewhere its defaults, those of
 # CIFAR-10, are our choice: paper A names none.
 _SCE_CIFAR100 = (("SCE", (("alpha", 6.0), ("beta", 0.1))),)
 
-# Table B.2.1, in its order. The x8 for 32 x 32 images is from the authors' example. MNIST and
-# the digits are ours: no augmentation, since a mirrored digit is no digit.
+# Table B.2.1, in its order. The x8 for 32 x 32 images is from the authors' example, and so is
+# CIFAR's official test split. Caltech 101 is divided at random: TFDS has 3,059 of its 9,144 images
+# in train, too few for the paper's accuracies. MNIST and the digits are ours: no augmentation,
+# since a mirrored digit is no digit.
 SETTINGS = {
     "cifar10": Setting(Schedule(200, 128, plateau=ON_ACCURACY), 32, upsampling=8),
     "fashion_mnist": Setting(Schedule(100, 128, plateau=ON_ACCURACY), 224),
     "cifar100": Setting(
         Schedule(200, 128, plateau=ON_ACCURACY), 32, upsampling=8, loss_settings=_SCE_CIFAR100
     ),
-    "malaria": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 75),
+    "malaria": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 75, splits="random"),
     "patch_camelyon": Setting(Schedule(50, 128, plateau=ON_ACCURACY), 96),
-    "caltech101": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 224),
-    "colorectal_histology": Setting(Schedule(600, 32, "SGD", SGD, 1e-2, None), 150),
+    "caltech101": Setting(Schedule(400, 32, plateau=ON_ACCURACY), 224, splits="random"),
+    "colorectal_histology": Setting(
+        Schedule(600, 32, "SGD", SGD, 1e-2, None), 150, splits="random"
+    ),
     "mnist": Setting(Schedule(100, 128, plateau=ON_ACCURACY), 75, augmentation=None),
-    "digits": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None),
-    "digits_turned": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None),
+    "digits": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None, splits="random"),
+    "digits_turned": Setting(
+        Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None, splits="random"
+    ),
 }
 
 
@@ -157,6 +171,7 @@ class Scale:
         evaluation_images: At most so many for validation and for test, drawn at random.
         image_size: At most so large, in pixels.
         upsampling: At most this factor.
+        splits: One of `SPLITS`, instead of each data set's own.
     """
 
     name: str
@@ -169,6 +184,7 @@ class Scale:
     evaluation_images: int | None = None
     image_size: int | None = None
     upsampling: int | None = None
+    splits: str | None = None
 
 
 _ALL = (

@@ -16,7 +16,7 @@ class Source:
     """A data set as it lies on disk.
 
     Attributes:
-        sizes: Examples of each split that is used.
+        sizes: Examples of each split that the data set comes with.
         read: Gives (encoded image, label) of a split, in an order that never changes.
         decode: Makes a uint8 image of an encoded one.
     """
@@ -93,8 +93,8 @@ def _tfds(name, data_dir):
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
 
-    used = ("train", "test") if get_info(name).has_test else ("train",)
-    sizes = {split: builder.info.splits[split].num_examples for split in used}
+    splits = get_info(name).splits
+    sizes = {split: builder.info.splits[split].num_examples for split in splits}
     return Source(sizes, read, builder.info.features["image"].decode_example)
 
 

@@ -200,6 +200,8 @@ def _splits(trial, seed, data_dir):
         "train_images": trial.train_images,
         "evaluation_images": trial.evaluation_images,
         "validation_images": trial.validation_images,
+        "splits": trial.splits,
+        "own_validation": trial.own_validation,
         "data_dir": data_dir,
     }
     if schedule.steps_per_epoch is None:

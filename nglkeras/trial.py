@@ -54,9 +54,12 @@ class Trial:
         monitored: The part that is looked at after each epoch, "validation" or "test".
         precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
         compile_once: Whether the network shares one compiled step with others, on data in memory:
-            its batches then come in another order, and without a test split of its own a data set
-            has one test set for all runs.
+            its batches then come in another order. With "official" splits, a data set without a
+            test split then has one test set for all runs.
         backend: Keras' backend; the same seed means other numbers on another.
+        splits: How the images are divided; one of `protocol.SPLITS`.
+        own_validation: Whether the data set's own validation split is the validation set, where
+            splits are official; otherwise that split is left out.
     """
 
     # What progress lines show.
@@ -84,6 +87,8 @@ class Trial:
     validation_images: int | None = None
     monitored: str = "validation"
     precision: str = "float32"
+    splits: str = "official"
+    own_validation: bool = False
     backend: str = field(default_factory=keras.backend.backend)
 
     @property
@@ -239,11 +244,13 @@ def plan(
         formulas: Further losses by name, each as `Expression.parse` takes it.
 
     Raises:
-        UserError: If a data set, model or loss is unknown, or a formula is none.
+        UserError: If a data set, model, loss or kind of splits is unknown, or a formula is none.
     """
     for dataset in scale.datasets:
         if dataset not in protocol.SETTINGS:
             raise unknown("data set", dataset, protocol.SETTINGS)
+    if scale.splits not in (None, *protocol.SPLITS):
+        raise unknown("splits", scale.splits, protocol.SPLITS)
     for model in scale.models:
         if model not in models.NAMES:
             raise unknown("model", model, models.NAMES)
@@ -284,6 +291,7 @@ def _trial(scale, dataset, model, row):
     setting = protocol.SETTINGS[dataset]
     schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
     upsampling = at_most(setting.upsampling, scale.upsampling)
+    splits = scale.splits or setting.splits
     return Trial(
         dataset=dataset,
         model=model,
@@ -298,4 +306,6 @@ def _trial(scale, dataset, model, row):
         train_images=scale.train_images,
         evaluation_images=scale.evaluation_images,
         compile_once=get_info(dataset).fits_in_memory(setting.image_size),
+        splits=splits,
+        own_validation=splits == "official" and get_info(dataset).has_validation,
     )

@@ -14,19 +14,41 @@ else is as in table2.py.
 from functools import partial
 from pathlib import Path
 
-from nglkeras import cli, output, protocol
+from nglkeras import cli, earlier, output, protocol
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.trial import Trial, TrialResult, plan
 
 
-def pretraining(seed: int, runs: int) -> list[Trial]:
-    """The small network on each run's turned digits.
+def pretraining(seed: int, runs: int, splits: str | None = None) -> list[Trial]:
+    """Plan the small network's training on each run's turned digits.
 
     They are divided as the run divides the digits: no test image is seen.
     """
-    scale = protocol.Scale("pretraining", "", ("digits_turned",), ("small_cnn",), runs=runs)
+    scale = protocol.Scale(
+        "pretraining", "", ("digits_turned",), ("small_cnn",), runs=runs, splits=splits
+    )
     return plan(scale, ["CE"], seed=seed)
+
+
+def weights_of(trials: list[Trial], folder: Path, chosen: list[str]) -> dict[Path, Trial]:
+    """Name the file of each pre-trained trunk, by the trial that leaves it behind.
+
+    A folder with files of an earlier version goes on with that version's trials.
+
+    Args:
+        trials: Of `pretraining`.
+        folder: Where the files are.
+        chosen: As in `cli.as_begun`.
+    """
+    prefix, suffix = "turned_digits_", ".weights.h5"
+    there = [
+        path.name.removeprefix(prefix).removesuffix(suffix)
+        for path in folder.glob(f"{prefix}*{suffix}")
+    ]
+    trials = map(earlier.settings_of(trials, there, chosen=chosen), trials)
+    # By what they were trained on: weights from another split have seen other images.
+    return {folder / f"{prefix}{trial.key}{suffix}": trial for trial in trials}
 
 
 def train_trunk(path: Path, trial: Trial) -> TrialResult:
@@ -63,12 +85,12 @@ def main():
     weights = args.weights or "imagenet"
     if args.weights is None and scale.models == ("small_cnn",):
         folder = output.folder(args, "table_b22", scale.name)
-        trials = pretraining(args.seed, scale.runs)
-        # By what they were trained on: weights from another split have seen other images.
-        weights = [str(folder / f"turned_digits_{trial.key}.weights.h5") for trial in trials]
+        trials = pretraining(args.seed, scale.runs, scale.splits)
+        files = weights_of(trials, folder, cli.chosen_settings(args))
+        weights = list(map(str, files))
         with output.writing_to(folder), cli.make_executor(args) as executor:
             folder.mkdir(parents=True, exist_ok=True)
-            for trial, path in zip(trials, map(Path, weights), strict=True):
+            for path, trial in files.items():
                 if not path.is_file():
                     pretrain(path.resolve(), trial, executor)
     title = "Table B.2.2: accuracy after pre-training"

@@ -105,11 +105,12 @@ def tfds_directory(tmp_path_factory):
     return folder
 
 
-# Two of each kind: with and without a test split, with and without a size of their own.
+# With and without a test split or a validation split, with and without a size of their own.
 TINY = {
     "fashion_mnist": {"train": 60, "test": 20},
     "cifar10": {"train": 60, "test": 20},
     "caltech101": {"train": 60, "test": 20},
+    "patch_camelyon": {"train": 60, "validation": 12, "test": 20},
     "malaria": {"train": 60},
     "colorectal_histology": {"train": 60},
 }

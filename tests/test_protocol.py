@@ -21,9 +21,7 @@ def test_every_data_set_has_settings_and_the_papers_numbers():
         info = catalog.INFO[row.tfds_name]
         assert info.title == title
         assert info.classes == int(row.classes)
-        # PCam's own validation split is not used.
-        unused = 32_768 if title == "PCam" else 0
-        assert info.images == int(row.dataset_size) - unused
+        assert info.images == int(row.dataset_size)
 
 
 def test_scales_name_what_exists():

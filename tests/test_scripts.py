@@ -147,6 +147,7 @@ class TestTable2:
             (["--models", "ResNet51"], "unknown model 'ResNet51'; choose from: small_cnn"),
             (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
             (["--strategy", "gpu"], "unknown strategy 'gpu'; choose from: auto, none, mirrored"),
+            (["--splits", "own"], "unknown splits 'own'; choose from: official, random"),
             (["--runs", "0"], "0 is not a positive number"),
             (["--runs", "many"], "many is not a positive number"),
             (["--colour"], "unrecognized arguments: --colour"),
@@ -254,6 +255,9 @@ class TestOthers:
         lines = [line.split() for line in out.splitlines()]
         assert ["counted", "2", "60", "30", "differs"] in lines
         assert any(line[:3] == ["catalogue", "100", "60000"] for line in lines)
+        assert ["PCam", "paper", "2", "327680", "163840", "96", "x", "96"] in lines
+        assert ["counted", "2", "92", "46", "96", "x", "96", "x", "3"] in lines
+        assert "PCam: tested on the official test split, validated on its own" in out
 
     def test_table_b21_agrees_with_the_paper(self, script):
         code, out, _ = script("table_b21")

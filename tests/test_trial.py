@@ -34,6 +34,8 @@ OTHER = {
     "test": False,
     "formula": "y_pred",
     "compile_once": True,
+    "splits": "random",
+    "own_validation": True,
     "backend": "jax",
 }
 
@@ -70,6 +72,8 @@ class TestKey:
             ("validation_images", None),
             ("monitored", "validation"),
             ("precision", "float32"),
+            ("splits", "official"),
+            ("own_validation", False),
             ("optimizer", "Adam"),
             ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
             ("learning_rate", 1e-3),
