@@ -109,7 +109,7 @@ def add_table_options(parser: Parser, name: str) -> None:
         "--splits",
         metavar="KIND",
         help="official: a data set's own test split; random: all of its images divided 80/10/10 "
-        "for every run, as without a test split (default: as table 1 counts each data set)",
+        "for every run (default: official where there is a test split, but random for Caltech 101)",
     )
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(parser, name)
