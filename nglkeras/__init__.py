@@ -80,9 +80,9 @@ _LAZY = {
     "trial": ("Trial", "TrialResult"),
     # Modules, public ones and those that scripts reach when options are parsed.
     **dict.fromkeys(
-        ("benches", "catalog", "datasets", "executors", "models", "plots", "protocol"), ()
+        ("benches", "checkpoint", "datasets", "executors", "glo", "imagenet", "models", "plots"), ()
     ),
-    **dict.fromkeys(("search", "sources", "tables", "glo", "imagenet", "segmentation"), ()),
+    **dict.fromkeys(("protocol", "search", "segmentation", "sources", "tables"), ()),
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _LAZY)
 

@@ -5,14 +5,23 @@ import os
 import subprocess
 from functools import cache
 from itertools import takewhile
-
-import keras
+from typing import TYPE_CHECKING
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import Schedule
 
+if TYPE_CHECKING:
+    import keras
+
 STRATEGIES = ("auto", "none", "mirrored")
 BACKENDS = ("tensorflow", "jax")
+
+
+def backend() -> str:
+    """Return the name of Keras' backend."""
+    import keras
+
+    return keras.backend.backend()
 
 
 def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -> int:
@@ -30,12 +39,12 @@ def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -
     """
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
-    backend = keras.backend.backend()
-    if strategy == "mirrored" and backend not in BACKENDS:
+    ours = backend()
+    if strategy == "mirrored" and ours not in BACKENDS:
         raise UserError(
-            f"the {backend} backend has no strategy mirrored; with it choose from: auto, none"
+            f"the {ours} backend has no strategy mirrored; with it choose from: auto, none"
         )
-    if strategy == "none" or backend not in BACKENDS:
+    if strategy == "none" or ours not in BACKENDS:
         return 1
     if strategy == "mirrored":
         return len(_devices()) if devices is None else devices
@@ -46,7 +55,9 @@ def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -
 
 def _devices():
     """The names of all accelerators, or of all CPUs where there is none."""
-    if keras.backend.backend() == "jax":
+    if backend() == "jax":
+        import keras
+
         return keras.distribution.list_devices()
     import tensorflow as tf
 
@@ -95,8 +106,8 @@ def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContex
         )
     if replicas == 1:
         return contextlib.nullcontext()
-    if keras.backend.backend() not in BACKENDS:
-        raise UserError(f"the {keras.backend.backend()} backend trains on one device")
+    if backend() not in BACKENDS:
+        raise UserError(f"the {backend()} backend trains on one device")
     return mirrored_strategy(replicas).scope()
 
 
@@ -110,19 +121,24 @@ def mirrored_strategy(replicas: int):
     devices = _devices()
     if len(devices) < replicas:
         raise UserError(f"{replicas} devices are wanted and there are {len(devices)}")
-    if keras.backend.backend() == "jax":
+    if backend() == "jax":
+        import keras
+
         return keras.distribution.DataParallel(devices=devices[:replicas])
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(devices[:replicas])
 
 
-def accumulating(optimizer: keras.optimizers.Optimizer, parts: int) -> keras.optimizers.Optimizer:
+def accumulating(
+    optimizer: "keras.optimizers.Optimizer", parts: int
+) -> "keras.optimizers.Optimizer":
     """The optimizer, updating once for so many gradients, by their mean, on several devices.
 
     Keras' own accumulation exchanges the gradients of the devices inside a branch, which
     TensorFlow refuses. Here they are exchanged each time, and each device then has its branch.
     """
+    import keras
     import tensorflow as tf
 
     class Accumulating(type(optimizer)):

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 
 from nglkeras.errors import UserError, unknown
+from nglkeras.protocol import PRECISIONS
 
 # Of the head's two hidden layers, from the authors' example.
 HEAD_WIDTHS = (128, 64)
@@ -32,7 +33,6 @@ _BACKBONES = _find_backbones()
 # Paper B's, without the nine-layer head.
 GLO = ("glo_mnist", "glo_cifar10")
 SMALL = ("small_cnn", "head", *GLO)
-PRECISIONS = ("float32", "mixed_bfloat16")
 NAMES = (*SMALL, *sorted(_BACKBONES))
 # What Keras raises for a file that holds no weights, or others.
 _NO_WEIGHTS = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)

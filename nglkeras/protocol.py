@@ -14,6 +14,8 @@ VERSION = 1
 
 ADAM = (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))
 SGD = (("momentum", 0.9),)
+# Keras' dtype policies of a network's layers.
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import keras
-
-from nglkeras import foreign, losses, models, protocol
+# Losses and models are reached through it when a plan is made: they need Keras, see `lazy`.
+import nglkeras
+from nglkeras import foreign, protocol
 from nglkeras.catalog import get_info
+from nglkeras.devices import backend
 from nglkeras.errors import unknown
 from nglkeras.expression import Expression
-from nglkeras.losses import FORMULAS, FormulaLoss, Row
 from nglkeras.protocol import Augmentation, Scale, Schedule, at_most
 
 STATUSES = ("ok", "non_finite", "exploded", "rejected", "timeout", "out_of_memory", "crashed")
@@ -89,7 +89,7 @@ class Trial:
     precision: str = "float32"
     splits: str = "official"
     own_validation: bool = False
-    backend: str = field(default_factory=keras.backend.backend)
+    backend: str = field(default_factory=backend)
 
     @property
     def key(self) -> str:
@@ -107,7 +107,7 @@ class Trial:
         )
 
     def __str__(self):
-        loss = losses.label(self.loss)
+        loss = nglkeras.losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
@@ -252,9 +252,10 @@ def plan(
     if scale.splits not in (None, *protocol.SPLITS):
         raise unknown("splits", scale.splits, protocol.SPLITS)
     for model in scale.models:
-        if model not in models.NAMES:
-            raise unknown("model", model, models.NAMES)
+        if model not in nglkeras.models.NAMES:
+            raise unknown("model", model, nglkeras.models.NAMES)
     given = {name: str(Expression.parse(text)) for name, text in (formulas or {}).items()}
+    losses = nglkeras.losses
     rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
     rows += [_given(name, given) for name in given if name not in loss_names]
     shared = weights is None or isinstance(weights, str)
@@ -263,7 +264,7 @@ def plan(
         replace(
             _trial(scale, dataset, model, row),
             # A reconstruction counts by its formula: a corrected one runs anew.
-            formula=given.get(row.name, FORMULAS[row.name] if row.reconstructed else None),
+            formula=given.get(row.name, losses.FORMULAS[row.name] if row.reconstructed else None),
             run=run,
             seed=seed,
             **starts[run],
@@ -276,7 +277,7 @@ def plan(
 
 
 def _given(name, formulas):
-    return Row(name, partial(FormulaLoss, formulas[name]))
+    return nglkeras.losses.Row(name, partial(nglkeras.losses.FormulaLoss, formulas[name]))
 
 
 def start_of(weights: str | None) -> dict:
@@ -301,7 +302,7 @@ def _trial(scale, dataset, model, row):
         schedule=schedule,
         image_size=at_most(setting.image_size, scale.image_size),
         # Enlarging is for backbones that take no small images.
-        upsampling=1 if model in models.SMALL else upsampling,
+        upsampling=1 if model in nglkeras.models.SMALL else upsampling,
         augmentation=setting.augmentation,
         train_images=scale.train_images,
         evaluation_images=scale.evaluation_images,

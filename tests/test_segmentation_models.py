@@ -15,6 +15,7 @@ from nglkeras.segmentation.deeplab import (
     plain_trunk,
     sampled,
 )
+from nglkeras.segmentation.protocol import MODELS
 from nglkeras.segmentation.unet import resnet_encoder, unet
 
 TINY = {"blocks": (1, 1, 1, 1), "width": 8}
@@ -42,6 +43,9 @@ class TestParameters:
         head = 4 * (9 * 2048 * 21 + 21)
         # keras.applications.ResNet101 without its top, as it is printed there.
         assert model.count_params() == 42_658_176 + head
+
+    def test_names(self):
+        assert tuple(models.ARCHITECTURES) == MODELS
 
     def test_narrow_ones_are_of_the_same_code(self):
         for name in ("unet", "deeplabv2"):

@@ -16,9 +16,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import cloudpickle
-import keras
 
-from nglkeras.devices import visible_gpus
+from nglkeras.devices import backend, visible_gpus
 from nglkeras.errors import UserError
 from nglkeras.executors.pool import LOST, Pool, Worker
 
@@ -182,4 +181,4 @@ def worker_environment(share: float) -> dict[str, str]:
     if 0 < share < 1:
         # JAX takes three quarters of a GPU at its start.
         memory["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * share:.2f}"
-    return {"KERAS_BACKEND": keras.backend.backend(), **memory}
+    return {"KERAS_BACKEND": backend(), **memory}

@@ -4,3 +4,13 @@
 draws them, `script` is what the scripts of reproduce/ have in common. The search that found these
 losses is `nglkeras.search.glo`.
 """
+
+from typing import TYPE_CHECKING
+
+from nglkeras import lazy
+
+if TYPE_CHECKING:
+    from nglkeras.glo import plots, protocol, script, tables
+
+__all__ = ["plots", "protocol", "script", "tables"]
+__getattr__, __dir__ = lazy.attributes(__name__, dict.fromkeys(__all__, ()))

@@ -8,14 +8,11 @@ them; see PAPER_SILENT.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import keras
-
-from nglkeras import losses, models
+import nglkeras
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
-from nglkeras.losses.functions import check_class_reduction
-from nglkeras.protocol import Schedule
+from nglkeras.protocol import PRECISIONS, Schedule
 from nglkeras.trial import Trial
 
 LOSSES = ("CE", "Baikal", "BaikalCMA")
@@ -188,7 +185,7 @@ def plan(
             over the classes.
         class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
             numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
-        precision: One of `models.PRECISIONS`.
+        precision: One of `PRECISIONS`.
         formulas: Further losses by name, each as `Expression.parse` takes it.
         seed: Root of all randomness.
         replicas: Devices that share a batch.
@@ -198,13 +195,13 @@ def plan(
     """
     get_info(scale.dataset)
     for what, name, valid in (
-        ("model", scale.model, models.NAMES),
-        ("precision", precision, models.PRECISIONS),
+        ("model", scale.model, nglkeras.models.NAMES),
+        ("precision", precision, PRECISIONS),
     ):
         if name not in valid:
             raise unknown(what, name, valid)
-    check_class_reduction(class_reduction)
-    rows = {row.name: row for row in map(losses.row, loss_names)}
+    nglkeras.losses.functions.check_class_reduction(class_reduction)
+    rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}
     blanks = [_blank(row, class_reduction) for row in rows.values()]
     for name, text in (formulas or {}).items():
         formula = str(Expression.parse(text))
@@ -251,18 +248,20 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
 def _blank(row, class_reduction):
     """What a trial says of its loss."""
     common = {"loss": row.name, "l2": row.l2}
-    if row.make is keras.losses.CategoricalCrossentropy:
+    if row.make is nglkeras.losses.ROWS["CE"].make:
         # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
         if class_reduction == "sum":
             return common
         return {**common, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
     if not _takes_reduction(row):
-        valid = ", ".join(name for name, row in losses.ROWS.items() if _takes_reduction(row))
+        valid = ", ".join(
+            name for name, row in nglkeras.losses.ROWS.items() if _takes_reduction(row)
+        )
         raise UserError(
             f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
         )
     # A reconstruction counts by its formula: a corrected one runs anew.
-    formula = losses.FORMULAS[row.name] if row.reconstructed else None
+    formula = nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None
     return {**common, "formula": formula, **_reduced(class_reduction)}
 
 

@@ -23,13 +23,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import keras
-
-from nglkeras import losses, models
+import nglkeras
+from nglkeras.devices import backend
 from nglkeras.errors import unknown
-from nglkeras.imagenet.models import NAMES
-from nglkeras.losses import FORMULAS
-from nglkeras.protocol import Schedule, at_most
+from nglkeras.protocol import PRECISIONS, Schedule, at_most
 from nglkeras.trial import key_of
 
 LOSSES = ("CE", "SCE", "Focal", "NGL")
@@ -178,7 +175,7 @@ class ImageNetTrial:
     precision: str = "float32"
     monitored: str = "test"
     test: bool = True
-    backend: str = field(default_factory=keras.backend.backend)
+    backend: str = field(default_factory=backend)
 
     @property
     def key(self) -> str:
@@ -191,7 +188,7 @@ class ImageNetTrial:
         return replace(self, loss="", loss_settings=(), formula=None, l2=0.0, run=0)
 
     def __str__(self):
-        loss = losses.label(self.loss)
+        loss = nglkeras.losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
@@ -277,7 +274,7 @@ def plan(
         loss_names: Rows of `losses.ROWS`.
         classes: Of the data set.
         seed: Root of all randomness.
-        precision: One of `models.PRECISIONS`.
+        precision: One of `PRECISIONS`.
         files: Of a folder; see `ImageNetTrial`.
 
     Raises:
@@ -285,10 +282,10 @@ def plan(
     """
     for model in scale.models:
         if model not in RECIPES:
-            raise unknown("model", model, NAMES)
-    if precision not in models.PRECISIONS:
-        raise unknown("precision", precision, models.PRECISIONS)
-    rows = [losses.row(name) for name in loss_names]
+            raise unknown("model", model, RECIPES)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    rows = [nglkeras.losses.row(name) for name in loss_names]
     return [
         ImageNetTrial(
             dataset=scale.dataset,
@@ -297,7 +294,7 @@ def plan(
             schedule=_recipe(scale, model),
             image_size=scale.image_size,
             # A reconstruction counts by its formula: a corrected one runs anew.
-            formula=FORMULAS[row.name] if row.reconstructed else None,
+            formula=nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None,
             loss_settings=_settings(row.name, classes),
             l2=CE_L2 if row.name == "CE" else row.l2,
             run=run,

@@ -6,25 +6,31 @@
 
 A strategy (`evolution`) proposes trees that `variation` makes; `screening` says which of them
 need no training; `fitness` trains the others; `loop` writes everything down and goes on where it
-was interrupted. `experiments` has the paper's five as data.
+was interrupted. `protocol` has the paper's five experiments as data.
 """
 
-from nglkeras.search.coefficients import CoefficientSearch
-from nglkeras.search.evolution import (
-    Evaluation,
-    GeneticProgramming,
-    Individual,
-    Member,
-    Parameters,
-)
-from nglkeras.search.experiments import EXPERIMENTS, SCALES, ExperimentFitness, SearchScale
-from nglkeras.search.fitness import Comparison, TrainingFitness
-from nglkeras.search.glo import GLO
-from nglkeras.search.loop import search
-from nglkeras.search.records import Generation, Record, Result
-from nglkeras.search.screening import PAPER, Screening
-from nglkeras.search.trials import TrialFitness
-from nglkeras.search.variation import Variation
+from typing import TYPE_CHECKING
+
+from nglkeras import lazy
+
+if TYPE_CHECKING:
+    from nglkeras.search.coefficients import CoefficientSearch
+    from nglkeras.search.evolution import (
+        Evaluation,
+        GeneticProgramming,
+        Individual,
+        Member,
+        Parameters,
+    )
+    from nglkeras.search.experiments import ExperimentFitness
+    from nglkeras.search.fitness import Comparison, TrainingFitness
+    from nglkeras.search.glo import GLO
+    from nglkeras.search.loop import search
+    from nglkeras.search.protocol import EXPERIMENTS, SCALES, SearchScale
+    from nglkeras.search.records import Generation, Record, Result
+    from nglkeras.search.screening import PAPER, Screening
+    from nglkeras.search.trials import TrialFitness
+    from nglkeras.search.variation import Variation
 
 __all__ = [
     "EXPERIMENTS",
@@ -49,3 +55,20 @@ __all__ = [
     "Variation",
     "search",
 ]
+
+_LAZY = {
+    "coefficients": ("CoefficientSearch",),
+    "evolution": ("Evaluation", "GeneticProgramming", "Individual", "Member", "Parameters"),
+    "experiments": ("ExperimentFitness",),
+    "fitness": ("Comparison", "TrainingFitness"),
+    "glo": ("GLO",),
+    "loop": ("search",),
+    "protocol": ("EXPERIMENTS", "SCALES", "SearchScale"),
+    "records": ("Generation", "Record", "Result"),
+    "screening": ("PAPER", "Screening"),
+    "trials": ("TrialFitness",),
+    "variation": ("Variation",),
+    "plots": (),
+    "report": (),
+}
+__getattr__, __dir__ = lazy.attributes(__name__, _LAZY)

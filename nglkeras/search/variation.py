@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from gplearn._program import _Program
-from gplearn.functions import make_function
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
@@ -153,12 +151,17 @@ class Variation:
 
     @cached_property
     def _functions(self):
+        # It imports scikit-learn, which takes a second: readers of journals need neither.
+        from gplearn.functions import make_function
+
         return {
             name: make_function(function=_on_numpy(name), name=name, arity=OPERATORS[name].arity)
             for name in self.operators
         }
 
     def _program(self, nodes=None):
+        from gplearn._program import _Program
+
         functions = list(self._functions.values())
         arities = {}
         for function in functions:

@@ -5,5 +5,15 @@
 is what the scripts of reproduce/ have in common.
 """
 
+from typing import TYPE_CHECKING
+
+from nglkeras import lazy
+
+if TYPE_CHECKING:
+    from nglkeras.segmentation import models, plots, protocol, script, sources, tables, training
+
+__all__ = ["models", "plots", "protocol", "script", "sources", "tables", "training"]
+__getattr__, __dir__ = lazy.attributes(__name__, dict.fromkeys(__all__, ()))
+
 # The label of pixels that count nowhere, whatever number a data set gives them on disk.
 VOID = 255

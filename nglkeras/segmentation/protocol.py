@@ -9,25 +9,22 @@ VOC 2012. DeepLabv2 with ResNet101, Adam 2.5e-5, polynomial decay of power 0.9, 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import keras
-
-from nglkeras import losses, protocol
+import nglkeras
+from nglkeras import protocol, segmentation
+from nglkeras.devices import backend
 from nglkeras.errors import UserError, unknown
-from nglkeras.protocol import ADAM, Plateau, at_most
-from nglkeras.segmentation import VOID, models, sources
+from nglkeras.protocol import ADAM, PRECISIONS, Plateau, at_most
 from nglkeras.segmentation.catalog import get_info
 from nglkeras.trial import key_of, start_of
 
+if TYPE_CHECKING:
+    import keras
+
 LOSSES = ("CE", "Focal", "Dice", "NGL")
-_MAKE = {
-    "CE": keras.losses.SparseCategoricalCrossentropy,
-    # γ = 2 and α = 0.25.
-    "Focal": losses.SparseFocal,
-    "Dice": losses.SparseDice,
-    "NGL": losses.SparseNGL,
-}
+# Of `models.ARCHITECTURES`.
+MODELS = ("unet", "deeplabv2", "deeplabv2_multiscale", "unet_narrow", "deeplabv2_narrow")
 PAPER_SILENT = (
     "Paper A does not give, and these are our choices: for U-Net, images and masks resized to 224 "
     "x 224, random scale 0.75 to 1.25, crop and flip, an encoder from random weights; for "
@@ -129,7 +126,7 @@ class SegmentationTrial:
     test: bool = True
     monitored: str = "validation"
     precision: str = "float32"
-    backend: str = field(default_factory=keras.backend.backend)
+    backend: str = field(default_factory=backend)
 
     @property
     def key(self) -> str:
@@ -142,14 +139,25 @@ class SegmentationTrial:
         return replace(self, loss="", run=0)
 
     def __str__(self):
-        return f"{self.dataset}, {self.model}, {losses.label(self.loss)}, run {self.run + 1}"
+        loss = nglkeras.losses.label(self.loss)
+        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
-def make_loss(name: str) -> keras.losses.Loss:
+def make_loss(name: str) -> "keras.losses.Loss":
     """The loss of a row, for labels with void and for logits."""
-    if name not in _MAKE:
+    if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
-    return _MAKE[name](from_logits=True, ignore_class=VOID)
+    import keras
+
+    losses = nglkeras.losses
+    make = {
+        "CE": keras.losses.SparseCategoricalCrossentropy,
+        # γ = 2 and α = 0.25.
+        "Focal": losses.SparseFocal,
+        "Dice": losses.SparseDice,
+        "NGL": losses.SparseNGL,
+    }[name]
+    return make(from_logits=True, ignore_class=segmentation.VOID)
 
 
 _UNET = Recipe(
@@ -316,10 +324,10 @@ def plan(
         UserError: If a name is unknown, or the paper has no recipe for what is asked.
     """
     get_info(scale.dataset, data_dir)
-    if scale.precision not in models.PRECISIONS:
-        raise unknown("precision", scale.precision, models.PRECISIONS)
+    if scale.precision not in PRECISIONS:
+        raise unknown("precision", scale.precision, PRECISIONS)
     names = list(dict.fromkeys(map(_loss_name, loss_names)))
-    files = sources.fingerprint(scale.dataset, data_dir)
+    files = segmentation.sources.fingerprint(scale.dataset, data_dir)
     blanks = [_blank(scale, model) for model in scale.models]
     return [
         SegmentationTrial(
@@ -349,7 +357,7 @@ def _loss_name(name):
 
 def _blank(scale, model):
     """What the trials of a model share."""
-    models.get_architecture(model)
+    architecture = segmentation.models.get_architecture(model)
     recipe = scale.recipe or RECIPES.get((model, scale.dataset))
     if recipe is None:
         pairs = ", ".join(f"{model} on {dataset}" for model, dataset in RECIPES)
@@ -361,12 +369,11 @@ def _blank(scale, model):
     if scale.image_size is not None:
         size = scale.image_size
         views = replace(views, crop=size, resize=views.resize and size)
-    multiple = models.get_architecture(model).multiple
-    if views.crop % multiple:
-        raise UserError(f"{model} takes image sizes that are multiples of {multiple}")
+    if views.crop % architecture.multiple:
+        raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
     weights = _weights(scale.weights, model) or recipe.weights
     weights = None if weights == "none" else weights
-    models.check_weights(model, weights)
+    segmentation.models.check_weights(model, weights)
     schedule = recipe.schedule
     return {
         "model": model,
@@ -383,12 +390,12 @@ def _blank(scale, model):
 
 def _weights(given, model):
     """What is given for a model, or for all; nothing without either."""
-    found = None
+    find, found = segmentation.models.get_architecture, None
     for text in given:
         name, equals, weights = text.partition("=")
         if not equals:
             found = found or text
-        elif models.get_architecture(name) is models.get_architecture(model):
+        elif find(name) is find(model):
             found = weights
     return found
 
@@ -406,8 +413,9 @@ def describe(trial: SegmentationTrial) -> str:
         rate += ", reduced on a plateau of the validation IoU"
     own = "" if views.resize is None else f" of images resized to {views.resize} x {views.resize}"
     start = "random weights" if trial.weights is None else Path(trial.weights).name
+    architecture = segmentation.models.get_architecture(trial.model)
     return (
-        f"{models.get_architecture(trial.model).title} ({trial.model}): {length}, batch "
+        f"{architecture.title} ({trial.model}): {length}, batch "
         f"{schedule.batch_size}, {rate}, crops of {views.crop} pixels{own}, random scale "
         f"{views.scale[0]:g} to {views.scale[1]:g}, L2 {trial.l2:g}, from {start}, "
         f"{trial.precision}."

@@ -1,0 +1,99 @@
+"""The five experiments of paper A, and how much of one a search takes on, as data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of the paper's list of experiments (section 4.1).
+
+    Attributes:
+        weights: What the backbone starts from: `None` or "imagenet".
+        datasets: Data sets, each with its own fitness.
+        runs: Networks for each candidate and data set.
+        against_ce: Whether the fitness is (wins over CE, mean % improvement) instead of the
+            validation accuracy.
+    """
+
+    weights: str | None
+    datasets: tuple[str, ...]
+    runs: int
+    against_ce: bool = False
+
+
+EXPERIMENTS = {
+    1: Experiment(None, ("cifar10",), 1),
+    2: Experiment(None, ("fashion_mnist",), 3),
+    3: Experiment("imagenet", ("cifar10",), 1),
+    4: Experiment("imagenet", ("fashion_mnist",), 3),
+    5: Experiment(None, ("cifar10", "fashion_mnist", "cifar100"), 1, against_ce=True),
+}
+
+# Epochs of a candidate's training (section 4.1); fewer than those of table 2.
+EPOCHS = {"cifar10": 50, "cifar100": 50, "fashion_mnist": 35}
+
+
+@dataclass(frozen=True)
+class SearchScale:
+    """How much of the protocol a search takes on; `None` leaves the paper's.
+
+    Attributes:
+        name: What `--scale` calls it.
+        note: What a reader must know of results at this scale.
+        model: The network.
+        generations: T.
+        population: n.
+        datasets: Instead of an experiment's own.
+        epochs: At most so many.
+        train_images: At most so many, drawn at random.
+        evaluation_images: At most so many for validation, drawn at random.
+        image_size: At most so large, in pixels.
+        upsampling: At most this factor.
+        plateau: Whether the learning rate is reduced on a plateau, which takes a validation
+            after every epoch.
+        pretrained: Whether the weights of experiments 3 and 4 are used.
+    """
+
+    name: str
+    note: str
+    model: str = "InceptionV3"
+    generations: int = 100
+    population: int = 16
+    datasets: tuple[str, ...] | None = None
+    epochs: int | None = None
+    train_images: int | None = None
+    evaluation_images: int | None = None
+    image_size: int | None = None
+    upsampling: int | None = None
+    plateau: bool = True
+    pretrained: bool = True
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        SearchScale(
+            "demo",
+            "a demonstration on scikit-learn's digits with a small network, from scratch: not the "
+            "paper's experiment",
+            model="small_cnn",
+            generations=10,
+            datasets=("digits",),
+            epochs=8,
+            plateau=False,
+            pretrained=False,
+        ),
+        SearchScale(
+            "reduced",
+            "the paper's network and data with fewer images, epochs and generations and smaller "
+            "inputs",
+            generations=10,
+            epochs=4,
+            train_images=2_560,
+            evaluation_images=1_000,
+            image_size=75,
+            upsampling=3,
+        ),
+        SearchScale("paper", "the full protocol of the paper"),
+    )
+}
