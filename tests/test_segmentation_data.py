@@ -7,7 +7,7 @@ from PIL import Image
 
 from nglkeras import UserError
 from nglkeras.segmentation import VOID, catalog, data, sources
-from nglkeras.segmentation.protocol import Views
+from nglkeras.segmentation.recipes import RECIPES, Views
 from nglkeras.segmentation.scenes import scenes
 
 random = np.random.default_rng(0)
@@ -201,6 +201,12 @@ class TestDivision:
         assert set(one.validation[1]) != set(other.validation[1])
         np.testing.assert_array_equal(one.test[1], other.test[1])
 
+    @pytest.mark.parametrize("with_own", [False, True])
+    def test_no_validation_set_where_nothing_asks_for_one(self, with_own):
+        splits = scenes() if with_own else {k: v for k, v in scenes().items() if k != "val"}
+        sets = data.divide(splits, 5, validation=False)
+        assert sets.sizes == (len(splits["train"]), 0, len(splits["test"]))
+
     def test_all_runs_have_the_same_test_images(self):
         splits = sources.load("scenes")
         tests = [data.divide(splits, seed, evaluation_images=9).test[1] for seed in (1, 2)]
@@ -277,6 +283,29 @@ class TestView:
             assert ((crop > 130) == (labels == 9)).mean() > 0.9
             areas.add((labels == 9).sum())
         assert len(areas) > 5
+
+    def test_a_scale_of_a_list(self):
+        # A white square of 24 pixels in the corner, never wholly outside the crop.
+        square = np.zeros((48, 48, 1), "uint8")
+        square[:24, :24] = 1
+        image = tf.zeros((48, 48, 3))
+        views = Views(72, flip=False, scales=(0.5, 1.0, 1.5))
+        sides = [
+            int(np.sqrt((data.view(image, square, views, [2, i])[1] == 1).numpy().sum()))
+            for i in range(60)
+        ]
+        counts = {side: sides.count(side) for side in set(sides)}
+        assert counts.keys() == {12, 24, 36}
+        assert min(counts.values()) > 8
+
+    def test_the_papers_unet_sees_resized_images_and_nothing_else(self):
+        views = RECIPES["unet", "voc2012"].views
+        image = tf.round(tf.random.stateless_uniform((224, 224, 3), [0, 1], 0, 255))
+        mask = tf.cast(image[..., :1], tf.uint8)
+        for i in range(5):
+            seen, labels = data.view(image, mask, views, [0, i])
+            np.testing.assert_array_equal(seen, image)
+            np.testing.assert_array_equal(labels, mask[..., 0])
 
     def test_half_are_mirrored(self):
         image = tf.cast(np.arange(64).reshape(8, 8, 1).repeat(3, -1), tf.float32)

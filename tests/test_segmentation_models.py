@@ -3,19 +3,20 @@
 import keras
 import numpy as np
 import pytest
-from conftest import to_numpy
+from conftest import needs_tensorflow, to_numpy
 
 from nglkeras import UserError
-from nglkeras.segmentation import deeplab, models
+from nglkeras.segmentation import VOID, deeplab, models, pytorch
 from nglkeras.segmentation.deeplab import (
     RATES,
     aspp,
     deeplabv2,
     dilated_trunk,
+    nearest_labels,
     plain_trunk,
     sampled,
 )
-from nglkeras.segmentation.protocol import MODELS
+from nglkeras.segmentation.protocol import LOSSES, MODELS, make_loss
 from nglkeras.segmentation.unet import resnet_encoder, unet
 
 TINY = {"blocks": (1, 1, 1, 1), "width": 8}
@@ -213,14 +214,101 @@ class TestOutputs:
         assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
 
-    @pytest.mark.parametrize("name", ["unet_narrow", "deeplabv2_narrow"])
+    @pytest.mark.parametrize(
+        "name", ["unet_narrow", "deeplabv2_narrow", "deeplabv2_multiscale_narrow"]
+    )
     def test_saved_and_loaded(self, name, tmp_path):
-        model = models.build(name, 5, l2=1e-3)
+        model = models.build(name, 5, l2=1e-3, scale_losses=True)
         assert len(model.losses) > 10
         model.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(to_numpy(model(IMAGE)), to_numpy(again(IMAGE)))
         assert len(again.losses) == len(model.losses)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A narrow network of three scales with a loss for each."""
+    keras.utils.set_random_seed(0)
+    sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2), "scales": (0.5, 0.75, 1.0)}
+    model = deeplabv2(3, **sizes, l2=1e-3, scale_losses=True)
+    # Far from saturation, where NGL has no gradient.
+    for weights in model.trainable_weights:
+        if "aspp" in weights.path:
+            weights.assign(weights * 0.02)
+    return model
+
+
+class TestScaleLosses:
+    def test_training_gives_the_logits_of_each_scale_and_their_maximum(self, model):
+        image = np.zeros((2, 321, 321, 3), "float32")
+        # As the cited repository has them with crops of 321 pixels.
+        sizes = [21, 31, 41, 41]
+        assert [x.shape for x in model(image, training=True)] == [(2, n, n, 3) for n in sizes]
+        assert model(image).shape == (2, 321, 321, 3)
+        assert model.steps == pytest.approx([0.5 / 8, 0.75 / 8, 1 / 8, 1 / 8])
+
+    def test_evaluation_is_that_of_the_same_network_without_them(self, model):
+        sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2)}
+        plain = deeplabv2(3, **sizes, scales=(0.5, 0.75, 1.0))
+        plain.set_weights(model.get_weights())
+        np.testing.assert_array_equal(to_numpy(plain(IMAGE)), to_numpy(model(IMAGE)))
+
+    @needs_tensorflow
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_gradient_is_that_of_a_sum_by_hand(self, model, loss):
+        import tensorflow as tf
+
+        random = np.random.default_rng(0)
+        image = random.uniform(0, 255, (2, 65, 65, 3)).astype("float32")
+        labels = random.integers(0, 3, (2, 65, 65))
+        labels[:, :9] = VOID
+        function = make_loss(loss)
+        model.compile(loss=function)
+
+        body = model.get_layer("body")
+        # Stride 8 at scale 1 is stride 16 at 0.5 and 32 / 3 at 0.75.
+        places = [np.arange(5) * 16, np.array([0, 11, 21, 32, 43, 53, 64]), np.arange(9) * 8]
+        with tf.GradientTape() as by_hand:
+            half, middle, whole = (
+                body(sampled(image, (n, n), step), training=True)
+                for n, step in ((33, 2.0), (49, 4 / 3), (65, 1.0))
+            )
+            fused = tf.maximum(
+                tf.maximum(sampled(half, (9, 9), 0.5), sampled(middle, (9, 9), 0.75)), whole
+            )
+            total = sum(model.losses)
+            for logits, at in zip((half, middle, whole, fused), (*places, places[2]), strict=True):
+                total += function(labels[:, at][:, :, at], logits)
+        with tf.GradientTape() as tape:
+            found = model.compute_loss(image, labels, model(image, training=True))
+        assert float(found) == pytest.approx(float(total), rel=1e-5)
+        expected = by_hand.gradient(total, model.trainable_variables)
+        # Biases have no penalty: theirs is the losses' own.
+        biases = [
+            g for g, v in zip(expected, model.trainable_variables, strict=True) if "bias" in v.path
+        ]
+        assert max(np.abs(one).max() for one in biases) > 1e-3
+        for one, other in zip(
+            expected, tape.gradient(found, model.trainable_variables), strict=True
+        ):
+            scale = np.abs(one).max()
+            np.testing.assert_allclose(other, one, rtol=0, atol=1e-4 * scale + 1e-7)
+
+    def test_every_scale_has_float32_logits_under_mixed_precision(self):
+        name = "deeplabv2_multiscale_narrow"
+        model = models.build(name, 3, precision="mixed_bfloat16", scale_losses=True)
+        dtypes = {keras.backend.standardize_dtype(x.dtype) for x in model(IMAGE, training=True)}
+        assert dtypes == {"float32"}
+
+    @pytest.mark.parametrize("shape", [(1, 5, 7), (1, 5, 7, 1)])
+    def test_nearest_labels_are_labels_that_are_there(self, shape):
+        labels = np.arange(35).reshape(shape)
+        found = to_numpy(nearest_labels(labels, (3, 4), 0.5)).reshape(3, 4)
+        # The last column is that of pixel 6; a fourth row would be beyond the image.
+        np.testing.assert_array_equal(found, np.arange(35).reshape(5, 7)[::2, ::2])
+        beyond = to_numpy(nearest_labels(labels, (4, 4), 0.5)).reshape(4, 4)
+        np.testing.assert_array_equal(beyond[3], found[2])
 
 
 class TestMistakes:
@@ -254,3 +342,117 @@ def test_encoder_weights_from_a_file(tmp_path):
     again = model.get_layer("encoder").get_weights()
     for one, other in zip(encoder.get_weights(), again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class TestPyTorch:
+    """State dicts as published: names and shapes of torchvision and of deeplab-pytorch."""
+
+    @staticmethod
+    def state_of(names, prefix=""):
+        random = np.random.default_rng(0)
+        return {
+            prefix + name: random.uniform(0.5, 1, shape).astype("float32")
+            for name, shape in names.items()
+        }
+
+    @staticmethod
+    def norm(name, channels):
+        parts = ("weight", "bias", "running_mean", "running_var")
+        return {f"{name}.{part}": (channels,) for part in parts}
+
+    def resnet34(self):
+        names = {"conv1.weight": (64, 3, 7, 7), **self.norm("bn1", 64), "fc.weight": (1000, 512)}
+        entering = 64
+        for stage, count in enumerate((3, 4, 6, 3), start=1):
+            width = 32 * 2**stage
+            for block in range(count):
+                name = f"layer{stage}.{block}"
+                names[f"{name}.conv1.weight"] = (width, entering, 3, 3)
+                names[f"{name}.conv2.weight"] = (width, width, 3, 3)
+                names |= self.norm(f"{name}.bn1", width) | self.norm(f"{name}.bn2", width)
+                if entering != width:
+                    names[f"{name}.downsample.0.weight"] = (width, entering, 1, 1)
+                    names |= self.norm(f"{name}.downsample.1", width)
+                entering = width
+        return names
+
+    def deeplab(self, blocks, width):
+        names = {"layer1.conv1.conv.weight": (64, 3, 7, 7), **self.norm("layer1.conv1.bn", 64)}
+        entering = 64
+        for stage, count in enumerate(blocks, start=2):
+            inner = width * 2 ** (stage - 2)
+            for block in range(1, count + 1):
+                parts = {
+                    "reduce": (inner, entering, 1, 1),
+                    "conv3x3": (inner, inner, 3, 3),
+                    "increase": (4 * inner, inner, 1, 1),
+                }
+                if block == 1:
+                    parts["shortcut"] = (4 * inner, entering, 1, 1)
+                for part, shape in parts.items():
+                    name = f"layer{stage}.block{block}.{part}"
+                    names[f"{name}.conv.weight"] = shape
+                    names |= self.norm(f"{name}.bn", shape[0])
+                entering = 4 * inner
+        return names | {"aspp.c0.weight": (21, entering, 3, 3), "aspp.c0.bias": (21,)}
+
+    def test_every_weight_of_resnet34_has_its_place(self, tmp_path):
+        state = self.state_of(self.resnet34())
+        np.savez(tmp_path / "resnet34.npz", **state)
+        encoder = models.build("unet", 2, weights=tmp_path / "resnet34.npz").get_layer("encoder")
+        found = {
+            "stem": "conv1.weight",
+            "stage1_block3_conv2": "layer1.2.conv2.weight",
+            "stage3_block1_shortcut": "layer3.0.downsample.0.weight",
+        }
+        for layer, name in found.items():
+            kernel = to_numpy(encoder.get_layer(layer).kernel)
+            np.testing.assert_array_equal(kernel, state[name].transpose(2, 3, 1, 0))
+        norm = encoder.get_layer("stage4_block2_conv1_bn")
+        for values, name in zip(norm.get_weights(), self.norm("layer4.1.bn1", 512), strict=True):
+            np.testing.assert_array_equal(values, state[name])
+        used = {pytorch.resnet34_name(layer.name) for layer in encoder.layers if layer.weights}
+        assert used == {name.rpartition(".")[0] for name in state} - {"fc"}
+
+    @pytest.mark.parametrize("prefix", ["", "base.", "module.base."])
+    def test_a_convolution_and_its_norm_give_what_pytorchs_give(self, tmp_path, prefix):
+        state = self.state_of(self.deeplab((1, 1, 1, 1), 8), prefix)
+        np.savez(tmp_path / "coco.npz", **state)
+        trunk = dilated_trunk(**TINY, weights=tmp_path / "coco.npz")
+        x = np.random.default_rng(1).uniform(size=(1, 3, 3, 64)).astype("float32")
+        for layer, name in (("conv2_block1_1", "reduce"), ("conv2_block1_0", "shortcut")):
+            found = trunk.get_layer(f"{layer}_bn")(trunk.get_layer(f"{layer}_conv")(x))
+            name = f"{prefix}layer2.block1.{name}"
+            weight = state[f"{name}.conv.weight"][:, :, 0, 0]
+            gamma, beta, mean, variance = (state[n] for n in self.norm(f"{name}.bn", 0))
+            expected = (x @ weight.T - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+            np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-4, atol=1e-4)
+        # BatchNormalization is frozen: kernels and biases of 17 convolutions are left to train.
+        assert len(trunk.trainable_variables) == 2 * 17
+        used = {pytorch.deeplab_name(layer.name) for layer in trunk.layers if layer.weights}
+        sources = {name.removeprefix(prefix).rpartition(".")[0] for name in state}
+        assert used == sources - {"aspp.c0"}
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda state: state.pop("layer3.block1.shortcut.conv.weight"), "has no weight layer3"),
+            (lambda state: state.update({"layer1.conv1.bn.bias": np.zeros(3)}), "another shape"),
+            (
+                lambda state: state.update({"layer1.conv1.conv.weight": np.zeros(3)}),
+                "another shape",
+            ),
+        ],
+    )
+    def test_a_state_dict_of_something_else(self, tmp_path, change, message):
+        state = self.state_of(self.deeplab((1, 1, 1, 1), 8))
+        change(state)
+        np.savez(tmp_path / "coco.npz", **state)
+        with pytest.raises(UserError, match=message):
+            plain_trunk(**TINY, weights=tmp_path / "coco.npz")
+
+    @pytest.mark.parametrize("content", [b"", b"PK no archive", b"\x93NUMPY"])
+    def test_a_damaged_file(self, tmp_path, content):
+        (tmp_path / "coco.npz").write_bytes(content)
+        with pytest.raises(UserError, match=r"coco\.npz is no \.npz file"):
+            plain_trunk(**TINY, weights=tmp_path / "coco.npz")

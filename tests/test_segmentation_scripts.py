@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from nglkeras.segmentation import plots, tables, training
-from nglkeras.segmentation.protocol import TABLE4_SCALES, plan
+from nglkeras.segmentation.protocol import plan
+from nglkeras.segmentation.recipes import TABLE4_SCALES
 
 SMALL = [
     *("--models", "unet_narrow", "--runs", "1", "--epochs", "1", "--image-size", "32"),
@@ -28,7 +29,7 @@ class TestTable4:
             "(52.8)",
             "Welch's p",
             "with other runs",
-            "our choices",
+            "our choice",
         ):
             assert part in out
         names = ["table4.csv", "table4.md", "table4.png", "table4_unet_narrow.png"]
@@ -99,6 +100,14 @@ class TestTable4:
         assert last.startswith("error: ")
         assert message in last
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("table", ["table4", "table5"])
+def test_the_papers_start_is_missed_before_anything_is_trained(script, tmp_path, table):
+    _, out, err = script(table, "--scale", "paper", "--data-dir", "/nowhere", "--out", tmp_path)
+    assert "start of deeplabv2_multiscale, COCO weights, was not given" in out
+    assert "it starts from ImageNet weights; expect less" in out
+    assert "is not at /nowhere" in err
 
 
 def test_table5(script, tmp_path):

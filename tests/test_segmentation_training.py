@@ -12,17 +12,16 @@ from nglkeras.checkpoint import Checkpoints
 from nglkeras.journal import Journal
 from nglkeras.runner import pending
 from nglkeras.segmentation import VOID, models, protocol, training
+from nglkeras.segmentation.deeplab import plain_trunk
 from nglkeras.segmentation.metrics import SegmentationScores
 from nglkeras.segmentation.plots import palette
-from nglkeras.segmentation.protocol import (
-    LOSSES,
+from nglkeras.segmentation.protocol import LOSSES, make_loss, plan
+from nglkeras.segmentation.recipes import (
     RECIPES,
     TABLE4_SCALES,
     TABLE5_SCALES,
     Schedule,
     Views,
-    make_loss,
-    plan,
 )
 
 TINY = replace(
@@ -140,6 +139,81 @@ class TestKilled:
         assert training.run_trial(trial, checkpoints=checkpoints).message == ""
 
 
+class TestFrozen:
+    """BatchNormalization of a trunk that starts from a file, in every way of training."""
+
+    @pytest.fixture
+    def trial(self, tmp_path, monkeypatch):
+        sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2), "scales": (0.5, 1.0)}
+        name = "deeplabv2_multiscale_narrow"
+        architecture = replace(models.ARCHITECTURES[name], sizes=sizes)
+        monkeypatch.setitem(models.ARCHITECTURES, name, architecture)
+        trunk = plain_trunk(sizes["blocks"], sizes["width"])
+        for layer in trunk.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.moving_mean.assign(layer.moving_mean + 0.5)
+        trunk.save_weights(tmp_path / "trunk.weights.h5")
+        scale = replace(
+            TINY, models=(name,), weights=(str(tmp_path / "trunk.weights.h5"),), epochs=1
+        )
+        (trial,) = plan(scale, ["CE"])
+        schedule = replace(trial.schedule, accumulation=2)
+        return replace(trial, schedule=schedule, validation=False)
+
+    @staticmethod
+    def norms(model):
+        trunk = next(x for x in model.get_layer("body").layers if hasattr(x, "layers"))
+        found = [x for x in trunk.layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert len(found) == 17
+        return [values for layer in found for values in layer.get_weights()], trunk
+
+    def check(self, trial, model):
+        before = plain_trunk((1, 1, 1, 1), 2, trial.weights)
+        frozen, trunk = self.norms(model)
+        expected = [
+            values
+            for layer in before.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+            for values in layer.get_weights()
+        ]
+        for one, other in zip(expected, frozen, strict=True):
+            np.testing.assert_array_equal(one, other)
+        kernels = [x.get_layer("conv3_block1_2_conv").get_weights()[0] for x in (before, trunk)]
+        assert not np.array_equal(*kernels)
+
+    def test_under_fit_in_parts(self, trial):
+        row = training.run_trial(trial, on_model=lambda model: self.check(trial, model))
+        assert (row.status, row.message) == ("ok", "")
+        # Nothing was set aside, and nothing looked at but the test set.
+        assert row.sizes[:2] == (20, 0)
+        assert row.validation_accuracy is None
+        assert not any(name.startswith("val_") for name in row.history[0])
+        assert row.metrics["mean_iou"] is not None
+        assert row.answers(trial)
+
+    def test_from_a_checkpoint_on(self, trial, tmp_path, monkeypatch):
+        killers = iter([Killer(3), Killer(-1)])
+        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        checkpoints = Checkpoints(tmp_path / "checkpoints", seconds=0.0)
+        with pytest.raises(KeyboardInterrupt):
+            training.run_trial(trial, checkpoints=checkpoints)
+        row = training.run_trial(
+            trial, checkpoints=checkpoints, on_model=lambda model: self.check(trial, model)
+        )
+        assert (row.status, row.message) == ("ok", "")
+
+    @pytest.mark.slow
+    @needs_tensorflow
+    def test_on_two_devices(self, trial, mirrored):
+        losses = []
+        for replicas in (1, 2):
+            one = replace(trial, replicas=replicas)
+            row = training.run_trial(one, on_model=lambda model: self.check(trial, model))
+            assert (row.status, row.message) == ("ok", "")
+            losses.append(row.history[0]["loss"])
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 class TestRows:
     def test_hold_what_was_measured(self, tiny, tmp_path):
         (trial,) = plan(TINY, ["CE"])
@@ -250,7 +324,7 @@ class TestOptimizer:
     def test_plateau_of_the_validation_iou(self):
         (callback,) = training.plateau_callbacks(RECIPES["unet", "voc2012"].schedule)
         assert (callback.monitor, callback.mode) == ("val_mean_iou", "max")
-        assert (callback.factor, callback.patience, callback.min_lr) == (0.2, 5, 1e-6)
+        assert (callback.factor, callback.patience, callback.min_lr) == (0.2, 5, 1e-5)
         assert training.plateau_callbacks(RECIPES["deeplabv2", "voc2012"].schedule) == []
 
 
@@ -260,13 +334,45 @@ class TestProtocol:
         assert (unet.schedule.epochs, unet.schedule.batch_size) == (100, 32)
         assert (unet.schedule.optimizer, unet.schedule.learning_rate) == ("Adam", 1e-4)
         assert (unet.views.resize, unet.views.crop) == (224, 224)
-        for dataset, steps in (("voc2012", 20_000), ("coco_stuff164k", 300_000)):
-            recipe = RECIPES["deeplabv2", dataset]
+        assert (unet.views.scale, unet.views.flip) == ((1, 1), False)
+        for dataset, steps in (("voc2012_aug", 20_000), ("coco_stuff164k", 300_000)):
+            recipe = RECIPES["deeplabv2_multiscale", dataset]
             schedule = recipe.schedule
             assert schedule.epochs * schedule.steps_per_epoch == steps
             assert (schedule.learning_rate, schedule.power) == (2.5e-5, 0.9)
             assert 2 * recipe.l2 == 5e-4
         assert [len(plan(s["paper"])) for s in (TABLE4_SCALES, TABLE5_SCALES)] == [40, 20]
+
+    def test_the_recipe_that_the_paper_cites(self):
+        # kazuto1011/deeplab-pytorch: configs/voc12.yaml.
+        trial = plan(replace(TABLE4_SCALES["paper"], runs=1))[-1]
+        assert (trial.model, trial.dataset) == ("deeplabv2_multiscale", "voc2012_aug")
+        assert models.ARCHITECTURES[trial.model].sizes["scales"] == (0.5, 0.75, 1.0)
+        assert (trial.schedule.part_size, trial.schedule.accumulation) == (5, 2)
+        assert trial.views == Views(321, scales=(0.5, 0.75, 1.0, 1.25, 1.5))
+        assert (trial.scale_losses, trial.validation) == (True, False)
+        (other, *_) = plan(TABLE5_SCALES["paper"])
+        assert (other.model, other.dataset) == ("deeplabv2_multiscale", "coco_stuff164k")
+        assert (other.views, other.scale_losses) == (trial.views, True)
+
+    def test_rows_from_before_keep_their_keys(self):
+        # Of results/table4/unet_camvid, and of the demonstration's DeepLabv2.
+        assert plan(TABLE4_SCALES["reduced"], ["CE"])[0].key == "3dfb02c756ad8363"
+        scale = replace(TABLE4_SCALES["demo"], models=("deeplabv2_narrow",))
+        assert plan(scale, ["CE"])[0].key == "f167bd2b372eba51"
+
+    def test_the_papers_start_is_missed_aloud(self, tmp_path):
+        scale = replace(TABLE4_SCALES["paper"], runs=1)
+        lines = protocol.missing_starts(scale, plan(scale))
+        assert ["random weights" in lines[0], "ImageNet weights" in lines[1]] == [True, True]
+        assert "COCO weights, was not given (--weights deeplabv2_multiscale=FILE)" in lines[1]
+        file = tmp_path / "coco.npz"
+        file.write_bytes(b"something")
+        scale = replace(scale, weights=(f"deeplabv2_multiscale={file}", "unet=none"))
+        assert [line.split(",")[0] for line in protocol.missing_starts(scale, plan(scale))] == [
+            "The paper's start of unet"
+        ]
+        assert protocol.missing_starts(TINY, plan(TINY)) == []
 
     def test_keys_tell_trials_apart(self):
         trials = [t for s in (TABLE4_SCALES, TABLE5_SCALES) for t in plan(s["paper"])]
@@ -319,9 +425,14 @@ class TestProtocol:
             plan(replace(TINY, precision="half"))
 
     def test_described(self):
-        text = protocol.describe(plan(TABLE4_SCALES["paper"])[4])
-        assert "20,000 steps, batch 10, Adam 2.5e-05, polynomial decay of power 0.9" in text
-        assert "L2 0.00025, from imagenet" in text
+        unet, *_, deeplab = map(protocol.describe, plan(TABLE4_SCALES["paper"]))
+        assert "images resized to 224 x 224, no flips, L2 0, from random weights" in unet
+        for part in (
+            "20,000 steps, batch 10 in 2 parts, Adam 2.5e-05, polynomial decay of power 0.9",
+            "crops of 321 pixels, random scale of 0.5, 0.75, 1, 1.25, 1.5, a loss for each scale",
+            "no validation set, L2 0.00025, from imagenet",
+        ):
+            assert part in deeplab
         assert Schedule(3, 4).power is None
         assert Views(9).resize is None
 

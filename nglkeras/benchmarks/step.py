@@ -83,12 +83,12 @@ def configurations() -> dict[str, Configuration]:
     for name in imagenet.protocol.SCALES["paper"].models:
         batch_size = imagenet.protocol.RECIPES[name].batch_size
         found.append(Configuration(name, batch_size, 224, partial(classification, name)))
-    recipes = segmentation.protocol.RECIPES
-    for table in (segmentation.protocol.TABLE4_SCALES, segmentation.protocol.TABLE5_SCALES):
-        dataset = table["paper"].dataset
+    recipes = segmentation.recipes
+    for table in (recipes.TABLE4_SCALES, recipes.TABLE5_SCALES):
         for name in table["paper"].models:
-            recipe = recipes[name, dataset]
-            sizes = recipe.schedule.batch_size, recipe.views.crop
+            dataset = table["paper"].dataset_of(name)
+            recipe = recipes.RECIPES[name, dataset]
+            sizes = recipe.schedule.part_size, recipe.views.crop
             make = partial(pixels, name, dataset)
             found.append(Configuration(f"{name}/{dataset}", *sizes, make))
     return {one.name: one for one in found}

@@ -1,8 +1,9 @@
 """Tables 4 and 5 of paper A: semantic segmentation with U-Net and DeepLabv2.
 
-`protocol` says which networks a table trains, `models` builds them, `data` reads images and masks,
-`metrics` measures, `training` makes a row of a trial, `tables` and `plots` show the rows, `script`
-is what the scripts of reproduce/ have in common.
+`recipes` holds what the paper prints, `protocol` says which networks a table trains, `models`
+builds them, `pytorch` reads published weights, `data` reads images and masks, `metrics` measures,
+`training` makes a row of a trial, `tables` and `plots` show the rows, `script` is what the scripts
+of reproduce/ have in common.
 """
 
 from typing import TYPE_CHECKING
@@ -10,9 +11,20 @@ from typing import TYPE_CHECKING
 from nglkeras import lazy
 
 if TYPE_CHECKING:
-    from nglkeras.segmentation import models, plots, protocol, script, sources, tables, training
+    from nglkeras.segmentation import (
+        models,
+        plots,
+        protocol,
+        recipes,
+        script,
+        sources,
+        tables,
+        training,
+    )
 
-__all__ = ["models", "plots", "protocol", "script", "sources", "tables", "training"]
+__all__ = [
+    *("models", "plots", "protocol", "recipes", "script", "sources", "tables", "training"),
+]
 __getattr__, __dir__ = lazy.attributes(__name__, dict.fromkeys(__all__, ()))
 
 # The label of pixels that count nowhere, whatever number a data set gives them on disk.

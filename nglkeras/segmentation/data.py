@@ -17,7 +17,7 @@ from nglkeras.catalog import MEMORY_BYTES
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
 from nglkeras.segmentation import VOID
-from nglkeras.segmentation.protocol import Views
+from nglkeras.segmentation.recipes import Views
 from nglkeras.segmentation.sources import Examples
 from nglkeras.streams import PARALLEL, settled
 
@@ -31,8 +31,8 @@ class Sets:
 
     Attributes:
         train: Examples to train on, and their numbers.
-        validation: To be looked at after every epoch.
-        test: To be looked at when all is over.
+        validation: Examples to look at after every epoch; may be none.
+        test: Examples to look at when the training is over.
     """
 
     train: tuple[Examples, np.ndarray]
@@ -52,27 +52,32 @@ def divide(
     train_images: int | None = None,
     evaluation_images: int | None = None,
     test_seed: int = 0,
+    validation: bool = True,
 ) -> Sets:
-    """The examples of each part.
+    """Choose the examples of each part.
 
     Args:
-        splits: Of a data set; without a "val" a tenth of train is set aside for validation.
-        seed: Decides on the tenth and on what is left out.
-        train_images: At most so many.
-        evaluation_images: At most so many for validation and for test.
-        test_seed: Decides on what is left out of the test set, which all runs share.
+        splits: Splits of a data set by name; without a "val" a tenth of train is set aside for
+            validation.
+        seed: Decides which tenth, and what is left out.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on images for validation, and for test.
+        test_seed: Decides what is left out of the test set, which all runs share.
+        validation: Whether there is a validation set; if not, all of train is trained on.
     """
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(splits["train"]))
-    if "val" in splits:
-        source, held = splits["val"], len(splits["val"])
-        validation = np.random.default_rng(derive_seed(seed, "val")).permutation(held)
+    if not validation:
+        source, held = splits["train"], order[:0]
+    elif "val" in splits:
+        source = splits["val"]
+        held = np.random.default_rng(derive_seed(seed, "val")).permutation(len(source))
     else:
-        source, held = splits["train"], max(round(len(order) / 10), 1)
-        validation, order = order[:held], order[held:]
+        source, count = splits["train"], max(round(len(order) / 10), 1)
+        held, order = order[:count], order[count:]
     test = np.random.default_rng(test_seed).permutation(len(splits["test"]))
     return Sets(
         (splits["train"], np.sort(order[:train_images])),
-        (source, np.sort(validation[:evaluation_images])),
+        (source, np.sort(held[:evaluation_images])),
         (splits["test"], np.sort(test[:evaluation_images])),
     )
 
@@ -196,10 +201,13 @@ def view(image, mask, views: Views, seed):
     Returns:
         `[crop, crop, 3]`, float32, and `[crop, crop]`, int32.
     """
-    scale, down, across, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
+    chance, down, across, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
     low, high = views.scale
-    if low != 1 or high != 1:
-        size = tf.cast(tf.shape(mask)[:2], tf.float32) * (low + (high - low) * scale)
+    scale = low + (high - low) * chance
+    if views.scales:
+        scale = tf.gather(views.scales, tf.cast(chance * len(views.scales), tf.int32))
+    if views.scales or views.scale != (1, 1):
+        size = tf.cast(tf.shape(mask)[:2], tf.float32) * scale
         size = tf.maximum(tf.cast(tf.round(size), tf.int32), 1)
         image = tf.image.resize(image, size)
         mask = tf.image.resize(mask, size, tf.image.ResizeMethod.NEAREST_NEIGHBOR)

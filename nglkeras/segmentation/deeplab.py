@@ -2,7 +2,9 @@
 
 The last two stages keep the resolution and dilate their convolutions instead; four dilated
 convolutions go straight to the classes and are summed (ASPP); logits are enlarged bilinearly.
-Without the dense CRF, of which paper A says nothing.
+With several scales the network is that of kazuto1011/deeplab-pytorch, which paper A cites: the
+same trunk reads the image at each scale, and the largest logits count. The dense CRF, of which
+paper A says nothing, is left out.
 """
 
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from keras import layers, ops
 from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 
 from nglkeras.errors import UserError
+from nglkeras.segmentation import pytorch
 from nglkeras.segmentation.unet import penalty
 
 RATES = (6, 12, 18, 24)
@@ -117,6 +120,72 @@ class Shrink(keras.layers.Layer):
         return super().get_config() | {"factor": self.factor}
 
 
+@keras.saving.register_keras_serializable(package="nglkeras")
+class ScaleLosses(keras.Model):
+    """A DeepLabv2 of several scales that is trained with a loss for each of them.
+
+    Called with `training=True` it returns a list of logits at the output stride: those of each
+    scale at its own size, then their elementwise maximum. The compiled loss is taken of each, with
+    labels of the nearest pixels, and their sum is minimised (plus penalties, once). Training
+    metrics see the maximum. Otherwise it returns the maximum, enlarged to the image.
+
+    `deeplabv2` makes it, from layers by these names: "fusion0", "fusion1" and so on, and "logits".
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Return the list of logits in training, else the enlarged maximum."""
+        enlarged, *logits = super().call(inputs, training=training, mask=mask)
+        return logits if training else enlarged
+
+    @property
+    def steps(self) -> list[float]:
+        """Logits to a pixel of the image, for each item of the list of logits."""
+        finest = self.get_layer("logits").step
+        count = len(self.outputs) - 2
+        return [*(finest * self.get_layer(f"fusion{i}").step for i in range(count)), finest]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras' hook: the sum over scales and their maximum."""
+        if not isinstance(y_pred, list):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        *pairs, (labels, fused) = self._with_labels(y, y_pred)
+        total = super().compute_loss(x, labels, fused, sample_weight, training)
+        return total + sum(self.loss(labels, logits) for labels, logits in pairs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras' hook: of the maximum."""
+        if isinstance(y_pred, list):
+            *_, (y, y_pred) = self._with_labels(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _with_labels(self, y, y_pred):
+        return [
+            (nearest_labels(y, ops.shape(logits)[1:3], step), logits)
+            for logits, step in zip(y_pred, self.steps, strict=True)
+        ]
+
+
+def nearest_labels(labels, size, step: float):
+    """Return the labels of the pixels that are nearest to where logits stand.
+
+    Nothing is interpolated between labels. Logit i stands for pixel i / step, as in `sampled`.
+
+    Args:
+        labels: `[batch, height, width]`, or with a last axis of length 1.
+        size: Height and width of the logits.
+        step: Logits to a pixel, less than 1: the inverse of the stride.
+
+    Returns:
+        `[batch, *size]`, of the same dtype; with the last axis if there was one.
+    """
+    for axis, count in enumerate(size, start=1):
+        positions = ops.cast(ops.arange(count), "float32") / step
+        positions = ops.cast(ops.round(positions), "int32")
+        positions = ops.minimum(positions, ops.shape(labels)[axis] - 1)
+        labels = ops.take(labels, positions, axis=axis)
+    return labels
+
+
 def deeplabv2(
     classes: int,
     *,
@@ -128,22 +197,27 @@ def deeplabv2(
     weights: str | Path | None = None,
     l2: float = 0.0,
     size: tuple[int | None, int | None] = (None, None),
+    scale_losses: bool = False,
 ) -> keras.Model:
-    """DeepLabv2 from images of 0 to 255 to logits.
+    """Build DeepLabv2, from images of 0 to 255 to logits.
 
     Args:
         classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
         blocks: Bottleneck blocks of the four stages; ResNet101's by default.
         width: Channels of the first stage's bottlenecks; the stem always has 64.
-        output_stride: Of the trunk: 8, 16 or 32.
-        rates: Of the parallel convolutions.
-        scales: Of the inputs, 1 at most, e.g. (0.5, 0.75, 1); the logits are the largest over all
-            of them. Only the fused logits have a loss, where DeepLabv2 adds one for each scale.
-        weights: Of the trunk: `None`, "imagenet" (of ResNet101) or a `.weights.h5` file. Its
-            BatchNormalization then stays as it is, as in DeepLabv2's own training; what begins at
-            random must learn it.
+        output_stride: Output stride of the trunk: 8, 16 or 32.
+        rates: Dilation rates of the parallel convolutions.
+        scales: Scales of the inputs, 1 at most, e.g. (0.5, 0.75, 1); the logits are the largest
+            over all of them.
+        weights: Weights of the trunk: `None`, "imagenet" (of ResNet101), a `.weights.h5` file or
+            an `.npz` file as `pytorch` describes it. The trunk's BatchNormalization is then
+            frozen: neither its statistics nor its scale and shift change. A trunk that starts
+            at random has to learn them.
         l2: Factor of an L2 penalty on every kernel.
         size: Height and width of the images; any by default.
+        scale_losses: Whether each of several scales has a loss of its own in training, as
+            DeepLabv2's authors have it: see `ScaleLosses`. Otherwise only the enlarged maximum
+            has one.
 
     Raises:
         UserError: If there is no such output stride, or the weights cannot be had.
@@ -156,6 +230,7 @@ def deeplabv2(
     ]
     logits = [body(x) for x in scaled]
     finest = max(scales)
+    of_scales = logits
     if len(scales) > 1:
         largest = logits[scales.index(finest)]
         logits = [
@@ -166,6 +241,12 @@ def deeplabv2(
     # float32 under mixed precision too: losses want the digits.
     enlarge = SampleLike(finest / output_stride, dtype="float32", name="logits")
     enlarged = enlarge([logits[0], image])
+    if scale_losses and len(scales) > 1:
+        # float32 too: each has a loss.
+        of_scales = [
+            layers.Identity(dtype="float32", name=f"logits{i}")(x) for i, x in enumerate(of_scales)
+        ]
+        return ScaleLosses(image, [enlarged, *of_scales, *logits], name="deeplabv2")
     return keras.Model(image, enlarged, name="deeplabv2")
 
 
@@ -247,30 +328,37 @@ def dilated_trunk(
 def plain_trunk(
     blocks: Sequence[int] = RESNET101, width: int = 64, weights: str | Path | None = None
 ) -> keras.Model:
-    """The ResNet of keras.applications that is to be dilated. Arguments as in `deeplabv2`."""
+    """Build the ResNet of keras.applications that is to be dilated.
+
+    Arguments and errors as in `deeplabv2`.
+    """
     arguments = {"include_top": False, "input_shape": (None, None, 3)}
     is_resnet101 = (tuple(blocks), width) == (RESNET101, 64)
     if weights == "imagenet" and not is_resnet101:
         raise UserError("only ResNet101 has ImageNet weights; valid are none or a .weights.h5 file")
+    is_converted = str(weights).endswith(".npz")
+    own = None if is_converted else weights
+
+    def stack(x):
+        for i, count in enumerate(blocks):
+            x = stack_residual_blocks_v1(
+                x, width * 2**i, count, stride1=1 if i == 0 else 2, name=f"conv{i + 2}"
+            )
+        return x
+
     try:
         if is_resnet101:
-            return keras.applications.ResNet101(weights=weights, **arguments)
-
-        def stack(x):
-            for i, count in enumerate(blocks):
-                x = stack_residual_blocks_v1(
-                    x, width * 2**i, count, stride1=1 if i == 0 else 2, name=f"conv{i + 2}"
-                )
-            return x
-
-        # With weights=None it takes no file.
-        trunk = ResNet(stack, False, True, weights=None, name="resnet", **arguments)
-        if weights is not None:
-            trunk.load_weights(weights)
-        return trunk
+            trunk = keras.applications.ResNet101(weights=own, **arguments)
+        else:
+            trunk = ResNet(stack, False, True, weights=None, name="resnet", **arguments)
+            if own is not None:
+                trunk.load_weights(own)
     # Keras raises a bare Exception when a download fails, and many others for files.
     except Exception as error:
-        if weights is None:
+        if own is None:
             raise
         reason = " ".join(str(error).split())
-        raise UserError(f"the weights {weights} of the ResNet cannot be had: {reason}") from error
+        raise UserError(f"the weights {own} of the ResNet cannot be had: {reason}") from error
+    if is_converted:
+        pytorch.load(trunk, weights, pytorch.deeplab_name)
+    return trunk

@@ -1,7 +1,9 @@
 """What the scripts of tables 4 and 5 share: options, running trials, writing what came of them."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +13,11 @@ from nglkeras import cli, models, output, tables
 from nglkeras.checkpoint import Checkpoints, TidyJournal
 from nglkeras.errors import UserError
 from nglkeras.runner import pending, run_trials
-from nglkeras.segmentation import catalog, plots, protocol, sources, training
+from nglkeras.segmentation import catalog, plots, protocol, recipes, sources, training
 from nglkeras.segmentation import tables as own
 from nglkeras.segmentation.models import NAMES, get_architecture
-from nglkeras.segmentation.protocol import SegmentationScale, SegmentationTrial
+from nglkeras.segmentation.protocol import SegmentationTrial
+from nglkeras.segmentation.recipes import SegmentationScale
 from nglkeras.trial import TrialResult
 
 # Folder of what is kept for the qualitative figures.
@@ -46,6 +49,9 @@ def run(
     """
     args = _parser(doc, scales, name).parse_args()
     scale = cli.chosen_scale(args, scales, _CHANGED)
+    if args.dataset is not None:
+        # It is that of all models.
+        scale = replace(scale, datasets=())
     out = output.folder(args, name, scale.name)
     # What can be missing is missed before a training, not after it.
     printed, save = own.read_printed(name), output.saver(args)
@@ -57,8 +63,11 @@ def run(
             seed=args.seed,
             data_dir=args.data_dir,
         )
-        batch_size = min(trial.schedule.batch_size for trial in plan())
+        # Every network's batches have to divide by the number of devices.
+        batch_size = math.gcd(*(trial.schedule.part_size for trial in plan()))
         trials = plan(replicas=cli.count_replicas(args, executor, batch_size))
+        for line in protocol.missing_starts(scale, trials):
+            print(line, flush=True)
         results = _run_missing(trials, out, args, executor)
     if all(results[trial.key].status != "ok" for trial in trials):
         message = results[trials[0].key].message
@@ -66,7 +75,7 @@ def run(
     # The paper's numbers stand beside those of its own data set, and of stand-ins for it.
     table = own.cells(trials, results, measures, printed)
     with output.writing_to(out):
-        heading = f"{title}, {scale.name} scale, {catalog.INFO[scale.dataset].title}"
+        heading = f"{title}, {scale.name} scale, {_titles(trials)}"
         _report(table, trials, results, scale, heading, layout, out / name, save)
         _draw_examples(trials, results, args.data_dir, out, name, save)
 
@@ -92,8 +101,11 @@ def _parser(doc, scales, name):
         "--weights",
         nargs="+",
         metavar="[MODEL=]FILE",
-        help="that encoders and trunks start from: a .weights.h5 file, imagenet or none; of all "
-        "models or of one",
+        help="what encoders and trunks start from, for all models or for one: none, imagenet, a "
+        ".weights.h5 file that Keras wrote of the encoder or trunk, or an .npz file with the state "
+        "dict of torchvision's resnet34 (for unet) or of kazuto1011/deeplab-pytorch (for "
+        "deeplabv2_multiscale; the paper's start is its deeplabv1_resnet101-coco.pth): "
+        "numpy.savez(FILE, **{k: v.numpy() for k, v in torch.load(PTH).items()})",
     )
     add("--precision", metavar="NAME", help=f"one of: {', '.join(models.PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
@@ -111,8 +123,9 @@ def _run_missing(trials, out, args, executor):
     missing = pending(trials, results)
     if not missing:
         return results
-    # What is missing is said here and not by a worker.
-    sources.load(missing[0].dataset, args.data_dir)
+    # A data set that is missing is reported here and not by a worker.
+    for dataset in dict.fromkeys(trial.dataset for trial in missing):
+        sources.load(dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     places = {
         "data_dir": args.data_dir,
@@ -123,12 +136,17 @@ def _run_missing(trials, out, args, executor):
     return run_trials(trials, journal, run, executor=executor)
 
 
+def _titles(trials):
+    """The titles of the data sets that the trials are trained on."""
+    titles = [catalog.INFO[trial.dataset].title for trial in trials]
+    return ", ".join(dict.fromkeys(titles))
+
+
 def _notes(scale, table, trials):
     kinds = {trial.model: trial for trial in trials}
-    info = catalog.INFO[scale.dataset]
     notes = [
         f"Scale {scale.name}: {scale.note}.",
-        f"Data: {info.title}"
+        f"Data: {_titles(trials)}"
         + (f", at most {scale.train_images} training images" if scale.train_images else "")
         + (
             f", at most {scale.evaluation_images} images each for validation and test"
@@ -137,12 +155,13 @@ def _notes(scale, table, trials):
         )
         + ".",
         *map(protocol.describe, kinds.values()),
+        *protocol.missing_starts(scale, trials),
         "Measures on the test set after the last epoch, in %, means with half of their 95 % "
         "interval (Student's t) from three runs on, the paper's value in parentheses; the best is "
         "marked. Classes that occur neither in truth nor in prediction are left out of the mean "
         "IoU, void pixels out of everything. The losses of a run share its images and initial "
         "weights, which Welch's test does not use: its p is cautious.",
-        protocol.PAPER_SILENT,
+        recipes.PAPER_SILENT,
     ]
     divided = sum(cell.divided for cell in table)
     if divided:

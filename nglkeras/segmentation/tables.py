@@ -108,7 +108,8 @@ def cells(
                     None if test is None else float(test.pvalue),
                     len(sample),
                     failed,
-                    printed.get((get_architecture(model).title, loss, measure)),
+                    # The paper has one row for each architecture, whatever its variants here.
+                    printed.get((get_architecture(model).title.split(",")[0], loss, measure)),
                     sum(_status(row) == "ok" and row.accumulation > 1 for row in rows),
                 )
             )

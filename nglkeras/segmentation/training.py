@@ -21,7 +21,8 @@ from nglkeras.segmentation import VOID, data, models, sources
 from nglkeras.segmentation.catalog import Info, get_info
 from nglkeras.segmentation.deeplab import deeplabv2
 from nglkeras.segmentation.metrics import SegmentationScores, class_ious
-from nglkeras.segmentation.protocol import RECIPES, Schedule, SegmentationTrial, make_loss
+from nglkeras.segmentation.protocol import SegmentationTrial, make_loss
+from nglkeras.segmentation.recipes import RECIPES, Schedule
 from nglkeras.training import Monitor, row_of
 from nglkeras.trial import TrialResult
 
@@ -90,7 +91,8 @@ def _train(trial, data_dir, kept, monitor, shown):
     schedule, views = trial.schedule, trial.views
     info = get_info(trial.dataset, data_dir)
     sets = find_sets(trial, data_dir)
-    train, validation = (data.Reader(*part, views.resize) for part in (sets.train, sets.validation))
+    train = data.Reader(*sets.train, views.resize)
+    validation = data.Reader(*sets.validation, views.resize) if trial.validation else None
 
     def held(reader):
         multiple = models.get_architecture(trial.model).multiple
@@ -104,7 +106,7 @@ def _train(trial, data_dir, kept, monitor, shown):
         train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
     )
     model = build(trial, info, schedule.epochs * steps)
-    with data.telling_mistakes(train, validation):
+    with data.telling_mistakes(*filter(None, (train, validation))):
         checkpoint.fit(
             model,
             lambda first: stream.batches(first, schedule.part_size),
@@ -113,12 +115,12 @@ def _train(trial, data_dir, kept, monitor, shown):
             steps=steps * schedule.accumulation,
             checkpoint=kept,
             callbacks=[monitor, *plateau_callbacks(schedule)],
-            validation_data=held(validation),
+            validation_data=validation and held(validation),
         )
     outcome = {"sizes": sets.sizes}
     if monitor.status != "ok":
         return outcome, model
-    outcome["validation_accuracy"] = monitor.history[-1]["val_pixel_accuracy"]
+    outcome["validation_accuracy"] = monitor.history[-1].get("val_pixel_accuracy")
     if trial.test:
         # Read when all is over, so that no training holds it in memory.
         test = data.Reader(*sets.test, views.resize)
@@ -138,6 +140,7 @@ def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> d
         train_images=trial.train_images,
         evaluation_images=trial.evaluation_images,
         test_seed=derive_seed(trial.seed, "test"),
+        validation=trial.validation,
     )
 
 
@@ -160,6 +163,7 @@ def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
         weights=trial.weights,
         l2=trial.l2,
         precision=trial.precision,
+        scale_losses=trial.scale_losses,
     )
     model.compile(
         optimizer=make_optimizer(trial.schedule, steps, trial.replicas),
@@ -250,8 +254,8 @@ def paper_step(
     weights it is not.
 
     Args:
-        name: "unet" or "deeplabv2".
-        dataset: Whose recipe.
+        name: A model of `recipes.RECIPES`.
+        dataset: Its data set there.
         batch_size: Images of the step.
         loss: One of `protocol.LOSSES`.
 
@@ -267,6 +271,7 @@ def paper_step(
         schedule=schedule,
         views=recipe.views,
         l2=recipe.l2,
+        scale_losses=models.get_architecture(name).is_multiscale,
     )
     info = get_info(dataset)
     random = np.random.default_rng(0)
