@@ -147,7 +147,7 @@ class TestTables:
         assert ngl.difference == pytest.approx(1.8)
         assert ngl.low < 54.6 < ngl.high
         assert ngl.p < 0.01
-        dice = by_place["deeplabv2", "Dice", "mean_iou"]
+        dice = by_place["deeplabv2_multiscale", "Dice", "mean_iou"]
         assert (dice.mean, dice.runs, dice.failed, dice.paper) == (None, 0, "5 non_finite", 74.7)
         assert by_place["unet", "NGL", "mean_accuracy"].paper is None
 
