@@ -22,9 +22,7 @@ if TYPE_CHECKING:
         training,
     )
 
-__all__ = [
-    *("models", "plots", "protocol", "recipes", "script", "sources", "tables", "training"),
-]
+__all__ = ["models", "plots", "protocol", "recipes", "script", "sources", "tables", "training"]
 __getattr__, __dir__ = lazy.attributes(__name__, dict.fromkeys(__all__, ()))
 
 # The label of pixels that count nowhere, whatever number a data set gives them on disk.
