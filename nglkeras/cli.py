@@ -111,6 +111,13 @@ def add_table_options(parser: Parser, name: str) -> None:
         help="official: a data set's own test split; random: all of its images divided 80/10/10 "
         "for every run (default: official where there is a test split, but random for Caltech 101)",
     )
+    add(
+        "--change",
+        default="relative",
+        metavar="READING",
+        help="what the paper's percentual change is taken for: relative, or points "
+        "(default: relative)",
+    )
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(parser, name)
     add("--data-dir", type=folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
@@ -248,24 +255,45 @@ def run_missing(
 
 
 def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The names of losses, and the formulas among them.
+    """Find the names of the losses of a table, and the formulas among them.
 
     Args:
         names: Rows of the papers' tables.
-        texts: Of `--formula`; one with the name of a row takes its place.
+        texts: Of `--formula`; one with the name of a reconstruction takes its place.
+
+    Raises:
+        UserError: If a name is unknown, given twice, or that of a row whose formula is known.
     """
-    formulas, names = {}, list(names)
+    formulas, names = {}, [losses.row(name).name for name in names]
     for text in texts:
         name, equals, formula = text.partition("=")
         name = name.strip()
         if not (name and equals):
             raise UserError(f"--formula {text}: wanted is NAME=FORMULA")
-        if name in losses.ROWS:
-            given = name + tables.GIVEN
-            names = [given if other == name else other for other in names]
-            name = given
+        # A name with this ending stands beside the printed numbers of the row before it.
+        row = _row_of(name.removesuffix(tables.GIVEN))
+        if row is not None:
+            if not row.reconstructed:
+                guesses = [name for name in losses.ROWS if losses.is_reconstructed(name)]
+                reference = ", the reference of all changes" if row.name == "CE" else ""
+                raise UserError(
+                    f"--formula {text}: {row.name} is a row of the papers{reference}; give the "
+                    f"formula another name (it can replace {', '.join(guesses)})"
+                )
+            name = row.name + tables.GIVEN
+            names = [name if other == row.name else other for other in names]
+        if name in formulas:
+            raise UserError(f"--formula {text}: {name} is given twice")
         formulas[name] = formula
     return names, formulas
+
+
+def _row_of(name):
+    """The row of the papers with this name, whatever its case and spaces, if there is one."""
+    try:
+        return losses.row(name)
+    except UserError:
+        return None
 
 
 def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None) -> None:
@@ -277,6 +305,8 @@ def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None
         title: Heading of table and plot.
         weights: What the backbones start from; as in `trial.plan`.
     """
+    if args.change not in tables.READINGS:
+        raise unknown("change", args.change, tables.READINGS)
     scale = table_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
@@ -291,7 +321,7 @@ def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None
         begun = as_begun(trials, out, chosen_settings(args))
         trials = [begun(trial) for trial in trials]
         results = run_missing(trials, out, args, executor)
-    table = tables.cells(trials, results, paper)
+    table = tables.cells(trials, results, paper, args.change)
     with output.writing_to(out):
         notes = _notes(scale, table) + split_notes(trials) + begun.notes
         report(table, paper, f"{title}, {scale.name} scale", notes, out / name, save)
@@ -326,6 +356,15 @@ def split_notes(trials: Sequence[Trial]) -> list[str]:
     return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
 
 
+# The text elsewhere calls points "%", so that the paper's "percentual change" can be either.
+_READ_AS = {
+    "relative": "change against it, 100 (a - a_CE) / a_CE (the paper does not say whether its "
+    "percentual change is this or the difference: --change points)",
+    "points": "difference to it in percentage points (the paper does not say whether its "
+    "percentual change is this or the relative one: --change relative)",
+}
+
+
 def _notes(scale, table):
     limits = {
         "epochs": scale.epochs,
@@ -337,9 +376,11 @@ def _notes(scale, table):
     notes = [
         f"Scale {scale.name}: {scale.note}.",
         f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
-        "CE in %, the others as percentual change against it; the paper's value in parentheses; "
+        f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
+        f"As in the paper, a change within ±{tables.SAME:g} is the same, whatever its interval.",
+        *tables.verdict_counts(table),
     ]
     divided = sum(cell.divided for cell in table)
     if divided:

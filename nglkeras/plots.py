@@ -120,6 +120,13 @@ def _without_poles(values):
     return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
 
 
+# Of a table's plot, by what a change is.
+_AXES = {
+    "relative": "change of test accuracy against CE, %",
+    "points": "test accuracy less CE's, percentage points",
+}
+
+
 @styled
 def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
     """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
@@ -138,7 +145,7 @@ def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
         heading = catalog.get_info(dataset).title
         if reference is not None:
             heading += f" (CE {reference:.1f} %)"
-        panel.set(title=heading, xlabel="change of test accuracy against CE, %")
+        panel.set(title=heading, xlabel=_AXES[column[0].reading])
         panel.set_yticks(range(len(names)), [losses.label(name) for name in names])
     panels[0].invert_yaxis()
     figure.suptitle(title)
@@ -149,12 +156,13 @@ def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
 
 
 def _draw_cell(panel, y, cell):
-    value = 0.0 if cell.loss == "CE" else cell.change
+    value = 0.0 if cell.loss == "CE" else cell.value
     if value is not None:
         bars = None
         if cell.low is not None:
             centre = cell.accuracy if cell.loss == "CE" else value
-            scale = 100 / cell.accuracy if cell.loss == "CE" else 1.0
+            relative = cell.loss == "CE" and cell.reading == "relative"
+            scale = 100 / cell.accuracy if relative else 1.0
             bars = [[scale * (centre - cell.low)], [scale * (cell.high - centre)]]
         panel.errorbar(value, y, xerr=bars, fmt="o", color="tab:blue", capsize=3)
     if cell.paper is not None and cell.loss != "CE":

@@ -148,6 +148,8 @@ class TestTable2:
             (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
             (["--strategy", "gpu"], "unknown strategy 'gpu'; choose from: auto, none, mirrored"),
             (["--splits", "own"], "unknown splits 'own'; choose from: official, random"),
+            (["--change", "percent"], "unknown change 'percent'; choose from: relative, points"),
+            (["--formula", "CE=y_pred"], "CE is a row of the papers, the reference of all changes"),
             (["--runs", "0"], "0 is not a positive number"),
             (["--runs", "many"], "many is not a positive number"),
             (["--colour"], "unrecognized arguments: --colour"),
@@ -244,10 +246,11 @@ class TestOthers:
             "fashion_mnist",
             "cifar10",
             "caltech101",
+            "patch_camelyon",
             "malaria",
             "colorectal_histology",
         }
-        assert "patch_camelyon: with a network, any script downloads it (7.5 GiB)" in out
+        assert "cifar100: with a network, any script downloads it (161 MiB)" in out
 
     def test_table1_counts_what_is_there(self, script, tfds_directory):
         code, out, _ = script("table1", "--data-dir", tfds_directory)

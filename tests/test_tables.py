@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from nglkeras import cli, losses, tables
+from nglkeras import UserError, cli, losses, plots, tables
 from nglkeras.protocol import TABLE2_SCALES, Scale
 from nglkeras.trial import TrialResult, plan
 
@@ -33,8 +33,8 @@ def rows(values, datasets=("fashion_mnist",), models=("small_cnn",), status="ok"
     return trials, results
 
 
-def cells(*arguments, **options):
-    return tables.cells(*rows(*arguments, **options), tables.read_paper("table2"))
+def cells(*arguments, reading="relative", **options):
+    return tables.cells(*rows(*arguments, **options), tables.read_paper("table2"), reading)
 
 
 class TestPaper:
@@ -150,7 +150,7 @@ class TestLayout:
         assert layout == [
             ["", "CIFAR-10", "Fashion-MNIST", "Mean"],
             ["CE", "92.0 (92.8)", "92.0 (94.0)", ""],
-            ["f5 (NGL)", "*+2.17 (+0.12)", "*+2.17 (+0.07)", "+2.17 (–)"],
+            ["f5 (NGL)", "*+2.17 (+0.12)", "*+2.17 (+0.07)", "*+2.17 (–)"],
         ]
 
     def test_the_mean_of_all_seven_stands_beside_the_printed_one(self):
@@ -164,14 +164,15 @@ class TestLayout:
             "caltech101",
         )
         table = cells({"CE": CE, "NGL": NGL}, datasets=seven)
-        assert tables.layout(table, tables.read_paper("table2"))[-1][-1] == "+2.17 (+2.11)"
+        assert tables.layout(table, tables.read_paper("table2"))[-1][-1] == "*+2.17 (+2.11)"
 
     def test_details_have_everything(self):
         heading, ce, ngl = tables.details(cells({"CE": CE, "NGL": NGL}))
-        assert len(heading) == len(ce) == len(ngl) == 10
+        assert len(heading) == len(ce) == len(ngl) == 12
         assert ngl[:4] == ["Fashion-MNIST", "f5 (NGL)", "3", "94.00"]
         assert ngl[4] == "+2.17"
-        assert ngl[7] == "+0.07"
+        assert ngl[7:10] == ["better", "+0.07", "same"]
+        assert ce[7] == ce[9] == ""
 
     def test_text_is_aligned(self):
         lines = tables.as_text([["", "ab"], ["long name", "1"]]).splitlines()
@@ -191,8 +192,129 @@ class TestLayout:
         assert np.isnan(back.loc["CE", "change"])
 
 
+class TestReading:
+    def test_points(self):
+        ce, ngl = cells({"CE": CE, "NGL": NGL}, reading="points")
+        relative = cells({"CE": CE, "NGL": NGL})[1]
+        assert ngl.value == pytest.approx(2.0)
+        assert ngl.difference == pytest.approx(2.0 - 0.07)
+        # One test, whatever its unit.
+        assert ngl.p == relative.p
+        assert (ngl.low, ngl.high) == pytest.approx((0.92 * relative.low, 0.92 * relative.high))
+        assert ce.value == pytest.approx(92.0)
+        assert (ngl.change, ngl.points) == (relative.change, relative.points)
+
+    def test_points_in_print(self):
+        table = cells({"CE": CE, "NGL": NGL}, reading="points")
+        paper = tables.read_paper("table2")
+        assert tables.layout(table, paper)[-1] == ["f5 (NGL)", "*+2.00 (+0.07)", "*+2.00 (–)"]
+        assert "points" in tables.details(table)[0]
+        assert set(tables.to_frame(table).reading) == {"points"}
+        assert (
+            "difference to it in percentage points" in cli._notes(TABLE2_SCALES["demo"], table)[2]
+        )
+
+    def test_the_best_mean_depends_on_the_reading(self):
+        # One loss gains where cross entropy is bad, the other a little more where it is good.
+        values = {
+            "digits": {"CE": [0.2], "f4": [0.25], "NGL": [0.2]},
+            "mnist": {"CE": [0.9], "f4": [0.9], "NGL": [0.96]},
+        }
+        found = {}
+        for reading in tables.READINGS:
+            table = [
+                cell
+                for dataset, of_dataset in values.items()
+                for cell in cells(of_dataset, datasets=(dataset,), reading=reading)
+            ]
+            rows = tables.layout(table, tables.read_paper("table2"))
+            found[reading] = [row[0] for row in rows if row[-1].startswith("*")]
+        assert found == {"relative": ["f4"], "points": ["f5 (NGL)"]}
+
+    def test_a_mean_below_that_of_ce_is_not_the_best(self):
+        table = cells({"CE": CE, "NGL": [0.5, 0.5, 0.5]})
+        assert tables.layout(table, tables.read_paper("table2"))[-1][-1] == "-45.65 (–)"
+
+    @pytest.mark.parametrize("reading", tables.READINGS)
+    def test_plots(self, reading):
+        figure = plots.accuracy_table(cells({"CE": CE, "NGL": NGL}, reading=reading), "title")
+        (axes,) = figure.axes
+        assert ("points" in axes.get_xlabel()) == (reading == "points")
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (0.51, "better"),
+            (0.5, "same"),
+            (0.0, "same"),
+            (-0.5, "same"),
+            (-0.51, "worse"),
+            (None, ""),
+            (float("nan"), ""),
+        ],
+    )
+    def test_within_half_is_the_same(self, change, expected):
+        assert tables.verdict(change) == expected
+
+    @pytest.mark.parametrize(("reading", "expected"), [("relative", "better"), ("points", "same")])
+    def test_is_of_the_chosen_reading(self, reading, expected):
+        _, ngl = cells({"CE": [0.5], "NGL": [0.504]}, reading=reading)
+        assert ngl.verdict == expected
+
+    def test_counts_are_the_papers(self):
+        nine = dict.fromkeys(cli.TABLE_LOSSES, CE) | {"NGL": NGL}
+        table = cells(nine, datasets=("patch_camelyon", "fashion_mnist", "digits"))
+        assert tables.verdict_counts(table) == [
+            # "6 of 9 better" in the paper's words, which count cross entropy among the nine.
+            "PCam: measured 1 of 8 better than CE, 7 the same, 0 worse; "
+            "printed 6 of 8 better than CE, 1 the same, 1 worse.",
+            "Fashion-MNIST: measured 1 of 8 better than CE, 7 the same, 0 worse; "
+            "printed none of 8 better than CE, 7 the same, 1 worse.",
+            "Digits: measured 1 of 8 better than CE, 7 the same, 0 worse.",
+        ]
+
+    def test_what_is_not_measured_is_not_counted(self):
+        table = cells({"CE": CE, "NGL": [None] * 3, "f4": NGL}, status="crashed")
+        (line,) = tables.verdict_counts(table)
+        assert "measured 1 of 1" in line
+        assert "printed none of 2" in line
+
+    def test_in_the_csv(self):
+        frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
+        assert list(frame.verdict) == ["", "better"]
+        assert list(frame.paper_verdict) == ["", "same"]
+
+
 def test_losses_of_the_tables_exist():
     from nglkeras.cli import TABLE_LOSSES
 
     assert list(TABLE_LOSSES) == list(tables.read_paper("table2").index)
     assert all(losses.row(name).name == name for name in TABLE_LOSSES)
+
+
+class TestFormulas:
+    @pytest.mark.parametrize("name", ["f3", "F3", " f3 ", "f3 (given)"])
+    def test_a_reconstruction_can_be_replaced(self, name):
+        assert cli.named_formulas(["CE", "f3"], [f"{name}=y_true/y_pred"]) == (
+            ["CE", "f3 (given)"],
+            {"f3 (given)": "y_true/y_pred"},
+        )
+
+    @pytest.mark.parametrize(
+        "name",
+        ["CE", "ce", "CE + L2", "CE+L2", "NGL", "f5", "f5 (NGL)", "f4", "Baikal", "CE (given)"],
+    )
+    def test_no_other_row_can_be_replaced(self, name):
+        with pytest.raises(UserError, match=r"is a row of the papers.*it can replace f1, f2, f3"):
+            cli.named_formulas(["CE"], [f"{name}=y_true/y_pred"])
+
+    def test_the_reference_is_named_so(self):
+        with pytest.raises(UserError, match="CE is a row of the papers, the reference of all"):
+            cli.named_formulas(["NGL"], ["CE=y_pred"])
+
+    @pytest.mark.parametrize("texts", [["a=y_pred", "a=y_true"], ["f1=y_pred", "F1=y_true"]])
+    def test_given_twice(self, texts):
+        with pytest.raises(UserError, match="is given twice"):
+            cli.named_formulas(["CE"], texts)
