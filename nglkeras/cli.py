@@ -35,8 +35,8 @@ from nglkeras.trial import Trial, TrialResult, plan
 
 # Fields of a scale that options change.
 _CHANGED = (
-    *("runs", "epochs", "train_images", "evaluation_images", "image_size", "splits"),
-    *("datasets", "models"),
+    *("runs", "epochs", "train_images", "evaluation_images", "image_size", "image_sizes"),
+    *("upsampling", "upsamplings", "splits", "datasets", "models"),
 )
 # Some libraries never give all memory back; a new worker compiles its networks anew.
 TRIALS_PER_WORKER = 100
@@ -104,7 +104,21 @@ def add_table_options(parser: Parser, name: str) -> None:
     add("--epochs", type=positive, help="at most so many")
     add("--train-images", type=positive, help="at most so many")
     add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
-    add("--image-size", type=positive, help="at most so large, in pixels")
+    add(
+        "--image-size",
+        type=positive_for,
+        nargs="+",
+        metavar="[NAME=]N",
+        help="upper limit in pixels; with the name of a data set, exactly its size",
+    )
+    add(
+        "--upsampling",
+        type=positive_for,
+        nargs="+",
+        metavar="[NAME=]N",
+        help="upper limit of the factor by which networks enlarge small images; with the name of "
+        "a data set, exactly its factor",
+    )
     add(
         "--splits",
         metavar="KIND",
@@ -198,6 +212,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_for(text: str) -> tuple[str | None, int]:
+    """Parse an option that counts something for all data sets, or for one: N or NAME=N."""
+    name, equals, number = text.rpartition("=")
+    if equals and not name:
+        raise argparse.ArgumentTypeError(f"{text} is neither N nor NAME=N")
+    return name or None, positive(number)
+
+
 def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
     """The scale that the options name, with what they change of it.
 
@@ -224,8 +246,25 @@ def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
 
 
 def table_scale(args: argparse.Namespace) -> Scale:
-    """The scale that the options of `add_table_options` name."""
-    return chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
+    """Return the scale that the options of `add_table_options` name.
+
+    Raises:
+        UserError: If an option names what does not exist, or an upper limit is given twice.
+    """
+    changes = vars(args).copy()
+    for field in ("image_size", "upsampling"):
+        given = changes[field] or []
+        limits = [number for name, number in given if name is None]
+        if len(limits) > 1:
+            raise UserError(f"--{field.replace('_', '-')} has more than one upper limit")
+        changes[field] = limits[0] if limits else None
+        changes[f"{field}s"] = [pair for pair in given if pair[0] is not None] or None
+    args = argparse.Namespace(**changes)
+    scale = chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
+    for name, _ in (*scale.image_sizes, *scale.upsamplings):
+        if name not in scale.datasets:
+            raise unknown("data set", name, scale.datasets)
+    return scale
 
 
 def run_missing(
@@ -382,6 +421,14 @@ def _notes(scale, table):
         f"As in the paper, a change within ±{tables.SAME:g} is the same, whatever its interval.",
         *tables.verdict_counts(table),
     ]
+    for pairs, what in (
+        (scale.image_sizes, "images of {} x {} pixels"),
+        (scale.upsamplings, "images enlarged {} times in the network"),
+    ):
+        notes += [
+            f"{catalog.get_info(name).title}: {what.format(number, number)}."
+            for name, number in pairs
+        ]
     divided = sum(cell.divided for cell in table)
     if divided:
         notes.append(

@@ -291,7 +291,11 @@ def start_of(weights: str | None) -> dict:
 def _trial(scale, dataset, model, row):
     setting = protocol.SETTINGS[dataset]
     schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
+    # Enlarging is for backbones that take no small images.
     upsampling = at_most(setting.upsampling, scale.upsampling)
+    if model in nglkeras.models.SMALL:
+        upsampling = 1
+    image_size = at_most(setting.image_size, scale.image_size)
     splits = scale.splits or setting.splits
     return Trial(
         dataset=dataset,
@@ -300,9 +304,8 @@ def _trial(scale, dataset, model, row):
         loss_settings=dict(setting.loss_settings).get(row.name, ()),
         l2=row.l2,
         schedule=schedule,
-        image_size=at_most(setting.image_size, scale.image_size),
-        # Enlarging is for backbones that take no small images.
-        upsampling=1 if model in nglkeras.models.SMALL else upsampling,
+        image_size=dict(scale.image_sizes).get(dataset, image_size),
+        upsampling=dict(scale.upsamplings).get(dataset, upsampling),
         augmentation=setting.augmentation,
         train_images=scale.train_images,
         evaluation_images=scale.evaluation_images,

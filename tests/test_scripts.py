@@ -11,6 +11,9 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
+from nglkeras import cli, protocol
+from nglkeras.trial import plan
+
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
 
 
@@ -150,6 +153,10 @@ class TestTable2:
             (["--splits", "own"], "unknown splits 'own'; choose from: official, random"),
             (["--change", "percent"], "unknown change 'percent'; choose from: relative, points"),
             (["--formula", "CE=y_pred"], "CE is a row of the papers, the reference of all changes"),
+            (["--image-size", "75", "96"], "--image-size has more than one upper limit"),
+            (["--upsampling", "malaria=3"], "unknown data set 'malaria'; choose from: digits"),
+            (["--image-size", "digits=x"], "x is not a positive number"),
+            (["--image-size", "=8"], "=8 is neither N nor NAME=N"),
             (["--runs", "0"], "0 is not a positive number"),
             (["--runs", "many"], "many is not a positive number"),
             (["--colour"], "unrecognized arguments: --colour"),
@@ -261,6 +268,24 @@ class TestOthers:
         assert ["PCam", "paper", "2", "327680", "163840", "96", "x", "96"] in lines
         assert ["counted", "2", "92", "46", "96", "x", "96", "x", "3"] in lines
         assert "PCam: tested on the official test split, validated on its own" in out
+
+    def test_the_other_readings_of_table_b21_are_reached(self, script):
+        """Each option that the script names is understood by the tables' scripts."""
+        _, out, _ = script("table_b21")
+        lines = [line for line in out.splitlines() if "--image-size" in line]
+        sizes = protocol.OTHER_SIZES
+        assert len(lines) == sum(map(len, sizes.values()))
+        found = {}
+        for line in lines:
+            options = line[line.index("--") :].split()
+            args = cli.Parser("")
+            cli.add_table_options(args, "table2")
+            scale = cli.table_scale(args.parse_args(["--scale", "paper", *options]))
+            ((name, size),) = scale.image_sizes
+            trial = next(trial for trial in plan(scale, ["CE"]) if trial.dataset == name)
+            found.setdefault(name, []).append((trial.image_size, trial.upsampling))
+            assert trial.image_size == size
+        assert found == {name: list(readings) for name, readings in sizes.items()}
 
     def test_table_b21_agrees_with_the_paper(self, script):
         code, out, _ = script("table_b21")

@@ -152,6 +152,17 @@ class TestPlan:
         assert trials["cifar10"].schedule.epochs == 2
         assert trials["cifar10"].schedule.batch_size == 128
 
+    def test_exact_sizes_are_not_limited(self):
+        scale = replace(
+            TABLE2_SCALES["reduced"],
+            datasets=("malaria", "cifar10", "fashion_mnist"),
+            image_sizes=(("malaria", 224), ("cifar10", 75)),
+            upsamplings=(("fashion_mnist", 8),),
+        )
+        trials = {t.dataset: t for t in plan(scale, ["CE"])}
+        sizes = {name: (trial.image_size, trial.upsampling) for name, trial in trials.items()}
+        assert sizes == {"malaria": (224, 1), "cifar10": (75, 3), "fashion_mnist": (75, 8)}
+
     def test_small_models_are_not_upsampled(self):
         scale = replace(TABLE2_SCALES["reduced"], models=("small_cnn",), datasets=("cifar10",))
         assert plan(scale, ["CE"])[0].upsampling == 1
