@@ -93,7 +93,7 @@ _UNET = Recipe(
         ADAM,
         1e-4,
         # The glyph of the exponent reads 3 or 5 elsewhere in the paper, and never 6.
-        plateau=Plateau(factor=0.2, patience=5, min_learning_rate=1e-5),
+        plateau=Plateau(0.2, patience=5, min_learning_rate=1e-5, monitor="val_mean_iou"),
     ),
     Views(224, scale=(1.0, 1.0), flip=False, resize=224),
     start="a pre-trained ResNet34 encoder",

@@ -23,7 +23,7 @@ from nglkeras.segmentation.deeplab import deeplabv2
 from nglkeras.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.segmentation.protocol import SegmentationTrial, make_loss
 from nglkeras.segmentation.recipes import RECIPES, Schedule
-from nglkeras.training import Monitor, row_of
+from nglkeras.training import Monitor, plateau_callbacks, row_of
 from nglkeras.trial import TrialResult
 
 # Images of the test set whose predictions are kept.
@@ -189,22 +189,6 @@ def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.o
         rate = keras.optimizers.schedules.serialize(decay)
         schedule = replace(schedule, learning_rate=rate)
     return training.make_optimizer(schedule, replicas)
-
-
-def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """What reduces the rate when the validation IoU no longer rises; nothing without a plateau."""
-    plateau = schedule.plateau
-    if plateau is None:
-        return []
-    return [
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_mean_iou",
-            mode="max",
-            factor=plateau.factor,
-            patience=plateau.patience,
-            min_lr=plateau.min_learning_rate,
-        )
-    ]
 
 
 def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
