@@ -21,7 +21,7 @@ class Change:
     """A setting of today's trials that earlier versions did not have.
 
     Attributes:
-        name: The field, by which callers say that the user has chosen it.
+        name: What callers call it; the name of the option that gives today's setting, if one does.
         note: What earlier versions did, as a part of a sentence.
         undo: Gives a trial as an earlier version planned it; the same trial if nothing differs.
     """
@@ -54,7 +54,7 @@ CHANGES = (
     ),
     Change("monitor", "the learning rate falls on a plateau of the validation loss", _on_the_loss),
     Change(
-        "formula",
+        "reconstructions",
         "the rows of f1 to f3 do not name the formula that they were trained with",
         _without_formula,
     ),

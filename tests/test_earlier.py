@@ -1,12 +1,13 @@
 """Folders that were begun with the settings of an earlier version go on with them."""
 
 import json
+import runpy
 from dataclasses import replace
 
 import pytest
 from conftest import ROOT
 
-from nglkeras import earlier
+from nglkeras import cli, earlier
 from nglkeras.earlier import CHANGES, Earlier
 from nglkeras.protocol import TABLE2_SCALES
 from nglkeras.trial import plan
@@ -40,6 +41,30 @@ def test_what_the_user_has_chosen_stays(change):
     assert earlier.settings_of(TRIALS, keys(before), chosen=[change.name]) == Earlier()
 
 
+def test_only_an_option_of_its_own_keeps_a_setting():
+    parser = cli.Parser("")
+    cli.add_table_options(parser, "table2")
+    for options, chosen in (
+        ([], []),
+        (["--formula", "mine=y_pred"], []),
+        (["--splits", "random"], ["splits"]),
+    ):
+        assert cli.chosen_settings(parser.parse_args(options)) == chosen
+
+
+@pytest.mark.parametrize(("chosen", "same"), [([], True), (["splits"], False)])
+def test_pre_trained_weights_of_an_earlier_version_are_found(chosen, same, tmp_path):
+    script = runpy.run_path(str(ROOT / "reproduce" / "table_b22.py"))
+    trials = script["pretraining"](0, 2)
+    before = [Earlier(CHANGES)(trial) for trial in trials]
+    files = {tmp_path / f"turned_digits_{trial.key}.weights.h5" for trial in before}
+    for file in files:
+        file.touch()
+    found = script["weights_of"](trials, tmp_path, chosen)
+    assert (set(found) == files) == same
+    assert all(trial.key in path.name for path, trial in found.items())
+
+
 def test_a_part_of_the_rows_is_enough():
     before = [Earlier(CHANGES)(trial) for trial in TRIALS]
     assert earlier.settings_of(TRIALS, keys(before[1:2])).changes == CHANGES
@@ -48,7 +73,9 @@ def test_a_part_of_the_rows_is_enough():
 def test_no_more_is_undone_than_the_rows_show():
     ce = [trial for trial in TRIALS if trial.loss == "CE"]
     before = [Earlier(CHANGES)(trial) for trial in ce]
-    assert "formula" not in {c.name for c in earlier.settings_of(TRIALS, keys(before)).changes}
+    assert "reconstructions" not in {
+        c.name for c in earlier.settings_of(TRIALS, keys(before)).changes
+    }
 
 
 def test_most_rows_decide():
