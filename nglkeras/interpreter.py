@@ -20,7 +20,9 @@ from keras import ops
 
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, Expression
-from nglkeras.losses.functions import check_class_reduction
+from nglkeras.losses.base import LabelLoss
+from nglkeras.losses.functions import check_class_reduction, float32_at_least
+from nglkeras.losses.labels import one_hot_factor, one_hot_labels
 
 # Paper A's trees have at most 100 nodes; paper B's, of up to 40, take three for each with a
 # coefficient on it.
@@ -126,8 +128,10 @@ class Memory(keras.layers.Layer):
         self.length.assign(program.length)
 
 
-class InterpretedLoss(keras.losses.Loss):
+class InterpretedLoss(LabelLoss):
     """The loss of whichever expression its memory holds.
+
+    It has a gradient by the predictions only; by trainable labels, take `FormulaLoss`.
 
     Args:
         class_reduction: `"mean"` or `"sum"` over the classes.
@@ -146,16 +150,26 @@ class InterpretedLoss(keras.losses.Loss):
         self.traces = 0
 
     def call(self, y_true, y_pred):
-        """One value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
+        """Return one value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
         self.traces += 1
         memory = self.memory
         # A sum makes tensors of them: the compiled loop is shared, and given variables it would
         # hold on to this memory.
         program = (memory.instructions + 0, memory.constants + 0.0, memory.length + 0)
-        p = ops.convert_to_tensor(y_pred)
-        t = ops.cast(y_true, p.dtype)
+        p = float32_at_least(y_pred)
+        t = one_hot_labels(y_true, p)
         reduce = ops.mean if self.class_reduction == "mean" else ops.sum
-        return reduce(_elementwise(program, t, p), axis=-1)
+        return one_hot_factor(t) * reduce(_elementwise(program, _constant(t), p), axis=-1)
+
+
+@ops.custom_gradient
+def _constant(t):
+    """The labels themselves; asking for their gradient is an error, not a silent zero."""
+
+    def refuse(*_, **__):
+        raise UserError("InterpretedLoss has no gradient by the labels; FormulaLoss has")
+
+    return t, refuse
 
 
 def _elementwise(program, t, p):

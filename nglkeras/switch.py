@@ -8,6 +8,10 @@ from collections.abc import Hashable, Mapping
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask, set_keras_mask
+
+from nglkeras.losses.base import LabelLoss
+from nglkeras.losses.labels import check_pairs
 
 
 class Choice(keras.layers.Layer):
@@ -29,7 +33,7 @@ class Choice(keras.layers.Layer):
         self.index.assign(self.names.index(name))
 
 
-class SwitchedLoss(keras.losses.Loss):
+class SwitchedLoss(LabelLoss):
     """Whichever of the losses its memory names.
 
     Args:
@@ -48,9 +52,25 @@ class SwitchedLoss(keras.losses.Loss):
         self.traces = 0
 
     def call(self, y_true, y_pred):
-        """One value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
+        """Return one value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
         self.traces += 1
+        axis = getattr(self.losses[0], "axis", -1)
+        y_true = check_pairs(y_true, y_pred, axis if isinstance(axis, int) else -1)
         if len(self.losses) == 1:
             return self.losses[0].call(y_true, y_pred)
-        branches = [loss.call for loss in self.losses]
-        return ops.switch(ops.convert_to_tensor(self.memory.index), branches, y_true, y_pred)
+        index = ops.convert_to_tensor(self.memory.index)
+        if all(getattr(loss, "ignore_class", None) is None for loss in self.losses):
+            return ops.switch(index, [loss.call for loss in self.losses], y_true, y_pred)
+        # Which values count would not leave the switch with them.
+        values, counts = ops.switch(index, list(map(_with_mask, self.losses)), y_true, y_pred)
+        set_keras_mask(values, mask=counts)
+        return values
+
+
+def _with_mask(loss):
+    def call(y_true, y_pred):
+        values = loss.call(y_true, y_pred)
+        mask = get_keras_mask(values)
+        return values, ops.ones_like(values, "bool") if mask is None else mask
+
+    return call

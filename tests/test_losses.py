@@ -417,7 +417,7 @@ class TestConfigs:
             for name, value in vars(losses).items()
             if name in losses.__all__ and callable(value) and name not in helpers
         ]
-        assert len(public) == 12 + 12
+        assert len(public) == 13 + 13
         for value in public:
             assert keras.saving.get_registered_name(value) == f"nglkeras>{value.__name__}"
 

@@ -52,11 +52,26 @@ class TestValues:
         expected = [dice_of_an_image(*pair) for pair in zip(WITH_VOID, SOFTMAX, strict=True)]
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
-    def test_dice_of_one_class_equals_keras(self):
-        p = random.random((1, 4, 5, 1)).astype("float32")
-        labels = np.zeros((1, 4, 5), int)
-        expected = to_numpy(keras.losses.Dice()(np.ones_like(p), p))
-        assert to_numpy(losses.sparse_dice(labels, p))[0] == pytest.approx(expected, rel=1e-5)
+    def test_dice_of_an_image_equals_the_mean_of_keras_dice_of_its_classes(self):
+        t = np.eye(6, dtype="float32")[LABELS[:1]]
+        of_classes = keras.losses.Dice(axis=(0, 1, 2), reduction=None)(t, SOFTMAX[:1])
+        expected = to_numpy(of_classes).mean()
+        assert to_numpy(losses.Dice()(t, SOFTMAX[:1])) == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("arguments", [{}, {"from_logits": True}, {"axis": 1}])
+    def test_dice_of_one_hot_labels_equals_that_of_integer_labels(self, arguments):
+        t, p = np.eye(6, dtype="float32")[LABELS], LOGITS if "from_logits" in arguments else SOFTMAX
+        if "axis" in arguments:
+            t, p = (np.moveaxis(x, -1, 1) for x in (t, p))
+        dense = losses.Dice(reduction="none", **arguments)(t, p)
+        sparse = losses.SparseDice(reduction="none", **arguments)(LABELS, p)
+        assert to_numpy(dense) == pytest.approx(to_numpy(sparse), rel=1e-6)
+
+    def test_dice_of_samples_without_pixels(self):
+        p = SOFTMAX[0, 0]
+        own = np.take_along_axis(p, LABELS[0, 0][:, None], -1)[:, 0]
+        values = to_numpy(losses.dice(np.eye(6)[LABELS[0, 0]], p))
+        np.testing.assert_allclose(values, 1 - 2 * own / (own + 1), rtol=1e-5)
 
     def test_dice_of_a_perfect_map_is_zero(self):
         assert to_numpy(losses.SparseDice()(LABELS, np.eye(6, dtype="float32")[LABELS])) < 1e-6

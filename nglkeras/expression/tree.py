@@ -12,6 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression.operators import OPERATORS
+from nglkeras.shapes import check_same_shape
 
 Y_TRUE, Y_PRED = "y_true", "y_pred"
 TERMINALS = (Y_TRUE, Y_PRED)
@@ -112,12 +113,15 @@ class Expression:
         """The loss per class, element by element.
 
         Args:
-            y_true: Labels, any shape.
-            y_pred: Predictions, the same shape.
+            y_true: Labels, the shape of `y_pred`, or one number for all.
+            y_pred: Predictions, any shape.
             xp: Array library; with NumPy both are taken as float64.
 
         Returns:
             Array of that shape.
+
+        Raises:
+            UserError: If NumPy arrays differ in shape.
         """
         return self.value_and_slope(y_true, y_pred, xp, slope=False)[0]
 
@@ -132,6 +136,7 @@ class Expression:
         """
         if xp is np:
             y_true, y_pred = np.asarray(y_true, float), np.asarray(y_pred, float)
+            check_same_shape(y_true, y_pred)
         zero = xp.zeros_like(y_pred)
         values = {Y_TRUE: (y_true + zero, zero), Y_PRED: (y_pred + zero, zero + 1.0)}
 

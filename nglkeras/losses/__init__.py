@@ -42,7 +42,14 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
-from nglkeras.losses.pixels import SparseDice, SparseFocal, sparse_dice, sparse_focal
+from nglkeras.losses.pixels import (
+    Dice,
+    SparseDice,
+    SparseFocal,
+    dice,
+    sparse_dice,
+    sparse_focal,
+)
 from nglkeras.losses.rows import DAGGER, ROWS, Row, get, is_reconstructed, label, row
 
 __all__ = [
@@ -61,6 +68,7 @@ __all__ = [
     "SCALINGS",
     "Baikal",
     "BaikalCMA",
+    "Dice",
     "FormulaLoss",
     "Row",
     "SparseDice",
@@ -69,6 +77,7 @@ __all__ = [
     "SymmetricCrossentropy",
     "baikal",
     "baikal_cma",
+    "dice",
     "f1",
     "f2",
     "f3",

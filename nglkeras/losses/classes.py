@@ -1,10 +1,7 @@
 """The losses as Keras classes: what Keras reduces, weighs, saves and loads."""
 
-from collections.abc import Callable
-
-import keras
-
 from nglkeras.expression import Expression
+from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.functions import (
     ALPHA,
     baikal,
@@ -21,35 +18,7 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
-
-
-class FunctionLoss(keras.losses.Loss):
-    """A Keras loss around a function; `arguments` are the attributes that it is given.
-
-    Args:
-        reduction: Keras' reduction over the samples.
-        name: The name of the loss; that of its function by default.
-        dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
-    """
-
-    function: Callable
-    arguments: tuple[str, ...] = ()
-    reconstructed = False
-
-    def __init__(self, *, reduction="sum_over_batch_size", name=None, dtype=None):
-        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
-        self._requested_dtype = getattr(dtype, "name", dtype)
-
-    def _own_arguments(self):
-        return {argument: getattr(self, argument) for argument in self.arguments}
-
-    def call(self, y_true, y_pred):
-        """One value per sample, as the function gives it; Keras reduces."""
-        return self.function(y_true, y_pred, **self._own_arguments())
-
-    def get_config(self):
-        """Every argument of the constructor."""
-        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
+from nglkeras.losses.labels import check_ignore_class
 
 
 class _ClasswiseLoss(FunctionLoss):
@@ -115,7 +84,7 @@ class SparseNGL(NGL):
     """Next Generation Loss for integer labels: see `sparse_ngl`.
 
     Args:
-        ignore_class: A label whose samples do not count, e.g. 255 for void pixels.
+        ignore_class: A label whose samples do not count, e.g. 255 for void pixels; a whole number.
         **others: As in `NGL`.
     """
 
@@ -124,7 +93,7 @@ class SparseNGL(NGL):
 
     def __init__(self, alpha=ALPHA, scaling=None, ignore_class=None, **others):
         super().__init__(alpha=alpha, scaling=scaling, **others)
-        self.ignore_class = ignore_class
+        self.ignore_class = check_ignore_class(ignore_class)
 
 
 @registered

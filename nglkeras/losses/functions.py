@@ -16,6 +16,13 @@ from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
 from nglkeras.losses import kernels
 from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
+from nglkeras.losses.labels import (
+    check_ignore_class,
+    class_indices,
+    index_and_factor,
+    one_hot_factor,
+    one_hot_labels,
+)
 
 registered = keras.saving.register_keras_serializable(package="nglkeras")
 
@@ -44,7 +51,8 @@ def ngl(
     """Next Generation Loss, f5 of paper A (eq. 1): `exp(α - p(1 + t)) - cos(cos(sin p))`.
 
     Args:
-        y_true: One-hot (or soft) labels, the shape of `y_pred`, any dtype.
+        y_true: One-hot (or soft) labels, the shape of `y_pred`, any dtype. The loss of a sample is
+            NaN if any of its labels is outside [0, 1].
         y_pred: Probabilities, shape `[batch, ..., classes]`; logits with `from_logits`.
         alpha: α, 2.4092 as evolved.
         scaling: `"sigmoid"` puts the probabilities through a sigmoid first, as the CIFAR-100
@@ -54,28 +62,34 @@ def ngl(
         class_reduction: `"mean"` over the classes as printed, or `"sum"`.
         axis: The axis of the classes.
         fast: Whether to use the compiled kernel, which has loss and gradient by the logits in one
-            function: see `kernels`. It takes logits in float32 or lower, no scaling, labels
-            between 0 and 1, on TensorFlow or JAX. `None` uses it there, `True` insists, `False`
-            keeps to plain operations.
+            function: see `kernels`. It takes logits in float32 or lower, no scaling, on TensorFlow
+            or JAX. `None` uses it there, `True` insists, `False` keeps to plain operations. Both
+            give the same values and gradients, by the labels too.
 
     Returns:
         One value per sample (per pixel in dense prediction): the shape of `y_pred` without
         the class axis, float32 unless `y_pred` is float64.
+
+    Raises:
+        UserError: If the shapes differ, `y_pred` has only one class, or `fast=True` is asked for
+            where there is no kernel.
 
     Example:
     >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
     5.034...
     """
     p = float32_at_least(y_pred)
-    t = _one_hot(y_true, p, axis)
+    t = one_hot_labels(y_true, p, axis, for_indices="use SparseNGL")
     check_class_reduction(class_reduction)
     why_not = _forbids_kernel(from_logits, scaling)
     if kernels.is_chosen(fast, p, axis=axis, constants=(alpha,), why_not=why_not):
         term = kernels.ngl_term(float(alpha))
         return kernels.Kernel(term, False, label_smoothing, class_reduction, axis)(t, p)
+    factor = one_hot_factor(t, axis)
     t = _smooth(t, label_smoothing, axis)
     p = _scale(ops.softmax(p, axis=axis) if from_logits else p, scaling)
-    return _reduce(_ngl_exponential(t, p, alpha) - _ngl_cosine(p), class_reduction, axis)
+    terms = _ngl_exponential(t, p, alpha) - _ngl_cosine(p)
+    return _reduce(terms, factor, class_reduction, axis)
 
 
 @registered
@@ -102,8 +116,9 @@ def sparse_ngl(
         from_logits: As in `ngl`.
         label_smoothing: As in `ngl`.
         ignore_class: A label, such as 255 for void pixels, whose samples have loss and gradient
-            zero and do not count in the mean; it need not be a valid index. With any other label
-            that is no class the kernel's loss is NaN; plain operations may raise instead.
+            zero, whatever their prediction, and do not count in the mean; it need not be a valid
+            index. The loss of a sample with any other label that is no class, such as -1, 0.5 or
+            NaN, is NaN.
         class_reduction: As in `ngl`.
         axis: As in `ngl`.
         fast: As in `ngl`.
@@ -113,32 +128,49 @@ def sparse_ngl(
     """
     check_class_reduction(class_reduction)
     p = float32_at_least(y_pred)
-    labels, valid = labels_and_valid(y_true, p, ignore_class, axis)
+    labels, valid = class_indices(y_true, p, ignore_class, axis, for_one_hot="use NGL")
     why_not = _forbids_kernel(from_logits, scaling)
     if kernels.is_chosen(fast, p, axis=axis, constants=(alpha,), why_not=why_not):
-        term = kernels.ngl_term(float(alpha))
-        kernel = kernels.Kernel(term, True, label_smoothing, class_reduction, axis)
-        values = kernel(labels, p)
-    else:
-        p = _scale(ops.softmax(p, axis=axis) if from_logits else p, scaling)
-        values = _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis)
-    if valid is not None:
-        values = ops.where(valid, values, 0.0)
-        set_keras_mask(values, mask=valid)
-    return values
+        term, void = kernels.ngl_term(float(alpha)), check_ignore_class(ignore_class)
+        kernel = kernels.Kernel(term, True, label_smoothing, class_reduction, axis, void)
+        return masked(kernel(labels, p), valid)
+    labels, p = without_void(labels, p, valid, axis)
+    p = _scale(ops.softmax(p, axis=axis) if from_logits else p, scaling)
+    return masked(_sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis), valid)
 
 
 def _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis):
-    classes = p.shape[axis]
+    classes = number_of_classes(p, axis)
     t_other = label_smoothing / classes
     t_own = t_other + 1.0 - label_smoothing
+    labels, factor = index_and_factor(labels, p, axis)
     p_own = ops.take_along_axis(p, ops.expand_dims(labels, axis), axis=axis)
 
     # Every class as if it were not the label, and the correction for the one that is.
     others = ops.sum(_ngl_exponential(t_other, p, alpha) - _ngl_cosine(p), axis=axis)
     own = _ngl_exponential(t_own, p_own, alpha) - _ngl_exponential(t_other, p_own, alpha)
-    values = others + ops.squeeze(own, axis=axis)
+    values = factor * (others + ops.squeeze(own, axis=axis))
     return values / classes if class_reduction == "mean" else values
+
+
+def without_void(labels, p, valid, axis):
+    """Put class 0 and a constant prediction where labels do not count.
+
+    It is done before anything is computed of the prediction: the gradient of a NaN is NaN, even
+    if the value is replaced afterwards.
+    """
+    if valid is None:
+        return labels, p
+    return ops.where(valid, labels, 0), ops.where(ops.expand_dims(valid, axis), p, 1.0)
+
+
+def masked(values, valid):
+    """Set values to 0 where they do not count, and tell Keras' mean so."""
+    if valid is None:
+        return values
+    values = ops.where(valid, values, 0.0)
+    set_keras_mask(values, mask=valid)
+    return values
 
 
 @registered
@@ -155,8 +187,8 @@ def formula_loss(
 
     Other arguments and result as in `ngl`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
-    return _reduce(_parsed(formula)(t, p, ops), class_reduction, axis)
+    t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
+    return _reduce(_parsed(formula)(t, p, ops), factor, class_reduction, axis)
 
 
 @cache
@@ -216,14 +248,16 @@ def f4(
     Arguments and result as in `ngl`. The values are negative for good predictions.
     """
     p = float32_at_least(y_pred)
-    t = _one_hot(y_true, p, axis)
+    t = one_hot_labels(y_true, p, axis)
     check_class_reduction(class_reduction)
     if kernels.is_chosen(fast, p, axis=axis, why_not=_forbids_kernel(from_logits)):
         term = kernels.f4_term(ETA)
         return kernels.Kernel(term, False, label_smoothing, class_reduction, axis)(t, p)
+    factor = one_hot_factor(t, axis)
     t = _smooth(t, label_smoothing, axis)
     p = ops.softmax(p, axis=axis) if from_logits else p
-    return _reduce(ops.sin(ops.sin(p - ETA) + ops.square(t)), class_reduction, axis)
+    terms = ops.sin(ops.sin(p - ETA) + ops.square(t))
+    return _reduce(terms, factor, class_reduction, axis)
 
 
 @registered
@@ -233,9 +267,9 @@ def baikal(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reducti
     Arguments and result as in `ngl`. The paper prints a mean over the classes, but its
     accuracies at its learning rate are those of the sum.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
+    t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
     p = ops.maximum(p, EPSILON)
-    return _reduce(-(ops.log(p) - t / p), class_reduction, axis)
+    return _reduce(-(ops.log(p) - t / p), factor, class_reduction, axis)
 
 
 @registered
@@ -246,10 +280,10 @@ def baikal_cma(
 
     Arguments and result as in `baikal`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
+    t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
     p = ops.maximum(p, EPSILON)
     terms = -2.7279 * (0.9863 * ops.log(1.5352 * p) - 1.8158 * t / p)
-    return _reduce(terms, class_reduction, axis)
+    return _reduce(terms, factor, class_reduction, axis)
 
 
 @registered
@@ -281,10 +315,10 @@ def symmetric_crossentropy(
     Returns:
         As `ngl`.
     """
-    t, p = _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis)
+    t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
     log_p = ops.log(ops.clip(p, PREDICTION_CLIP, 1.0))
     log_t = ops.log(ops.clip(t, LABEL_CLIP, 1.0))
-    return _reduce(-alpha * t * log_p - beta * p * log_t, class_reduction, axis)
+    return _reduce(-alpha * t * log_p - beta * p * log_t, factor, class_reduction, axis)
 
 
 def _ngl_exponential(t, p, alpha):
@@ -306,9 +340,10 @@ def check_scaling(scaling):
         raise unknown("scaling", scaling, map(str, SCALINGS))
 
 
-def _reduce(terms, class_reduction, axis):
+def _reduce(terms, factor, class_reduction, axis):
     check_class_reduction(class_reduction)
-    return ops.mean(terms, axis=axis) if class_reduction == "mean" else ops.sum(terms, axis=axis)
+    reduce = ops.mean if class_reduction == "mean" else ops.sum
+    return factor * reduce(terms, axis=axis)
 
 
 def check_class_reduction(class_reduction):
@@ -324,28 +359,25 @@ def float32_at_least(x):
     return x if is_wide else ops.cast(x, "float32")
 
 
-def _labels_and_probabilities(y_true, y_pred, from_logits, label_smoothing, axis):
-    """(t, p): checked, in the dtype of the computation, smoothed, softmax applied."""
+def _prepared(y_true, y_pred, from_logits, label_smoothing, axis):
+    """Labels, probabilities, and the factor that is NaN where the labels are not in [0, 1]."""
     p = float32_at_least(y_pred)
-    t = _smooth(_one_hot(y_true, p, axis), label_smoothing, axis)
-    return t, (ops.softmax(p, axis=axis) if from_logits else p)
-
-
-def _one_hot(y_true, p, axis):
-    """The labels, which must have the shape of `p`, in its dtype."""
-    t = ops.convert_to_tensor(y_true)
-    if len(t.shape) != len(p.shape) or t.shape[axis] != p.shape[axis]:
-        raise ValueError(
-            f"y_true of shape {tuple(t.shape)} is not one-hot over the classes of y_pred, shape "
-            f"{tuple(p.shape)}; for integer class labels use SparseNGL"
-        )
-    return ops.cast(t, p.dtype)
+    t = one_hot_labels(y_true, p, axis)
+    factor = one_hot_factor(t, axis)
+    p = ops.softmax(p, axis=axis) if from_logits else p
+    return _smooth(t, label_smoothing, axis), p, factor
 
 
 def _smooth(t, label_smoothing, axis):
     if not label_smoothing:
         return t
-    return t * (1.0 - label_smoothing) + label_smoothing / t.shape[axis]
+    return t * (1.0 - label_smoothing) + label_smoothing / number_of_classes(t, axis)
+
+
+def number_of_classes(x, axis):
+    """A number; a tensor where TensorFlow learns it as the step runs."""
+    classes = ops.shape(x)[axis]
+    return classes if isinstance(classes, int) else ops.cast(classes, x.dtype)
 
 
 def _forbids_kernel(from_logits, scaling=None):
@@ -354,27 +386,3 @@ def _forbids_kernel(from_logits, scaling=None):
     if not from_logits:
         return "probabilities; it takes logits, with from_logits=True"
     return "" if scaling is None else f"scaling={scaling!r}"
-
-
-def labels_and_valid(y_true, y_pred, ignore_class=None, axis=-1):
-    """Class indices as int32 without a class axis, 0 where they do not count, and where they do.
-
-    The latter is `None` where all of them count.
-    """
-    labels = ops.cast(_without_class_axis(y_true, y_pred, axis), "int32")
-    if ignore_class is None:
-        return labels, None
-    valid = ops.not_equal(labels, int(ignore_class))
-    return ops.where(valid, labels, 0), valid
-
-
-def _without_class_axis(y_true, y_pred, axis):
-    labels = ops.convert_to_tensor(y_true)
-    if len(labels.shape) == len(y_pred.shape) and labels.shape[axis] == 1:
-        labels = ops.squeeze(labels, axis=axis)
-    if len(labels.shape) != len(y_pred.shape) - 1:
-        raise ValueError(
-            f"y_true of shape {tuple(labels.shape)} does not hold one class index for each "
-            f"prediction of y_pred, shape {tuple(y_pred.shape)}; for one-hot labels use NGL"
-        )
-    return labels

@@ -4,7 +4,8 @@ Written down term by term, a loss and its gradient pass over the logits some twe
 the softmax, the loss and the closed form of the gradient are one function, compiled by XLA, and
 what it would have to evaluate with sines and exponentials are polynomials: probabilities and
 labels lie in [0, 1]. Their coefficients are Chebyshev interpolations of the formulas, in float64,
-to less than 1e-6.
+to less than 1e-6. Beyond [0, 1] the polynomials mean nothing: the loss of a sample with such a
+label is NaN, here and in plain operations.
 """
 
 import math
@@ -20,13 +21,24 @@ from keras import ops
 from numpy.polynomial import Chebyshev, Polynomial
 
 from nglkeras.errors import UserError
+from nglkeras.losses.labels import TOLERANCE
 
 BACKENDS = ("tensorflow", "jax")
 DEGREE = 6
 
-# Of a label and a probability: the loss of the class, and its derivative by the probability. The
-# latter may be off by a constant, which a softmax takes out again.
-Term = Callable[[keras.KerasTensor, keras.KerasTensor], tuple]
+
+@dataclass(frozen=True)
+class Term:
+    """The loss of a class as functions of its label and its probability.
+
+    Attributes:
+        value_and_slope: The loss and its derivative by the probability. The latter may be off by
+            a constant, which a softmax takes out again.
+        label_slope: The derivative by the label, in plain operations: few have use for it.
+    """
+
+    value_and_slope: Callable[[keras.KerasTensor, keras.KerasTensor], tuple]
+    label_slope: Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,12 @@ class Kernel:
     """A loss over classes, from logits.
 
     Attributes:
-        term: Loss and slope of a class; equal terms are to be the same object.
+        term: The loss of a class; equal terms are to be the same object.
         sparse: Whether the labels are class indices.
         label_smoothing: The share of the label that is spread evenly over the classes.
         class_reduction: `"mean"` or `"sum"` over the classes.
         axis: The axis of the classes.
+        void: The class index that does not count; `None` without one.
     """
 
     term: Term
@@ -46,9 +59,10 @@ class Kernel:
     label_smoothing: float
     class_reduction: str
     axis: int
+    void: int | None = None
 
     def __call__(self, y_true, logits):
-        """One value per sample; its gradient by the logits is at hand when it is asked for.
+        """Return one value per sample; its gradient by the logits is computed along with it.
 
         Args:
             y_true: Labels in [0, 1], the shape of `logits`; or int32 class indices without the
@@ -58,29 +72,52 @@ class Kernel:
         Raises:
             UserError: When the gradient of the gradient is asked for on TensorFlow.
         """
-        y_true = ops.stop_gradient(y_true)
+        rank, classes = len(logits.shape), logits.shape[self.axis]
+        compiled = _compiled(self, rank, classes)
 
         @ops.custom_gradient
-        def loss(logits):
-            rank, classes = len(logits.shape), logits.shape[self.axis]
-            values, gradient = _compiled(self, rank, classes)(y_true, logits)
+        def sparse_loss(logits):
+            values, gradient = compiled(y_true, logits)
 
             def backward(upstream):
                 return ops.expand_dims(upstream, self.axis) * _first_derivative(gradient, logits)
 
             return values, backward
 
-        return loss(logits)
+        @ops.custom_gradient
+        def dense_loss(t, logits):
+            values, gradient = compiled(t, logits)
+
+            def backward(upstream):
+                upstream = ops.expand_dims(upstream, self.axis)
+                # Where nobody asks for it, the first of the two is never computed in a graph.
+                by_label = upstream * self.label_gradient(t, logits)
+                return by_label, upstream * _first_derivative(gradient, t, logits)
+
+            return values, backward
+
+        return sparse_loss(logits) if self.sparse else dense_loss(y_true, logits)
+
+    def label_gradient(self, t, logits):
+        """The gradient by one-hot (or soft) labels, in the shape of those."""
+        classes = logits.shape[self.axis]
+        share = 1.0 - self.label_smoothing
+        p = ops.softmax(logits, axis=self.axis)
+        slope = share * self.term.label_slope(t * share + self.label_smoothing / classes, p)
+        return slope / classes if self.class_reduction == "mean" else slope
 
     def value_and_gradient(self, y_true, logits):
         """The loss `[batch, ...]` and its gradient by the logits, in the shape of those."""
         classes = logits.shape[self.axis]
         moved = ops.moveaxis(logits, self.axis, -1)
         z = ops.reshape(moved, (-1, classes))
+        labels, factor = self._labels(y_true, classes)
+        if self.void is not None:
+            # Whatever the prediction there is: 0 times NaN would be NaN.
+            z = ops.where(ops.equal(factor, 0.0), np.float32(0.0), z)
         exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
         p = exponentials * (1.0 / _row_sums(exponentials))
-        labels, factor = self._labels(y_true, classes)
-        value, slope = self.term(labels, p)
+        value, slope = self.term.value_and_slope(labels, p)
         # p_j (s_j - Σ p_k s_k). The second time takes out what rounding has left by the first:
         # that is all there is where the softmax is saturated.
         slope = slope - _row_sums(p * slope)
@@ -92,7 +129,7 @@ class Kernel:
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
     def _labels(self, y_true, classes):
-        """One-hot labels, and NaN for the samples whose label is no class, 1 for the others."""
+        """One-hot labels, and a factor for each sample: 0 if it is void, NaN if it has no class."""
         other = self.label_smoothing / classes
         own = other + 1.0 - self.label_smoothing
         if self.sparse:
@@ -100,8 +137,12 @@ class Kernel:
             is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
             is_class = ops.logical_and(labels >= 0, labels < classes)
             factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
+            if self.void is not None:
+                factor = ops.where(ops.equal(labels, self.void), np.float32(0.0), factor)
             return ops.where(is_own, np.float32(own), np.float32(other)), factor
         t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
+        is_label = ops.abs(t - 0.5) <= 0.5 + TOLERANCE
+        t = ops.where(is_label, t, np.float32("nan"))
         return (t * (own - other) + other if self.label_smoothing else t), 1.0
 
 
@@ -163,7 +204,7 @@ def ngl_term(alpha: float) -> Term:
         )
         return value, slope
 
-    return term
+    return Term(term, lambda t, p: -p * ops.exp(alpha - p * (1.0 + t)))
 
 
 def _ngl_cosine_slope(squared):
@@ -184,7 +225,7 @@ def f4_term(eta: float) -> Term:
         x = _polynomial(inner, p) + t * t
         return _polynomial(sine, x), _polynomial(cosine, x) * _polynomial(inner_slope, p)
 
-    return term
+    return Term(term, lambda t, p: 2.0 * t * ops.cos(ops.sin(p - eta) + t * t))
 
 
 def _fit(function, low=0.0, high=1.0, degree=DEGREE):
@@ -230,7 +271,7 @@ def _compiled(kernel, rank, classes):
     )
 
 
-def _first_derivative(gradient, logits):
+def _first_derivative(gradient, *inputs):
     """The gradient; TensorFlow, which does not know what it came from, may not go on from it."""
     if keras.backend.backend() == "jax":
         return gradient
@@ -238,7 +279,7 @@ def _first_derivative(gradient, logits):
     def refuse(*_):
         raise UserError("a fast loss has first derivatives only; with fast=False it has them all")
 
-    return ops.custom_gradient(lambda logits: (gradient, refuse))(logits)
+    return ops.custom_gradient(lambda *inputs: (gradient, refuse))(*inputs)
 
 
 def _is_cpu():

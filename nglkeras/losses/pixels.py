@@ -4,12 +4,24 @@ The cross entropy is Keras' own `SparseCategoricalCrossentropy(ignore_class=...)
 formula for either: focal loss is Lin et al.'s in Keras' form, dice our choice among several.
 """
 
+import keras
 from keras import ops
-from keras.src.backend import set_keras_mask
+from keras.src.backend import get_keras_mask
 
+from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
-from nglkeras.losses.classes import FunctionLoss
-from nglkeras.losses.functions import float32_at_least, labels_and_valid, registered
+from nglkeras.losses.base import FunctionLoss
+from nglkeras.losses.functions import float32_at_least, masked, registered, without_void
+from nglkeras.losses.labels import (
+    as_tensor,
+    check_ignore_class,
+    class_indices,
+    index_and_factor,
+    one_each,
+    one_hot_factor,
+    one_hot_labels,
+    static_shape,
+)
 
 
 @registered
@@ -30,69 +42,109 @@ def sparse_focal(
         gamma: γ; the same with 2.
         from_logits: Whether `y_pred` still has to go through a softmax.
         ignore_class: A label, such as 255 for void pixels, whose samples have loss and gradient
-            zero and do not count in the mean.
+            zero, whatever their prediction, and do not count in the mean. The loss of a sample
+            with any other label that is no class is NaN.
         axis: The axis of the classes.
 
     Returns:
         One value per sample (per pixel): the shape of `y_pred` without the class axis, float32
         unless `y_pred` is float64.
     """
-    y_pred = float32_at_least(y_pred)
-    labels, valid = labels_and_valid(y_true, y_pred, ignore_class, axis)
+    p = float32_at_least(y_pred)
+    advice = "use keras.losses.CategoricalFocalCrossentropy"
+    labels, valid = class_indices(y_true, p, ignore_class, axis, for_one_hot=advice)
+    labels, p = without_void(labels, p, valid, axis)
+    labels, factor = index_and_factor(labels, p, axis)
     # Keras' TensorFlow kernel wants the classes last.
     crossentropy = ops.sparse_categorical_crossentropy(
-        labels, ops.moveaxis(y_pred, axis, -1), from_logits=from_logits
+        labels, ops.moveaxis(p, axis, -1), from_logits=from_logits
     )
     # The power's derivative has a pole at 0 where γ < 1.
     rest = ops.maximum(1.0 - ops.exp(-crossentropy), EPSILON)
-    return _masked(alpha * ops.power(rest, gamma) * crossentropy, valid)
+    return masked(factor * alpha * ops.power(rest, gamma) * crossentropy, valid)
 
 
 @registered
-def sparse_dice(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1):
-    """Dice loss for integer labels: `1 - 2 Σ p t / (Σ p + Σ t)`, mean over the classes.
+def dice(y_true, y_pred, from_logits=False, axis=-1, pixel_weight=None):
+    """Dice loss for one-hot labels: `1 - 2 Σ p t / (Σ p + Σ t)`, mean over the classes.
 
-    Sums are over the pixels of an image that are not void; the mean is over the classes that
-    occur in it, since a class that does not could only be scored by a constant. Paper A does not
-    define its dice loss: this is our choice.
+    Sums are over the pixels of an image; the mean is over the classes that occur in it, since a
+    class that does not could only be scored by a constant. Paper A does not define its dice loss:
+    this is our choice. Keras' own `Dice` has one value for a whole batch instead of one for each
+    image, so that it knows no sample weights.
+
+    Args:
+        y_true: One-hot (or soft) labels, the shape of `y_pred`, any dtype. The loss of an image
+            is NaN if any of its labels is outside [0, 1].
+        y_pred: Probabilities `[batch, ..., classes]`; logits with `from_logits`. Without an axis
+            of pixels, each sample is a single pixel.
+        from_logits: Whether `y_pred` still has to go through a softmax.
+        axis: The axis of the classes.
+        pixel_weight: How much each pixel counts in the sums, `[batch, ...]`; equal by default.
+
+    Returns:
+        One value per image, `[batch]`, in [0, 1].
+    """
+    p = float32_at_least(y_pred)
+    t = one_hot_labels(y_true, p, axis)
+    factor = one_hot_factor(t, axis)
+    t, p = ops.moveaxis(t, axis, -1), ops.moveaxis(p, axis, -1)
+    p = ops.softmax(p, axis=-1) if from_logits else p
+    return _dice(t, p, factor, _weights(pixel_weight, p))
+
+
+@registered
+def sparse_dice(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1, pixel_weight=None):
+    """Dice loss for integer labels: see `dice`. Void pixels are in none of its sums.
 
     Args:
         y_true: As in `sparse_focal`.
         y_pred: As in `sparse_focal`, with at least one axis of pixels.
         from_logits: As in `sparse_focal`.
-        ignore_class: As in `sparse_focal`; an image of such pixels alone does not count.
+        ignore_class: As in `sparse_focal`; an image of such pixels alone does not count, and one
+            with a label that is no class has the loss NaN.
         axis: As in `sparse_focal`.
+        pixel_weight: As in `dice`.
 
     Returns:
         One value per image, `[batch]`, in [0, 1].
     """
-    y_pred = float32_at_least(y_pred)
-    if len(y_pred.shape) < 3:
-        raise ValueError(
-            f"dice is of images: y_pred of shape {tuple(y_pred.shape)} has no axis of pixels"
+    p = float32_at_least(y_pred)
+    if len(p.shape) < 3:
+        raise UserError(
+            f"dice is of images: y_pred of shape {tuple(p.shape)} has no axis of pixels"
         )
-    labels, valid = labels_and_valid(y_true, y_pred, ignore_class, axis)
-    y_pred = ops.moveaxis(y_pred, axis, -1)
-    p = ops.softmax(y_pred, axis=-1) if from_logits else y_pred
-    t = ops.one_hot(labels, p.shape[-1], dtype=p.dtype)
+    labels, valid = class_indices(y_true, p, ignore_class, axis, for_one_hot="use Dice")
+    labels, p = without_void(labels, p, valid, axis)
+    labels, factor = index_and_factor(labels, p, axis)
+    p = ops.moveaxis(p, axis, -1)
+    p = ops.softmax(p, axis=-1) if from_logits else p
+    weights = _weights(pixel_weight, p)
     if valid is not None:
-        counts = ops.expand_dims(ops.cast(valid, p.dtype), -1)
-        p, t = p * counts, t * counts
+        weights = ops.where(valid, 1.0 if weights is None else weights, 0.0)
+    return _dice(ops.one_hot(labels, p.shape[-1], dtype=p.dtype), p, factor, weights)
+
+
+def _weights(pixel_weight, p):
+    if pixel_weight is None:
+        return None
+    return one_each(pixel_weight, p, what="pixel weight")
+
+
+def _dice(t, p, factor, weights):
+    """Dice loss of each image; the classes are on the last axis."""
     pixels = tuple(range(1, len(p.shape) - 1))
+    weighted = p
+    if weights is not None:
+        weights = ops.expand_dims(ops.cast(weights, p.dtype), -1)
+        t, weighted = t * weights, p * weights
     true = ops.sum(t, axis=pixels)
-    scores = 2.0 * ops.sum(p * t, axis=pixels) / (ops.sum(p, axis=pixels) + true + EPSILON)
+    scores = 2.0 * ops.sum(p * t, axis=pixels) / (ops.sum(weighted, axis=pixels) + true + EPSILON)
     occurs = ops.cast(true > 0, p.dtype)
     classes = ops.sum(occurs, axis=-1)
     values = 1.0 - ops.sum(occurs * scores, axis=-1) / ops.maximum(classes, 1.0)
-    return _masked(values, None if valid is None else classes > 0)
-
-
-def _masked(values, valid):
-    if valid is None:
-        return values
-    values = ops.where(valid, values, 0.0)
-    set_keras_mask(values, mask=valid)
-    return values
+    values = values * ops.prod(factor, axis=pixels)
+    return masked(values, None if weights is None else classes > 0)
 
 
 class _SparseLoss(FunctionLoss):
@@ -103,7 +155,7 @@ class _SparseLoss(FunctionLoss):
     def __init__(self, *, from_logits=False, ignore_class=None, axis=-1, **others):
         super().__init__(**others)
         self.from_logits = from_logits
-        self.ignore_class = ignore_class
+        self.ignore_class = check_ignore_class(ignore_class)
         self.axis = axis
 
 
@@ -113,7 +165,7 @@ class SparseFocal(_SparseLoss):
 
     Args:
         alpha: A factor.
-        gamma: How much less what is right already counts.
+        gamma: Focusing parameter; larger values down-weight easy samples more.
         **shared: `from_logits`, `ignore_class`, `axis`, `reduction`, `name`, `dtype`.
     """
 
@@ -126,8 +178,61 @@ class SparseFocal(_SparseLoss):
         self.gamma = gamma
 
 
+class _PixelWeights:
+    """Lets the weights of pixels enter the sums of a dice loss, which has no value for a pixel."""
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Compute the reduced loss.
+
+        Args:
+            y_true: Labels.
+            y_pred: Predictions `[batch, ..., classes]`.
+            sample_weight: A weight for each image, `[batch]` or `[batch, 1]`, or for each pixel,
+                `[batch, ...]`. The latter enter the sums of dice: a pixel of weight 0 is in none.
+        """
+        mask, weights = get_keras_mask(y_pred), None
+        with keras.name_scope(self.name):
+            y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+            if _are_of_pixels(sample_weight, y_pred):
+                weights = one_each(sample_weight, y_pred, self.axis, what="pixel weight")
+                weights, sample_weight = ops.cast(weights, self.dtype), None
+            if _are_of_pixels(mask, y_pred):
+                counts = ops.cast(mask, self.dtype)
+                weights, mask = counts if weights is None else weights * counts, None
+            own = self._own_arguments()
+            values = self.function(as_tensor(y_true), y_pred, pixel_weight=weights, **own)
+            return self._reduced(values, sample_weight, mask)
+
+
+def _are_of_pixels(weights, y_pred):
+    """Whether there is one for each pixel, and not for each image."""
+    if weights is None or len(y_pred.shape) < 3:
+        return False
+    shape = static_shape(as_tensor(weights))
+    return len(shape) >= len(y_pred.shape) - 1 and shape[1:] != (1,)
+
+
 @registered
-class SparseDice(_SparseLoss):
+class Dice(_PixelWeights, FunctionLoss):
+    """Dice loss for one-hot labels, one value per image: see `dice`.
+
+    Args:
+        from_logits: Whether `y_pred` still has to go through a softmax.
+        axis: The axis of the classes.
+        **others: `reduction`, `name`, `dtype`.
+    """
+
+    function = staticmethod(dice)
+    arguments = ("from_logits", "axis")
+
+    def __init__(self, *, from_logits=False, axis=-1, **others):
+        super().__init__(**others)
+        self.from_logits = from_logits
+        self.axis = axis
+
+
+@registered
+class SparseDice(_PixelWeights, _SparseLoss):
     """Dice loss for integer labels, one value per image: see `sparse_dice`.
 
     Takes `SparseFocal`'s shared arguments.

@@ -6,7 +6,7 @@ from functools import partial
 
 import keras
 
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError, unknown
 from nglkeras.losses.classes import (
     F1,
     F2,
@@ -15,8 +15,10 @@ from nglkeras.losses.classes import (
     NGL,
     Baikal,
     BaikalCMA,
+    SparseNGL,
     SymmetricCrossentropy,
 )
+from nglkeras.losses.pixels import Dice, SparseDice, SparseFocal
 
 DAGGER = "†"
 
@@ -27,12 +29,15 @@ class Row:
 
     Attributes:
         name: The row, e.g. `"CE + L2"`.
-        make: Builds the Keras loss.
+        make: Builds the Keras loss for one-hot labels.
+        make_sparse: Builds the Keras loss for class indices, as tables 4 and 5 use it; `None`
+            where there is none.
         l2: Factor of the L2 penalty that the model's kernels carry with this row.
     """
 
     name: str
     make: Callable[..., keras.losses.Loss]
+    make_sparse: Callable[..., keras.losses.Loss] | None = None
     l2: float = 0.0
 
     @property
@@ -47,21 +52,27 @@ class Row:
         return name + (DAGGER if self.reconstructed else "")
 
 
+_SPARSE_CE = keras.losses.SparseCategoricalCrossentropy
 # Paper A names the L2 row but no factor: 1e-4 is our choice. Focal: γ = 2, α = 0.25 is Keras'
 # default and Lin et al.'s.
 ROWS = {
     row.name: row
     for row in (
-        Row("CE", keras.losses.CategoricalCrossentropy),
+        Row("CE", keras.losses.CategoricalCrossentropy, _SPARSE_CE),
         Row("SCE", SymmetricCrossentropy),
-        Row("Focal", keras.losses.CategoricalFocalCrossentropy),
-        Row("CE + L2", keras.losses.CategoricalCrossentropy, l2=1e-4),
+        Row("Focal", keras.losses.CategoricalFocalCrossentropy, SparseFocal),
+        Row("Dice", Dice, SparseDice),
+        Row("CE + L2", keras.losses.CategoricalCrossentropy, _SPARSE_CE, l2=1e-4),
         Row("f1", F1),
         Row("f2", F2),
         Row("f3", F3),
         Row("f4", F4),
-        Row("NGL", NGL),
-        Row("NGL (sigmoid)", partial(NGL, scaling="sigmoid")),
+        Row("NGL", NGL, SparseNGL),
+        Row(
+            "NGL (sigmoid)",
+            partial(NGL, scaling="sigmoid"),
+            partial(SparseNGL, scaling="sigmoid"),
+        ),
         Row("Baikal", Baikal),
         Row("BaikalCMA", BaikalCMA),
     )
@@ -94,17 +105,29 @@ def is_reconstructed(name: str) -> bool:
     return name in ROWS and ROWS[name].reconstructed
 
 
-def get(name: str, **arguments) -> keras.losses.Loss:
-    """The Keras loss of a row of the papers' tables, e.g. `get("NGL")`.
+def get(name: str, *, sparse: bool = False, **arguments) -> keras.losses.Loss:
+    """Build the Keras loss of a row of the papers' tables, e.g. `get("NGL")`.
 
     "CE + L2" is the cross entropy; its penalty belongs on the model's kernels: see `Row.l2`.
 
     Args:
-        name: "CE", "SCE", "Focal", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
+        name: "CE", "SCE", "Focal", "Dice", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
             "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal" or "BaikalCMA".
+            "Sparse" before a name asks for class indices: `get("SparseNGL")`.
+        sparse: Whether the labels are class indices, as in tables 4 and 5, instead of one-hot.
         **arguments: For the constructor of the loss.
 
     Raises:
-        UserError: If there is no such row; the message lists them.
+        UserError: If there is no such row, or it has no loss for class indices; the message lists
+            those there are.
     """
-    return row(name).make(**arguments)
+    plain = str(name).lower().replace(" ", "")
+    if plain.startswith("sparse"):
+        name, sparse = plain.removeprefix("sparse"), True
+    found = row(name)
+    if not sparse:
+        return found.make(**arguments)
+    if found.make_sparse is None:
+        valid = ", ".join(name for name, row in ROWS.items() if row.make_sparse)
+        raise UserError(f"{found.name} has no loss for class indices; choose from: {valid}")
+    return found.make_sparse(**arguments)

@@ -102,17 +102,8 @@ def make_loss(name: str) -> "keras.losses.Loss":
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
-    import keras
-
-    losses = nglkeras.losses
-    make = {
-        "CE": keras.losses.SparseCategoricalCrossentropy,
-        # γ = 2 and α = 0.25.
-        "Focal": losses.SparseFocal,
-        "Dice": losses.SparseDice,
-        "NGL": losses.SparseNGL,
-    }[name]
-    return make(from_logits=True, ignore_class=segmentation.VOID)
+    arguments = {"from_logits": True, "ignore_class": segmentation.VOID}
+    return nglkeras.losses.get(name, sparse=True, **arguments)
 
 
 def plan(

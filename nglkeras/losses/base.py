@@ -1,0 +1,73 @@
+"""The Keras losses' base: what happens to labels, masks and weights around a loss's `call`."""
+
+from collections.abc import Callable
+
+import keras
+from keras import ops
+from keras.src.backend import get_keras_mask
+from keras.src.losses.loss import reduce_weighted_values
+
+from nglkeras.losses.labels import as_tensor
+
+
+class LabelLoss(keras.losses.Loss):
+    """A Keras loss whose labels keep their dtype.
+
+    Keras casts labels to the dtype of the loss: in half precision class indices become others.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Compute the reduced loss, as any Keras loss does.
+
+        Args:
+            y_true: Labels.
+            y_pred: Predictions.
+            sample_weight: A weight for each sample (or pixel); `None` for the same for all.
+        """
+        mask = get_keras_mask(y_pred)
+        with keras.name_scope(self.name):
+            y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+            values = self.call(as_tensor(y_true), y_pred)
+            return self._reduced(values, sample_weight, mask)
+
+    def _reduced(self, values, sample_weight=None, mask=None):
+        """The values as Keras weighs and reduces them, without those that do not count."""
+        own = get_keras_mask(values)
+        if own is not None:
+            mask = own if mask is None else ops.logical_and(mask, own)
+        return reduce_weighted_values(
+            values,
+            sample_weight=sample_weight,
+            mask=mask,
+            reduction=self.reduction,
+            dtype=self.dtype,
+        )
+
+
+class FunctionLoss(LabelLoss):
+    """A Keras loss around a function; `arguments` are the attributes that it is given.
+
+    Args:
+        reduction: Keras' reduction over the samples.
+        name: The name of the loss; that of its function by default.
+        dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
+    """
+
+    function: Callable
+    arguments: tuple[str, ...] = ()
+    reconstructed = False
+
+    def __init__(self, *, reduction="sum_over_batch_size", name=None, dtype=None):
+        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
+        self._requested_dtype = getattr(dtype, "name", dtype)
+
+    def _own_arguments(self):
+        return {argument: getattr(self, argument) for argument in self.arguments}
+
+    def call(self, y_true, y_pred):
+        """Return one value per sample, as the function gives it; Keras reduces."""
+        return self.function(y_true, y_pred, **self._own_arguments())
+
+    def get_config(self):
+        """Return every argument of the constructor."""
+        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
