@@ -101,7 +101,7 @@ def training(
     """All epochs of a training, one after the other, and the number of steps of each.
 
     Args:
-        x: Inputs, first axis the samples.
+        x: Inputs, first axis the samples; a dict or tuple of such arrays for several inputs.
         y: One-hot labels `[samples, classes]`.
         batch_size: Samples a step; what does not fill a batch is left out of a pass.
         epochs: How many.
@@ -113,20 +113,20 @@ def training(
     Raises:
         UserError: If the samples do not fill a batch.
     """
-    steps_per_pass = len(x) // batch_size
+    steps_per_pass = len(y) // batch_size
     if steps_per_pass == 0:
-        raise UserError(f"{len(x)} training samples do not fill a batch of {batch_size}")
+        raise UserError(f"{len(y)} training samples do not fill a batch of {batch_size}")
     steps = steps_per_epoch or steps_per_pass
     passes = -(-epochs * steps // steps_per_pass)
     random = np.random.default_rng(derive_seed(seed, "order"))
     used = steps_per_pass * batch_size
-    order = np.concatenate([random.permutation(len(x))[:used] for _ in range(passes)])
+    order = np.concatenate([random.permutation(len(y))[:used] for _ in range(passes)])
     order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
     seeds = random.integers(0, 2**31, epochs * steps)
-    x, y = tf.constant(x), tf.constant(y, tf.float32)
+    x, y = _constants(x), tf.constant(y, tf.float32)
 
     def gathered(rows):
-        return tf.gather(x, rows), tf.gather(y, rows)
+        return _gathered(x, rows), tf.gather(y, rows)
 
     def finished(inputs, labels):
         return inputs if finish is None else finish(inputs), labels
@@ -157,19 +157,27 @@ def evaluation(
     Keras divides a batch's loss by its size, padding included; the weight of a real sample makes
     up for it.
     """
-    batches = -(-len(x) // batch_size)
+    batches = -(-len(y) // batch_size)
     rows = np.arange(batches * batch_size)
-    weights = np.where(rows < len(x), batches * batch_size / len(x), 0.0).astype("float32")
-    rows = np.where(rows < len(x), rows, 0).astype("int32")
-    x, y = tf.constant(x), tf.constant(y, tf.float32)
+    weights = np.where(rows < len(y), batches * batch_size / len(y), 0.0).astype("float32")
+    rows = np.where(rows < len(y), rows, 0).astype("int32")
+    x, y = _constants(x), tf.constant(y, tf.float32)
 
     def batch(rows, weights):
-        inputs = tf.gather(x, rows)
+        inputs = _gathered(x, rows)
         return inputs if finish is None else finish(inputs), tf.gather(y, rows), weights
 
     shape = (batches, batch_size)
     data = tf.data.Dataset.from_tensor_slices((rows.reshape(shape), weights.reshape(shape)))
     return settled(data.map(batch, num_parallel_calls=PARALLEL))
+
+
+def _constants(x):
+    return keras.tree.map_structure(tf.constant, x)
+
+
+def _gathered(x, rows):
+    return keras.tree.map_structure(lambda array: tf.gather(array, rows), x)
 
 
 def in_parts(whole: Parts, schedule: Schedule) -> Parts:

@@ -411,7 +411,7 @@ class TestLoop:
             search(GeneticProgramming(2, **TINY), counted, out=tmp_path / "a", quiet=True)
         search(GeneticProgramming(2, **TINY), counted, out=tmp_path / "a", quiet=True)
         search(GeneticProgramming(2, **TINY), by_hash, out=tmp_path / "b", quiet=True)
-        assert lines(tmp_path / "a") == lines(tmp_path / "b")
+        assert lines(tmp_path / "a")[1:] == lines(tmp_path / "b")[1:]
         # Only the interrupted one was asked for again.
         assert len(calls) - len(set(calls)) == 1
         before = len(calls)
@@ -468,6 +468,12 @@ class TestLoop:
                 raise KeyboardInterrupt
             return failing(expression)
 
+        def working(expression):
+            return by_hash(expression)
+
+        # To the search they are the same function, on a machine that is mended.
+        stopping.settings = working.settings = {"by": "hash"}
+
         with pytest.raises(KeyboardInterrupt):
             search(
                 GeneticProgramming(6, **TINY),
@@ -478,7 +484,7 @@ class TestLoop:
             )
         assert "out_of_memory" in (tmp_path / "a" / "search.jsonl").read_text()
         healed = search(
-            GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "a", quiet=True, screening=PAPER
+            GeneticProgramming(6, **TINY), working, out=tmp_path / "a", quiet=True, screening=PAPER
         )
         whole = search(
             GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "b", quiet=True, screening=PAPER

@@ -119,19 +119,6 @@ class TestTrainingFitness:
         assert evaluate(Expression.parse("1e7*y_pred*y_true")).status == "exploded"
         assert evaluate(NGL).status == "ok"
 
-    @pytest.mark.parametrize(
-        ("data", "message"),
-        [
-            ((X[:9], LABELS[:8]), "inputs of shape"),
-            ((X[:9], LABELS[:9] + 2), "the labels of validation are not class indices below 3"),
-            ((X[:9], np.eye(4)[LABELS[:9]]), "one-hot over 3 classes"),
-            ((X[:9], LABELS[:9] + 0.5), "are not class indices"),
-        ],
-    )
-    def test_data_that_does_not_fit(self, data, message):
-        with pytest.raises(UserError, match=message):
-            TrainingFitness(model_fn, (X, LABELS), data)
-
 
 class TestExperiments:
     def test_are_the_papers(self):

@@ -19,11 +19,15 @@ from nglkeras import streams
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.protocol import Schedule, derive_seed
+from nglkeras.search import samples
 from nglkeras.search.evolution import Evaluation
-from nglkeras.search.screening import BOUNDS
+from nglkeras.search.identity import fingerprint
+from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.workbench import Workbench
 
 SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
+# Settings of an optimizer that let it see the scale of a gradient.
+_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,35 @@ class TrainingFitness:
     """Validation accuracy of one's own network after training on one's own data.
 
     The network is compiled once, whatever the number of losses. Sent to a worker it begins there
-    anew, with the same data.
+    anew, with the same data. Data and settings are checked when it is made; the model is built,
+    and its output looked at on one batch, before the first training, in the process that trains.
 
     Args:
-        model_fn: Builds the uncompiled network; it ends in a softmax over the classes.
-        train: (x, y): inputs, and labels as class indices `[n]` or one-hot `[n, classes]`.
-        validation: (x, y) alike.
+        model_fn: Builds the network anew; it ends in a softmax over the classes, whose number is
+            the number of its outputs.
+        train: (x, y): inputs, and labels as class indices `[n]` or `[n, 1]`, or one-hot
+            `[n, classes]`. x is an array, or a dict or list of arrays for a model with several
+            inputs. A finite `tf.data.Dataset` or `keras.utils.PyDataset` of such batches is read
+            into memory, up to `samples.MAX_GATHERED` bytes.
+        validation: The same, of samples to measure the accuracy with.
         epochs: Passes over the training data for each candidate.
         batch_size: Samples a step.
-        optimizer: A Keras optimizer by name.
-        learning_rate: Of the optimizer.
+        optimizer: A Keras optimizer: its name, or the optimizer with its settings.
+        learning_rate: A number or a schedule of Keras; by default the optimizer's own, and 1e-3
+            for one that is given by its name.
         runs: Networks for each candidate; the fitness is their mean accuracy.
         seed: Of initial weights and orders.
         replicas: Devices that share each batch.
         timeout: Seconds after which the training of a network stops.
+        bounds: As in `Screening`: a training whose mean loss exceeds the upper one ends.
+
+    Attributes:
+        classes: Number of the model's outputs.
+        settings: What decides the fitness, as JSON has it.
+        gradients: Which twins the optimizer cannot tell apart; see `Screening`.
 
     Raises:
-        UserError: If inputs and labels do not fit each other.
+        UserError: If data, model and settings do not fit each other.
     """
 
     def __init__(
@@ -72,83 +88,134 @@ class TrainingFitness:
         *,
         epochs: int = 3,
         batch_size: int = 32,
-        optimizer: str = "Adam",
-        learning_rate: float = 1e-3,
+        optimizer: str | keras.optimizers.Optimizer = "Adam",
+        learning_rate: float | None = None,
         runs: int = 1,
         seed: int = 0,
         replicas: int = 1,
         timeout: float | None = None,
+        bounds: tuple[float, float] | None = BOUNDS,
     ):
-        self._arguments = (
-            (model_fn, train, validation),
-            {
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "optimizer": optimizer,
-                "learning_rate": learning_rate,
-                "runs": runs,
-                "seed": seed,
-                "replicas": replicas,
-                "timeout": timeout,
-            },
-        )
-        self.classes = _classes(train[1])
-        x, y = _checked("train", train, self.classes)
-        validation = _checked("validation", validation, self.classes)
-        self.runs = runs
+        parts = {"train": train, "validation": validation}
+        self._parts = {name: samples.read(name, data) for name, data in parts.items()}
+        self._arguments = {
+            "epochs": samples.whole_number("epochs", epochs),
+            "batch_size": samples.whole_number("batch_size", batch_size),
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "runs": samples.whole_number("runs", runs),
+            "seed": samples.whole_number("seed", seed, None),
+            "replicas": samples.whole_number("replicas", replicas),
+            "timeout": None if timeout is None else samples.positive("timeout", timeout),
+            "bounds": check_bounds(bounds),
+        }
+        count = len(self._parts["train"][1])
+        if batch_size > count:
+            raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
+        name, config, rate = samples.read_optimizer(optimizer, learning_rate)
+        self._optimizer = name, config, rate
+        self.model_fn = model_fn
+        self.runs = self._arguments["runs"]
         self.timeout = timeout
+        self.bounds = self._arguments["bounds"]
         # Optimizers that divide a gradient by its own size do not see its scale.
-        self.gradients = "scaled" if optimizer.lower() in SCALE_FREE else "exact"
-        self._data = _digest(x, y, *validation)
+        scale_free = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
+        self.gradients = "scaled" if scale_free else "exact"
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
-            return model_fn()
+            return self._build()
 
         def make_streams(run):
             data, steps = streams.training(
-                x, y, batch_size=batch_size, epochs=epochs, seed=derive_seed(seed, "run", run)
+                *self._one_hot("train"),
+                batch_size=self._arguments["batch_size"],
+                epochs=self._arguments["epochs"],
+                seed=derive_seed(seed, "run", run),
             )
-            held = streams.evaluation(*validation, batch_size=batch_size)
+            held = streams.evaluation(*self._one_hot("validation"), batch_size=batch_size)
             return streams.Streams(data, held, steps)
 
         schedule = Schedule(
-            epochs,
-            batch_size,
-            optimizer=optimizer,
-            optimizer_settings=(),
-            learning_rate=learning_rate,
+            self._arguments["epochs"],
+            self._arguments["batch_size"],
+            optimizer=name,
+            optimizer_settings=tuple(config.items()),
+            learning_rate=rate,
             plateau=None,
         )
         self.workbench = Workbench(
-            build, make_streams, schedule, replicas=replicas, bound=BOUNDS[1]
+            build,
+            make_streams,
+            schedule,
+            replicas=self._arguments["replicas"],
+            bound=np.inf if self.bounds is None else self.bounds[1],
         )
 
     def __reduce__(self):
         # Compiled networks do not travel.
-        positional, named = self._arguments
-        return partial(type(self), **named), positional
+        return partial(type(self), **self._arguments), (self.model_fn, *self._parts.values())
+
+    @property
+    def classes(self) -> int:
+        """Number of the model's outputs."""
+        return self._look[0]
+
+    def check(self) -> None:
+        """Build the model and look at its output on one batch, unless that has been done.
+
+        Raises:
+            UserError: If the model does not end in a softmax, or labels do not fit it.
+        """
+        _ = self._look
+
+    @cached_property
+    def _look(self):
+        """Number of classes and digest of the model, whose output is looked at on one batch."""
+        model = self._build()
+        classes = samples.count_classes(model, self._first)
+        for name, (_, y) in self._parts.items():
+            samples.one_hot(name, y, classes)
+        return classes, _digest_model(model, self.model_fn)
+
+    @property
+    def _first(self):
+        return samples.first(self._parts["train"][0])
+
+    def _build(self):
+        return samples.build(self.model_fn, self._first)
+
+    def _one_hot(self, name):
+        x, y = self._parts[name]
+        return x, samples.one_hot(name, y, self.classes)
 
     @cached_property
     def settings(self) -> dict:
         """What decides the fitness, as JSON has it; to tell it, the model is built once."""
-        model_fn = self._arguments[0][0]
         # A timeout decides nothing that counts: another may be tried on what it has ended.
-        named = {name: value for name, value in self._arguments[1].items() if name != "timeout"}
+        named = {name: value for name, value in self._arguments.items() if name != "timeout"}
+        if named["bounds"] == BOUNDS:
+            # Searches from before they could be chosen go on.
+            del named["bounds"]
+        name, config, named["learning_rate"] = self._optimizer
+        named["optimizer"] = {name: config} if config else name
+        parts = [part for name in self._parts for part in self._one_hot(name)]
         return {
             "fitness": type(self).__name__,
-            "model": _digest_model(model_fn()),
-            "data": self._data,
+            "model": self._look[1],
+            "data": _digest(*parts),
             **named,
             "backend": keras.backend.backend(),
         }
 
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model."""
+        self.check()
         return fresh_values(self.workbench, expression)
 
     def __call__(self, expression: Expression) -> Evaluation:
         """Train with this loss; its fitness is the mean validation accuracy over the runs."""
+        self.check()
         accuracies, seconds = [], 0.0
         for run in range(self.runs):
             training = self.workbench.train(expression, run, timeout=self.timeout)
@@ -169,7 +236,8 @@ class TrainingFitness:
             test: (x, y), as in `train`.
             runs: Repetitions; numbered on from those of the search.
         """
-        x, y = _checked("test", test, self.classes)
+        x, y = samples.read("test", test)
+        y = samples.one_hot("test", y, self.classes)
         held = streams.evaluation(x, y, batch_size=self.workbench.schedule.part_size)
         results = []
         for name, expression in losses.items():
@@ -197,36 +265,25 @@ def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
 
 
-def _digest(*arrays):
-    """A hash of what the arrays hold."""
+def _digest(*parts):
+    """A hash of what arrays, or dicts and tuples of them, hold."""
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in keras.tree.flatten(parts):
         digest.update(
             f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
         )
     return digest.hexdigest()[:16]
 
 
-def _digest_model(model):
+def _digest_model(model, model_fn):
     """A hash of a model's architecture: Keras numbers names, which says nothing of it."""
-    text = json.dumps(model.get_config(), sort_keys=True, default=str)
+    try:
+        config = model.get_config()
+    # A subclass need not have one that Keras can make.
+    except (NotImplementedError, TypeError, ValueError):
+        config = {}
+    if "layers" not in config:
+        # A subclass' config does not say what its layers are: its code must do.
+        return fingerprint(model_fn)
+    text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
-
-
-def _classes(y):
-    y = np.asarray(y)
-    return y.shape[1] if y.ndim == 2 else int(y.max()) + 1
-
-
-def _checked(name, data, classes):
-    x, y = (np.asarray(part) for part in data)
-    if y.ndim == 1:
-        if not (np.issubdtype(y.dtype, np.integer) and y.min() >= 0 and y.max() < classes):
-            raise UserError(f"the labels of {name} are not class indices below {classes}")
-        y = keras.utils.to_categorical(y, classes)
-    if len(x) != len(y) or y.ndim != 2 or y.shape[1] != classes:
-        raise UserError(
-            f"{name} has inputs of shape {x.shape} and labels of shape {y.shape}; wanted are as "
-            f"many labels, class indices or one-hot over {classes} classes"
-        )
-    return x, y

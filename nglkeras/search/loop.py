@@ -24,6 +24,7 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.journal import Records
 from nglkeras.search.evolution import Evaluation, Individual, Member
+from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import SAVED, Generation, Record, Result, shown
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.trial import FINAL_STATUSES, STATUSES
@@ -32,6 +33,10 @@ from nglkeras.trial import FINAL_STATUSES, STATUSES
 NOT_TRAINED = ("discarded", "rejected")
 # Statuses that another try may better.
 TRANSIENT = tuple(status for status in STATUSES if status not in FINAL_STATUSES)
+# What of the screening an evaluation may decide.
+DECIDED = ("gradients", "bounds")
+# What the journal says of a function without settings of its own.
+_PLAIN_FUNCTION = ("function", "code")
 # Trainings in a row that may end so before the search ends: the machine is to blame then.
 MAX_FAILURES = 8
 
@@ -68,10 +73,12 @@ def search(
     Args:
         strategy: A fresh one, e.g. `GeneticProgramming(seed=0)`.
         evaluate: Gives a loss its fitness, more is better: a number or an `Evaluation`, e.g. a
-            `TrainingFitness`. Where it has them, `prepare()` is called first, `values` and
-            `classes` serve the screening, `gradients` says which twins its optimizer cannot
+            `TrainingFitness`. Where it has them, `prepare()` is called first, `values`, `classes`
+            and `bounds` serve the screening, `gradients` says which twins its optimizer cannot
             tell apart, `class_reduction` goes into `best.json`, and `settings` into the journal.
-            Errors it raises end the search. A `TrialFitness` has an executor of its own.
+            A function without `settings` is known by its code and by the values it reads
+            (see `identity`): another one in the same folder is another search. Errors it raises
+            end the search. A `TrialFitness` has an executor of its own.
         out: Folder of the journal and of `best.json`.
         screening: What need not be trained; by default everything is checked, gradients for
             exact equality unless `evaluate` says that their scale does not matter.
@@ -87,9 +94,12 @@ def search(
             written to by another process.
     """
     if screening is None:
-        screening = Screening(gradients=getattr(evaluate, "gradients", "exact"))
+        given = {name: getattr(evaluate, name) for name in DECIDED if hasattr(evaluate, name)}
+        screening = Screening(**{"gradients": "exact", **given})
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
+    if not callable(evaluate):
+        raise UserError(f"evaluate is of type {type(evaluate).__name__}; give a function of a loss")
     if executor is not None and hasattr(evaluate, "each"):
         raise UserError("this fitness has an executor of its own; give it the other one instead")
     evaluator = evaluate if hasattr(evaluate, "each") else _Each(evaluate, executor or Local())
@@ -152,16 +162,23 @@ class _Each:
     def __init__(self, evaluate, executor):
         self.evaluate = evaluate
         self.executor = executor
-        self.classes = getattr(evaluate, "classes", 10)
         self.prepare = getattr(evaluate, "prepare", lambda: None)
         if not hasattr(evaluate, "values"):
             self.values = None
 
     @property
-    def settings(self):
+    def classes(self):
         """Asked of a worker: to tell them may take a network, and that a device."""
+        if "classes" not in dir(self.evaluate):
+            return 10
+        return self._ask("__getattribute__", "classes")
+
+    @property
+    def settings(self):
+        """Asked of a worker, as the classes are; a plain function is known by its code."""
         if "settings" not in dir(self.evaluate):
-            return {}
+            found = name_of(self.evaluate), fingerprint(self.evaluate)
+            return dict(zip(_PLAIN_FUNCTION, found, strict=True))
         return self._ask("__getattribute__", "settings")
 
     def values(self, expression):
@@ -212,18 +229,27 @@ class _Search:
         """The individuals of an interrupted search, by id."""
         rows = list(self.journal.read(_header_or_record))
         headers = [row for row in rows if isinstance(row, dict)]
+        plain = tuple(self.settings["evaluate"]) == _PLAIN_FUNCTION
+        if plain and headers and headers[0].get("evaluate") == {}:
+            # Begun by a version that did not tell functions apart.
+            self.settings["evaluate"] = {}
         if not headers:
             if rows:
                 raise UserError(f"{self.journal.path} has lost its first line, the settings")
             self.journal.append({"settings": self.settings})
         elif headers[0] != self.settings:
             difference = _difference(headers[0], self.settings)
+            if plain and difference.startswith("evaluate "):
+                difference = f"another evaluate: {difference.removeprefix('evaluate ')}"
             raise UserError(
                 f"{self.journal.path.parent} holds a search with other settings ({difference}); "
                 "give another folder"
             )
         known = {row.individual.id: row for row in rows if isinstance(row, Record)}
-        return _without_failures(known)
+        known = _without_failures(known)
+        if known and not self.quiet:
+            print(f"resumed from {len(known)} rows of {self.journal.path}", flush=True)
+        return known
 
     def summary(self):
         """What the board says of the search."""

@@ -1,5 +1,6 @@
 """What a search leaves behind, as data: its records, its course, its result."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -129,8 +130,24 @@ class Result:
 
     @property
     def best(self) -> Expression:
-        """The loss with the greatest fitness."""
+        """The loss with the greatest fitness.
+
+        Raises:
+            UserError: If no loss has a fitness; it says why.
+        """
+        if not (self.population and self.population[0].evaluation.rank):
+            raise UserError(f"no loss of this search has a fitness: {self._failures() or 'none'}")
         return self.population[0].individual.expression
+
+    def _failures(self):
+        """How many candidates ended in which status, with one of its messages each."""
+        outcomes = [record.evaluation for record in self.records.values()]
+        counts = Counter(outcome.status for outcome in outcomes if not outcome.rank)
+        example = {outcome.status: outcome.message for outcome in reversed(outcomes)}
+        return "; ".join(
+            f"{count} {status}" + (f", such as: {example[status]}" if example[status] else "")
+            for status, count in counts.most_common()
+        )
 
     def best_losses(self, count: int = 5) -> list[Member]:
         """The best different losses among all that were evaluated, best first."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 
-# A loss whose values leave these bounds is discarded (paper A, section 4.1).
+# A loss whose values leave these bounds is discarded (paper A, section 4.1). The exponents are a
+# reading: no public copy shows them legibly ("[10^-?, 10^?]"), and of what values, none says.
 BOUNDS = (1e-5, 1e5)
 GRADIENTS = ("scaled", "exact", "off")
 _POINTS = 64
@@ -34,7 +35,8 @@ class Screening:
     """Which checks are made before a candidate is trained.
 
     Attributes:
-        bounds: Discard a loss with |values| outside, as the paper does; `None` keeps all.
+        bounds: Discard a loss with |values| outside, as the paper does; `None` keeps all. The
+            default is our reading of the paper's range, whose exponents are illegible.
         duplicates: Skip trees that have been evaluated already.
         equals: Skip trees with the same values as an evaluated one.
         gradients: Skip trees with an evaluated one's gradient by the logits of a softmax:
@@ -52,8 +54,23 @@ class Screening:
     rejection: bool = True
 
     def __post_init__(self):
+        check_bounds(self.bounds)
         if self.gradients not in GRADIENTS:
             raise unknown("gradients", self.gradients, GRADIENTS)
+
+
+def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The bounds, unless they are none.
+
+    Raises:
+        UserError: If they are not two numbers with 0 <= low < high.
+    """
+    try:
+        if bounds is None or (len(bounds) == 2 and 0 <= bounds[0] < bounds[1]):
+            return bounds
+    except TypeError:
+        pass
+    raise UserError(f"bounds={bounds!r} are not two numbers LOW and HIGH with 0 <= LOW < HIGH")
 
 
 # The paper's search: nothing is skipped.

@@ -1,0 +1,385 @@
+"""Check a user's data, model and optimizer before anything is trained with them.
+
+`read` makes arrays of inputs and labels, `count_classes` looks at one batch of a model's output,
+`one_hot` compares labels with it, and `read_optimizer` takes an optimizer in any of Keras' forms.
+What cannot be trained raises a `UserError` of one line that says what to do.
+"""
+
+import contextlib
+import itertools
+import json
+import operator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.errors import UserError, unknown
+
+# Bytes of a data set that are gathered into arrays.
+MAX_GATHERED = 2**31
+# Samples of the batch that a model is checked with.
+CHECKED = 32
+# How far rows of a softmax may be from 1, in float32 and in the shorter types.
+_TOLERANCE, _SHORT_TOLERANCE = 1e-3, 2e-2
+
+
+def whole_number(name: str, value: object, least: int | None = 1) -> int:
+    """The value as an int.
+
+    Raises:
+        UserError: If it is not a whole number of at least `least`, if that is given.
+    """
+    with contextlib.suppress(TypeError):
+        number = operator.index(value)
+        if not isinstance(value, bool) and (least is None or number >= least):
+            return number
+    limit = "" if least is None else f" of at least {least}"
+    raise UserError(f"{name}={value!r} is not a whole number{limit}")
+
+
+def positive(name: str, value: object) -> float:
+    """The value as a float.
+
+    Raises:
+        UserError: If it is not a finite number above 0.
+    """
+    with contextlib.suppress(TypeError, ValueError):
+        if 0 < float(value) < np.inf:
+            return float(value)
+    raise UserError(f"{name}={value!r} is not a positive number")
+
+
+def read(name: str, data: object) -> tuple[object, np.ndarray]:
+    """Inputs and labels as arrays.
+
+    Args:
+        name: "train", "validation" or "test", for messages.
+        data: (x, y), a finite `tf.data.Dataset` or a `keras.utils.PyDataset` of batches. x is an
+            array, or a dict or list of arrays for a model with several inputs; y holds class
+            indices `[n]` or `[n, 1]` of any type, or one-hot rows `[n, classes]`.
+
+    Returns:
+        x, an array or a dict or tuple of arrays; y, class indices `[n]` or rows `[n, classes]`.
+
+    Raises:
+        UserError: If they are not inputs with a label each.
+    """
+    if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        data = _gathered(name, data)
+    if not isinstance(data, tuple | list):
+        raise UserError(
+            f"{name} is of type {type(data).__name__}; give (x, y), arrays of inputs and labels, "
+            "or a finite tf.data.Dataset of such batches"
+        )
+    if len(data) != 2:
+        raise UserError(
+            f"{name} has {len(data)} parts; give (x, y): sample weights are not supported"
+        )
+    y = _labels(name, data[1])
+    x = _inputs(name, data[0], len(y))
+    for array in keras.tree.flatten(x):
+        if array.ndim == 0 or len(array) != len(y):
+            raise UserError(
+                f"{name} has inputs of shape {array.shape} and labels of shape {y.shape}; wanted "
+                "are as many labels as inputs"
+            )
+        if array.dtype.kind not in "biufUS":
+            raise UserError(
+                f"the inputs of {name} are of type {array.dtype}; give arrays of numbers, every "
+                "sample with the same shape"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).sum())
+            raise UserError(f"{bad} of {len(y)} inputs of {name} hold NaN or infinity")
+    if len(y) == 0:
+        raise UserError(f"{name} is empty: it has no samples")
+    return x, y
+
+
+def _gathered(name, data):
+    """The batches of a data set as (x, y), in an order that does not depend on its shuffling."""
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise UserError(f"{name} is an endless tf.data.Dataset; give a finite one")
+        spec = data.element_spec
+        if not (isinstance(spec, tuple) and len(spec) == 2):
+            raise UserError(
+                f"{name} is a tf.data.Dataset of {spec}; wanted are (x, y): inputs and labels, "
+                "without sample weights"
+            )
+        if getattr(spec[1].shape, "rank", None) == 0:
+            data = data.batch(CHECKED)
+        batches = data.as_numpy_iterator()
+    else:
+        if data.num_batches is None:
+            raise UserError(f"{name} is an endless PyDataset; give a finite one")
+        batches = (data[i] for i in range(data.num_batches))
+    found, size = [], 0
+    for batch in batches:
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise UserError(f"the batches of {name} are not (x, y), inputs and labels")
+        batch = keras.tree.map_structure(np.asarray, tuple(batch))
+        size += sum(array.nbytes for array in keras.tree.flatten(batch))
+        if size > MAX_GATHERED:
+            raise UserError(
+                f"{name} holds more than {MAX_GATHERED / 2**30:g} GiB, more than a search keeps in "
+                "memory; give a part of it, e.g. by take()"
+            )
+        found.append(batch)
+    if not found:
+        raise UserError(f"{name} is empty: it has no samples")
+    try:
+        x, y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *found)
+    except ValueError as error:
+        raise UserError(f"the batches of {name} do not fit together: {error}") from error
+    leaves = keras.tree.flatten((x, y))
+    if any(len(leaf) != len(y) for leaf in leaves):
+        return x, y
+    # A shuffled data set comes in another order each time, which would be another search.
+    keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(y))]
+    order = sorted(range(len(y)), key=keys.__getitem__)
+    return keras.tree.map_structure(lambda array: array[order], (x, y))
+
+
+def _inputs(name, x, count):
+    if isinstance(x, dict):
+        return {key: _array(f"the input {key!r} of {name}", part) for key, part in x.items()}
+    # As many arrays as samples are the samples.
+    several = isinstance(x, tuple | list) and 0 < len(x) != count
+    if several and all(tuple(getattr(part, "shape", ()))[:1] == (count,) for part in x):
+        return tuple(_array(f"an input of {name}", part) for part in x)
+    return _array(f"the inputs of {name}", x)
+
+
+def _array(what, value):
+    try:
+        return np.asarray(value)
+    # Ragged lists, tensors on a device: every library has an error of its own.
+    except Exception as error:
+        raise UserError(f"{what} cannot be read as an array: {error}") from error
+
+
+def _labels(name, labels):
+    y = _array(f"the labels of {name}", labels)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim not in (1, 2):
+        raise UserError(
+            f"the labels of {name} have shape {y.shape}; wanted are class indices [n] or one-hot "
+            "rows [n, classes]"
+        )
+    objects = y.flat if y.dtype.kind == "O" else ()
+    if y.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in objects):
+        raise UserError(
+            f"the labels of {name} are text, such as {str(y.flat[0])!r}; give class indices, e.g. "
+            "numpy.unique(labels, return_inverse=True)[1]"
+        )
+    if y.dtype.kind in "OV":
+        with contextlib.suppress(TypeError, ValueError):
+            y = y.astype(float)
+    if y.dtype.kind not in "biuf":
+        raise UserError(
+            f"the labels of {name} are of type {y.dtype}; give class indices or one-hot rows"
+        )
+    bad = ~np.isfinite(y)
+    if bad.any():
+        raise UserError(f"{int(bad.sum())} labels of {name} are NaN or infinite")
+    return _indices(name, y) if y.ndim == 1 else _rows(name, y)
+
+
+def _indices(name, y):
+    fractions = y != np.floor(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
+    if fractions.any():
+        raise UserError(
+            f"the labels of {name} are no class indices, such as {y[fractions][0]:g}: the losses "
+            "here are over classes, not for regression"
+        )
+    if len(y) and y.min() < 0:
+        raise UserError(f"the labels of {name} include {y.min():g}: class indices count from 0")
+    if len(y) and y.max() >= 2**31:
+        raise UserError(f"the labels of {name} include {y.max():g}, which is no class index")
+    return y.astype("int64")
+
+
+def _rows(name, y):
+    sums = y.sum(axis=1, dtype="float64")
+    if y.size and (y.min() < 0 or y.max() > 1 or np.abs(sums - 1).max() > _TOLERANCE):
+        raise UserError(
+            f"the rows of the labels of {name}, of shape {y.shape}, are not one-hot: each must "
+            "have values from 0 to 1 that sum to 1 (one class a sample, not several labels)"
+        )
+    return y.astype("float32") if y.dtype == bool else y
+
+
+def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
+    """Labels of `read` as rows over the model's classes.
+
+    Raises:
+        UserError: If they name a class that the model does not have.
+    """
+    if y.ndim == 2:
+        if y.shape[1] != classes:
+            raise UserError(
+                f"the labels of {name} are one-hot over {y.shape[1]} classes, and the model has "
+                f"{classes} outputs"
+            )
+        return y
+    if y.max() >= classes:
+        raise UserError(
+            f"the labels of {name} include {y.max()}, and the model has {classes} outputs: they "
+            f"are not class indices from 0 to {classes - 1}"
+        )
+    return keras.utils.to_categorical(y, classes)
+
+
+def first(x: object, count: int = CHECKED) -> object:
+    """The first samples of inputs of `read`."""
+    return keras.tree.map_structure(lambda array: array[:count], x)
+
+
+def build(model_fn: object, x: object) -> keras.Model:
+    """The user's model with its weights built.
+
+    Args:
+        model_fn: Gives it.
+        x: A batch of inputs.
+
+    Raises:
+        UserError: If it gives no model, or one that cannot take the inputs.
+    """
+    if isinstance(model_fn, keras.Model) or not callable(model_fn):
+        kind = type(model_fn).__name__
+        raise UserError(f"model_fn is a {kind}; give a function that builds the model anew")
+    model = model_fn()
+    if not isinstance(model, keras.Model):
+        raise UserError(f"model_fn gave a {type(model).__name__}; wanted is a keras.Model")
+    if not model.built or not model.variables:
+        _outputs(model, x)
+    if not model.trainable_variables:
+        raise UserError("the model of model_fn has no weights to train")
+    return model
+
+
+def count_classes(model: keras.Model, x: object) -> int:
+    """The number of outputs of a model that ends in a softmax, seen on one batch.
+
+    Args:
+        model: A built model; it is not changed.
+        x: A batch of inputs.
+
+    Raises:
+        UserError: If its output is not `[batch, classes]` with rows that sum to 1.
+    """
+    batch = len(keras.tree.flatten(x)[0])
+    outputs = _outputs(model, x)
+    if isinstance(outputs, list | tuple | dict):
+        raise UserError(
+            f"the model has {len(keras.tree.flatten(outputs))} outputs in a "
+            f"{type(outputs).__name__}; give one that ends in a single softmax over the classes"
+        )
+    shape = tuple(outputs.shape)
+    if len(shape) != 2 or shape[0] != batch:
+        raise UserError(
+            f"the model's output has shape {shape} for {batch} samples; wanted is "
+            f"[{batch}, classes], the softmax over the classes"
+        )
+    if shape[1] == 1:
+        raise UserError(
+            "the model ends in one unit; a loss over classes needs an output for each class: end "
+            "it in Dense(2, activation='softmax')"
+        )
+    tolerance = _TOLERANCE
+    if keras.backend.standardize_dtype(outputs.dtype) in ("float16", "bfloat16"):
+        tolerance = _SHORT_TOLERANCE
+    # An untrained head may sum to 1 by chance, e.g. two sigmoids of zero: change its weights too.
+    for found in itertools.chain([outputs], _with_other_heads(model, x)):
+        _check_rows(keras.ops.convert_to_numpy(found).astype("float64"), tolerance)
+    return shape[1]
+
+
+def _outputs(model, x):
+    try:
+        return model(x, training=False)
+    # Whatever a model raises: shapes, types, missing keys.
+    except Exception as error:
+        shapes = keras.tree.map_structure(lambda array: array.shape, x)
+        raise UserError(f"the model cannot take inputs of shape {shapes}: {error}") from error
+
+
+def _with_other_heads(model, x):
+    """The output once more with noise in the last two weights, where Keras can compute that."""
+    random = np.random.default_rng(0)
+    weights = [variable.value for variable in model.trainable_variables]
+    for i in range(max(len(weights) - 2, 0), len(weights)):
+        noise = random.normal(size=tuple(weights[i].shape))
+        weights[i] = weights[i] + keras.ops.cast(noise, weights[i].dtype)
+    others = [variable.value for variable in model.non_trainable_variables]
+    with contextlib.suppress(Exception):
+        yield model.stateless_call(weights, others, x, training=False)[0]
+
+
+def _check_rows(p, tolerance):
+    if not np.isfinite(p).all():
+        raise UserError("the untrained model's output is not finite on the first samples of train")
+    sums = p.sum(axis=1)
+    if p.min() >= -tolerance and np.abs(sums - 1).max() <= tolerance:
+        return
+    outside = p.min() < 0 or p.max() > 1 or not p.any()
+    kind = "logits" if outside else "sigmoids, one label each"
+    raise UserError(
+        f"the rows of the model's output sum to {sums.min():.3g} to {sums.max():.3g}, not to 1: it "
+        f"seems to end in {kind}; end it in a softmax over the classes, e.g. "
+        f"Dense({p.shape[1]}, activation='softmax')"
+    )
+
+
+def read_optimizer(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
+    """An optimizer as its name, its arguments and its learning rate, as `protocol.Schedule` has it.
+
+    Args:
+        optimizer: A name, a Keras optimizer, its class, or the dict that Keras serialises it to.
+        learning_rate: A number or a schedule of Keras; `None` for that of the optimizer, or 1e-3
+            with a name.
+
+    Raises:
+        UserError: If it is none of Keras', or its learning rate is said twice.
+    """
+    config = {}
+    if not isinstance(optimizer, str):
+        found = optimizer
+        with contextlib.suppress(Exception):
+            found = optimizer() if isinstance(optimizer, type) else keras.optimizers.get(optimizer)
+        if not isinstance(found, keras.optimizers.Optimizer):
+            raise UserError(
+                f"optimizer={optimizer!r} is no Keras optimizer; give a name such as 'Adam', or an "
+                "object such as keras.optimizers.Adam(3e-4)"
+            )
+        if learning_rate is not None:
+            raise UserError("give the learning rate to the optimizer or beside its name, not twice")
+        config = found.get_config()
+        optimizer, learning_rate = type(found).__name__, config.pop("learning_rate", None)
+        config.pop("name", None)
+    else:
+        learning_rate = 1e-3 if learning_rate is None else learning_rate
+    names = {name.lower(): name for name in _optimizer_names()}
+    if optimizer.lower() not in names:
+        raise unknown("optimizer", optimizer, names.values())
+    config = json.loads(json.dumps(config, default=str))
+    return optimizer, config, _learning_rate(learning_rate)
+
+
+def _learning_rate(value):
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        value = keras.optimizers.schedules.serialize(value)
+    if isinstance(value, dict):
+        return json.loads(json.dumps(value, default=str))
+    return positive("learning_rate", value)
+
+
+def _optimizer_names():
+    wrappers = ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
+    for name, kind in vars(keras.optimizers).items():
+        is_optimizer = isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
+        if is_optimizer and name not in wrappers:
+            yield name
