@@ -21,8 +21,8 @@ COMMITTED = [
     (
         "table2/small_cnn_fashion_mnist",
         "table2.csv",
-        "table2 --scale reduced --datasets fashion_mnist --models small_cnn --image-size 28 --runs 3 "
-        "--losses CE SCE Focal 'CE + L2' f4 NGL",
+        "table2 --scale reduced --datasets fashion_mnist --models small_cnn --image-size 28 "
+        "--runs 3 --losses CE SCE Focal 'CE + L2' f4 NGL",
     ),
     (
         "table2/inceptionv3_fashion_mnist",
