@@ -77,6 +77,7 @@ class TestRows:
             assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
         assert alone.accuracy == pytest.approx(rows[trial].accuracy, abs=0.02)
 
+    @pytest.mark.slow
     def test_order_does_not_matter(self, shared):
         _, rows = shared
         benches = Benches(list(rows))
@@ -112,6 +113,7 @@ class TestRows:
 
 
 class TestKinds:
+    @pytest.mark.slow
     def test_another_network_is_compiled_by_itself(self):
         trials = [TRIAL, replace(TRIAL, l2=1e-3), replace(TRIAL, train_images=128)]
         benches = Benches(trials)
@@ -119,6 +121,7 @@ class TestKinds:
         assert len(benches._benches) == 3
         assert len({row.history[0]["loss"] for row in rows}) == 3
 
+    @pytest.mark.slow
     def test_only_some_are_kept(self):
         trials = [replace(TRIAL, train_images=32 * n) for n in range(1, MAX_BENCHES + 3)]
         benches = Benches(trials)
@@ -126,6 +129,7 @@ class TestKinds:
             assert benches(trial).status == "ok"
         assert len(benches._benches) == MAX_BENCHES
 
+    @pytest.mark.slow
     def test_weights_of_each_run(self, tmp_path):
         from nglkeras.benches import build_network
 
@@ -188,6 +192,7 @@ class TestFailures:
 
 @needs_two_devices
 class TestMirrored:
+    @pytest.mark.slow
     def test_two_devices_agree_with_one(self):
         # SGD: where a gradient is nearly zero, Adam makes a step out of its rounding.
         schedule = Schedule(1, 32, "SGD", (), 1e-2, Plateau())

@@ -43,6 +43,7 @@ class TestScript:
         assert (out / f"{name}.png").stat().st_size > 10_000
         return table
 
+    @pytest.mark.slow
     def test_loss(self, script, tmp_path, monkeypatch):
         from nglkeras.benchmarks import loss, segmentation
 
@@ -71,6 +72,7 @@ class TestScript:
         y, z = batch((8, 5), sparse=False)
         assert float(AuthorsNGL()(y, z)) == pytest.approx(float(NGL(from_logits=True)(y, z)))
 
+    @pytest.mark.slow
     def test_search(self, script, tmp_path, monkeypatch):
         from nglkeras.benchmarks import search
 
@@ -82,6 +84,7 @@ class TestScript:
         table = self.check(tmp_path, "search", ["head, 8 x 8, batch 8: a candidate of 4 steps"])
         assert {"bare steps", "on the workbench"} <= set(table["name"])
 
+    @pytest.mark.slow
     def test_trial(self, script, tmp_path, monkeypatch):
         from nglkeras.benchmarks import table
 
@@ -113,6 +116,7 @@ class TestScript:
 
 
 class TestScaling:
+    @pytest.mark.slow
     def test_the_script_measures_and_draws(self, script, tmp_path, monkeypatch):
         from nglkeras.benchmarks import scaling
 

@@ -115,6 +115,7 @@ def test_one_that_a_callback_has_stopped_goes_on_in_the_middle_of_its_epoch(tmp_
         assert one == pytest.approx(other, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_while_it_looks_at_the_validation_set(tmp_path, monkeypatch):
     _, epochs, *_ = train(None)
     path = tmp_path / "state.npz"
@@ -133,6 +134,7 @@ def test_killed_while_it_looks_at_the_validation_set(tmp_path, monkeypatch):
         assert one == pytest.approx(other, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     path, tries = tmp_path / "state.npz", 1
     while (ended := train(path, 5)) is None:

@@ -141,6 +141,7 @@ class TestWorkers:
         with pytest.raises(UserError, match="cannot be sent to workers"):
             list(workers.run(work, SQUARES))
 
+    @pytest.mark.slow
     def test_after_what_a_worker_cannot_read_nothing_is_mixed_up(self, workers):
         with pytest.raises(RuntimeError, match="not here"):
             list(workers.run(Unreadable(), SQUARES[:1], method="square"))
@@ -159,6 +160,7 @@ class TestWorkers:
         assert len(lines) == 2
         assert "attempt 3 of 4" in lines[1]
 
+    @pytest.mark.slow
     def test_one_that_always_dies_is_given_up_and_the_others_are_not(self, workers, tmp_path):
         workers.report = lambda line: None
         tasks = [("die", 99, tmp_path), *SQUARES]
@@ -169,6 +171,7 @@ class TestWorkers:
         assert len(list(tmp_path.iterdir())) == executors.ATTEMPTS
         assert len(outcomes) == 21
 
+    @pytest.mark.slow
     def test_one_that_hangs_is_ended(self, workers, monkeypatch):
         monkeypatch.setattr(pool, "GRACE", 0.5)
         monkeypatch.setattr(workers, "timeout", 1.0)
@@ -193,6 +196,7 @@ class TestWorkers:
             next(workers.run(Work(), SQUARES))
         assert len(list(first)) == 19
 
+    @pytest.mark.slow
     def test_they_are_replaced_after_so_many_tasks(self, workers, monkeypatch):
         monkeypatch.setattr(workers, "tasks_per_worker", 2)
         outcomes = list(workers.run(Work(), [("builder",)] * 7))
@@ -239,6 +243,7 @@ class TestProcesses:
         with pytest.raises(UserError, match="a worker takes 1 GPUs, and there are 0"):
             Processes(gpus_per_worker=1)
 
+    @pytest.mark.slow
     def test_one_that_cannot_start_does_not_end_the_others(self, monkeypatch, tmp_path):
         program = (
             "import os, pathlib\n"
@@ -261,6 +266,7 @@ class TestProcesses:
         ):
             list(executor.run(Work(), SQUARES))
 
+    @pytest.mark.slow
     def test_they_end_with_their_driver_however_it_dies(self, tmp_path):
         program = (
             "import sys; sys.path.insert(0, 'tests')\n"
@@ -339,6 +345,7 @@ class TestMake:
 class TestSearches:
     """A search is the same wherever its candidates are trained."""
 
+    @pytest.mark.slow
     def test_of_trials(self, tmp_path):
         from dataclasses import replace
 
@@ -362,6 +369,7 @@ class TestSearches:
         assert len(found["local"][0]) >= 8
         assert len(found["local"][1]) == 2
 
+    @pytest.mark.slow
     def test_of_one_s_own(self, tmp_path):
         import keras
         import numpy as np

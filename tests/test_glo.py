@@ -414,6 +414,7 @@ class TestFigures:
 
 
 class TestScripts:
+    @pytest.mark.slow
     def test_figures_1_and_3_share_their_rows(self, script, tmp_path):
         options = (*OPTIONS, "--losses", "CE", "Baikal", "--out", tmp_path)
         code, out, err = script("glo_figure1", *options, "--formula", "mine=-10*y_true*log(y_pred)")
@@ -464,6 +465,7 @@ class TestScripts:
         assert code == 0, err
         assert "(1 non_finite)" in (tmp_path / "data_4.md").read_text()
 
+    @pytest.mark.slow
     def test_transfer(self, script, tmp_path):
         code, out, err = script("glo_transfer", "--durations", "2,4", "--out", tmp_path)
         assert code == 0, err

@@ -402,6 +402,7 @@ class TestFitness:
 
 
 class TestScript:
+    @pytest.mark.slow
     def test_two_stages_and_again_from_the_journals(self, script, tmp_path):
         options = (
             *("--steps", 8, "--population", 40, "--generations", 1, "--coefficient-generations", 1),

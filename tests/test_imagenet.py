@@ -470,6 +470,7 @@ class TestMixedLabels:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_a_killed_training_ends_as_one_that_was_not(self, tmp_path, monkeypatch):
         (trial,) = trials_of("NGL")
         weights = []
@@ -547,6 +548,7 @@ class TestTraining:
         half = 0.003 / 2 * (1 + math.cos(math.pi * 2 / 6))
         assert rates == pytest.approx([half, 0], abs=1e-8)
 
+    @pytest.mark.slow
     def test_on_two_devices_it_goes_on_too(self, mirrored, plain, tmp_path, monkeypatch):
         (trial,) = trials_of("NGL", epochs=2, train_images=64)
         trial = replace(trial, replicas=2)

@@ -225,6 +225,7 @@ class TestUpdates:
             assert a.shape == (16, 3)
             np.testing.assert_allclose(a, b, atol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compile_once", [False, True])
     @pytest.mark.parametrize("steps", [None, 3])
     def test_of_trials(self, compile_once, steps, monkeypatch):
@@ -257,6 +258,7 @@ class TestTrials:
         # The networks that failed are in it.
         assert row.seconds > sum(epoch["seconds"] for epoch in row.history)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compile_once", [False, True])
     def test_the_next_of_its_kind_begins_with_as_many(self, room, compile_once):
         trial = replace(TRIAL, compile_once=compile_once)
@@ -271,6 +273,7 @@ class TestTrials:
         assert 32 in sizes
         assert other.accumulation == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compile_once", [False, True])
     def test_no_room_at_all(self, room, compile_once):
         trial = replace(TRIAL, compile_once=compile_once)
@@ -283,6 +286,7 @@ class TestTrials:
         room(32)
         assert run_trial(trial).accumulation == 1
 
+    @pytest.mark.slow
     def test_parts_are_whole(self, room):
         sizes = room(10)
         trial = replace(TRIAL, schedule=Schedule(1, 20))
@@ -302,6 +306,7 @@ class TestTrials:
         assert (row.status, row.accumulation) == ("out_of_memory", 1)
         assert set(sizes) == {32}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compile_once", [False, True])
     def test_nothing_of_a_failed_try_is_left(self, room, compile_once, monkeypatch, tmp_path):
         room(8)
@@ -361,6 +366,7 @@ class TestTrials:
 
 
 class TestBenches:
+    @pytest.mark.slow
     def test_losses_still_share_a_network(self, room):
         sizes = room(8)
         shared = replace(TRIAL, compile_once=True)
@@ -379,6 +385,7 @@ class TestBenches:
             assert bench.loss.traces == traces
             assert sizes == []
 
+    @pytest.mark.slow
     def test_a_network_that_is_built_again_remembers(self, room, monkeypatch):
         monkeypatch.setattr(benches, "MAX_BENCHES", 1)
         sizes = room(16)
@@ -390,6 +397,7 @@ class TestBenches:
         assert run(shared).accumulation == 2
         assert set(sizes) == {16}
 
+    @pytest.mark.slow
     def test_rows_do_not_depend_on_what_failed_before(self, room):
         room(8)
         shared = replace(TRIAL, compile_once=True)
@@ -403,6 +411,7 @@ class TestBenches:
 
 
 class TestSearch:
+    @pytest.mark.slow
     def test_candidates(self, monkeypatch, tmp_path):
         sizes = []
         call = InterpretedLoss.call
@@ -429,6 +438,7 @@ class TestSearch:
         assert not set(sizes) - {8}
 
 
+@pytest.mark.slow
 @needs_tensorflow
 class TestMirrored:
     @pytest.mark.parametrize("compile_once", [False, True])
@@ -445,6 +455,7 @@ class TestMirrored:
         assert set(sizes) == {16, 8}
 
 
+@pytest.mark.slow
 @needs_tensorflow
 @pytest.mark.parametrize("compile_once", [False, True])
 def test_a_network_that_is_gone_takes_its_graphs_with_it(compile_once):

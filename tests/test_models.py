@@ -90,7 +90,14 @@ class TestBackbones:
             thrice = layers.UpSampling2D()(thrice)
         np.testing.assert_array_equal(layers.UpSampling2D(8)(x), thrice)
 
-    @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "VGG16", "EfficientNetB0"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "MobileNetV2",
+            *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50", "VGG16")),
+            pytest.param("EfficientNetB0", marks=pytest.mark.slow),
+        ],
+    )
     def test_preprocessing_is_the_backbones_own_and_is_saved(self, name, tmp_path):
         x = pictures(2, 32, 32, 3)
         model = models.build(name, (32, 32, 3), 4)

@@ -49,6 +49,7 @@ class TestTable2:
         assert "1 of 4 trials to run" in out
         assert out[out.index("Table 2:") :] == table
 
+    @pytest.mark.slow
     def test_rows_from_before_networks_were_shared_count_and_are_not_mixed(self, script, tmp_path):
         from nglkeras.journal import Journal
         from nglkeras.protocol import TABLE2_SCALES
@@ -97,6 +98,7 @@ class TestTable2:
         # Only what is guessed carries the dagger.
         assert "\u2020" not in out
 
+    @pytest.mark.slow
     def test_a_damaged_line_is_reported_and_its_trial_runs_again(self, script, tmp_path):
         arguments = ["--losses", "CE", "--runs", "1", *SMALL, "--out", tmp_path]
         script("table2", *arguments)
@@ -107,6 +109,7 @@ class TestTable2:
         assert "1 of 1 trials to run" in out
         assert "journal.jsonl, line 1: cannot be read" in err
 
+    @pytest.mark.slow
     def test_on_real_files_through_tfds_on_two_devices(self, script, tmp_path, tfds_directory):
         import keras
 
@@ -125,6 +128,7 @@ class TestTable2:
         assert row["environment"]["replicas"] == 2
         assert list((tmp_path / "logs").rglob("events.*"))
 
+    @pytest.mark.slow
     def test_killed_in_the_middle_loses_only_the_running_trial(self, tmp_path):
         command = [
             sys.executable, ROOT / "reproduce" / "table2.py", "--losses", "CE", "NGL", "f4",
@@ -224,6 +228,7 @@ def _large_enough(tfds_directory, tmp_path):
 
 
 class TestTableB22:
+    @pytest.mark.slow
     def test_pretrains_once_and_fine_tunes(self, script, tmp_path):
         arguments = ["--losses", "CE", "NGL", "--runs", "1", *SMALL, "--out", tmp_path]
         code, out, _ = script("table_b22", *arguments)

@@ -190,6 +190,7 @@ class TestExperiments:
         assert again.details["accuracies"]["digits"] == [rows[0].validation_accuracy]
         assert len(evaluate(NGL).fitness) == 2
 
+    @pytest.mark.slow
     @needs_two_devices
     def test_two_devices(self, tmp_path):
         evaluate = ExperimentFitness(
@@ -237,6 +238,7 @@ class TestScript:
         loss = nglkeras.load_loss(tmp_path / "best.json")
         assert loss.formula in out
 
+    @pytest.mark.slow
     def test_the_papers_search_on_three_sets(self, script, tmp_path):
         code, out, _ = script(
             "search",

@@ -18,6 +18,7 @@ SMALL = [
 
 
 class TestTable4:
+    @pytest.mark.slow
     def test_trains_then_prints_from_the_journal(self, script, tmp_path):
         arguments = ["--losses", "CE", "NGL", *SMALL, "--out", tmp_path]
         code, out, err = script("table4", *arguments)

@@ -64,7 +64,13 @@ RATES = {
 }
 
 
-@pytest.mark.parametrize(("name", "loss"), RATES)
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        pytest.param(*pair, marks=() if pair == ("unet_narrow", "NGL") else pytest.mark.slow)
+        for pair in RATES
+    ],
+)
 def test_one_image_alone_is_learned_in_300_steps(request, tiny, name, loss):
     if "narrow" not in name and not request.config.getoption("--soak"):
         pytest.skip("the whole networks in make soak only")
@@ -98,6 +104,7 @@ class Killer(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 class TestKilled:
     def test_goes_on_in_mid_epoch_and_ends_the_same(self, tiny, tmp_path, monkeypatch):
         (trial,) = plan(replace(TINY, train_images=32), ["NGL"])
@@ -246,11 +253,13 @@ class TestRows:
         assert len(maps) == training.KEPT
         assert {a.shape for a in maps.values()} == {(64, 64)}
 
+    @pytest.mark.slow
     def test_the_same_trial_gives_the_same_row(self, tiny):
         (trial,) = plan(replace(TINY, epochs=1), ["Dice"])
         rows = [training.run_trial(trial) for _ in range(2)]
         assert rows[0].metrics == rows[1].metrics
 
+    @pytest.mark.slow
     def test_a_batch_for_which_there_is_no_room_comes_in_parts(self, tiny, tmp_path, monkeypatch):
         (trial,) = plan(replace(TINY, epochs=1), ["CE"])
         trial = replace(trial, schedule=replace(trial.schedule, batch_size=16))
@@ -297,6 +306,7 @@ class TestRows:
         row = training.run_trial(*plan(TINY, ["CE"]), timeout=1e-3)
         assert row.status == "timeout"
 
+    @pytest.mark.slow
     @needs_tensorflow
     def test_on_two_devices_every_pixel_is_counted_once(self, tiny, mirrored):
         (trial,) = plan(replace(TINY, epochs=1), ["NGL"], replicas=2)

@@ -132,6 +132,7 @@ def test_stochastic_depth_leaves_out_whole_samples():
     assert set(out[:, 0]) == {0.0, 2.0}
 
 
+@pytest.mark.slow
 def test_other_sizes_build_learn_and_save(tmp_path):
     model = models.build("Swin-small", 30, 3, drop_path=0.2)
     assert model.get_layer("norm").output.shape == (None, 4, 4, 64)

@@ -92,6 +92,7 @@ class TestRow:
             for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
                 assert a[name] == pytest.approx(b[name], rel=1e-6)
 
+    @pytest.mark.slow
     def test_same_row_in_another_process(self, rows):
         """A process that has run nothing else, and whose global seeds are others."""
         code = (
@@ -346,6 +347,7 @@ class TestMirrored:
         with pytest.raises(UserError, match="8 devices are wanted and there are 2"):
             run_trial(replace(TRIAL, replicas=8))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("from_logits", [False, True])
     def test_same_network_as_one_device(self, from_logits):
         """One order of batches, the last one padded, and no dropout; with the kernel, too."""

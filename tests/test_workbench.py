@@ -166,6 +166,7 @@ class TestStreams:
 
 @needs_two_devices
 class TestMirrored:
+    @pytest.mark.slow
     def test_two_devices_agree_with_one_and_trace_nothing_again(self):
         def plain(run):
             # Without what is each device's own: statistics of its half batch, dropout.
