@@ -25,7 +25,8 @@ from laboratory import Saboteur, Watched
 from nglkeras import Journal, executors, run_trials
 from nglkeras.executors import Local, Processes
 from nglkeras.search.evolution import generator
-from nglkeras.search.experiments import EXPERIMENTS, SCALES, trials
+from nglkeras.search.experiments import trials
+from nglkeras.search.protocol import EXPERIMENTS, SCALES
 from nglkeras.search.screening import BOUNDS
 from nglkeras.search.trials import Candidates
 from nglkeras.search.variation import Variation
