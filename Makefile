@@ -15,8 +15,6 @@ REQUIREMENTS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),requirements.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
-
 .PHONY: table2 search test test-all soak lint figures clean
 
 table2: $(STAMP)

@@ -3,35 +3,26 @@
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from nglkeras import (
-    catalog,
-    devices,
-    division,
-    earlier,
-    executors,
-    losses,
-    output,
-    paths,
-    plots,
-    protocol,
-    sources,
-    tables,
-)
-from nglkeras.benches import Benches
+# What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
+from nglkeras import catalog, devices, division, earlier, executors, output, paths, protocol
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
 from nglkeras.trial import Trial, TrialResult, plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Fields of a scale that options change.
 _CHANGED = (
@@ -59,6 +50,9 @@ def run(main: Callable[[], None]) -> None:
     """Run a script; mistakes of the user end in one line and exit code 2."""
     # Every trial traces a network of its own; TensorFlow takes that for a mistake, and says so.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # No information on devices and compilers, in workers neither; warnings are for the user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    _open_closed_streams()
     try:
         main()
     except UserError as error:
@@ -67,12 +61,24 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(_fail("stopped; the same command goes on from here", 130))
 
 
+def _open_closed_streams():
+    """Replace standard streams that are closed, as by `2>&-`, by the null device.
+
+    Without them progress bars fail, and what libraries write goes into the next file opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115 - it stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 def _fail(message, code):
     print(message, file=sys.stderr)
     return code
 
 
-def draw(doc: str, make: Callable[[], Figure], name: str) -> None:
+def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
     """The whole of a script that draws a figure."""
     parser = Parser(doc)
     default = output.RESULTS / "figures"
@@ -284,12 +290,15 @@ def run_missing(
     if not missing:
         return results
     for dataset in dict.fromkeys(trial.dataset for trial in missing):
-        sources.prepare(dataset, args.data_dir)
+        nglkeras.sources.prepare(dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     log_dir = getattr(args, "tensorboard", None)
     places = {"data_dir": args.data_dir, "log_dir": log_dir}
     return run_trials(
-        trials, journal, Benches(missing, timeout=args.timeout, **places), executor=executor
+        trials,
+        journal,
+        nglkeras.benches.Benches(missing, timeout=args.timeout, **places),
+        executor=executor,
     )
 
 
@@ -303,23 +312,24 @@ def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str
     Raises:
         UserError: If a name is unknown, given twice, or that of a row whose formula is known.
     """
-    formulas, names = {}, [losses.row(name).name for name in names]
+    formulas, names = {}, [nglkeras.losses.row(name).name for name in names]
     for text in texts:
         name, equals, formula = text.partition("=")
         name = name.strip()
         if not (name and equals):
             raise UserError(f"--formula {text}: wanted is NAME=FORMULA")
         # A name with this ending stands beside the printed numbers of the row before it.
-        row = _row_of(name.removesuffix(tables.GIVEN))
+        row = _row_of(name.removesuffix(nglkeras.tables.GIVEN))
         if row is not None:
             if not row.reconstructed:
+                losses = nglkeras.losses
                 guesses = [name for name in losses.ROWS if losses.is_reconstructed(name)]
                 reference = ", the reference of all changes" if row.name == "CE" else ""
                 raise UserError(
                     f"--formula {text}: {row.name} is a row of the papers{reference}; give the "
                     f"formula another name (it can replace {', '.join(guesses)})"
                 )
-            name = row.name + tables.GIVEN
+            name = row.name + nglkeras.tables.GIVEN
             names = [name if other == row.name else other for other in names]
         if name in formulas:
             raise UserError(f"--formula {text}: {name} is given twice")
@@ -330,7 +340,7 @@ def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str
 def _row_of(name):
     """The row of the papers with this name, whatever its case and spaces, if there is one."""
     try:
-        return losses.row(name)
+        return nglkeras.losses.row(name)
     except UserError:
         return None
 
@@ -344,9 +354,10 @@ def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None
         title: Heading of table and plot.
         weights: What the backbones start from; as in `trial.plan`.
     """
+    scale = table_scale(args)
+    tables = nglkeras.tables
     if args.change not in tables.READINGS:
         raise unknown("change", args.change, tables.READINGS)
-    scale = table_scale(args)
     names, formulas = named_formulas(args.losses, args.formula)
     trials = plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
     out = output.folder(args, name, scale.name)
@@ -418,9 +429,9 @@ def _notes(scale, table):
         f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
-        f"Verdicts are the paper's: a change within ±{tables.SAME:g} is the same, any other better "
-        "or worse, whatever its interval and p.",
-        *tables.verdict_counts(table),
+        f"Verdicts are the paper's: a change within ±{nglkeras.tables.SAME:g} is the same, any other "
+        "better or worse, whatever its interval and p.",
+        *nglkeras.tables.verdict_counts(table),
     ]
     for pairs, what in (
         (scale.image_sizes, "images of {} x {} pixels"),
@@ -441,18 +452,19 @@ def _notes(scale, table):
 
 def reconstruction_note(names: Iterable[str]) -> list[str]:
     """What must stand under a table with a reconstructed loss in it; nothing without one."""
-    if not any(map(losses.is_reconstructed, names)):
+    if not any(map(nglkeras.losses.is_reconstructed, names)):
         return []
     return [
-        f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy shows "
-        "legibly; the paper's values beside them are of the originals."
+        f"{nglkeras.losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
+        "shows legibly; the paper's values beside them are of the originals."
     ]
 
 
 def report(table, paper, title: str, notes: list[str], path: Path, save: Callable) -> None:
     """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
+    tables = nglkeras.tables
     body = tables.as_text(tables.layout(table, paper))
     print("", title, "", body, "", tables.as_text(tables.details(table)), "", *notes, sep="\n")
     parts = [tables.layout(table, paper, bold=("**", "**")), tables.details(table)]
-    figure = partial(plots.accuracy_table, table, title)
+    figure = partial(nglkeras.plots.accuracy_table, table, title)
     output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)

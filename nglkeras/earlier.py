@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TypeVar
 
-from nglkeras import losses
+import nglkeras
 
 AnyTrial = TypeVar("AnyTrial")
 
@@ -32,7 +32,7 @@ class Change:
 
 
 def _without_formula(trial):
-    reconstruction = losses.is_reconstructed(trial.loss)
+    reconstruction = nglkeras.losses.is_reconstructed(trial.loss)
     return replace(trial, formula=None) if reconstruction else trial
 
 

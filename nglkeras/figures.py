@@ -4,12 +4,13 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
 _DRAWING = {"axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
@@ -22,11 +23,13 @@ MAX_WIDTH = 100.0
 MAX_FONT_SIZE = 100.0
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: "Callable[..., Figure]") -> "Callable[..., Figure]":
     """Decorate a function that draws a figure, so that it draws in the style of this project."""
 
     @functools.wraps(draw)
     def drawn(*arguments, **options):
+        import matplotlib as mpl
+
         with mpl.rc_context(_DRAWING):
             figure = draw(*arguments, **options)
         for axes in figure.axes:
@@ -38,7 +41,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def save(
-    figure: Figure | Callable[[], Figure],
+    figure: "Figure | Callable[[], Figure]",
     folder: str | Path,
     name: str,
     formats: Sequence[str] = ("png", "svg"),
@@ -69,6 +72,8 @@ def save(
         if not callable(figure):
             raise UserError("a finished figure keeps its font size: give a function that draws it")
         style |= {"font.size": font_size}
+    import matplotlib as mpl
+
     with mpl.rc_context(style):
         drawn = figure() if callable(figure) else figure
         if width is not None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from nglkeras import figures, latex, paths, tables
+# What needs Keras or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
+from nglkeras import figures, latex, paths
 from nglkeras.errors import UserError
 
 # In the working directory, wherever the package is installed.
@@ -80,7 +82,7 @@ def write_table(
         save: As `saver` returns it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    markdown = [f"# {title}", *map(tables.as_markdown, parts), *notes]
+    markdown = [f"# {title}", *map(nglkeras.tables.as_markdown, parts), *notes]
     write_text(path.with_name(f"{path.name}.md"), "\n\n".join(markdown) + "\n")
     write_text(path.with_name(f"{path.name}.tex"), latex.table(parts[0], title, notes))
     write_frame(path.with_name(f"{path.name}.csv"), frame)

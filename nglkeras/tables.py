@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nglkeras import catalog, losses
+# Losses, which need Keras, are reached through it: see `lazy`.
+import nglkeras
+from nglkeras import catalog
 from nglkeras.trial import Trial, TrialResult
 
 CONFIDENCE = 0.95
@@ -105,7 +107,7 @@ def read_printed(name: str) -> pd.DataFrame:
 def read_paper(name: str) -> pd.DataFrame:
     """A printed table of accuracies, e.g. "table2": rows by our names of the losses."""
     table = read_numbers(name)
-    table.index = [losses.row(row).name for row in table.index]
+    table.index = [nglkeras.losses.row(row).name for row in table.index]
     return table
 
 
@@ -242,7 +244,7 @@ def to_frame(table: Sequence[Cell]) -> pd.DataFrame:
     frame["difference"] = [cell.difference for cell in table]
     frame["verdict"] = [cell.verdict for cell in table]
     frame["paper_verdict"] = [cell.paper_verdict for cell in table]
-    frame["reconstructed"] = [losses.is_reconstructed(cell.loss) for cell in table]
+    frame["reconstructed"] = [nglkeras.losses.is_reconstructed(cell.loss) for cell in table]
     return frame
 
 
@@ -277,7 +279,7 @@ def layout(table: Sequence[Cell], paper: pd.DataFrame, bold=("*", "")) -> list[l
     titles = {catalog.get_info(dataset).title: dataset for dataset in columns}
     rows = [["", *titles, "Mean"]]
     for loss in names:
-        row = [losses.label(loss)]
+        row = [nglkeras.losses.label(loss)]
         for dataset in columns:
             cell = by_place[loss, dataset]
             text = _number(cell.value, cell.loss)
@@ -321,7 +323,7 @@ def details(table: Sequence[Cell]) -> list[list[str]]:
         rows.append(
             [
                 catalog.get_info(cell.dataset).title,
-                losses.label(cell.loss),
+                nglkeras.losses.label(cell.loss),
                 str(cell.runs),
                 "–" if cell.accuracy is None else f"{cell.accuracy:.2f}",
                 "" if cell.loss == "CE" else _number(cell.value),

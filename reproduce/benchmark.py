@@ -13,9 +13,7 @@
 Minutes each, on two cores; nothing else should run meanwhile.
 """
 
-import keras
-
-from nglkeras import cli, output, paths
+from nglkeras import cli, devices, output, paths
 from nglkeras.errors import UserError, unknown
 
 # Beside the committed measurements, which stay what they are.
@@ -42,7 +40,7 @@ def main():
     args = parser.parse_args()
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
-    if keras.backend.backend() != "tensorflow":
+    if devices.backend() != "tensorflow":
         raise UserError("the benchmarks measure TensorFlow; set KERAS_BACKEND=tensorflow")
     title, rounds = MODES[args.what]
     rounds = args.rounds or rounds

@@ -5,7 +5,8 @@ python reproduce/check_data.py [--data-dir DIR]
 
 from pathlib import Path
 
-from nglkeras import catalog, cli, sources, tables
+import nglkeras
+from nglkeras import catalog, cli
 
 
 def main():
@@ -16,12 +17,15 @@ def main():
     rows = [["data set", "ready", "images", "download", "terms"]]
     missing = []
     for name, info in catalog.INFO.items():
-        ready = sources.is_ready(name, args.data_dir)
+        ready = nglkeras.sources.is_ready(name, args.data_dir)
         if not ready:
             missing.append(f"{name}: {catalog.advice(name, args.data_dir)}")
         rows.append([name, "yes" if ready else "no", f"{info.images:,}", info.download, info.terms])
     print(
-        f"Data sets in {catalog.data_directory(args.data_dir)}", "", tables.as_text(rows), sep="\n"
+        f"Data sets in {catalog.data_directory(args.data_dir)}",
+        "",
+        nglkeras.tables.as_text(rows),
+        sep="\n",
     )
     if missing:
         print("\nHow to get those that are not ready:", *missing, sep="\n\n")

@@ -5,7 +5,8 @@
 Values and automatic gradients come from the loss objects themselves.
 """
 
-from nglkeras import cli, plots
+import nglkeras
+from nglkeras import cli
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, plots.figure1, "figure1"))
+    cli.run(lambda: cli.draw(__doc__, lambda: nglkeras.plots.figure1(), "figure1"))

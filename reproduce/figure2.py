@@ -16,9 +16,9 @@ must be given for that.
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli, output
+from nglkeras import cli, imagenet, output
 from nglkeras.errors import UserError
-from nglkeras.imagenet import plots, script, tables
+from nglkeras.imagenet import script
 from nglkeras.imagenet.protocol import FIGURE2_LOSSES
 
 
@@ -31,7 +31,7 @@ def main():
     scale = replace(scale, models=(scale.figure_model,))
     save = output.saver(args)
     trials, results = script.trained(args, scale)
-    curves = tables.curves(trials, results)
+    curves = imagenet.tables.curves(trials, results)
     if not curves:
         message = results[trials[0].key].message
         raise UserError(f"no network was trained to its end; the first: {message}")
@@ -44,8 +44,8 @@ def main():
             print(f"{trial}: {results[trial.key].status}, not drawn")
     folder = script.folder(args)
     with output.writing_to(folder):
-        output.write_frame(folder / "figure2.csv", tables.curves_to_frame(curves))
-        for path in save(partial(plots.figure2, curves, title), folder, "figure2"):
+        output.write_frame(folder / "figure2.csv", imagenet.tables.curves_to_frame(curves))
+        for path in save(partial(imagenet.plots.figure2, curves, title), folder, "figure2"):
             print(f"written: {path}")
 
 

@@ -5,8 +5,7 @@
 The trees are real: NGL, and two random ones that the search's own crossover has worked on.
 """
 
-from nglkeras import cli
-from nglkeras.search import plots
+from nglkeras import cli, search
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, plots.figure_a, "figure_a"))
+    cli.run(lambda: cli.draw(__doc__, lambda: search.plots.figure_a(), "figure_a"))

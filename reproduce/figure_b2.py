@@ -6,7 +6,8 @@ Values and automatic gradients come from the loss objects themselves. f1 to f3 a
 reconstructions and daggered.
 """
 
-from nglkeras import cli, plots
+import nglkeras
+from nglkeras import cli
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, plots.figure_b2, "figure_b2"))
+    cli.run(lambda: cli.draw(__doc__, lambda: nglkeras.plots.figure_b2(), "figure_b2"))

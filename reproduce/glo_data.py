@@ -10,8 +10,8 @@ Rows are journalled as they come: stop it when you like, the same command goes o
 
 from functools import partial
 
-from nglkeras import cli
-from nglkeras.glo import plots, protocol, script, tables
+from nglkeras import cli, glo
+from nglkeras.glo import protocol, script
 
 
 def main():
@@ -30,11 +30,11 @@ def main():
         # Run by run, so that an interrupted experiment has every share.
         trials = sorted((t for plan in plans.values() for t in plan), key=lambda trial: trial.run)
         results = script.run(args, trials, executor)
-    found = {portion: tables.summaries(plan, results) for portion, plan in plans.items()}
+    found = {portion: glo.tables.summaries(plan, results) for portion, plan in plans.items()}
     title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
-    body = tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
-    figure = partial(plots.over, found, "share of the training images", title, log=True)
-    frame = tables.to_frame(trials, results)
+    body = glo.tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
+    figure = partial(glo.plots.over, found, "share of the training images", title, log=True)
+    frame = glo.tables.to_frame(trials, results)
     script.report(args, scale, f"data_{scale.steps}", title, body, frame, figure)
 
 

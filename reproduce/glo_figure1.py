@@ -11,16 +11,18 @@ draws the training curves of the same rows.
 
 from functools import partial
 
-from nglkeras import cli
-from nglkeras.glo import plots, script, tables
+from nglkeras import cli, glo
+from nglkeras.glo import script
 
 
 def main():
     """Run the script."""
     args, scale, trials, results = script.figure_networks(__doc__)
-    printed = tables.printed_numbers()
+    printed = glo.tables.printed_numbers()
     found = [
-        one for part in tables.PARTS for one in tables.summaries(trials, results, part, printed)
+        one
+        for part in glo.tables.PARTS
+        for one in glo.tables.summaries(trials, results, part, printed)
     ]
     title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
     note = (
@@ -32,9 +34,9 @@ def main():
         scale,
         f"figure1_{scale.steps}",
         title,
-        tables.layout(found),
-        tables.to_frame(trials, results),
-        partial(plots.figure1, found, title),
+        glo.tables.layout(found),
+        glo.tables.to_frame(trials, results),
+        partial(glo.plots.figure1, found, title),
         [note],
     )
 

@@ -5,8 +5,7 @@
 Values and automatic gradients come from the loss objects themselves.
 """
 
-from nglkeras import cli
-from nglkeras.glo import plots
+from nglkeras import cli, glo
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, plots.figure2, "glo_figure2"))
+    cli.run(lambda: cli.draw(__doc__, lambda: glo.plots.figure2(), "glo_figure2"))

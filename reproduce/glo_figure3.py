@@ -8,23 +8,23 @@ The rows are those of glo_figure1.py with the same options; what is missing is t
 
 from functools import partial
 
-from nglkeras import cli
-from nglkeras.glo import plots, script, tables
+from nglkeras import cli, glo
+from nglkeras.glo import script
 
 
 def main():
     """Run the script."""
     args, scale, trials, results = script.figure_networks(__doc__)
-    curves = tables.curve(trials, results)
+    curves = glo.tables.curve(trials, results)
     title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
     script.report(
         args,
         scale,
         f"figure3_{scale.steps}",
         title,
-        tables.curve_layout(curves),
-        tables.to_frame(trials, results),
-        partial(plots.figure3, curves, title),
+        glo.tables.curve_layout(curves),
+        glo.tables.to_frame(trials, results),
+        partial(glo.plots.figure3, curves, title),
         ["Means over the runs; the figure has their range too."],
     )
 

@@ -13,13 +13,10 @@ set. Duplicates are cached as in the paper; what else spares trainings is left o
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli, output
+from nglkeras import cli, output, search
 from nglkeras.errors import UserError, unknown
 from nglkeras.glo import protocol, script
 from nglkeras.journal import Journal
-from nglkeras.search import CoefficientSearch, TrialFitness, report, search
-from nglkeras.search.coefficients import SCREENING, in_print
-from nglkeras.search.glo import GLO, PAPER
 
 CHECKS = ("equals", "gradients", "rejection")
 
@@ -54,7 +51,7 @@ def run(args, executor):
         raise UserError(f"{scale.search_steps} steps do not divide by 4")
     output.saver(args)  # refuses what cannot be drawn, before a training
     out = script.folder(args) / "search"
-    fitness = TrialFitness(
+    fitness = search.TrialFitness(
         partial(protocol.candidate, scale, **script.plan_arguments(args, executor)),
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
         data_dir=args.data_dir,
@@ -76,12 +73,16 @@ def both_stages(args, scale, fitness, heading, out):
     """Search trees, then the coefficients of the best."""
     checks = {"equals": True, "gradients": fitness.gradients, "rejection": True}
     checks = {name: value for name, value in checks.items() if name not in args.without}
-    strategy = GLO(args.seed, population_size=scale.population, generations=scale.generations)
-    trees = search(strategy, fitness, out=out / "trees", screening=replace(PAPER, **checks))
+    strategy = search.glo.GLO(
+        args.seed, population_size=scale.population, generations=scale.generations
+    )
+    trees = search.search(
+        strategy, fitness, out=out / "trees", screening=replace(search.glo.PAPER, **checks)
+    )
     if not trees.population[0].evaluation.rank:
         raise UserError(f"no tree of this search could be trained; see {out}/trees/search.jsonl")
     with output.writing_to(out):
-        report.write(
+        search.report.write(
             trees,
             fitness,
             out / "trees",
@@ -93,22 +94,26 @@ def both_stages(args, scale, fitness, heading, out):
     print(f"\nCoefficients of {trees.best}", flush=True)
     # More generations may find another tree, whose coefficients are another search.
     tuned = out / f"coefficients_{trees.population[0].individual.id}"
-    strategy = CoefficientSearch(trees.best, args.seed, generations=scale.coefficient_generations)
-    coefficients = search(strategy, fitness, out=tuned, screening=SCREENING)
+    strategy = search.CoefficientSearch(
+        trees.best, args.seed, generations=scale.coefficient_generations
+    )
+    coefficients = search.search(
+        strategy, fitness, out=tuned, screening=search.coefficients.SCREENING
+    )
     contenders = {
         "tree": trees.best,
         "CE": None,
-        **report.paper_losses("Baikal", "BaikalCMA"),
+        **search.report.paper_losses("Baikal", "BaikalCMA"),
     }
     with output.writing_to(out):
-        report.write(
+        search.report.write(
             coefficients,
             fitness,
             tuned,
             f"Coefficients of `{trees.best}`. {heading}",
             compare_runs=args.compare_runs,
             contenders=contenders,
-            in_print=in_print,
+            in_print=search.coefficients.in_print,
             save=output.saver(args),
         )
 

@@ -12,8 +12,8 @@ steps. Rows are journalled as they come: stop it when you like, the same command
 
 from functools import partial
 
-from nglkeras import cli
-from nglkeras.glo import plots, protocol, script, tables
+from nglkeras import cli, glo
+from nglkeras.glo import protocol, script
 
 
 def main():
@@ -29,12 +29,12 @@ def main():
         plans = protocol.by_duration(scale, **script.loss_arguments(args), **settings)
         trials = [trial for plan in plans.values() for trial in plan]
         results = script.run(args, trials, executor)
-    found = {steps: tables.summaries(plan, results) for steps, plan in plans.items()}
+    found = {steps: glo.tables.summaries(plan, results) for steps, plan in plans.items()}
     title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
-    body = tables.layout_over(found, "steps", [str(steps) for steps in found])
-    frame = tables.to_frame(trials, results)
-    figure = partial(plots.over, found, "steps", title)
-    notes = tables.paired(trials, results)
+    body = glo.tables.layout_over(found, "steps", [str(steps) for steps in found])
+    frame = glo.tables.to_frame(trials, results)
+    figure = partial(glo.plots.over, found, "steps", title)
+    notes = glo.tables.paired(trials, results)
     silent = protocol.PAPER_SILENT_ON_TRANSFER
     script.report(args, scale, "transfer", title, body, frame, figure, notes, silent)
 

@@ -15,18 +15,10 @@ trainings: --without duplicates equals gradients rejection is the paper's search
 
 from functools import partial
 
-from nglkeras import cli, output
+from nglkeras import cli, output, search
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
-from nglkeras.search import (
-    EXPERIMENTS,
-    SCALES,
-    ExperimentFitness,
-    GeneticProgramming,
-    Screening,
-    report,
-    search,
-)
+from nglkeras.search.protocol import EXPERIMENTS, SCALES
 
 # Fields of a scale that options change.
 CHANGED = (
@@ -77,7 +69,7 @@ def run(args, executor):
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
     out, save = output.folder(args, "search", scale.name), output.saver(args)
-    fitness = ExperimentFitness(
+    fitness = search.ExperimentFitness(
         int(args.experiment),
         scale,
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
@@ -87,14 +79,14 @@ def run(args, executor):
         timeout=args.timeout,
         executor=executor,
     )
-    strategy = GeneticProgramming(
+    strategy = search.GeneticProgramming(
         args.seed,
         population_size=scale.population,
         generations=scale.generations,
         distinct=args.distinct,
     )
     checks = {"gradients": fitness.gradients} | {check: CHECKS[check] for check in args.without}
-    screening = Screening(**checks)
+    screening = search.Screening(**checks)
     heading = (
         f"Experiment {args.experiment}, {scale.name} scale: {scale.note}. n = {scale.population}, "
         f"T = {scale.generations}, seed {args.seed}, {scale.model} on "
@@ -103,11 +95,13 @@ def run(args, executor):
     print(f"{heading}\nJournals in {out}", flush=True)
     # From the first candidate to the last comparison nobody else writes these journals.
     with fitness.writing():
-        result = search(strategy, fitness, out=out, screening=screening)
+        result = search.search(strategy, fitness, out=out, screening=screening)
         if not result.population[0].evaluation.rank:
             raise UserError(f"no loss of this search could be trained; see {out}/search.jsonl")
         with output.writing_to(out):
-            report.write(result, fitness, out, heading, compare_runs=args.compare_runs, save=save)
+            search.report.write(
+                result, fitness, out, heading, compare_runs=args.compare_runs, save=save
+            )
 
 
 if __name__ == "__main__":

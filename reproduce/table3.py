@@ -20,9 +20,9 @@ the same command goes on in the middle of the epoch. figure2.py draws the epochs
 
 from functools import partial
 
-from nglkeras import cli, output
-from nglkeras import tables as common
-from nglkeras.imagenet import plots, script, tables
+import nglkeras
+from nglkeras import cli, imagenet, output
+from nglkeras.imagenet import script
 from nglkeras.imagenet.protocol import LOSSES
 
 
@@ -33,9 +33,9 @@ def main():
     args = parser.parse_args()
     scale = script.chosen_scale(args)
     # What can be missing is missed before a training, not after it.
-    printed, save = tables.read_printed(), output.saver(args)
+    printed, save = imagenet.tables.read_printed(), output.saver(args)
     trials, results = script.trained(args, scale)
-    table = tables.cells(trials, results, printed)
+    table = imagenet.tables.cells(trials, results, printed)
     title = f"Table 3: top-1 accuracy in %, {scale.name} scale"
     notes = [
         f"Scale {scale.name}: {scale.note}.",
@@ -48,14 +48,14 @@ def main():
     divided = sum(cell.divided for cell in table)
     if divided:
         notes.append(f"{divided} of the networks had their batches divided for lack of memory.")
-    details = tables.details(table)
-    body = common.as_text(tables.layout(table, printed))
-    print("", title, "", body, "", common.as_text(details), "", *notes, sep="\n")
-    parts = [tables.layout(table, printed, bold=("**", "**")), details]
-    figure = partial(plots.table3, table, title)
+    details = imagenet.tables.details(table)
+    body = nglkeras.tables.as_text(imagenet.tables.layout(table, printed))
+    print("", title, "", body, "", nglkeras.tables.as_text(details), "", *notes, sep="\n")
+    parts = [imagenet.tables.layout(table, printed, bold=("**", "**")), details]
+    figure = partial(imagenet.plots.table3, table, title)
     path = script.folder(args) / "table3"
     with output.writing_to(path.parent):
-        output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)
+        output.write_table(path, title, parts, notes, imagenet.tables.to_frame(table), figure, save)
 
 
 if __name__ == "__main__":

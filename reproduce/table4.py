@@ -13,13 +13,13 @@ and {train,val,test}/masks/NAME.png, whose pixels are labels; VOC is its officia
 """
 
 from nglkeras import cli
-from nglkeras.segmentation import recipes, script, tables
+from nglkeras.segmentation import recipes, script
 
 
 def main():
     """Run the script."""
     title = "Table 4: mean IoU of segmentation networks"
-    script.run(__doc__, "table4", title, recipes.TABLE4_SCALES, ["mean_iou"], tables.layout4)
+    script.run(__doc__, "table4", title, recipes.TABLE4_SCALES)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ annotations/{train2017,val2017}, the masks of stuffthingmaps_trainval2017.
 """
 
 from nglkeras import cli
-from nglkeras.segmentation import recipes, script, tables
+from nglkeras.segmentation import recipes, script
 
 
 def main():
     """Run the script."""
     title = "Table 5: DeepLabv2 by three measures"
-    script.run(__doc__, "table5", title, recipes.TABLE5_SCALES, list(tables.TITLES), tables.layout5)
+    script.run(__doc__, "table5", title, recipes.TABLE5_SCALES)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,23 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
-from nglkeras import cli, models, output
-from nglkeras import tables as common
+# What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
+from nglkeras import cli, output
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.glo import protocol
 from nglkeras.glo.protocol import LOSSES, SCALES, GLOScale
+from nglkeras.protocol import PRECISIONS
 from nglkeras.trial import Trial, TrialResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 # Fields of a scale that options change.
 _CHANGED = (
@@ -35,7 +40,7 @@ def parser(doc: str) -> cli.Parser:
         help="sum over the classes, with which the paper's numbers come out, or mean, as printed "
         "(default: sum)",
     )
-    add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--precision", default="float32", help=f"one of: {', '.join(PRECISIONS)}")
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
@@ -149,8 +154,8 @@ def report(
     name: str,
     title: str,
     body: list[list[str]],
-    frame: pd.DataFrame,
-    figure: Callable[[], Figure],
+    frame: "pd.DataFrame",
+    figure: "Callable[[], Figure]",
     notes: Sequence[str] = (),
     silent: str = protocol.PAPER_SILENT,
 ) -> None:
@@ -178,7 +183,7 @@ def report(
     rate = frame.steps_per_second.median()
     if not np.isnan(rate):
         notes.append(f"Median of the networks: {rate:.0f} steps a second.")
-    print("", title, "", common.as_text(body), "", *notes, sep="\n")
+    print("", title, "", nglkeras.tables.as_text(body), "", *notes, sep="\n")
     settings = (args.class_reduction, "sum"), (args.precision, "float32")
     suffix = "".join(f"_{value}" for value, default in settings if value != default)
     path = folder(args) / (name + suffix)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nglkeras import cli, models, output
-from nglkeras.checkpoint import Checkpoints, TidyJournal
-from nglkeras.imagenet import sources, training
+# What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
+from nglkeras import cli, imagenet, output
 from nglkeras.imagenet.protocol import SCALES, ImageNetScale, ImageNetTrial, plan
+from nglkeras.protocol import PRECISIONS
 from nglkeras.runner import pending, run_trials
 from nglkeras.trial import TrialResult
 
@@ -44,7 +45,7 @@ def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
     add("--train-images", type=cli.positive, help="at most so many")
     add("--evaluation-images", type=cli.positive, help="at most so many")
     add("--image-size", type=cli.positive, help="height and width of a network's input, in pixels")
-    add("--precision", default="float32", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--precision", default="float32", help=f"one of: {', '.join(PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     # Of both: figure 2's networks are among table 3's.
     output.add_out_option(made, "table3")
@@ -78,7 +79,7 @@ def trained(
         args: The script's options.
         scale: What to train.
     """
-    classes, files = sources.describe(scale.dataset, args.data_dir)
+    classes, files = imagenet.sources.describe(scale.dataset, args.data_dir)
     trials = plan(
         scale,
         args.losses,
@@ -97,14 +98,16 @@ def trained(
 
 def _rows(args, trials, executor):
     out = folder(args)
-    checkpoints = Checkpoints(out / "checkpoints")
-    journal = TidyJournal(out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr))
+    checkpoints = nglkeras.checkpoint.Checkpoints(out / "checkpoints")
+    journal = nglkeras.checkpoint.TidyJournal(
+        out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr)
+    )
     results = journal.results()
     missing = pending(trials, results)
     if not missing:
         return results
-    sources.prepare(missing[0].dataset, args.data_dir)
+    imagenet.sources.prepare(missing[0].dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     places = {"data_dir": args.data_dir, "checkpoints": checkpoints}
-    run = partial(training.run_trial, timeout=args.timeout, **places)
+    run = partial(imagenet.training.run_trial, timeout=args.timeout, **places)
     return run_trials(trials, journal, run, executor=executor)

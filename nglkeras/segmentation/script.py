@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nglkeras import cli, models, output, tables
-from nglkeras.checkpoint import Checkpoints, TidyJournal
+# What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
+from nglkeras import cli, output, segmentation
 from nglkeras.errors import UserError
+from nglkeras.protocol import PRECISIONS
 from nglkeras.runner import pending, run_trials
-from nglkeras.segmentation import catalog, plots, protocol, recipes, sources, training
-from nglkeras.segmentation import tables as own
-from nglkeras.segmentation.models import NAMES, get_architecture
+from nglkeras.segmentation import catalog, protocol, recipes
 from nglkeras.segmentation.protocol import SegmentationTrial
 from nglkeras.segmentation.recipes import SegmentationScale
 from nglkeras.trial import TrialResult
@@ -34,8 +34,6 @@ def run(
     name: str,
     title: str,
     scales: dict[str, SegmentationScale],
-    measures: Sequence[str],
-    layout: Callable,
 ) -> None:
     """The whole of a script.
 
@@ -44,8 +42,6 @@ def run(
         name: "table4" or "table5": of the printed numbers and of the files written.
         title: Heading of table and plot.
         scales: By name.
-        measures: What the table shows.
-        layout: Makes rows of text of cells.
     """
     args = _parser(doc, scales, name).parse_args()
     scale = cli.chosen_scale(args, scales, _CHANGED)
@@ -54,7 +50,7 @@ def run(
         scale = replace(scale, datasets=())
     out = output.folder(args, name, scale.name)
     # What can be missing is missed before a training, not after it.
-    printed, save = own.read_printed(name), output.saver(args)
+    printed, save = segmentation.tables.read_printed(name), output.saver(args)
     with cli.make_executor(args) as executor:
         plan = partial(
             protocol.plan,
@@ -73,7 +69,8 @@ def run(
         message = results[trials[0].key].message
         raise UserError(f"no network was trained to its end; the first: {message}")
     # The paper's numbers stand beside those of its own data set, and of stand-ins for it.
-    table = own.cells(trials, results, measures, printed)
+    measures, layout = segmentation.tables.LAYOUTS[name]
+    table = segmentation.tables.cells(trials, results, measures, printed)
     with output.writing_to(out):
         heading = f"{title}, {scale.name} scale, {_titles(trials)}"
         _report(table, trials, results, scale, heading, layout, out / name, save)
@@ -86,7 +83,7 @@ def _parser(doc, scales, name):
     add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
     add("--dataset", metavar="NAME", help=f"one of: {', '.join(catalog.NAMES)}")
     add("--data-dir", type=cli.folder, help="where the data set is")
-    add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(NAMES)}")
+    add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(protocol.MODELS)}")
     add("--losses", nargs="+", metavar="NAME", default=protocol.LOSSES, help="columns of the table")
     add("--runs", type=cli.positive, help="networks for each model and loss")
     add("--epochs", type=cli.positive, help="at most so many")
@@ -107,7 +104,7 @@ def _parser(doc, scales, name):
         "deeplabv2_multiscale; the paper's start is its deeplabv1_resnet101-coco.pth): "
         "numpy.savez(FILE, **{k: v.numpy() for k, v in torch.load(PTH).items()})",
     )
-    add("--precision", metavar="NAME", help=f"one of: {', '.join(models.PRECISIONS)}")
+    add("--precision", metavar="NAME", help=f"one of: {', '.join(PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(made, name)
     output.add_figure_options(made)
@@ -117,22 +114,24 @@ def _parser(doc, scales, name):
 
 def _run_missing(trials, out, args, executor):
     """The rows of the trials; what the journal does not have is trained."""
-    checkpoints = Checkpoints(out / "checkpoints")
-    journal = TidyJournal(out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr))
+    checkpoints = nglkeras.checkpoint.Checkpoints(out / "checkpoints")
+    journal = nglkeras.checkpoint.TidyJournal(
+        out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr)
+    )
     results = journal.results()
     missing = pending(trials, results)
     if not missing:
         return results
     # A data set that is missing is reported here and not by a worker.
     for dataset in dict.fromkeys(trial.dataset for trial in missing):
-        sources.load(dataset, args.data_dir)
+        segmentation.sources.load(dataset, args.data_dir)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     places = {
         "data_dir": args.data_dir,
         "checkpoints": checkpoints,
         "predictions": out / PREDICTIONS,
     }
-    run = partial(training.run_trial, timeout=args.timeout, **places)
+    run = partial(segmentation.training.run_trial, timeout=args.timeout, **places)
     return run_trials(trials, journal, run, executor=executor)
 
 
@@ -175,13 +174,13 @@ def _notes(scale, table, trials):
 def _report(table, trials, results, scale, title, layout, path, save):
     """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
     notes = _notes(scale, table, trials)
-    detailed = own.details(table)
-    classes = own.classes_layout(trials, results)
-    texts = [tables.as_text(layout(table)), tables.as_text(detailed)]
+    detailed = segmentation.tables.details(table)
+    classes = segmentation.tables.classes_layout(trials, results)
+    texts = [nglkeras.tables.as_text(layout(table)), nglkeras.tables.as_text(detailed)]
     print("", title, "", "\n\n".join(texts), "", *notes, sep="\n")
     parts = [layout(table, bold=("**", "**")), detailed, classes]
-    figure = partial(plots.scores, table, title)
-    output.write_table(path, title, parts, notes, own.to_frame(table), figure, save)
+    figure = partial(segmentation.plots.scores, table, title)
+    output.write_table(path, title, parts, notes, segmentation.tables.to_frame(table), figure, save)
 
 
 def _draw_examples(
@@ -201,8 +200,8 @@ def _draw_examples(
             print(f"no qualitative figure of {model}: no predictions in {out / PREDICTIONS}")
             continue
         try:
-            part = training.find_sets(first[0], data_dir).test
-            rows = training.kept_rows(part)
+            part = segmentation.training.find_sets(first[0], data_dir).test
+            rows = segmentation.training.kept_rows(part)
             pairs = [part[0].read(row, first[0].views.resize) for row in rows]
         except UserError as error:
             print(f"no qualitative figure of {model}: {error}")
@@ -210,13 +209,13 @@ def _draw_examples(
         info = catalog.get_info(first[0].dataset, data_dir)
         images, truths = zip(*pairs, strict=True)
         figure = partial(
-            plots.qualitative,
+            segmentation.plots.qualitative,
             images,
             truths,
             {loss: [found[str(row)] for row in rows] for loss, found in maps.items()},
             info.classes,
-            plots.palette(first[0].dataset, len(info.classes)),
-            f"{get_architecture(model).title} on test images of {info.title}",
+            segmentation.plots.palette(first[0].dataset, len(info.classes)),
+            f"{segmentation.models.get_architecture(model).title} on test images of {info.title}",
         )
         for path in save(figure, out, f"{name}_{model}"):
             print(f"written: {path}")
@@ -224,7 +223,7 @@ def _draw_examples(
 
 def _predictions(out, trial):
     """The kept label maps of a trial's network by number of the image; nothing without a file."""
-    path = training.predictions_path(out / PREDICTIONS, trial.key)
+    path = segmentation.training.predictions_path(out / PREDICTIONS, trial.key)
     if not path.exists():
         return {}
     try:

@@ -165,6 +165,10 @@ def layout5(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
     return rows
 
 
+# What each table shows, and what makes rows of text of it.
+LAYOUTS = {"table4": (["mean_iou"], layout4), "table5": (list(TITLES), layout5)}
+
+
 def _texts(row, bold):
     """Cells that are compared with each other, the best of them marked."""
     best = max((cell.mean for cell in row if cell.mean is not None), default=None)
