@@ -63,7 +63,7 @@ def run(args, executor):
         f"{scale.search_steps} steps a candidate, {args.precision}, {args.class_reduction} over "
         f"the classes, seed {args.seed}."
     )
-    print(f"{heading}\nJournals in {out}", flush=True)
+    print(f"{heading}\n{protocol.PAPER_SILENT_ON_SEARCH}\nJournals in {out}", flush=True)
     # From the first tree to the last comparison nobody else writes these journals.
     with fitness.writing():
         both_stages(args, scale, fitness, heading, out)

@@ -1,8 +1,10 @@
 """What paper B fixes before a network is trained, as trials.
 
-The text gives the steps, the evaluations and the number of networks. Network, optimizer, learning
-rate and batch are of its supplement, as remembered and as its follow-up (TaylorGLO) publishes
-them; see PAPER_SILENT.
+The text gives the number of steps, of evaluations and of networks for each loss, the shortened
+training of a candidate (2,000 steps on MNIST), and the initial σ of CMA-ES. Everything else is in a
+supplement that this project does not have. Some of it is remembered, some is published with the
+follow-up (TaylorGLO), and some is our choice: `PAPER_SILENT` says which for the trainings on MNIST,
+`PAPER_SILENT_ON_TRANSFER` for CIFAR-10, `PAPER_SILENT_ON_SEARCH` for both stages of the search.
 """
 
 from collections.abc import Iterable
@@ -23,13 +25,25 @@ CROSS_ENTROPY = "-(y_true*log(y_pred))"
 PAPER_SILENT = (
     "The text of paper B does not give network, optimizer, learning rate and batch: convolutions "
     "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
-    "100 are of its supplement as remembered and of its follow-up's published configuration; "
-    "same-padding, pixels divided by 255 and a constant learning rate are our choice."
+    "100 are of its supplement as remembered and of its follow-up's published configuration; the "
+    "division into 55,000 images for training, 5,000 for validation and 10,000 for test is "
+    "remembered; same-padding, pixels divided by 255, a constant learning rate and the portions "
+    "of the training set are our choice."
 )
 PAPER_SILENT_ON_TRANSFER = (
     "The text of paper B gives neither the network nor the durations of its CIFAR-10 experiment: "
     "two convolutions 5x5x64 with max-pooling 3x3, dense 384 and 192 after TensorFlow's tutorial "
-    "of the time, plain SGD 0.01 and batches of 100 as on MNIST are our choice."
+    "of the time, whole images of 32 x 32, plain SGD 0.01 without decay and batches of 100 as on "
+    "MNIST are our choice. From memory, and unverified: the arXiv version uses a network like "
+    "AlexNet with local response normalisation, crops of 24 x 24, batches of 1,024, rate 0.05 and "
+    "weight decay 0.004."
+)
+PAPER_SILENT_ON_SEARCH = (
+    "The text of paper B does not give the parameters of its genetic algorithm: 80 trees, 6 "
+    "elites, a roulette of parents, recombination 0.8, node mutations 0.05 with half of that for "
+    "deletion and insertion, random trees of height 2 at most and the weights by which nodes are "
+    "drawn are of its supplement as remembered; 100 generations of trees, 50 of coefficients, the "
+    "limit of 40 nodes and CMA-ES's population of 4 + 3 log(coefficients) are our choice."
 )
 
 
@@ -40,23 +54,23 @@ class GLOScale:
     Attributes:
         name: What `--scale` calls it.
         note: What a reader must know of numbers at this scale.
-        dataset: Which data set.
-        model: Which network.
-        steps: Of a training.
+        dataset: Name of the data set.
+        model: Name of the network.
+        steps: Steps of a training.
         evaluate_every: Steps from one look at the test set to the next.
         runs: Networks for each loss.
         portions: Shares of the training images, for the data-portion experiment.
         portion_runs: Networks for each loss and share.
-        train_images: At most so many.
-        transfer_dataset: That of the transfer experiment.
-        durations: Steps of each of its trainings.
-        search_steps: Of a candidate's training in the search.
+        train_images: Upper limit on training images.
+        transfer_dataset: Data set of the transfer experiment.
+        durations: Steps of each training of the transfer experiment.
+        search_steps: Steps of a candidate's training in the search.
         population: Trees in a generation of the search.
-        generations: Of trees.
-        coefficient_generations: Of CMA-ES.
-        transfer_images: At most so many.
-        validation_images: Instead of a tenth of the train split.
-        evaluation_images: At most so many for validation and for test.
+        generations: Generations of trees.
+        coefficient_generations: Generations of CMA-ES.
+        transfer_images: Upper limit on training images of the transfer experiment.
+        validation_images: Number of validation images; `None` for a tenth of the train split.
+        evaluation_images: Upper limit on images for validation, and for test.
     """
 
     name: str

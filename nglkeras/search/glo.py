@@ -4,9 +4,9 @@ A tree e gives the loss -Σ e(x, y) over the classes; an individual's expression
 a class. Elites go on unchanged, the others are children of parents that a roulette picks by their
 fitness. Whatever has no fitness counts as 0: trees without both x and y, and trainings that fail.
 
-The text gives the operators, the leaves, both kinds of fitness 0 and the cache. All numbers in
-`GLOParameters`, `WEIGHTS` and the exact mutations are of the paper's supplement as remembered;
-the limit on a tree's size is ours, for the interpreter.
+The text gives the operators, the leaves, both kinds of fitness 0 and the cache. The numbers in
+`GLOParameters`, `WEIGHTS` and the exact mutations are of the paper's supplement as remembered; the
+number of generations and, for the interpreter, the limit on a tree's size are ours.
 """
 
 from collections.abc import Sequence
