@@ -429,8 +429,8 @@ def _notes(scale, table):
         f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
-        f"Verdicts are the paper's: a change within ±{nglkeras.tables.SAME:g} is the same, any other "
-        "better or worse, whatever its interval and p.",
+        f"Verdicts are the paper's: a change within ±{nglkeras.tables.SAME:g} is the same, any "
+        "other better or worse, whatever its interval and p.",
         *nglkeras.tables.verdict_counts(table),
     ]
     for pairs, what in (
