@@ -1,7 +1,7 @@
 """The scripts as a user runs them: what they print, write and refuse."""
 
-import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_python
 
 from nglkeras import cli, protocol
 from nglkeras.trial import plan
@@ -314,14 +314,69 @@ class TestOthers:
         assert err.startswith("error: cannot write to /proc/nowhere")
 
 
-def test_every_script_can_be_asked_for_help(script):
-    names = sorted(path.stem for path in (ROOT / "reproduce").glob("*.py"))
-    assert len(names) >= 7
-    for name in names:
-        with contextlib.suppress(SystemExit):
-            code, out, _ = script(name, "--help")
+def test_help_and_mistakes_need_neither_keras_nor_drawing():
+    code = f"""
+import contextlib, io, json, pathlib, runpy, sys
+
+for path in sorted(pathlib.Path({str(ROOT / "reproduce")!r}).glob("*.py")):
+    for arguments in (["--help"], ["--colour"], ["--scale", "huge"]):
+        sys.argv, text, code = [path.name, *arguments], io.StringIO(), None
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as end:
+                code = end.code
+        heavy = [name for name in {HEAVY} if name in sys.modules]
+        print(json.dumps([path.stem, arguments, code, text.getvalue(), heavy]))
+"""
+    run = run_python(code)
+    assert run.stderr == ""
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    assert {row[0] for row in rows} == {path.stem for path in (ROOT / "reproduce").glob("*.py")}
+    for name, arguments, code, text, heavy in rows:
+        assert heavy == [], (name, arguments)
+        if arguments == ["--help"]:
             assert code == 0
-            assert f"python reproduce/{name}.py" in out
+            assert f"python reproduce/{name}.py" in text
+        else:
+            assert code == 2, (name, arguments)
+            assert text.startswith("error: ")
+            assert text.count("\n") == 1
+
+
+HEAVY = ("keras", "tensorflow", "matplotlib", "pandas", "scipy", "sklearn", "gplearn", "PIL")
+
+
+@pytest.mark.slow
+def test_the_first_line_is_ours(tmp_path):
+    arguments = ["--losses", "CE", "--runs", "1", *SMALL, "--executor", "processes"]
+    command = [sys.executable, ROOT / "reproduce" / "table2.py", *arguments, "--workers", "1"]
+    run = subprocess.run(
+        [*command, "--out", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.startswith("1 of 1 trials to run")
+    # The worker is silent, too.
+    assert "TensorFlow" not in run.stdout
+
+
+@pytest.mark.parametrize("names", [["stderr"], ["stdout", "stderr"], ["stdin", "stderr"]])
+def test_standard_streams_that_are_closed(monkeypatch, names):
+    from nglkeras import cli
+
+    def main():
+        print("lost", file=sys.stderr)
+        sys.stderr.write("this too")
+        assert os.get_inheritable(sys.stderr.fileno())
+
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    for name in names:
+        monkeypatch.setattr(sys, name, None)
+    cli.run(main)
+    streams = [getattr(sys, name) for name in names]
+    assert all(stream.name == os.devnull for stream in streams)
+    for stream in streams:
+        stream.close()
 
 
 def test_scripts_leave_the_working_directory_alone(script, tmp_path, monkeypatch):
