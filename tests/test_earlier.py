@@ -1,6 +1,5 @@
 """Folders that were begun with the settings of an earlier version go on with them."""
 
-import json
 import runpy
 from dataclasses import replace
 
@@ -88,40 +87,3 @@ def test_rows_of_other_trials_say_nothing():
     assert (
         earlier.settings_of(TRIALS, keys(Earlier(CHANGES)(trial) for trial in other)) == Earlier()
     )
-
-
-SMALL = ["--datasets", "fashion_mnist", "--models", "small_cnn"]
-# The commands of results/README.md.
-COMMANDS = {
-    "table2/small_cnn_fashion_mnist": [*SMALL, "--image-size", "28", "--runs", "3"],
-    "table2/inceptionv3_fashion_mnist": [
-        *("--datasets", "fashion_mnist", "--losses", "CE", "NGL", "--runs", "1", "--epochs", "3"),
-        *("--train-images", "5120", "--evaluation-images", "1000"),
-    ],
-    "search/small_cnn_mnist/fashion_mnist": [
-        *(
-            *SMALL,
-            "--losses",
-            "CE",
-            "NGL",
-            "Baikal",
-            "--image-size",
-            "14",
-            "--train-images",
-            "5120",
-        ),
-        *("--runs", "10", "--formula", "winner=-exp(y_pred)*(y_true - 2.8314 + exp(y_true))"),
-    ],
-}
-
-
-@pytest.mark.parametrize("folder", COMMANDS)
-def test_committed_tables_are_printed_without_a_training(folder, script, tmp_path):
-    journal = (ROOT / "results" / folder / "journal.jsonl").read_text()
-    (tmp_path / "journal.jsonl").write_text(journal)
-    code, out, err = script("table2", "--scale", "reduced", *COMMANDS[folder], "--out", tmp_path)
-    assert (code, err) == (0, "")
-    assert "to run" not in out
-    assert "begun with settings of an earlier version" in out
-    assert (tmp_path / "journal.jsonl").read_text() == journal
-    assert json.loads(journal.splitlines()[0])["trial"]["dataset"] == "fashion_mnist"
