@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from nglkeras import datasets, memory, models, streams
+from nglkeras import datasets, extras, memory, models, paths, streams
 from nglkeras.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
@@ -60,6 +60,8 @@ class Benches:
                 raise UserError(f"networks that are compiled once monitor no {trial.monitored} set")
         self.data_dir = data_dir
         self.log_dir = log_dir
+        if log_dir is not None:
+            extras.require("tensorboard")
         self.timeout = timeout
         self.accumulate = accumulate
         self._benches: OrderedDict[Trial, Workbench] = OrderedDict()
@@ -86,7 +88,7 @@ class Benches:
             places = {"data_dir": self.data_dir, "log_dir": self.log_dir, "timeout": self.timeout}
             return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
         bench = self._bench(trial)
-        logs = [] if self.log_dir is None else [Path(self.log_dir) / trial.key]
+        logs = [] if self.log_dir is None else [paths.expand(self.log_dir) / trial.key]
         with memory.freeing_graphs():
             training = bench.train(
                 _name_of_loss(trial),

@@ -65,7 +65,7 @@ class Board:
             **self.summary(),
         }
         temporary = self.path.with_name(f"{self.path.name}.tmp")
-        temporary.write_text(json.dumps(content))
+        temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(self.path)
 
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nglkeras import paths
 from nglkeras.errors import unknown
 
 # Data sets up to this size are kept in memory; larger ones are read anew every epoch.
@@ -181,7 +182,7 @@ def get_info(name: str) -> Info:
 
 def data_directory(data_dir: str | Path | None = None) -> Path:
     """Where TFDS keeps its data."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return paths.expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def manual_directory(name: str, data_dir: str | Path | None = None) -> Path:

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.journal import Journal
 from nglkeras.trial import FINAL_STATUSES, TrialResult
@@ -89,7 +90,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path, key: str, seconds: float = SECONDS):
-        self.path = Path(path)
+        self.path = paths.expand(path)
         self.key = key
         self.seconds = seconds
 
@@ -148,6 +149,9 @@ class Checkpoints:
 
     folder: Path
     seconds: float = SECONDS
+
+    def __post_init__(self):
+        object.__setattr__(self, "folder", paths.expand(self.folder))
 
     def of(self, key: str, parts: int = 1) -> Checkpoint:
         """That of a trial, by its key; with its batches in parts it is another training."""

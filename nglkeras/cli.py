@@ -1,6 +1,7 @@
 """What the scripts of reproduce/ share: options, one-line errors, and the accuracy tables."""
 
 import argparse
+import io
 import logging
 import math
 import os
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
 import nglkeras
-from nglkeras import catalog, devices, division, earlier, executors, output, paths, protocol
+from nglkeras import catalog, devices, division, earlier, executors, extras, output, paths, protocol
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
 from nglkeras.journal import Journal
@@ -48,15 +49,21 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], None]) -> None:
     """Run a script; mistakes of the user end in one line and exit code 2."""
+    # A terminal without some character shows another one; the results are not lost over it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     # Every trial traces a network of its own; TensorFlow takes that for a mistake, and says so.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # No information on devices and compilers, in workers neither; warnings are for the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     _open_closed_streams()
     try:
-        main()
+        with extras.needed():
+            main()
     except UserError as error:
         sys.exit(_fail(f"error: {error}", 2))
+    except ModuleNotFoundError as error:
+        sys.exit(_fail(f"error: {error}; the scripts need nglkeras[reproduce]", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("stopped; the same command goes on from here", 130))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
+from nglkeras.extras import needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,14 +24,20 @@ MAX_WIDTH = 100.0
 MAX_FONT_SIZE = 100.0
 
 
-def styled(draw: "Callable[..., Figure]") -> "Callable[..., Figure]":
+@needed()
+def _settings(settings):
+    """Settings of Matplotlib that hold within a block. What imports this may draw nothing."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(settings)
+
+
+def styled(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
     """Decorate a function that draws a figure, so that it draws in the style of this project."""
 
     @functools.wraps(draw)
     def drawn(*arguments, **options):
-        import matplotlib as mpl
-
-        with mpl.rc_context(_DRAWING):
+        with _settings(_DRAWING):
             figure = draw(*arguments, **options)
         for axes in figure.axes:
             # Ticks are made when a figure is saved, which may be elsewhere.
@@ -72,9 +79,7 @@ def save(
         if not callable(figure):
             raise UserError("a finished figure keeps its font size: give a function that draws it")
         style |= {"font.size": font_size}
-    import matplotlib as mpl
-
-    with mpl.rc_context(style):
+    with _settings(style):
         drawn = figure() if callable(figure) else figure
         if width is not None:
             drawn.set_size_inches(drawn.get_size_inches() * width / drawn.get_size_inches()[0])

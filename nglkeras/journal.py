@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from nglkeras import lock
+from nglkeras import lock, paths
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.trial import TrialResult
 
@@ -34,7 +34,7 @@ class Records:
     """
 
     def __init__(self, path: str | Path, report: Callable[[str], None] = print):
-        self.path = Path(path)
+        self.path = paths.expand(path)
         self.report = report
         self._reported = set()
         try:

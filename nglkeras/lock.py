@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nglkeras import paths
 from nglkeras.errors import UserError
 
 # Seconds between two touches of a lock file, and after which its holder counts as gone.
@@ -71,7 +72,7 @@ def writing(path: Path) -> Iterator[None]:
     Raises:
         UserError: If another process holds it, or no lock file can be written there.
     """
-    place = lock_file(Path(path).resolve())
+    place = lock_file(paths.absolute(path))
     with _guard:
         if place in _held:
             _held[place].count += 1
@@ -94,7 +95,7 @@ def lock_file(path: Path) -> Path:
 
 def holder(path: Path) -> Holder | None:
     """Who writes to a file at the moment; `None` if nobody does, as far as can be seen."""
-    place = lock_file(Path(path).resolve())
+    place = lock_file(paths.absolute(path))
     try:
         descriptor = os.open(place, os.O_RDONLY)
     except OSError:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.protocol import PRECISIONS
 
@@ -72,7 +73,8 @@ def build(
         raise unknown("model", name, NAMES)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+    weights = paths.weights(weights)
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
     if weights is not None and name in ("head", *GLO):
         raise UserError(f"{name} has no backbone that weights could be loaded into")

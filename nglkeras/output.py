@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 # What needs Keras or pandas is reached through it after parsing: see `lazy`.
 import nglkeras
-from nglkeras import figures, latex, paths
+from nglkeras import extras, figures, latex, paths
 from nglkeras.errors import UserError
 
 # In the working directory, wherever the package is installed.
@@ -45,8 +46,10 @@ def saver(args: argparse.Namespace) -> Callable[..., list[Path]]:
     """Return `figures.save` with the formats and sizes that the options name.
 
     Raises:
-        UserError: If one of them cannot be; call this before a training, not after it.
+        UserError: If one of them cannot be, or what draws is not installed. Call this before a
+            training, not after it.
     """
+    extras.require("matplotlib", "pandas", "scipy")
     formats = [kind.lower() for text in args.formats for kind in text.split(",") if kind]
     figures.check(formats, args.width, args.font_size)
     return partial(figures.save, formats=formats, width=args.width, font_size=args.font_size)
@@ -89,6 +92,12 @@ def write_table(
     saved = save(figure, path.parent, path.name)
     endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
     print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
+
+
+def say(*lines: str) -> None:
+    """Print lines; what the terminal cannot show becomes a question mark."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print("\n".join(lines).encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def write_text(path: Path, text: str) -> None:

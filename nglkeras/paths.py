@@ -21,3 +21,8 @@ def expand(path: str | os.PathLike) -> Path:
 def absolute(path: str | os.PathLike) -> Path:
     """Return `expand(path)` as seen from any folder: workers may run in another one."""
     return expand(path).resolve()
+
+
+def weights(path: str | os.PathLike | None) -> str | None:
+    """Return what networks start from: a file's path is expanded, `None` and "imagenet" stay."""
+    return path if path in (None, "imagenet") else str(expand(path))

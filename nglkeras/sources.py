@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from nglkeras.catalog import BUNDLED, advice, data_directory, get_info, manual_directory
 from nglkeras.errors import UserError
+from nglkeras.extras import needed
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def source(name: str, data_dir: str | Path | None = None) -> Source:
     return _digits(turned=name == "digits_turned") if name in BUNDLED else _tfds(name, data_dir)
 
 
+@needed()
 def _digits(turned):
     from sklearn.datasets import load_digits
 
@@ -49,12 +51,14 @@ def _digits(turned):
     return Source({"train": len(images)}, lambda split: data, lambda image: image)
 
 
+@needed()
 def _builder(name, data_dir):
     import tensorflow_datasets as tfds
 
     return tfds.builder(name, data_dir=data_directory(data_dir))
 
 
+@needed()
 def _prepared(name, data_dir):
     import requests
     import tensorflow_datasets as tfds
@@ -80,6 +84,7 @@ def _prepared(name, data_dir):
     return builder
 
 
+@needed()
 def _tfds(name, data_dir):
     import tensorflow_datasets as tfds
 

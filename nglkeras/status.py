@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from nglkeras import board, foreign, lock
+from nglkeras import board, foreign, lock, paths
 from nglkeras.board import duration
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.journal import read_records
@@ -71,7 +71,7 @@ def find(place: str | Path) -> list[Path]:
     Raises:
         UserError: If there is none.
     """
-    place = Path(place)
+    place = paths.expand(place)
     if place.is_file():
         return [place]
     found = sorted(path for name in JOURNALS for path in place.rglob(name))
@@ -86,7 +86,7 @@ def read(journal: Path) -> Status:
     Raises:
         UserError: If it cannot be read.
     """
-    unreadable, rows = [], {}
+    journal, unreadable, rows = paths.expand(journal), [], {}
     holder = lock.holder(journal)
     if journal.name == JOURNALS[-1]:
         found = list(read_records(journal, _individual, unreadable.append))
@@ -129,7 +129,7 @@ def _name(trial):
 def _board(journal):
     """What the driver says; nothing where a file from elsewhere is no board."""
     try:
-        content = json.loads(board.place(journal).read_text())
+        content = json.loads(board.place(journal).read_text("utf-8"))
         if not isinstance(content, dict):
             return {}
         foreign.check(content, _BOARD)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from nglkeras import datasets, losses, memory, models, streams
+from nglkeras import datasets, extras, losses, memory, models, paths, streams
 from nglkeras.devices import accumulating, distribution
 from nglkeras.environment import environment
 from nglkeras.errors import UserError, unknown
@@ -60,7 +60,9 @@ def run_trial(
         return run(trial, on_epoch=on_epoch, on_model=on_model)
 
     deadline = math.inf if timeout is None else time.perf_counter() + timeout
-    logs = None if log_dir is None else Path(log_dir) / trial.key
+    if log_dir is not None:
+        extras.require("tensorboard")
+    logs = None if log_dir is None else paths.expand(log_dir) / trial.key
 
     def attempt(schedule):
         monitor = Monitor(deadline, on_epoch, part=trial.monitored)

@@ -9,12 +9,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 # Losses and models are reached through it when a plan is made: they need Keras, see `lazy`.
 import nglkeras
-from nglkeras import foreign, protocol
+from nglkeras import foreign, paths, protocol
 from nglkeras.catalog import get_info
 from nglkeras.devices import backend
 from nglkeras.errors import unknown
@@ -282,10 +281,11 @@ def _given(name, formulas):
 
 def start_of(weights: str | None) -> dict:
     """What a trial says of the weights that it starts from."""
-    if weights is None or not Path(weights).is_file():
+    path = weights and paths.absolute(weights)
+    if not path or not path.is_file():
         return {"weights": weights}
-    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    return {"weights": str(Path(weights).resolve()), "weights_sha256": digest}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"weights": str(path), "weights_sha256": digest}
 
 
 def _trial(scale, dataset, model, row):

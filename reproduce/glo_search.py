@@ -13,7 +13,7 @@ set. Duplicates are cached as in the paper; what else spares trainings is left o
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli, output, search
+from nglkeras import cli, extras, output, search
 from nglkeras.errors import UserError, unknown
 from nglkeras.glo import protocol, script
 from nglkeras.journal import Journal
@@ -43,6 +43,7 @@ def main():
 
 def run(args, executor):
     """Search trees, then coefficients, with networks trained where the options say."""
+    extras.require("gplearn", "cma", "sympy")
     scale = script.chosen_scale(args)
     for check in args.without:
         if check not in CHECKS:

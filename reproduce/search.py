@@ -15,7 +15,7 @@ trainings: --without duplicates equals gradients rejection is the paper's search
 
 from functools import partial
 
-from nglkeras import cli, output, search
+from nglkeras import cli, extras, output, search
 from nglkeras.errors import UserError, unknown
 from nglkeras.journal import Journal
 from nglkeras.search.protocol import EXPERIMENTS, SCALES
@@ -62,6 +62,7 @@ def main():
 
 def run(args, executor):
     """Search, with networks trained where the options say."""
+    extras.require("gplearn", "sympy")
     scale = cli.chosen_scale(args, SCALES, CHANGED)
     if args.experiment not in map(str, EXPERIMENTS):
         raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))

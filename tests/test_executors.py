@@ -338,7 +338,7 @@ class TestMake:
         from nglkeras.executors import cluster
 
         monkeypatch.setattr(cluster, "ray", None)
-        with pytest.raises(UserError, match=r"needs Ray: pip install 'nglkeras\[ray\]'"):
+        with pytest.raises(UserError, match=r"ray is not installed: pip install 'nglkeras\[ray\]'"):
             executors.make("ray")
 
 

@@ -296,3 +296,36 @@ class TestFiles:
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(UserError, match="cannot write to"):
             losses.save_loss(tmp_path / "no" / "best.json", "y_pred")
+
+
+class TestCharacters:
+    @pytest.mark.parametrize(
+        ("formula", "character", "position", "advice"),
+        [
+            ("1 − y_pred", "'−' (U+2212, MINUS SIGN)", 3, "write -"),
+            ("1 – y_pred", "'–' (U+2013, EN DASH)", 3, "write -"),
+            ("y_true×y_pred", "'×' (U+00D7, MULTIPLICATION SIGN)", 7, "write *"),
+            ("y_true·y_pred", "'·' (U+00B7, MIDDLE DOT)", 7, "write *"),
+            ("y_true÷y_pred", "'÷' (U+00F7, DIVISION SIGN)", 7, "write /"),
+            ("y_pred²", "'²' (U+00B2, SUPERSCRIPT TWO)", 7, "write **2"),
+            ("y_pred³", "'³' (U+00B3, SUPERSCRIPT THREE)", 7, "write it in ASCII"),
+            ("“y_pred”", "'“' (U+201C, LEFT DOUBLE QUOTATION MARK)", 1, "leave it out"),
+            ("1\u00a0- y_pred", "U+00A0, NO-BREAK SPACE", 2, "write a space"),
+            ("y_\u200bpred", "U+200B, ZERO WIDTH SPACE", 3, "leave it out"),
+            ("１ - y_pred", "'１' (U+FF11, FULLWIDTH DIGIT ONE)", 1, "write 1"),
+            ("ｙ_pred", "'ｙ' (U+FF59, FULLWIDTH LATIN SMALL LETTER Y)", 1, "write y"),
+            ("α*y_pred", "'α' (U+03B1, GREEK SMALL LETTER ALPHA)", 1, "write it in ASCII"),
+            ("y_pred\x1b[31m", "U+001B, a character without a name", 7, "leave it out"),
+            ("y_pred + \ud800", "U+D800, a character without a name", 10, "write it in ASCII"),
+        ],
+    )
+    def test_is_named_with_its_place_and_what_to_write(self, formula, character, position, advice):
+        with pytest.raises(UserError) as error:
+            Expression.parse(formula)
+        assert f"cannot have {character}, as at position {position}: {advice}" in str(error.value)
+        assert str(error.value).isprintable()
+
+    def test_a_byte_order_mark_at_the_start_counts_for_nothing(self):
+        assert str(Expression.parse("\ufeff1 - y_pred")) == "1 - y_pred"
+        with pytest.raises(UserError, match="leave it out"):
+            Expression.parse("1 - \ufeffy_pred")

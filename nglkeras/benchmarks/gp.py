@@ -13,8 +13,8 @@ from gplearn._program import _Program
 from gplearn.functions import make_function
 
 from nglkeras.benchmarks.measure import Measurement, compared, interleaved
-from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, PAPER_A
+from nglkeras.extras import needed
 from nglkeras.search import Variation
 
 TREES = 64
@@ -101,10 +101,8 @@ def _with_arity(function, arity):
 
 
 def _deap():
-    try:
+    with needed():
         from deap import gp
-    except ImportError as error:
-        raise UserError("the benchmark of trees needs DEAP: pip install deap") from error
 
     python_random.seed(0)
     primitives = gp.PrimitiveSet("loss", 2)

@@ -151,14 +151,14 @@ def _print_peak_memory(name, samples, classes):
     # What is allocated once, at the first step of all, is no part of it.
     _run(step, *inputs(8))
     y, z = inputs(samples)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _status("VmRSS")
     _run(step, y, z)
     print(_status("VmHWM") - before)
 
 
 def _status(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 

@@ -21,6 +21,7 @@ from nglkeras.executors.processes import (
     worker_environment,
 )
 from nglkeras.executors.worker import PROGRESS, READY, Desk, error_message
+from nglkeras.extras import MissingPackageError
 
 try:
     import ray
@@ -104,7 +105,7 @@ class Ray(Pool):
         **settings,
     ):
         if ray is None:
-            raise UserError("executor ray needs Ray: pip install 'nglkeras[ray]'")
+            raise MissingPackageError("ray")
         self._connected = not ray.is_initialized()
         if self._connected:
             _connect(address)

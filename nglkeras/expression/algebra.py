@@ -4,11 +4,13 @@ from functools import cache
 
 from nglkeras.errors import UserError
 from nglkeras.expression.tree import Expression
+from nglkeras.extras import needed
 
 # SymPy's time grows faster than the tree; searched losses are mostly far smaller.
 MAX_SIZE_TO_SIMPLIFY = 60
 
 
+@needed()
 def simplify(expression: Expression) -> Expression:
     """See `Expression.simplify`."""
     if expression.size > MAX_SIZE_TO_SIMPLIFY:

@@ -4,6 +4,7 @@
 """
 
 import ast
+import unicodedata
 import warnings
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 # Symbol, and how tightly it binds; a sign binds tighter, everything else is an atom.
 _SYMBOLS = {"add": (" + ", 1), "sub": (" - ", 1), "mul": ("*", 2), "div": ("/", 2)}
 SIGNED, ATOM = 3, 4
+# What typesetting makes of a formula, and what parses; see `_advice` for whole families.
+_INSTEAD = {
+    **dict.fromkeys("−‐‑‒–—﹣－", "-"),
+    **dict.fromkeys("×⋅·∙•∗✕✖", "*"),
+    **dict.fromkeys("÷∕⁄", "/"),
+    "²": "**2",
+    "√": "sqrt()",
+}
 _LATEX_NAMES = {"y_true": "t", "y_pred": "p"}
 
 
@@ -28,6 +37,9 @@ def parse(formula: str) -> list[str | float]:
         raise UserError(f"a formula is a text, not {type(formula).__name__}")
     if len(formula) > MAX_LENGTH:
         raise UserError(f"a formula of {len(formula)} characters; at most {MAX_LENGTH}")
+    # Some editors put a byte-order mark at the start of a file.
+    formula = formula.removeprefix("\ufeff")
+    _check_characters(formula)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -36,6 +48,34 @@ def parse(formula: str) -> list[str | float]:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"{_shown(formula)} is not a formula") from error
     return _nodes(tree.body, formula, 0)
+
+
+def _check_characters(formula):
+    """Refuse characters beyond ASCII: Python would read some as others, and complain about most."""
+    for position, character in enumerate(formula, 1):
+        if character.isascii() and (character.isprintable() or character.isspace()):
+            continue
+        name = unicodedata.name(character, "a character without a name")
+        shown = f"U+{ord(character):04X}, {name}"
+        if character.isprintable():
+            shown = f"{character!r} ({shown})"
+        advice = _advice(character)
+        raise UserError(f"a formula cannot have {shown}, as at position {position}: {advice}")
+
+
+def _advice(character):
+    """What to write instead of a character."""
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf", "Pi", "Pf"):
+        return "leave it out"
+    if category in ("Zs", "Zl", "Zp"):
+        return "write a space"
+    plain = _INSTEAD.get(character) or unicodedata.normalize("NFKC", character)
+    if category == "Nd":
+        plain = str(unicodedata.decimal(character))
+    if not plain.isascii() or (category == "No" and character not in _INSTEAD):
+        return "write it in ASCII, e.g. a number, y_true for the label, y_pred for the prediction"
+    return f"write {plain}"
 
 
 def _nodes(tree, formula, depth):

@@ -17,6 +17,8 @@ import tensorflow as tf
 from nglkeras import sources as bundled
 from nglkeras.catalog import MEMORY_BYTES, data_directory, manual_directory
 from nglkeras.errors import UserError
+from nglkeras.extras import needed
+from nglkeras.paths import expand
 from nglkeras.protocol import derive_seed
 
 FOLDER = "folder"
@@ -142,7 +144,7 @@ def _folder(folder, seed, limits):
     if folder is None:
         raise UserError("data set folder: say which with --data-dir")
     folders = {"train": "train", "evaluation": "val"}
-    found = {part: _files(Path(folder) / name) for part, name in folders.items()}
+    found = {part: _files(expand(folder) / name) for part, name in folders.items()}
     classes = sorted({path.parent.name for path in found["train"]})
     for path in found["evaluation"]:
         if path.parent.name not in classes:
@@ -155,7 +157,7 @@ def _folder(folder, seed, limits):
         labels = [number[path.parent.name] for path in kept]
         parts[part] = _indexed([str(path) for path in kept], labels, _decoded_file)
     everything = [*found["train"], *found["evaluation"]]
-    digest = _digest(Path(folder), everything)
+    digest = _digest(expand(folder), everything)
     return Source(parts["train"], parts["evaluation"], len(classes), digest)
 
 
@@ -179,6 +181,7 @@ def _decoded_file(path):
 
 
 @lru_cache(maxsize=4)
+@needed()
 def _builder(name, data_dir):
     """TFDS' builder of a data set of labelled images, prepared or not."""
     import tensorflow_datasets as tfds
@@ -195,6 +198,7 @@ def _builder(name, data_dir):
     return builder
 
 
+@needed()
 def _prepared(name, data_dir):
     """The same, prepared."""
     import requests
@@ -287,6 +291,7 @@ def _paths(builder, split):
     return [str(path) for path in builder.info.splits[split].filepaths]
 
 
+@needed()
 def _parsed(builder, records):
     import tensorflow_datasets as tfds
 

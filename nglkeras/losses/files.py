@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses.classes import FormulaLoss
@@ -28,10 +29,10 @@ def save_loss(path: str | Path, formula: str, *, class_reduction: str = "mean", 
         "latex": expression.to_latex(),
         **origin,
     }
-    path = Path(path)
+    path = paths.expand(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(content, indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -53,7 +54,7 @@ def load_loss(path: str | Path, **arguments) -> FormulaLoss:
         UserError: If there is no such file or it holds no loss.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(paths.expand(path).read_text("utf-8-sig"))
         own = {"formula": content["formula"], "class_reduction": content["class_reduction"]}
     except OSError as error:
         raise UserError(f"cannot read the loss file {path}: {error.strerror}") from error

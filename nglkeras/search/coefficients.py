@@ -12,6 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.extras import needed
 from nglkeras.search.evolution import Generational, Individual, best_first, generator
 from nglkeras.search.screening import Screening
 
@@ -60,7 +61,8 @@ class CoefficientSearch(Generational):
     """
 
     def __init__(self, expression: Expression, seed: int = 0, **parameters):
-        import cma
+        with needed():
+            import cma
 
         super().__init__(seed, CMAParameters(**parameters))
         self.expression = expression

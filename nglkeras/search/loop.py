@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from nglkeras import foreign, losses
+from nglkeras import foreign, losses, output, paths
 from nglkeras.board import Board, duration
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor, Local
@@ -103,7 +103,8 @@ def search(
     if executor is not None and hasattr(evaluate, "each"):
         raise UserError("this fitness has an executor of its own; give it the other one instead")
     evaluator = evaluate if hasattr(evaluate, "each") else _Each(evaluate, executor or Local())
-    journal = Records(Path(out) / "search.jsonl")
+    out = paths.expand(out)
+    journal = Records(out / "search.jsonl")
     with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
         run = _Search(strategy, evaluator, journal, screening, classes, quiet)
         with Board(journal.path, evaluator.executor, run.summary), _silence(evaluator, quiet):
@@ -116,14 +117,14 @@ def search(
                 run.pace = (time.perf_counter() - started) / timed if timed else None
                 if not quiet:
                     left = run.summary()["seconds_left"] if fresh else None
-                    print(_describe(run.generations[-1], left), flush=True)
+                    output.say(_describe(run.generations[-1], left))
                 if on_generation is not None:
                     on_generation(run.generations[-1])
     result = run.result()
     if result.population and result.population[0].evaluation.rank:
         best = result.population[0]
         losses.save_loss(
-            Path(out) / "best.json",
+            out / "best.json",
             str(best.individual.expression),
             class_reduction=getattr(evaluate, "class_reduction", "mean"),
             fitness=list(best.evaluation.fitness),

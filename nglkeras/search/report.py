@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nglkeras import catalog, figures, output, tables
+from nglkeras import catalog, figures, output, paths, tables
 from nglkeras.board import duration
 from nglkeras.expression import Expression
 from nglkeras.latex import table as as_latex
@@ -48,6 +48,7 @@ def write(
             stand there as they are, and the winner's simplified form beside it.
         save: Saves a figure as `figures.save` does.
     """
+    out = paths.expand(out)
     best = result.best_losses(BEST)
     form = in_print or (lambda expression: expression)
     columns = ["id", "fitness", "nodes", "made by", "formula"]
@@ -76,16 +77,16 @@ def write(
     if simple != result.best:
         lines.append(f"simplified: {simple}")
     lines.append(f"LaTeX: {simple.to_latex()}")
-    print("", "\n\n".join(lines), sep="\n", flush=True)
+    output.say("", "\n\n".join(lines))
 
     verdicts = []
     if compare_runs:
-        print(f"\nComparing on the test set, {compare_runs} networks a loss ...", flush=True)
+        output.say(f"\nComparing on the test set, {compare_runs} networks a loss ...")
         if contenders is None:
             contenders = {"CE": None, **paper_losses("NGL", "Baikal")}
         comparisons = fitness.compare({"winner": result.best, **contenders}, compare_runs)
         verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
-        print(*verdicts, sep="\n")
+        output.say(*verdicts)
         output.write_frame(out / "comparison.csv", _comparison_frame(comparisons))
 
     latex = [
@@ -116,7 +117,7 @@ def write(
     }
     files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if verdicts else [])]
     files += [path.name for name, figure in drawn.items() for path in save(figure, out, name)]
-    print(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
+    output.say(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
 
 
 def paper_losses(*names: str) -> dict[str, Expression]:

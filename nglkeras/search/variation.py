@@ -12,6 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
+from nglkeras.extras import needed
 
 # How often a child is drawn anew before its parent goes on unchanged.
 DRAWS = 100
@@ -152,7 +153,8 @@ class Variation:
     @cached_property
     def _functions(self):
         # It imports scikit-learn, which takes a second: readers of journals need neither.
-        from gplearn.functions import make_function
+        with needed():
+            from gplearn.functions import make_function
 
         return {
             name: make_function(function=_on_numpy(name), name=name, arity=OPERATORS[name].arity)
@@ -160,7 +162,8 @@ class Variation:
         }
 
     def _program(self, nodes=None):
-        from gplearn._program import _Program
+        with needed():
+            from gplearn._program import _Program
 
         functions = list(self._functions.values())
         arities = {}

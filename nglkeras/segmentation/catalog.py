@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.segmentation import VOID
 
@@ -118,9 +119,11 @@ def get_info(name: str, data_dir: str | Path | None = None) -> Info:
     info = INFO[name]
     if name != "folder":
         return info
-    path = Path(data_dir or ".") / "classes.txt"
+    path = paths.expand(data_dir or ".") / "classes.txt"
     try:
-        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+        names = tuple(
+            line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {info.advice}") from error
     if not 2 <= len(names) <= VOID:

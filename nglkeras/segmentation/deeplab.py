@@ -16,6 +16,7 @@ from keras import layers, ops
 # Neither applications nor their building blocks of other sizes are public.
 from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 
+from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.segmentation import pytorch
 from nglkeras.segmentation.unet import penalty
@@ -333,6 +334,7 @@ def plain_trunk(
     Arguments and errors as in `deeplabv2`.
     """
     arguments = {"include_top": False, "input_shape": (None, None, 3)}
+    weights = paths.weights(weights)
     is_resnet101 = (tuple(blocks), width) == (RESNET101, 64)
     if weights == "imagenet" and not is_resnet101:
         raise UserError("only ResNet101 has ImageNet weights; valid are none or a .weights.h5 file")

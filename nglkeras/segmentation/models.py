@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.models import PRECISIONS, dtype_policy
 from nglkeras.segmentation import pytorch
@@ -97,6 +98,7 @@ def build(
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     check_weights(name, weights)
+    weights = paths.weights(weights)
     make = partial(architecture.make, classes, l2=l2, size=size, **architecture.sizes)
     with dtype_policy(precision):
         if architecture.make is deeplabv2:
@@ -111,7 +113,7 @@ def check_weights(name: str, weights: str | Path | None) -> None:
     """Raise `UserError` if a model cannot start from these weights, as far as their name tells."""
     if weights is None:
         return
-    if weights != "imagenet" and not Path(weights).is_file():
+    if weights != "imagenet" and not paths.expand(weights).is_file():
         raise UserError(f"no weights file {weights}; valid are imagenet, a {FILES} file")
     if weights == "imagenet" and get_architecture(name).make is unet:
         raise UserError(

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from nglkeras.extras import needed
 from nglkeras.protocol import derive_seed
 
 SIDE = 64
@@ -30,6 +31,7 @@ def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {split: _split(split, *SPLITS[split]) for split in SPLITS}
 
 
+@needed()
 def _split(split, count, low, high):
     from sklearn.datasets import load_digits, load_sample_images
 

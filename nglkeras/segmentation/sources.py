@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from nglkeras.errors import UserError
+from nglkeras.extras import needed
+from nglkeras.paths import expand
 from nglkeras.segmentation.catalog import INVALID, Info, get_info
 from nglkeras.segmentation.scenes import scenes
 
@@ -68,8 +70,8 @@ class Arrays(Examples):
         """An image and its mask."""
         if size in (None, self.images.shape[1]):
             return self.images[i], self.masks[i]
-        from PIL import Image
-
+        with needed():
+            from PIL import Image
         return _resized(Image.fromarray(self.images[i]), Image.fromarray(self.masks[i]), size)
 
     def size(self, i):
@@ -123,6 +125,7 @@ class Files(Examples):
             return image.height, image.width
 
 
+@needed()
 def _opened(path):
     from PIL import Image
 
@@ -132,6 +135,7 @@ def _opened(path):
         raise UserError(f"cannot read {path}: it is no image") from error
 
 
+@needed()
 def _resized(image, mask, size):
     """Both as arrays; a mask's palette stays aside: its pixels are labels."""
     from PIL import Image
@@ -157,7 +161,7 @@ def load(name: str, data_dir: str | Path | None = None) -> dict[str, Examples]:
         return {split: Arrays(*pair) for split, pair in scenes().items()}
     if data_dir is None:
         raise UserError(f"data set {name} wants --data-dir: {info.advice}")
-    return _LAYOUTS[info.layout](name, Path(data_dir), info)
+    return _LAYOUTS[info.layout](name, expand(data_dir), info)
 
 
 def _folder(name, data_dir, info):
@@ -210,8 +214,8 @@ def _paired(images, masks, info):
 def _listed(root, part, masks, info):
     path = root / "ImageSets" / "Segmentation" / f"{part}.txt"
     try:
-        names = path.read_text().split()
-    except OSError as error:
+        names = path.read_text("utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"no list {path}; {info.advice}") from error
     images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
     return _files(images, [root / masks / f"{name}.png" for name in names], path, info)

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nglkeras import checkpoint, memory, training
+from nglkeras import checkpoint, memory, paths, training
 from nglkeras.checkpoint import Checkpoints
 from nglkeras.errors import UserError
 from nglkeras.protocol import derive_seed
@@ -84,7 +84,7 @@ def run_trial(
 
 def predictions_path(folder: Path, key: str) -> Path:
     """Where the predictions of a network are kept."""
-    return folder / f"{key}.npz"
+    return paths.expand(folder) / f"{key}.npz"
 
 
 def _train(trial, data_dir, kept, monitor, shown):

@@ -1,0 +1,100 @@
+"""Packages that only some parts of the project use, and the extra that installs each.
+
+The losses need Keras alone. Where a module of ours imports a package that is missing, the error
+says what to install, whether a script or a notebook asked for the module. Functions that import a
+package themselves are decorated with `needed()`.
+"""
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
+
+from nglkeras.errors import UserError
+
+# Extras of pyproject.toml by the name that is imported.
+EXTRAS = {
+    **dict.fromkeys(
+        (
+            *("PIL", "cloudpickle", "cma", "gplearn", "importlib_resources", "matplotlib"),
+            *("pandas", "requests", "scipy", "sklearn", "sympy", "tensorboard"),
+            *("tensorflow_datasets", "tqdm"),
+        ),
+        "reproduce",
+    ),
+    "tensorflow": "tensorflow",
+    "ray": "ray",
+    "deap": "benchmark",
+}
+# What pip calls them, where it is another name.
+_PROJECTS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "tensorflow_datasets": "tensorflow-datasets",
+}
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package is not installed; the message names the extra that installs it."""
+
+    def __init__(self, package: str):
+        project, extra = _PROJECTS.get(package, package), EXTRAS[package]
+        super().__init__(f"{project} is not installed: pip install 'nglkeras[{extra}]'")
+        self.name = package
+
+
+@contextlib.contextmanager
+def needed() -> Iterator[None]:
+    """Turn the import of a package that is missing into a `MissingPackageError`.
+
+    Raises:
+        MissingPackageError: If the package is one of `EXTRAS`; other errors stay what they are.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingPackageError(package) from error
+
+
+def require(*packages: str) -> None:
+    """Import packages that will be used later, so that a missing one is told now.
+
+    Raises:
+        MissingPackageError: If one is not installed.
+    """
+    with needed():
+        for package in packages:
+            importlib.import_module(package)
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module of ours; what it lacks is said as `needed` says it."""
+
+    def exec_module(self, module):
+        with needed():
+            super().exec_module(module)
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules of this package, and leaves all others to the other finders."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Find as `PathFinder` does; see `importlib.abc.MetaPathFinder`."""
+        if not name.startswith(f"{__package__}."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        # A package in a zip file has a loader of another kind.
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def watch() -> None:
+    """Have every module of this package that is imported from now on speak of what is missing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,153 @@
+"""A package that is missing is said in a line that names it and the extra that has it."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+from nglkeras.extras import _PROJECTS, EXTRAS, MissingPackageError, needed, require
+
+# For each package, code that cannot do without it.
+USES = {
+    "matplotlib": "import nglkeras.plots as plots; plots.figure1()",
+    "pandas": "from nglkeras.tables import cells; cells([], {}, None)",
+    "scipy": "from nglkeras import tables; tables.interval([0.1, 0.2])",
+    "tqdm": "from nglkeras.search import search",
+    "gplearn": (
+        "from nglkeras.search import Variation; import numpy;"
+        "Variation().random_tree(numpy.random.RandomState(0))"
+    ),
+    "cma": (
+        "from nglkeras.search import CoefficientSearch; from nglkeras import Expression;"
+        "CoefficientSearch(Expression.parse('y_true/y_pred'))"
+    ),
+    "sympy": "from nglkeras import Expression; Expression.parse('y_pred*1').simplify()",
+    "cloudpickle": "from nglkeras.executors import Processes; Processes(1)",
+    "sklearn": "from nglkeras import sources; sources.source('digits', None)",
+    "tensorflow_datasets": "from nglkeras import sources; sources.source('cifar10', '/nowhere')",
+    "tensorboard": (
+        "from nglkeras.benches import Benches; from nglkeras.protocol import TABLE2_SCALES as S;"
+        "from nglkeras.trial import plan; Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
+    ),
+    "ray": "from nglkeras.executors import Ray; Ray()",
+    "deap": "from nglkeras.benchmarks import gp; gp._deap()",
+    "PIL": "from nglkeras.segmentation import sources; sources._opened('x.png')",
+}
+# For each package, a script that needs it before its first training.
+SCRIPTS = {
+    "pandas": ["table2"],
+    "matplotlib": ["figure1"],
+    "gplearn": ["search"],
+    "cma": ["glo_search"],
+}
+RUN = "import runpy, sys; sys.argv = {!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+# Runs pieces of code without a package each, as if it were not installed, and collects what they
+# say. Keras is imported once for all of them.
+WITHOUT = """
+import json, os, sys, traceback
+import keras
+
+def run(package, code):
+    for name in list(sys.modules):
+        if name.split(".")[0] in (package, "nglkeras"):
+            del sys.modules[name]
+    sys.modules[package] = None
+    try:
+        exec(code, {"__name__": "case"})
+    except ImportError as error:
+        print(type(error).__name__, error, sep="|")
+    except SystemExit as end:
+        print("exit", end.code, sep="|")
+
+for number, (package, code) in enumerate(json.load(sys.stdin)):
+    if os.fork():
+        os.wait()
+        continue
+    out = os.open(str(number), os.O_CREAT | os.O_WRONLY)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    try:
+        run(package, code)
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+def message(package):
+    project = _PROJECTS.get(package, package)
+    return f"{project} is not installed: pip install 'nglkeras[{EXTRAS[package]}]'"
+
+
+def without(cases, folder):
+    """Run (package, code) cases without their packages; returns what each has written."""
+    if sys.platform == "win32":
+        pytest.skip("cases are forked")
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        input=json.dumps(cases),
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    return [(folder / str(i)).read_text(encoding="utf-8") for i in range(len(cases))]
+
+
+class TestMissing:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def said(tmp_path_factory):
+        cases = list(USES.items())
+        return dict(zip(USES, without(cases, tmp_path_factory.mktemp("uses")), strict=True))
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def ended(tmp_path_factory):
+        cases = []
+        for package, (script, *arguments) in SCRIPTS.items():
+            argv = [str(ROOT / "reproduce" / f"{script}.py"), *arguments]
+            cases.append((package, RUN.format(argv)))
+        return dict(zip(SCRIPTS, without(cases, tmp_path_factory.mktemp("scripts")), strict=True))
+
+    @pytest.mark.parametrize("package", USES)
+    def test_is_said_in_a_line(self, package, said):
+        assert said[package].splitlines()[-1] == f"MissingPackageError|{message(package)}"
+
+    @pytest.mark.parametrize("package", SCRIPTS)
+    def test_ends_a_script_in_that_line_before_it_trains(self, package, ended):
+        *before, line, end = ended[package].splitlines()
+        assert line == f"error: {message(package)}", ended[package]
+        assert end == "exit|2"
+        assert before == []
+
+
+def test_every_package_of_the_extras_is_known():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert set(EXTRAS.values()) <= set(extras)
+    listed = {
+        line.split(">=")[0].split("[")[0]
+        for extra in set(EXTRAS.values())
+        for line in extras[extra]
+    }
+    assert listed <= {_PROJECTS.get(package, package) for package in EXTRAS}
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(ModuleNotFoundError, match="nowhere"), needed():
+        require("nowhere")
+    with pytest.raises(KeyError), needed():
+        raise KeyError
+    require("json")
+
+
+def test_it_is_an_import_error_and_a_mistake_of_the_user():
+    assert issubclass(MissingPackageError, ImportError)
+    assert MissingPackageError("sklearn").name == "sklearn"
+    assert "scikit-learn" in str(MissingPackageError("sklearn"))
