@@ -43,13 +43,13 @@ def main():
 
 def run(args, executor):
     """Search trees, then coefficients, with networks trained where the options say."""
-    extras.require("gplearn", "cma", "sympy")
     scale = script.chosen_scale(args)
     for check in args.without:
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
     if scale.search_steps % 4:
         raise UserError(f"{scale.search_steps} steps do not divide by 4")
+    extras.require("gplearn", "cma", "sympy")
     output.saver(args)  # refuses what cannot be drawn, before a training
     out = script.folder(args) / "search"
     fitness = search.TrialFitness(

@@ -62,13 +62,13 @@ def main():
 
 def run(args, executor):
     """Search, with networks trained where the options say."""
-    extras.require("gplearn", "sympy")
     scale = cli.chosen_scale(args, SCALES, CHANGED)
     if args.experiment not in map(str, EXPERIMENTS):
         raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))
     for check in args.without:
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
+    extras.require("gplearn", "sympy")
     out, save = output.folder(args, "search", scale.name), output.saver(args)
     fitness = search.ExperimentFitness(
         int(args.experiment),
