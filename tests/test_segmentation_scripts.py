@@ -152,6 +152,14 @@ class TestTables:
         assert (dice.mean, dice.runs, dice.failed, dice.paper) == (None, 0, "5 non_finite", 74.7)
         assert by_place["unet", "NGL", "mean_accuracy"].paper is None
 
+    def test_batches_that_the_recipe_divides_are_not_called_divided(self):
+        results = results_of(self.trials, {"CE": [0.5] * 5})
+        for row in results.values():
+            row.accumulation = 2
+        table = tables.cells(self.trials, results, ["mean_iou"], {})
+        divided = {cell.model: cell.divided for cell in table if cell.loss == "CE"}
+        assert divided == {"unet": 5, "deeplabv2_multiscale": 0}
+
     def test_layouts(self):
         table = tables.layout4(self.cells)
         assert [row[0] for row in table] == ["", "U-Net", "DeepLabv2"]

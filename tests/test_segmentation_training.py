@@ -399,7 +399,7 @@ class TestProtocol:
         scale = replace(TABLE4_SCALES["paper"], models=("deeplabv2",), weights=("none",))
         assert plan(scale, ["CE"])[0].weights is None
 
-    def test_weights_of_one_model_or_of_all(self, tmp_path):
+    def test_weights_of_one_model_or_of_all(self, tmp_path, monkeypatch):
         file = tmp_path / "encoder.weights.h5"
         file.write_bytes(b"something")
         paper = TABLE4_SCALES["paper"]
@@ -407,6 +407,9 @@ class TestProtocol:
         assert (unet.weights, deeplab.weights) == (str(file), "imagenet")
         unet, deeplab = plan(replace(paper, weights=("none", f"unet={file}"), runs=1), ["CE"])
         assert (unet.weights, deeplab.weights) == (str(file), None)
+        home = replace(paper, weights=("none", "unet=~/encoder.weights.h5"), runs=1)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert plan(home, ["CE"])[0].weights == str(file)
         # Before anything is trained.
         with pytest.raises(UserError, match="has no ResNet34"):
             plan(replace(paper, weights=("imagenet",)))

@@ -1,8 +1,8 @@
 """Streams of images and masks: training from any step on, evaluation in a fixed order.
 
-Which images a step sees and what is done to them depend on the seed and the step alone, so that a
-training can go on in the middle of an epoch. Void pixels (label 255) also fill what is added to an
-image: borders of a crop, the rest of a batch.
+Which images a step sees, and what is done to them, depends on the seed and the step alone, so that
+a training can continue in the middle of an epoch. Whatever is added to images, at the border of a
+crop or to fill a batch, is void (label 255).
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from nglkeras.segmentation.recipes import Views
 from nglkeras.segmentation.sources import Examples
 from nglkeras.streams import PARALLEL, settled
 
-# The colour of what is added to an image: ImageNet's mean, which preprocessing makes about 0.
+# The colour of borders that are added: ImageNet's mean, which preprocessing makes about 0.
 FILL = (124, 116, 104)
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Which examples of a data set are used for what.
+    """The examples of a data set by what they are used for, and their numbers.
 
     Attributes:
-        train: Examples to train on, and their numbers.
+        train: Examples to train on.
         validation: Examples to look at after every epoch; may be none.
         test: Examples to look at when the training is over.
     """
@@ -144,14 +144,14 @@ def telling_mistakes(*readers: Reader) -> Iterator[None]:
 
 
 class Training:
-    """All images of a training, one after the other.
+    """The images of a training in the order in which they are trained on.
 
     Args:
-        reader: Of the train split.
+        reader: Reads the training images.
         views: What is done to them.
-        batch_size: Of a step; what does not fill a batch is left out of a pass.
-        steps: Of the whole training.
-        seed: Decides order and changes.
+        batch_size: Images of a step; images that do not fill a batch are left out of a pass.
+        steps: Steps of the whole training.
+        seed: Decides the order and the random views.
 
     Raises:
         UserError: If the images do not fill a batch.
@@ -171,11 +171,11 @@ class Training:
         self.seed = derive_seed(seed, "views")
 
     def batches(self, first_step: int, batch_size: int) -> tf.data.Dataset:
-        """(images, masks) from a step on, in steps of this size.
+        """Stream batches of (images, masks) from a step on.
 
         Args:
-            first_step: Counted in batches of this size.
-            batch_size: The training's, or a part of it.
+            first_step: The first step, counted in batches of this size.
+            batch_size: Images of a batch; the training's batch size, or a part of it.
         """
         numbers = np.arange(first_step * batch_size, len(self.order))
 
@@ -190,13 +190,13 @@ class Training:
 
 
 def view(image, mask, views: Views, seed):
-    """A random view of an image and its mask: scaled, cropped, perhaps mirrored, in step.
+    """Scale, crop and perhaps mirror an image and its mask in the same random way.
 
     Args:
         image: `[height, width, 3]`, float32.
         mask: `[height, width, 1]`, uint8.
-        views: How much of each.
-        seed: Two numbers that decide.
+        views: The range of the changes.
+        seed: Two numbers, the seed of the random draws.
 
     Returns:
         `[crop, crop, 3]`, float32, and `[crop, crop]`, int32.
@@ -235,16 +235,16 @@ def _filled(image, mask, size):
 
 
 def evaluation(reader: Reader, batch_size: int, multiple: int = 1) -> tf.data.Dataset:
-    """(images, masks) in order and at full size, in batches of one shape.
+    """Stream (images, masks) in order and at full size, in batches of one shape.
 
-    Smaller images are filled up to the largest, and the last batch with images of nothing but
-    void, so that a step is compiled once. Keras' mean of the losses weighs batches alike, full or
-    not: nothing decides by it, and measures count pixels.
+    Smaller images are padded to the size of the largest, and the last batch with void images, so
+    that a step is compiled once. Keras' mean of the losses gives each batch the same weight, full
+    or not; no decision depends on it, and the measures count pixels.
 
     Args:
-        reader: Of a split.
-        batch_size: Of a step.
-        multiple: Height and width are rounded up to a multiple of it.
+        reader: Reads the images.
+        batch_size: Images of a batch.
+        multiple: Number that divides height and width of a batch; they are rounded up.
     """
     count = len(reader)
     size = [-(-side // multiple) * multiple for side in (reader.height, reader.width)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 LOSSES = ("CE", "Focal", "Dice", "NGL")
-# Of `models.ARCHITECTURES`.
+# The names of `models.ARCHITECTURES`, which cannot be read without Keras.
 MODELS = (
     *("unet", "deeplabv2", "deeplabv2_multiscale"),
     *("unet_narrow", "deeplabv2_narrow", "deeplabv2_multiscale_narrow"),
@@ -34,7 +34,7 @@ class SegmentationTrial:
 
     Attributes:
         dataset: One of `catalog.NAMES`.
-        model: One of `models.NAMES`.
+        model: One of `MODELS`.
         loss: One of `LOSSES`.
         schedule: How the network is trained.
         views: What is done to images and masks.
@@ -180,7 +180,8 @@ def _blank(scale, model, data_dir):
     if views.crop % architecture.multiple:
         raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
     weights = _weights(scale.weights, model) or recipe.weights
-    weights = None if weights == "none" else weights
+    # A shell expands no "~" after "MODEL=".
+    weights = None if weights in (None, "none") else str(Path(weights).expanduser())
     segmentation.models.check_weights(model, weights)
     schedule = recipe.schedule
     return {

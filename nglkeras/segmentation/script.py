@@ -1,4 +1,4 @@
-"""What the scripts of tables 4 and 5 share: options, running trials, writing what came of them."""
+"""The common part of the scripts of tables 4 and 5: options, trials, tables and figures."""
 
 import math
 import sys
@@ -35,21 +35,21 @@ def run(
     title: str,
     scales: dict[str, SegmentationScale],
 ) -> None:
-    """The whole of a script.
+    """Run a script.
 
     Args:
-        doc: Its docstring.
-        name: "table4" or "table5": of the printed numbers and of the files written.
+        doc: The script's docstring, which explains it in `--help`.
+        name: "table4" or "table5": names the printed numbers and the files.
         title: Heading of table and plot.
-        scales: By name.
+        scales: The script's scales by name.
     """
     args = _parser(doc, scales, name).parse_args()
     scale = cli.chosen_scale(args, scales, _CHANGED)
     if args.dataset is not None:
-        # It is that of all models.
+        # The option is for all models.
         scale = replace(scale, datasets=())
     out = output.folder(args, name, scale.name)
-    # What can be missing is missed before a training, not after it.
+    # Missing files and libraries are reported before a training, not after it.
     printed, save = segmentation.tables.read_printed(name), output.saver(args)
     with cli.make_executor(args) as executor:
         plan = partial(
@@ -86,13 +86,13 @@ def _parser(doc, scales, name):
     add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(protocol.MODELS)}")
     add("--losses", nargs="+", metavar="NAME", default=protocol.LOSSES, help="columns of the table")
     add("--runs", type=cli.positive, help="networks for each model and loss")
-    add("--epochs", type=cli.positive, help="at most so many")
+    add("--epochs", type=cli.positive, help="upper limit on epochs")
     add("--image-size", type=cli.positive, help="side of the training images, in pixels")
-    add("--train-images", type=cli.positive, help="at most so many")
+    add("--train-images", type=cli.positive, help="upper limit on training images")
     add(
         "--evaluation-images",
         type=cli.positive,
-        help="at most so many, for validation and for test",
+        help="upper limit on images for validation, and for test",
     )
     add(
         "--weights",
@@ -113,7 +113,7 @@ def _parser(doc, scales, name):
 
 
 def _run_missing(trials, out, args, executor):
-    """The rows of the trials; what the journal does not have is trained."""
+    """Return the rows of the trials; those that the journal lacks are trained."""
     checkpoints = nglkeras.checkpoint.Checkpoints(out / "checkpoints")
     journal = nglkeras.checkpoint.TidyJournal(
         out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr)
@@ -222,13 +222,13 @@ def _draw_examples(
 
 
 def _predictions(out, trial):
-    """The kept label maps of a trial's network by number of the image; nothing without a file."""
+    """The kept label maps of a trial's network by number of the image; empty without a file."""
     path = segmentation.training.predictions_path(out / PREDICTIONS, trial.key)
     if not path.exists():
         return {}
     try:
         with np.load(path, allow_pickle=False) as file:
             return {row: file[row] for row in file.files}
-    # Nothing that a damaged file holds is worth more than being left out.
+    # A damaged file leaves its network out of the figure.
     except Exception:
         return {}

@@ -34,7 +34,8 @@ class Cell:
         runs: Finished runs.
         failed: Trials that ended in another status than ok, e.g. "2 non_finite".
         paper: The printed value.
-        divided: Finished networks whose batches were divided for lack of memory.
+        divided: Finished networks whose batches were divided into more parts than planned, for
+            lack of memory.
     """
 
     model: str
@@ -85,9 +86,10 @@ def cells(
         measures: Of `TITLES`.
         printed: As `read_printed` gives them.
     """
-    groups = {}
+    groups, parts = {}, {}
     for trial in trials:
         groups.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
+        parts[trial.model] = trial.schedule.accumulation
     found = []
     for (model, loss), rows in groups.items():
         bad = pd.Series([_status(row) for row in rows if _status(row) != "ok"], dtype=object)
@@ -110,7 +112,7 @@ def cells(
                     failed,
                     # The paper has one row for each architecture, whatever its variants here.
                     printed.get((get_architecture(model).title.split(",")[0], loss, measure)),
-                    sum(_status(row) == "ok" and row.accumulation > 1 for row in rows),
+                    sum(_status(row) == "ok" and row.accumulation > parts[model] for row in rows),
                 )
             )
     return found

@@ -1,7 +1,8 @@
-"""`run_trial`: build a segmentation network, train it, evaluate it, write down what came of it.
+"""`run_trial`: build a segmentation network, train it, evaluate it, and return its row.
 
-As `nglkeras.training`, which see; here a training leaves a checkpoint and goes on from it, in the
-middle of an epoch too, and the networks of the first run leave what they predict for some images.
+`nglkeras.training` does the same for classifiers. Here a training also writes checkpoints, from
+which it continues in the middle of an epoch, and the networks of the first run keep their
+predictions for some test images.
 """
 
 import math
@@ -44,20 +45,21 @@ def run_trial(
     """Train and evaluate the network of a trial, from its checkpoint on if there is one.
 
     Args:
-        trial: What to do.
+        trial: The trial.
         data_dir: Where the data set is.
-        checkpoints: Where trainings leave their states; see `checkpoint.TidyJournal`. Without them
-            an interrupted training begins anew.
-        predictions: Folder for what the networks of the first run predict for some test images;
-            see `predictions_path`. By default nothing is kept.
+        checkpoints: Where trainings keep their states; see `checkpoint.TidyJournal`. Without them
+            an interrupted training starts again.
+        predictions: Folder for the predictions of the networks of the first run; see
+            `predictions_path`. By default none are kept.
         timeout: Seconds after which training stops with status "timeout", all tries together.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         on_model: Called with the network when its training ended well, e.g. to save it.
         accumulate: Whether to try again with batches in parts when memory has no room for them.
 
     Returns:
-        The row. Its accuracies are those of pixels; `metrics` has the measures of table 5 on the
-        test set, and the IoU of each class as "iou/NAME".
+        The row. Its accuracies are pixel accuracies (that of validation is `None` where the trial
+        has no validation set); `metrics` has the measures of table 5 on the test set, and the IoU
+        of each class as "iou/NAME".
 
     Raises:
         UserError: If the trial names something that does not exist or cannot be had.
@@ -77,13 +79,13 @@ def run_trial(
 
     if not accumulate:
         return attempt(trial.schedule)
-    # Where BatchNormalization is as it was in the weights, a part may be as small as an image.
+    # Frozen BatchNormalization allows parts of a single image.
     is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
     return memory.row_with_room(attempt, trial, 1 if is_frozen else memory.MIN_IMAGES)
 
 
 def predictions_path(folder: Path, key: str) -> Path:
-    """Where the predictions of a network are kept."""
+    """Return the file with the predictions of a network, for the key of its trial."""
     return paths.expand(folder) / f"{key}.npz"
 
 
@@ -96,7 +98,7 @@ def _train(trial, data_dir, kept, monitor, shown):
 
     def held(reader):
         multiple = models.get_architecture(trial.model).multiple
-        # About as many pixels as a training step has: there is room for them.
+        # About as many pixels as a training step has, so that they fit into memory.
         pixels = schedule.part_size * views.crop**2
         size = max(pixels // (reader.height * reader.width), trial.replicas)
         return data.evaluation(reader, size // trial.replicas * trial.replicas, multiple)
@@ -122,7 +124,7 @@ def _train(trial, data_dir, kept, monitor, shown):
         return outcome, model
     outcome["validation_accuracy"] = monitor.history[-1].get("val_pixel_accuracy")
     if trial.test:
-        # Read when all is over, so that no training holds it in memory.
+        # Read after the training, which thus needs no memory for it.
         test = data.Reader(*sets.test, views.resize)
         with data.telling_mistakes(test):
             scores = measure(model, held(test), info)
@@ -133,7 +135,7 @@ def _train(trial, data_dir, kept, monitor, shown):
 
 
 def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> data.Sets:
-    """Which examples a trial uses for what."""
+    """Choose the examples that a trial trains on, validates with and is tested on."""
     return data.divide(
         sources.load(trial.dataset, data_dir),
         _run_seed(trial),
@@ -149,12 +151,12 @@ def _run_seed(trial):
 
 
 def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
-    """The compiled network of a trial, with the initial weights of its run.
+    """Build the compiled network of a trial, with the initial weights of its run.
 
     Args:
-        trial: Of which.
-        info: Of its data set.
-        steps: Of the whole training.
+        trial: The trial.
+        info: What is known of its data set.
+        steps: Updates in the whole training.
     """
     keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
     model = models.build(
@@ -176,7 +178,13 @@ def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
 
 
 def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.optimizers.Optimizer:
-    """The optimizer of a schedule whose training has so many steps."""
+    """Make the optimizer of a schedule.
+
+    Args:
+        schedule: The schedule.
+        steps: Updates in the whole training.
+        replicas: Devices that share a batch.
+    """
     if schedule.power is not None:
         decay = keras.optimizers.schedules.PolynomialDecay(
             schedule.learning_rate,
@@ -185,14 +193,14 @@ def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.o
             end_learning_rate=0.0,
             power=schedule.power,
         )
-        # As an optimizer's configuration holds it.
+        # The form that an optimizer's configuration holds.
         rate = keras.optimizers.schedules.serialize(decay)
         schedule = replace(schedule, learning_rate=rate)
     return training.make_optimizer(schedule, replicas)
 
 
 def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
-    """The measures of table 5 on a stream, and the IoU of each class."""
+    """Return the measures of table 5 on a stream, and the IoU of each class as "iou/NAME"."""
     found = model.evaluate(batches, verbose=0, return_dict=True)
     found.pop("loss")
     scores = next(m for m in model.metrics if m.name == "compile_metrics").metrics[0]
@@ -204,7 +212,7 @@ def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
 
 
 def kept_rows(part: tuple) -> np.ndarray:
-    """The numbers of the test images whose predictions are kept."""
+    """Return the numbers of the test images whose predictions are kept."""
     rows = part[1]
     return rows[np.linspace(0, len(rows) - 1, min(KEPT, len(rows))).astype(int)]
 
@@ -232,10 +240,10 @@ def _keep_predictions(model, trial, part, path):
 def paper_step(
     name: str, dataset: str, batch_size: int, loss: str = "NGL"
 ) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """What one training step of the paper's scale takes, with random data, to be measured.
+    """Prepare a training step of the paper's scale, with random data, to measure its cost.
 
-    Weights are random too: no download. BatchNormalization is then trained, which from ImageNet's
-    weights it is not.
+    Weights are random too, which needs no download. BatchNormalization is then trained, where it is
+    frozen with the paper's weights: a step takes more memory than in a real training.
 
     Args:
         name: A model of `recipes.RECIPES`.
