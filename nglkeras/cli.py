@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
 import nglkeras
 from nglkeras import catalog, devices, division, earlier, executors, extras, output, paths, protocol
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import UserError, in_a_line, unknown
 from nglkeras.executors import Executor
 from nglkeras.journal import Journal
 from nglkeras.protocol import Scale
@@ -83,6 +83,13 @@ def _open_closed_streams():
 def _fail(message, code):
     print(message, file=sys.stderr)
     return code
+
+
+def tell(found: str, warnings: Iterable[str] = ()) -> None:
+    """Print what was found in a data set, and warnings beside it."""
+    print(in_a_line(found), flush=True)
+    for warning in warnings:
+        print(f"warning: {in_a_line(warning)}", file=sys.stderr, flush=True)
 
 
 def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:

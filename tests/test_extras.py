@@ -35,7 +35,7 @@ USES = {
     ),
     "ray": "from nglkeras.executors import Ray; Ray()",
     "deap": "from nglkeras.benchmarks import gp; gp._deap()",
-    "PIL": "from nglkeras.segmentation import sources; sources._opened('x.png')",
+    "PIL": "from nglkeras import image_files",
 }
 # For each package, a script that needs it before its first training.
 SCRIPTS = {

@@ -394,7 +394,7 @@ class TestSources:
         with pytest.raises(UserError, match=r"there is no folder .*/train; wanted are"):
             sources.load("folder", tmp_path)
         (tmp_path / "train").mkdir()
-        with pytest.raises(UserError, match=r"train has no CLASS/\*\.jpg, \*\.jpeg, \*\.png"):
+        with pytest.raises(UserError, match="train has no folders CLASS/"):
             sources.load("folder", tmp_path)
         (self.folder(tmp_path) / "val" / "cat").rename(tmp_path / "val" / "cow")
         with pytest.raises(UserError, match="there is no class cow in train"):

@@ -36,6 +36,7 @@ class Streams:
             images of weight zero.
         sizes: Images in train, validation (none) and test.
         classes: Number of classes.
+        paths: The files that are read, if they are images of a folder.
     """
 
     batches: Callable[[int], tf.data.Dataset]
@@ -43,6 +44,7 @@ class Streams:
     evaluation: tf.data.Dataset
     sizes: tuple[int, int, int]
     classes: int
+    paths: tuple[bytes, ...] = ()
 
 
 def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
@@ -74,6 +76,7 @@ def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
         evaluation(source.evaluation, source.classes, trial.image_size, recipe.part_size),
         (source.train.count, 0, source.evaluation.count),
         source.classes,
+        source.train.paths + source.evaluation.paths,
     )
 
 

@@ -106,7 +106,16 @@ def _rows(args, trials, executor):
     missing = pending(trials, results)
     if not missing:
         return results
-    imagenet.sources.prepare(missing[0].dataset, args.data_dir)
+    first = missing[0]
+    imagenet.sources.prepare(first.dataset, args.data_dir)
+    found = imagenet.sources.survey(
+        first.dataset,
+        args.data_dir,
+        seed=first.seed,
+        train_images=first.train_images,
+        evaluation_images=first.evaluation_images,
+    )
+    cli.tell(*found)
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     places = {"data_dir": args.data_dir, "checkpoints": checkpoints}
     run = partial(imagenet.training.run_trial, timeout=args.timeout, **places)

@@ -1,13 +1,13 @@
 """Labelled images by name: the bundled digits, a folder, or any TFDS image data set.
 
-A folder holds `train/CLASS/*` and `val/CLASS/*`, JPEG or PNG: ImageNet as most libraries have it.
+A folder holds `train/CLASS/*` and `val/CLASS/*`: ImageNet as most libraries have it; see `folders`.
 TFDS' imagenet2012 is not downloaded: its makers ask for a registration at image-net.org; put
 ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into TFDS_DATA_DIR/downloads/manual.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,12 +18,14 @@ from nglkeras import sources as bundled
 from nglkeras.catalog import MEMORY_BYTES, data_directory, manual_directory
 from nglkeras.errors import UserError
 from nglkeras.extras import needed
+from nglkeras.imagenet import folders
 from nglkeras.paths import expand
 from nglkeras.protocol import derive_seed
 
 FOLDER = "folder"
 PARTS = ("train", "evaluation")
-ENDINGS = (".jpg", ".jpeg", ".png")
+# Seconds for which images of a folder are looked at before a training.
+SURVEY_SECONDS = 20.0
 # TFDS' splits for the evaluation; the first that is there. ImageNet's test split has no labels.
 _EVALUATION = ("validation", "test")
 # TFDS has shuffled the examples when it wrote them: files in random order, several at a time, and
@@ -41,12 +43,14 @@ class Examples:
         in_order: Gives (encoded image, label) of all, once, in an order that never changes.
         shuffled: The same in an order that a seed (int64 tensor `[2]`) decides.
         decode: Makes a uint8 image `[height, width, 1 or 3]` of an encoded one.
+        paths: The files of a folder, which are its encoded images.
     """
 
     count: int
     in_order: Callable[[], tf.data.Dataset]
     shuffled: Callable[[tf.Tensor], tf.data.Dataset]
     decode: Callable
+    paths: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,16 @@ class Source:
         evaluation: For what is reported.
         classes: Number of classes.
         files: Hash of the names and sizes of a folder's files.
+        names: Names of a folder's classes.
+        notes: What the user should know of a folder, a line each.
     """
 
     train: Examples
     evaluation: Examples
     classes: int
     files: str = ""
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -101,6 +109,35 @@ def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
         return _builder(name, data_dir).info.features["label"].num_classes, ""
     source = load(name, data_dir)
     return source.classes, source.files
+
+
+def survey(
+    name: str, data_dir: str | Path | None = None, *, seconds: float = SURVEY_SECONDS, **settings
+) -> tuple[str, list[str]]:
+    """Say in a line what a training will read; look at the files of a folder.
+
+    Args:
+        name: As `load` takes it.
+        data_dir: As `load` takes it.
+        seconds: Time for the files of a folder; what is damaged and not found by then is found
+            when a training reads it.
+        **settings: As `load` takes them.
+
+    Returns:
+        The line, and what the user should know beside it.
+
+    Raises:
+        UserError: As `load` does, or if an image cannot be read.
+    """
+    source = load(name, data_dir, **settings)
+    counts = f"{source.train.count:,} images to train, {source.evaluation.count:,} to evaluate"
+    if not source.names:
+        return f"{name}: {source.classes:,} classes, {counts}", []
+    shown = ", ".join(source.names[:10]) + (", ..." if source.classes > 10 else "")
+    paths = source.train.paths + source.evaluation.paths
+    done = folders.check(paths, seconds)
+    looked = f"; {done:,} of them looked at" if done < len(paths) else ""
+    return f"{data_dir}: {source.classes:,} classes ({shown}), {counts}{looked}", [*source.notes]
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
@@ -143,41 +180,23 @@ def _folder(folder, seed, limits):
     """Any order of a folder's files is as quick as another."""
     if folder is None:
         raise UserError("data set folder: say which with --data-dir")
-    folders = {"train": "train", "evaluation": "val"}
-    found = {part: _files(expand(folder) / name) for part, name in folders.items()}
-    classes = sorted({path.parent.name for path in found["train"]})
-    for path in found["evaluation"]:
-        if path.parent.name not in classes:
-            raise UserError(f"{path.parent}: there is no class {path.parent.name} in train")
-    number = {name: i for i, name in enumerate(classes)}
+    found = folders.read_folder(expand(folder))
     parts = {}
-    for part, paths in found.items():
+    for part, paths in found.paths.items():
         order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
-        kept = [paths[i] for i in sorted(order[: limits[part]])]
-        labels = [number[path.parent.name] for path in kept]
-        parts[part] = _indexed([str(path) for path in kept], labels, _decoded_file)
-    everything = [*found["train"], *found["evaluation"]]
-    digest = _digest(expand(folder), everything)
-    return Source(parts["train"], parts["evaluation"], len(classes), digest)
-
-
-def _files(folder):
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; wanted are train/CLASS/* and val/CLASS/*")
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in ENDINGS)
-    if not paths:
-        raise UserError(f"{folder} has no CLASS/*{', *'.join(ENDINGS)}")
-    return paths
-
-
-def _digest(folder, paths: Sequence[Path]):
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _decoded_file(path):
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
+        kept = sorted(order[: limits[part]])
+        # Names of files are bytes: some are no text.
+        names = tuple(os.fsencode(paths[i]) for i in kept)
+        labels = [found.labels[part][i] for i in kept]
+        parts[part] = replace(_indexed(names, labels, folders.decode), paths=names)
+    return Source(
+        parts["train"],
+        parts["evaluation"],
+        len(found.classes),
+        found.digest,
+        tuple(found.classes),
+        tuple(found.notes),
+    )
 
 
 @lru_cache(maxsize=4)

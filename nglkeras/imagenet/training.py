@@ -26,7 +26,7 @@ import numpy as np
 
 from nglkeras import checkpoint, memory
 from nglkeras.checkpoint import Checkpoints
-from nglkeras.imagenet import data, models
+from nglkeras.imagenet import data, folders, models
 from nglkeras.imagenet.optimization import make_optimizer
 from nglkeras.imagenet.protocol import SCALES, ImageNetTrial, plan
 from nglkeras.protocol import derive_seed
@@ -85,15 +85,16 @@ def run_trial(
 def _train(trial, data_dir, kept, monitor):
     streams = data.streams_of(trial, data_dir)
     model = compiled(trial, streams.classes, streams.steps)
-    checkpoint.fit(
-        model,
-        streams.batches,
-        epochs=trial.schedule.epochs,
-        steps=streams.steps,
-        checkpoint=kept,
-        callbacks=[monitor],
-        validation_data=streams.evaluation,
-    )
+    with folders.naming_files(streams.paths):
+        checkpoint.fit(
+            model,
+            streams.batches,
+            epochs=trial.schedule.epochs,
+            steps=streams.steps,
+            checkpoint=kept,
+            callbacks=[monitor],
+            validation_data=streams.evaluation,
+        )
     outcome = {"sizes": streams.sizes}
     # One that was killed after its last epoch has not looked at its losses.
     losses = [row["loss"] for row in monitor.history]

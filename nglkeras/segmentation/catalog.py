@@ -1,6 +1,6 @@
 """What is known of each data set with masks: classes, void labels, terms, and how to get it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class Info:
         labels: Their labels on disk; 0, 1, 2 and so on where that is all there is to say.
         void: Labels on disk of pixels that count nowhere, beside 255.
         layout: "bundled", "folder", "voc" or "coco": see `sources`.
+        upright: Whether EXIF orientations count. Published masks are of the pixels as stored.
         terms: Licence or terms of use, as its makers state them.
         advice: How to get it.
     """
@@ -44,6 +45,7 @@ class Info:
     labels: tuple[int, ...] = ()
     void: tuple[int, ...] = ()
     layout: str = "folder"
+    upright: bool = False
     terms: str = ""
     advice: str = ""
 
@@ -101,6 +103,7 @@ INFO = {
     "folder": Info(
         "Folder",
         (),
+        upright=True,
         advice="arrange images and masks as {train,val,test}/{images,masks}/NAME.{jpg,png}, and "
         "write classes.txt beside them, a name a line; labels count from 0, 255 is void",
     ),
@@ -121,11 +124,18 @@ def get_info(name: str, data_dir: str | Path | None = None) -> Info:
         return info
     path = paths.expand(data_dir or ".") / "classes.txt"
     try:
-        names = tuple(
-            line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()
-        )
-    except (OSError, UnicodeDecodeError) as error:
+        # A byte-order mark, as some editors write it, belongs to no name.
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
         raise UserError(f"cannot read {path}: {info.advice}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: it is no text in UTF-8") from error
+    names = tuple(line.strip() for line in lines)
+    for i, class_name in enumerate(names):
+        if not class_name:
+            raise UserError(f"{path}: line {i + 1} is empty, so that it is no name of class {i}")
+        if class_name in names[:i]:
+            raise UserError(f"{path} has the class {class_name} twice")
     if not 2 <= len(names) <= VOID:
         raise UserError(f"{path} has {len(names)} names of classes; wanted are 2 to {VOID}")
-    return Info(info.title, names, advice=info.advice)
+    return replace(info, classes=names)

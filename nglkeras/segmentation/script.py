@@ -122,9 +122,9 @@ def _run_missing(trials, out, args, executor):
     missing = pending(trials, results)
     if not missing:
         return results
-    # A data set that is missing is reported here and not by a worker.
+    # What is missing or damaged is reported here and not by a worker.
     for dataset in dict.fromkeys(trial.dataset for trial in missing):
-        segmentation.sources.load(dataset, args.data_dir)
+        cli.tell(*segmentation.survey.survey(dataset, args.data_dir))
     print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
     places = {
         "data_dir": args.data_dir,

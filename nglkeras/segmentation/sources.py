@@ -1,12 +1,12 @@
 """Images with masks as they lie on disk: a plain folder, VOC's tar, COCO-Stuff, or bundled.
 
-    folder   {train,val,test}/images/NAME.{jpg,jpeg,png}, {train,val,test}/masks/NAME.png
+    folder   {train,val,test}/images/NAME.{jpg,png,...}, {train,val,test}/masks/NAME.{png,...}
     voc      VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}
     coco     images/{train2017,val2017}/NAME.jpg, annotations/{train2017,val2017}/NAME.png
 
-Masks are 8-bit PNG, grey or with a palette, whose pixels are labels. What leaves here has our
-labels, 255 for void. The published val of VOC and COCO-Stuff is the test set, since their own has
-no public masks; what decides on a training is set aside from train.
+Pixels of masks are labels; see `image_files` for what is read. What leaves here has our labels,
+255 for void. The published val of VOC and COCO-Stuff is the test set, since their own has no public
+masks; what decides on a training is set aside from train.
 """
 
 import hashlib
@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from nglkeras import image_files
 from nglkeras.errors import UserError
-from nglkeras.extras import needed
 from nglkeras.paths import expand
 from nglkeras.segmentation.catalog import INVALID, Info, get_info
 from nglkeras.segmentation.scenes import scenes
-
-_IMAGES = (".jpg", ".jpeg", ".png")
 
 
 class Examples(ABC):
@@ -30,9 +29,11 @@ class Examples(ABC):
 
     Attributes:
         names: Of the examples.
+        notes: What the user should know of the files, a line each.
     """
 
     names: Sequence[str]
+    notes: Sequence[str] = ()
 
     def __len__(self):
         return len(self.names)
@@ -53,6 +54,10 @@ class Examples(ABC):
     def size(self, i: int) -> tuple[int, int]:
         """Height and width, without reading the whole."""
 
+    def mask_name(self, i: int) -> str:
+        """The mask's file, or what else to call it."""
+        return self.names[i]
+
 
 class Arrays(Examples):
     """Examples in memory.
@@ -70,9 +75,7 @@ class Arrays(Examples):
         """An image and its mask."""
         if size in (None, self.images.shape[1]):
             return self.images[i], self.masks[i]
-        with needed():
-            from PIL import Image
-        return _resized(Image.fromarray(self.images[i]), Image.fromarray(self.masks[i]), size)
+        return _resized(self.images[i], self.masks[i], size)
 
     def size(self, i):
         """Height and width."""
@@ -86,63 +89,64 @@ class Files(Examples):
         images: The image files.
         masks: The mask files, in the same order.
         info: Of the data set.
+        notes: What the user should know of the files, a line each.
     """
 
-    def __init__(self, images: Sequence[Path], masks: Sequence[Path], info: Info):
+    def __init__(
+        self,
+        images: Sequence[Path],
+        masks: Sequence[Path],
+        info: Info,
+        notes: Sequence[str] = (),
+    ):
         self.names = [path.stem for path in images]
         self.images, self.masks = images, masks
         self.title, self.classes = info.title, len(info.classes)
-        self.table = info.table
+        self.table, self.upright, self.notes = info.table, info.upright, notes
 
     def read(self, i, size=None):
         """An image and its mask."""
-        with _opened(self.images[i]) as image, _opened(self.masks[i]) as mask:
-            if image.size != mask.size:
-                raise UserError(
-                    f"{self.images[i]} is {image.width} x {image.height} pixels, its mask "
-                    f"{self.masks[i]} {mask.width} x {mask.height}"
-                )
-            if mask.mode not in ("L", "P"):
-                raise UserError(f"{self.masks[i]} is no 8-bit mask, grey or with a palette")
-            try:
-                image, mask = _resized(image.convert("RGB"), mask, size)
-            # Damaged files make Pillow raise whatever their decoders do.
-            except Exception as error:
-                raise UserError(
-                    f"cannot read {self.images[i]} or its mask {self.masks[i]}: {error}"
-                ) from error
-        labels = self.table[mask]
-        if (labels == INVALID).any():
+        image = image_files.read_rgb(self.images[i], self.upright)
+        mask = image_files.read_labels(self.masks[i], self.upright)
+        if image.shape[:2] != mask.shape:
+            (height, width), (rows, columns) = image.shape[:2], mask.shape
+            is_turned = self.upright and image_files.is_turned(self.images[i])
+            turned = " (turned as its EXIF orientation says)" if is_turned else ""
             raise UserError(
-                f"{self.masks[i]} has label {mask[labels == INVALID].min()}, which is none of the "
-                f"{self.classes} classes of {self.title}, nor void"
+                f"{self.images[i]} is {width} x {height} pixels{turned}, its mask {self.masks[i]} "
+                f"{columns} x {rows}"
             )
-        return image, labels.astype("uint8")
+        labels = self._labels(mask, self.masks[i])
+        return (image, labels) if size is None else _resized(image, labels, size)
+
+    def _labels(self, mask, path):
+        """Our labels of a mask's pixels, uint8."""
+        known = self.table != INVALID
+        if mask.dtype == "uint8":
+            is_known = known[mask]
+        else:
+            is_known = (mask >= 0) & (mask < len(known))
+            is_known &= known[np.where(is_known, mask, 0)]
+        if not is_known.all():
+            raise UserError(
+                f"{path} has label {mask[~is_known].min()}, which is none of the {self.classes} "
+                f"classes of {self.title}, nor void"
+            )
+        return self.table.astype("uint8")[mask]
 
     def size(self, i):
-        """Height and width, from the image's head."""
-        with _opened(self.images[i]) as image:
-            return image.height, image.width
+        """Height and width, from the image's header."""
+        return image_files.read_size(self.images[i], self.upright)
+
+    def mask_name(self, i):
+        """The mask's file."""
+        return str(self.masks[i])
 
 
-@needed()
-def _opened(path):
-    from PIL import Image
-
-    try:
-        return Image.open(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: it is no image") from error
-
-
-@needed()
 def _resized(image, mask, size):
-    """Both as arrays; a mask's palette stays aside: its pixels are labels."""
-    from PIL import Image
-
-    if size is not None:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-        mask = mask.resize((size, size), Image.Resampling.NEAREST)
+    """Both in another size; labels are not mixed."""
+    image = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    mask = Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(image), np.asarray(mask)
 
 
@@ -207,8 +211,55 @@ def _paired(images, masks, info):
     for folder in (images, masks):
         if not folder.is_dir():
             raise UserError(f"no folder {folder}; {info.advice}")
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in _IMAGES)
-    return _files(found, [masks / f"{path.stem}.png" for path in found], images, info)
+    pictures, drawn = image_files.list_folder(images), image_files.list_folder(masks)
+    if not pictures.images:
+        inside = f"; {pictures.folders[0]} is a folder" if pictures.folders else ""
+        raise UserError(f"no images in {images}{inside}; {info.advice}")
+    lossless = [path for path in drawn.images if _is_lossless(path)]
+    by_name, image_by_name = _by_name(lossless), _by_name(pictures.images)
+    missing = [name for name in image_by_name if name not in by_name]
+    if missing:
+        raise UserError(_without_mask(missing, masks, drawn.images))
+    notes = []
+    for folder, listing in ((images, pictures), (masks, drawn)):
+        others = listing.others + listing.folders
+        if others:
+            what = image_files.some_of(f"files and folders of {folder} that are no images", others)
+            notes.append(f"passed over {what}")
+    unused = [path for path in drawn.images if path.stem not in image_by_name]
+    if unused:
+        notes.append(
+            f"passed over {image_files.some_of(f'masks of {masks} without image', unused)}"
+        )
+    return Files(pictures.images, [by_name[name] for name in image_by_name], info, notes)
+
+
+def _is_lossless(path):
+    return path.suffix.lower() in image_files.MASK_ENDINGS
+
+
+def _by_name(paths):
+    """Files by their name without the ending, in the same order."""
+    found = {}
+    for path in paths:
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(f"{other} and {path.name} have the same name: keep one of them")
+    return found
+
+
+def _without_mask(names, folder, drawn):
+    """What to say of images without a mask."""
+    name = names[0]
+    text = f"{name} has no mask: {folder / name}.png is not there"
+    lossy = [path for path in drawn if path.stem == name]
+    alike = [path for path in drawn if path.stem.startswith(name)]
+    if lossy:
+        endings = ", ".join(image_files.MASK_ENDINGS)
+        text = f"{name} has no mask whose pixels are labels: {lossy[0]} is none of {endings}"
+    elif alike:
+        text += f"; {alike[0].name} must have the image's name"
+    return text if len(names) == 1 else f"{text}; {len(names) - 1:,} more images have none"
 
 
 def _listed(root, part, masks, info):
