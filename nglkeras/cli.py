@@ -1,4 +1,4 @@
-"""What the scripts of reproduce/ share: options, one-line errors, and the accuracy tables."""
+"""What the scripts of reproduce/ share: options and one-line errors."""
 
 import argparse
 import io
@@ -14,26 +14,18 @@ from typing import TYPE_CHECKING
 
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
 import nglkeras
-from nglkeras import catalog, devices, division, earlier, executors, extras, output, paths, protocol
+from nglkeras import devices, executors, extras, output, paths
 from nglkeras.errors import UserError, in_a_line, unknown
 from nglkeras.executors import Executor
 from nglkeras.journal import Journal
-from nglkeras.protocol import Scale
 from nglkeras.runner import pending, run_trials
-from nglkeras.trial import Trial, TrialResult, plan
+from nglkeras.trial import Trial, TrialResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Fields of a scale that options change.
-_CHANGED = (
-    *("runs", "epochs", "train_images", "evaluation_images", "image_size", "image_sizes"),
-    *("upsampling", "upsamplings", "splits", "datasets", "models"),
-)
 # Some libraries never give all memory back; a new worker compiles its networks anew.
 TRIALS_PER_WORKER = 100
-# The rows of tables 2 and B.2.2.
-TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,61 +95,6 @@ def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
     with output.writing_to(out):
         for path in output.saver(args)(make, out, name):
             print(f"written: {path}")
-
-
-def add_table_options(parser: Parser, name: str) -> None:
-    """The options of a script that trains networks for an accuracy table of that name."""
-    scales = protocol.TABLE2_SCALES
-    add = parser.add_argument
-    add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
-    add("--datasets", nargs="+", metavar="NAME", help="instead of the scale's own")
-    add("--models", nargs="+", metavar="NAME", help="instead of the scale's own")
-    add("--losses", nargs="+", metavar="NAME", default=TABLE_LOSSES, help="rows of the table")
-    add(
-        "--formula",
-        action="append",
-        default=[],
-        metavar="NAME=FORMULA",
-        help="another loss, or one of f1 to f3 as you read it, e.g. f3='sqrt(y_true/y_pred)'",
-    )
-    add("--runs", type=positive, help="networks for each data set, model and loss")
-    add("--epochs", type=positive, help="at most so many")
-    add("--train-images", type=positive, help="at most so many")
-    add("--evaluation-images", type=positive, help="at most so many, for validation and for test")
-    add(
-        "--image-size",
-        type=positive_for,
-        nargs="+",
-        metavar="[NAME=]N",
-        help="upper limit in pixels; with the name of a data set, exactly its size",
-    )
-    add(
-        "--upsampling",
-        type=positive_for,
-        nargs="+",
-        metavar="[NAME=]N",
-        help="upper limit of the factor by which networks enlarge small images; with the name of "
-        "a data set, exactly its factor",
-    )
-    add(
-        "--splits",
-        metavar="KIND",
-        help="official: a data set's own test split; random: all of its images divided 80/10/10 "
-        "for every run (default: official where there is a test split, but random for Caltech 101)",
-    )
-    add(
-        "--change",
-        default="relative",
-        metavar="READING",
-        help="what the paper's percentual change is taken for: relative, or points "
-        "(default: relative)",
-    )
-    add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
-    output.add_out_option(parser, name)
-    add("--data-dir", type=folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
-    add("--tensorboard", type=folder, metavar="DIR", help="write TensorBoard logs there")
-    output.add_figure_options(parser)
-    add_executor_options(parser)
 
 
 def add_executor_options(parser: Parser) -> None:
@@ -265,28 +202,6 @@ def chosen_scale(args: argparse.Namespace, scales: dict, fields: Sequence[str]):
     return replace(scale, note=note, **changes)
 
 
-def table_scale(args: argparse.Namespace) -> Scale:
-    """Return the scale that the options of `add_table_options` name.
-
-    Raises:
-        UserError: If an option names what does not exist, or an upper limit is given twice.
-    """
-    changes = vars(args).copy()
-    for field in ("image_size", "upsampling"):
-        given = changes[field] or []
-        limits = [number for name, number in given if name is None]
-        if len(limits) > 1:
-            raise UserError(f"--{field.replace('_', '-')} has more than one upper limit")
-        changes[field] = limits[0] if limits else None
-        changes[f"{field}s"] = [pair for pair in given if pair[0] is not None] or None
-    args = argparse.Namespace(**changes)
-    scale = chosen_scale(args, protocol.TABLE2_SCALES, _CHANGED)
-    for name, _ in (*scale.image_sizes, *scale.upsamplings):
-        if name not in scale.datasets:
-            raise unknown("data set", name, scale.datasets)
-    return scale
-
-
 def run_missing(
     trials: Sequence[Trial], out: Path, args: argparse.Namespace, executor: Executor
 ) -> dict[str, TrialResult]:
@@ -359,111 +274,6 @@ def _row_of(name):
         return None
 
 
-def accuracy_table(args: argparse.Namespace, name: str, title: str, weights=None) -> None:
-    """Train what is missing, then print, write and draw an accuracy table.
-
-    Args:
-        args: Options of `add_table_options`.
-        name: "table2" or "table_b22": of the printed numbers and of the files written.
-        title: Heading of table and plot.
-        weights: What the backbones start from; as in `trial.plan`.
-    """
-    scale = table_scale(args)
-    tables = nglkeras.tables
-    if args.change not in tables.READINGS:
-        raise unknown("change", args.change, tables.READINGS)
-    names, formulas = named_formulas(args.losses, args.formula)
-    trials = plan(scale, names, seed=args.seed, weights=weights, formulas=formulas)
-    out = output.folder(args, name, scale.name)
-    # What can be missing is missed before a training, not after it.
-    paper, save = tables.read_paper(name), output.saver(args)
-    with make_executor(args) as executor:
-        trials = [
-            replace(trial, replicas=count_replicas(args, executor, trial.schedule.batch_size))
-            for trial in trials
-        ]
-        begun = as_begun(trials, out, chosen_settings(args))
-        trials = [begun(trial) for trial in trials]
-        results = run_missing(trials, out, args, executor)
-    table = tables.cells(trials, results, paper, args.change)
-    with output.writing_to(out):
-        notes = _notes(scale, table) + split_notes(trials) + begun.notes
-        report(table, paper, f"{title}, {scale.name} scale", notes, out / name, save)
-
-
-def as_begun(trials: Sequence[Trial], out: Path, chosen: Iterable[str] = ()) -> earlier.Earlier:
-    """Find the earlier settings with which the journal of a folder goes on.
-
-    Args:
-        trials: Today's.
-        out: The folder.
-        chosen: Names of settings that the user has asked for: see `earlier.settings_of`.
-    """
-    # Whoever reads it next reports what cannot be read.
-    there = Journal(out / "journal.jsonl", report=lambda message: None).results()
-    return earlier.settings_of(trials, there, chosen=chosen)
-
-
-def chosen_settings(args: argparse.Namespace) -> list[str]:
-    """List the settings of `earlier.CHANGES` that an option gives, and no journal overrules."""
-    return [change.name for change in earlier.CHANGES if getattr(args, change.name, None)]
-
-
-def split_notes(trials: Sequence[Trial]) -> list[str]:
-    """Say how the data sets of some trials are divided."""
-    kinds = {}
-    for trial in trials:
-        titles = kinds.setdefault(division.describe(trial), [])
-        title = catalog.get_info(trial.dataset).title
-        if title not in titles:
-            titles.append(title)
-    return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
-
-
-# The text elsewhere calls points "%", so that the paper's "percentual change" can be either.
-_READ_AS = {
-    "relative": "change against it, 100 (a - a_CE) / a_CE (the paper does not say whether its "
-    "percentual change is this or the difference: --change points)",
-    "points": "difference to it in percentage points (the paper does not say whether its "
-    "percentual change is this or the relative one: --change relative)",
-}
-
-
-def _notes(scale, table):
-    limits = {
-        "epochs": scale.epochs,
-        "training images": scale.train_images,
-        "images each for validation and test": scale.evaluation_images,
-        "pixels a side": scale.image_size,
-    }
-    at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
-    notes = [
-        f"Scale {scale.name}: {scale.note}.",
-        f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
-        f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
-        "the best of a column is marked. The losses of a run share its split and initial weights, "
-        "which Welch's test does not use: its p is cautious.",
-        f"Verdicts are the paper's: a change within ±{nglkeras.tables.SAME:g} is the same, any "
-        "other better or worse, whatever its interval and p.",
-        *nglkeras.tables.verdict_counts(table),
-    ]
-    for pairs, what in (
-        (scale.image_sizes, "images of {} x {} pixels"),
-        (scale.upsamplings, "images enlarged {} times in the network"),
-    ):
-        notes += [
-            f"{catalog.get_info(name).title}: {what.format(number, number)}."
-            for name, number in pairs
-        ]
-    divided = sum(cell.divided for cell in table)
-    if divided:
-        notes.append(
-            f"{divided} of the networks had their batches divided for lack of memory: their "
-            "BatchNormalization saw smaller batches."
-        )
-    return notes + reconstruction_note(cell.loss for cell in table)
-
-
 def reconstruction_note(names: Iterable[str]) -> list[str]:
     """What must stand under a table with a reconstructed loss in it; nothing without one."""
     if not any(map(nglkeras.losses.is_reconstructed, names)):
@@ -472,13 +282,3 @@ def reconstruction_note(names: Iterable[str]) -> list[str]:
         f"{nglkeras.losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
         "shows legibly; the paper's values beside them are of the originals."
     ]
-
-
-def report(table, paper, title: str, notes: list[str], path: Path, save: Callable) -> None:
-    """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
-    tables = nglkeras.tables
-    body = tables.as_text(tables.layout(table, paper))
-    print("", title, "", body, "", tables.as_text(tables.details(table)), "", *notes, sep="\n")
-    parts = [tables.layout(table, paper, bold=("**", "**")), tables.details(table)]
-    figure = partial(nglkeras.plots.accuracy_table, table, title)
-    output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import nglkeras
-from nglkeras import catalog, cli, protocol
+from nglkeras import accuracy, catalog, cli, protocol
 from nglkeras.trial import plan
 
 
@@ -26,7 +26,7 @@ def measured(name: str, data_dir: Path | None) -> list[str]:
 def divided() -> list[str]:
     """Say how each data set of the table is divided by default."""
     scale = protocol.TABLE2_SCALES["paper"]
-    notes = cli.split_notes(plan(scale, ["CE"]))
+    notes = accuracy.split_notes(plan(scale, ["CE"]))
     return ["Tables 2 and B.2.2 divide them, unless --splits says otherwise:", *notes]
 
 

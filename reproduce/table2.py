@@ -11,15 +11,15 @@ GPUs of a machine: --strategy mirrored. What is there is printed in the paper's 
 written as CSV, Markdown, LaTeX and PNG.
 """
 
-from nglkeras import cli
+from nglkeras import accuracy, cli
 
 
 def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
-    cli.add_table_options(parser, "table2")
+    accuracy.add_options(parser, "table2")
     args = parser.parse_args()
-    cli.accuracy_table(args, "table2", "Table 2: accuracy from scratch")
+    accuracy.accuracy_table(args, "table2", "Table 2: accuracy from scratch")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ else is as in table2.py.
 from functools import partial
 from pathlib import Path
 
-from nglkeras import cli, earlier, output, protocol
+from nglkeras import accuracy, cli, earlier, output, protocol
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.trial import Trial, TrialResult, plan
@@ -39,7 +39,7 @@ def weights_of(trials: list[Trial], folder: Path, chosen: list[str]) -> dict[Pat
     Args:
         trials: Of `pretraining`.
         folder: Where the files are.
-        chosen: As in `cli.as_begun`.
+        chosen: As in `accuracy.as_begun`.
     """
     prefix, suffix = "turned_digits_", ".weights.h5"
     there = [
@@ -78,15 +78,15 @@ def pretrain(path: Path, trial: Trial, executor: Executor) -> None:
 def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
-    cli.add_table_options(parser, "table_b22")
+    accuracy.add_options(parser, "table_b22")
     parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
     args = parser.parse_args()
-    scale = cli.table_scale(args)
+    scale = accuracy.chosen_scale(args)
     weights = args.weights or "imagenet"
     if args.weights is None and scale.models == ("small_cnn",):
         folder = output.folder(args, "table_b22", scale.name)
         trials = pretraining(args.seed, scale.runs, scale.splits)
-        files = weights_of(trials, folder, cli.chosen_settings(args))
+        files = weights_of(trials, folder, accuracy.chosen_settings(args))
         weights = list(map(str, files))
         with output.writing_to(folder), cli.make_executor(args) as executor:
             folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def main():
                 if not path.is_file():
                     pretrain(path.resolve(), trial, executor)
     title = "Table B.2.2: accuracy after pre-training"
-    cli.accuracy_table(args, "table_b22", title, weights=weights)
+    accuracy.accuracy_table(args, "table_b22", title, weights=weights)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from nglkeras import cli, earlier
+from nglkeras import accuracy, cli, earlier
 from nglkeras.earlier import CHANGES, Earlier
 from nglkeras.protocol import TABLE2_SCALES
 from nglkeras.trial import plan
@@ -42,13 +42,13 @@ def test_what_the_user_has_chosen_stays(change):
 
 def test_only_an_option_of_its_own_keeps_a_setting():
     parser = cli.Parser("")
-    cli.add_table_options(parser, "table2")
+    accuracy.add_options(parser, "table2")
     for options, chosen in (
         ([], []),
         (["--formula", "mine=y_pred"], []),
         (["--splits", "random"], ["splits"]),
     ):
-        assert cli.chosen_settings(parser.parse_args(options)) == chosen
+        assert accuracy.chosen_settings(parser.parse_args(options)) == chosen
 
 
 @pytest.mark.parametrize(("chosen", "same"), [([], True), (["splits"], False)])

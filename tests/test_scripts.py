@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, run_python
 
-from nglkeras import cli, protocol
+from nglkeras import accuracy, cli, protocol
 from nglkeras.trial import plan
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
@@ -68,7 +68,6 @@ class TestTable2:
         assert [row["trial"]["compile_once"] for row in rows] == [False, False]
 
     def test_a_row_that_is_never_shared_does_not_unshare_the_others(self, tmp_path):
-        from nglkeras import cli
         from nglkeras.journal import Journal
         from nglkeras.protocol import TABLE2_SCALES
         from nglkeras.training import make_row
@@ -80,7 +79,7 @@ class TestTable2:
         for dataset in datasets:
             trial = next(trial for trial in trials if trial.dataset == dataset)
             journal.append(make_row(trial, status="ok", accuracy=0.5))
-        assert cli.as_begun(trials, tmp_path).changes == ()
+        assert accuracy.as_begun(trials, tmp_path).changes == ()
 
     def test_formulas_given_on_the_command_line(self, script, tmp_path):
         code, out, _ = script(
@@ -284,8 +283,8 @@ class TestOthers:
         for line in lines:
             options = line[line.index("--") :].split()
             args = cli.Parser("")
-            cli.add_table_options(args, "table2")
-            scale = cli.table_scale(args.parse_args(["--scale", "paper", *options]))
+            accuracy.add_options(args, "table2")
+            scale = accuracy.chosen_scale(args.parse_args(["--scale", "paper", *options]))
             ((name, size),) = scale.image_sizes
             trial = next(trial for trial in plan(scale, ["CE"]) if trial.dataset == name)
             found.setdefault(name, []).append((trial.image_size, trial.upsampling))

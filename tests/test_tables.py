@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from nglkeras import UserError, cli, losses, plots, tables
+from nglkeras import UserError, accuracy, cli, losses, plots, tables
 from nglkeras.protocol import TABLE2_SCALES, Scale
 from nglkeras.trial import TrialResult, plan
 
@@ -135,8 +135,10 @@ class TestCells:
         assert (
             "2 of the networks had their batches divided for lack of memory: their "
             "BatchNormalization saw smaller batches."
-        ) in cli._notes(TABLE2_SCALES["demo"], table)
-        assert not any("memory" in note for note in cli._notes(TABLE2_SCALES["demo"], table[:1]))
+        ) in accuracy._notes(TABLE2_SCALES["demo"], table)
+        assert not any(
+            "memory" in note for note in accuracy._notes(TABLE2_SCALES["demo"], table[:1])
+        )
 
     def test_data_sets_that_the_paper_does_not_have(self):
         ce, _ = cells({"CE": CE, "NGL": NGL}, datasets=("digits",))
@@ -211,7 +213,8 @@ class TestReading:
         assert "points" in tables.details(table)[0]
         assert set(tables.to_frame(table).reading) == {"points"}
         assert (
-            "difference to it in percentage points" in cli._notes(TABLE2_SCALES["demo"], table)[2]
+            "difference to it in percentage points"
+            in accuracy._notes(TABLE2_SCALES["demo"], table)[2]
         )
 
     def test_the_best_mean_depends_on_the_reading(self):
@@ -264,7 +267,7 @@ class TestVerdict:
         assert ngl.verdict == expected
 
     def test_counts_are_the_papers(self):
-        nine = dict.fromkeys(cli.TABLE_LOSSES, CE) | {"NGL": NGL}
+        nine = dict.fromkeys(accuracy.TABLE_LOSSES, CE) | {"NGL": NGL}
         table = cells(nine, datasets=("patch_camelyon", "fashion_mnist", "digits"))
         assert tables.verdict_counts(table) == [
             # "6 of 9 better" in the paper's words, which count cross entropy among the nine.
@@ -288,7 +291,7 @@ class TestVerdict:
 
 
 def test_losses_of_the_tables_exist():
-    from nglkeras.cli import TABLE_LOSSES
+    from nglkeras.accuracy import TABLE_LOSSES
 
     assert list(TABLE_LOSSES) == list(tables.read_paper("table2").index)
     assert all(losses.row(name).name == name for name in TABLE_LOSSES)
