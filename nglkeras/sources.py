@@ -1,5 +1,6 @@
 """Where the examples of a data set come from: scikit-learn, or tensorflow-datasets' files."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,17 @@ def _digits(turned):
 
 
 @needed()
-def _builder(name, data_dir):
+def find_builder(name: str, data_dir: str | Path | None = None):
+    """Return TFDS' builder of a data set, prepared or not."""
     import tensorflow_datasets as tfds
 
+    # It warns of each data set that is not there: those who ask for one learn it from us.
+    logging.getLogger("absl").addFilter(_is_news)
     return tfds.builder(name, data_dir=data_directory(data_dir))
+
+
+def _is_news(record):
+    return not record.getMessage().startswith("Variant folder")
 
 
 @needed()
@@ -63,7 +71,7 @@ def _prepared(name, data_dir):
     import requests
     import tensorflow_datasets as tfds
 
-    builder = _builder(name, data_dir)
+    builder = find_builder(name, data_dir)
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
@@ -105,7 +113,7 @@ def _tfds(name, data_dir):
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
     """Whether a data set can be loaded without a download."""
-    return name in BUNDLED or _builder(name, data_dir).is_prepared()
+    return name in BUNDLED or find_builder(name, data_dir).is_prepared()
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:

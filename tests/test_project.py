@@ -1,6 +1,8 @@
 """What holds for the project as a whole."""
 
+import ast
 import re
+from pathlib import Path
 
 import keras
 import pytest
@@ -57,11 +59,26 @@ assert seconds < 0.3, seconds
 
 
 def test_everything_public_can_be_had():
-    for name in nglkeras.__all__:
-        assert getattr(nglkeras, name) is not None
     assert dir(nglkeras) == sorted(nglkeras.__all__)
     with pytest.raises(AttributeError, match="module 'nglkeras' has no attribute 'NLG'"):
         nglkeras.NLG  # noqa: B018 - it is looked up
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        nglkeras,
+        *(getattr(nglkeras, name) for name in ("glo", "imagenet", "search", "segmentation")),
+    ],
+)
+def test_what_type_checkers_see_of_a_package_is_what_it_has(package):
+    source = ast.parse(Path(package.__file__).read_text())
+    (block,) = (node for node in source.body if isinstance(node, ast.If))
+    declared = {name.name for node in block.body for name in node.names}
+    assert declared <= set(package.__all__)
+    assert set(package.__all__) - declared <= vars(package).keys()
+    for name in package.__all__:
+        assert getattr(package, name) is not None
 
 
 def test_readme_names_only_what_exists():

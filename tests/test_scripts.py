@@ -247,9 +247,10 @@ class TestTableB22:
 
 
 class TestOthers:
-    def test_check_data(self, script, tfds_directory):
-        code, out, _ = script("check_data", "--data-dir", tfds_directory)
-        assert code == 0
+    def test_check_data(self, script, caplog, tfds_directory):
+        with caplog.at_level("WARNING", "absl"):
+            code, out, err = script("check_data", "--data-dir", tfds_directory)
+        assert (code, err, caplog.records) == (0, "", [])
         ready = {line.split()[0]: line.split()[1] for line in out.splitlines() if " yes " in line}
         assert set(ready) == {
             "digits",

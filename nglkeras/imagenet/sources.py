@@ -200,13 +200,12 @@ def _folder(folder, seed, limits):
 
 
 @lru_cache(maxsize=4)
-@needed()
 def _builder(name, data_dir):
     """TFDS' builder of a data set of labelled images, prepared or not."""
-    import tensorflow_datasets as tfds
-
     try:
-        builder = tfds.builder(name, data_dir=data_directory(data_dir))
+        builder = bundled.find_builder(name, data_dir)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"unknown data set {name!r}; choose from: digits, folder, or a TFDS image data set "
