@@ -25,25 +25,25 @@ RATES = (6, 12, 18, 24)
 RESNET101 = (3, 4, 23, 3)
 # Dilations of stages 4 and 5 by output stride; a dilated stage does not halve.
 DILATIONS = {8: {"conv4": 2, "conv5": 4}, 16: {"conv5": 2}, 32: {}}
-# Of an untrained trunk, as torchvision's; keras.applications' 0.99 wants long trainings.
+# For an untrained trunk, as in torchvision; keras.applications' 0.99 needs long trainings.
 BN_MOMENTUM = 0.9
 
 
 def sampled(x, size, step: float):
-    """Bilinear values at `step`-th positions in height and width, from the first on.
+    """Interpolate at the positions 0, `step`, 2 `step` and so on, in height and width.
 
-    A trunk's feature i stands for pixel i times its stride, not for the middle of as many pixels,
-    which is what resizing assumes: by that, predictions would be shifted by half a stride.
+    Feature i of a trunk stands for pixel i times its stride. Ordinary resizing takes it for the
+    middle of that many pixels, which would shift predictions by half a stride.
 
     Args:
         x: `[batch, h, w, channels]`.
-        size: Height and width of the result; positions beyond the last are the last.
-        step: Less than 1 enlarges.
+        size: Height and width of the result; positions beyond the last one give its value.
+        step: Distance of the positions, in pixels of `x`; less than 1 enlarges.
 
     Returns:
         `[batch, *size, channels]`.
     """
-    # Two small matrix products, which any backend compiles for sizes that it does not know yet.
+    # Every backend compiles two small matrix products for sizes that are not known yet.
     heights, widths = (
         _hats(count, length, step, x.dtype)
         for count, length in zip(size, ops.shape(x)[1:3], strict=True)
@@ -53,7 +53,7 @@ def sampled(x, size, step: float):
 
 
 def _hats(count, length, step, dtype):
-    """`[count, length]`: the weights of linear interpolation."""
+    """Weights of linear interpolation, `[count, length]`."""
     positions = ops.cast(ops.arange(count), "float32") * step
     positions = ops.minimum(positions, ops.cast(length - 1, "float32"))
     distances = ops.abs(positions[:, None] - ops.cast(ops.arange(length), "float32"))
@@ -62,11 +62,11 @@ def _hats(count, length, step, dtype):
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class SampleLike(keras.layers.Layer):
-    """The first of two inputs, `sampled` at as many positions as the second has.
+    """Sample the first of two inputs, see `sampled`, to the size of the second.
 
     Args:
-        step: As `sampled` takes it.
-        **others: Keras' own.
+        step: As in `sampled`.
+        **others: Arguments of every Keras layer.
     """
 
     def __init__(self, step: float, **others):
@@ -74,7 +74,7 @@ class SampleLike(keras.layers.Layer):
         self.step = step
 
     def call(self, inputs):
-        """The first, sampled."""
+        """Return the first input, sampled."""
         x, like = inputs
         return sampled(x, ops.shape(like)[1:3], self.step)
 
@@ -90,11 +90,11 @@ class SampleLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class Shrink(keras.layers.Layer):
-    """Images by a factor below 1, `sampled` from the first pixel on.
+    """Shrink images by a factor below 1, see `sampled`.
 
     Args:
-        factor: By which; 321 pixels by 0.5 are 161.
-        **others: Keras' own.
+        factor: The factor; with 0.5, 321 pixels become 161.
+        **others: Arguments of every Keras layer.
     """
 
     def __init__(self, factor: float, **others):
@@ -102,7 +102,7 @@ class Shrink(keras.layers.Layer):
         self.factor = factor
 
     def call(self, images):
-        """The images, smaller."""
+        """Return the smaller images."""
         size = [self._side(side) for side in ops.shape(images)[1:3]]
         return sampled(images, size, 1 / self.factor)
 
@@ -252,7 +252,7 @@ def deeplabv2(
 
 
 def _body(classes, blocks, width, output_stride, rates, weights, l2):
-    """From images to logits at the output stride."""
+    """Build the network from images to logits at the output stride."""
     image = keras.Input((None, None, 3))
     trunk = dilated_trunk(blocks, width, output_stride, weights, l2)
     features = trunk(keras.applications.resnet.preprocess_input(image))
@@ -260,10 +260,10 @@ def _body(classes, blocks, width, output_stride, rates, weights, l2):
 
 
 def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
-    """Atrous spatial pyramid pooling: parallel 3 x 3 convolutions, summed.
+    """Apply atrous spatial pyramid pooling: parallel 3 x 3 convolutions, summed.
 
     Args:
-        features: Of the trunk, `[batch, height, width, channels]`.
+        features: Features of the trunk, `[batch, height, width, channels]`.
         classes: Number of classes N.
         rates: As in `deeplabv2`.
         l2: As in `deeplabv2`.
@@ -294,10 +294,10 @@ def dilated_trunk(
     weights: str | Path | None = None,
     l2: float = 0.0,
 ) -> keras.Model:
-    """A ResNet of keras.applications without its top, its last stages dilated.
+    """Build a ResNet of keras.applications without its top, its last stages dilated.
 
-    Variables are those of the plain one, in its order: its weights fit. Arguments and errors as in
-    `deeplabv2`.
+    It has the variables of the plain ResNet in the same order, so that its weights fit. Arguments
+    and errors as in `deeplabv2`.
     """
     if output_stride not in DILATIONS:
         raise UserError(f"no output stride {output_stride}; choose from: 8, 16, 32")

@@ -60,7 +60,7 @@ FILES = ".weights.h5 or .npz"
 
 
 def get_architecture(name: str) -> Architecture:
-    """An architecture by name; raises `UserError`, which lists the valid ones."""
+    """Return an architecture by name; raises a `UserError` that lists the valid names."""
     if name not in ARCHITECTURES:
         raise unknown("model", name, NAMES)
     return ARCHITECTURES[name]
@@ -110,7 +110,7 @@ def build(
 
 
 def check_weights(name: str, weights: str | Path | None) -> None:
-    """Raise `UserError` if a model cannot start from these weights, as far as their name tells."""
+    """Raise `UserError` if a model cannot start from these weights; no file is read."""
     if weights is None:
         return
     if weights != "imagenet" and not paths.expand(weights).is_file():
@@ -128,6 +128,6 @@ def _load_encoder(model, weights):
         return
     try:
         model.get_layer("encoder").load_weights(weights)
-    # Whatever a file may hold.
+    # Keras raises many kinds of errors for a file of something else.
     except Exception as error:
         raise UserError(f"{weights} does not fit the encoder: {error}") from error

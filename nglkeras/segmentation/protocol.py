@@ -180,8 +180,7 @@ def _blank(scale, model, data_dir):
     if views.crop % architecture.multiple:
         raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
     weights = _weights(scale.weights, model) or recipe.weights
-    # A shell expands no "~" after "MODEL=".
-    weights = None if weights in (None, "none") else str(Path(weights).expanduser())
+    weights = None if weights == "none" else weights
     segmentation.models.check_weights(model, weights)
     schedule = recipe.schedule
     return {

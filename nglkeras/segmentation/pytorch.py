@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from nglkeras import paths
 from nglkeras.errors import UserError
 
 # PyTorch's default, which both networks have.
@@ -62,7 +63,7 @@ def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) ->
 def _read(path):
     try:
         # Nothing of a file is executed.
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(paths.expand(path), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     # Damaged files make NumPy raise whatever its decoders do.
     except Exception as error:

@@ -1,8 +1,8 @@
 """U-Net (Ronneberger et al. 2015) on a ResNet of basic blocks (He et al. 2016).
 
-Paper A names a U-Net with a ResNet34 encoder and no more. The encoder is torchvision's resnet34,
-paddings included; the decoder is that of segmentation_models and segmentation_models_pytorch, the
-packages that the name is known from: 24,436,369 trainable parameters with one class.
+Paper A says no more than "U-Net with a ResNet34 encoder". The encoder here is torchvision's
+resnet34, paddings included; the decoder is that of the packages segmentation_models and
+segmentation_models_pytorch. With one class it has 24,436,369 trainable parameters.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from keras import layers
 
 from nglkeras.errors import UserError
 
-# Of 0 to 1, as torchvision's networks take images.
+# ImageNet's, of pixels from 0 to 1, as torchvision's networks take them.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 # torchvision's: its momentum of 0.1 is Keras' 0.9.
@@ -21,14 +21,14 @@ BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class DivisibleBy(keras.layers.Layer):
-    """Passes images on whose height and width can be divided by a number.
+    """Return the images, if their height and width are multiples of a number.
 
     Args:
-        number: By which.
-        **others: Keras' own.
+        number: The number.
+        **others: Arguments of every Keras layer.
 
     Raises:
-        UserError: When it is called with others.
+        UserError: When it is called with images of another size.
     """
 
     def __init__(self, number: int, **others):
@@ -36,7 +36,7 @@ class DivisibleBy(keras.layers.Layer):
         self.number = number
 
     def call(self, images):
-        """The images."""
+        """Return the images."""
         check_size(images.shape[1:3], self.number)
         return images
 
@@ -66,19 +66,19 @@ def unet(
     l2: float = 0.0,
     size: tuple[int | None, int | None] = (None, None),
 ) -> keras.Model:
-    """A U-Net from images of 0 to 255 to logits.
+    """Build a U-Net, from images of 0 to 255 to logits.
 
     Args:
         classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
-        blocks: Basic blocks of each stage of the encoder; ResNet34's by default. There are as many
-            halvings as stages, and one.
-        width: Channels of the encoder's first stage; each later one has twice as many. The
-            decoder's follow: 256, 128, 64, 32 and 16 with 64 and four stages.
+        blocks: Basic blocks of each stage of the encoder; ResNet34's by default. The encoder halves
+            its images once more than it has stages.
+        width: Channels of the encoder's first stage; each later stage doubles them. With 64
+            channels and four stages the decoder has 256, 128, 64, 32 and 16.
         l2: Factor of an L2 penalty on every kernel.
-        size: Height and width of the images; any by default, but for what the halvings take.
+        size: Height and width of the images; by default any that the halvings divide.
 
     Raises:
-        UserError: If they do not divide by the halvings; the network raises it too.
+        UserError: If the halvings do not divide the size; the network raises it too.
     """
     stages = len(blocks)
     check_size(size, 2 ** (stages + 1))
@@ -106,7 +106,7 @@ def unet(
 def resnet_encoder(
     blocks: Sequence[int] = (3, 4, 6, 3), width: int = 64, l2: float = 0.0
 ) -> keras.Model:
-    """A ResNet of basic blocks without its top: torchvision's resnet34 by default.
+    """Build a ResNet of basic blocks without its top: torchvision's resnet34 by default.
 
     Args:
         blocks: As in `unet`.
@@ -114,15 +114,15 @@ def resnet_encoder(
         l2: As in `unet`.
 
     Returns:
-        A model from standardised images to features of every resolution, the finest first:
-        strides 2, 4, 8 and so on.
+        A model from standardised images to a list of features, one item for each of the strides
+        2, 4, 8 and so on.
     """
     image = keras.Input((None, None, 3))
     x = layers.ZeroPadding2D(3, name="stem_pad")(image)
     x = _convolved(x, width, "stem", size=7, strides=2, padding="valid", l2=l2)
     x = layers.ReLU(name="stem_relu")(x)
     features = [x]
-    # Of what a ReLU gives, zeros are as good as nothing.
+    # After a ReLU, padding with zeros changes no maximum.
     x = layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool")(x)
     for stage, count in enumerate(blocks):
@@ -150,7 +150,7 @@ def _basic_block(x, channels, strides, name, l2):
 
 
 def _convolved(x, channels, name, size=3, strides=1, padding="same", l2=0.0):
-    """Convolution without a bias, and BatchNormalization, which has one."""
+    """Apply a convolution without a bias, and BatchNormalization, which has one."""
     x = layers.Conv2D(
         channels,
         size,
@@ -165,5 +165,5 @@ def _convolved(x, channels, name, size=3, strides=1, padding="same", l2=0.0):
 
 
 def penalty(l2: float) -> keras.Regularizer | None:
-    """An L2 penalty with this factor; none with 0."""
+    """Make an L2 penalty with this factor; `None` for 0."""
     return keras.regularizers.L2(l2) if l2 else None
