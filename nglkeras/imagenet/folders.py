@@ -16,8 +16,8 @@ from nglkeras import image_files
 from nglkeras.errors import UserError
 
 PARTS = {"train": "train", "evaluation": "val"}
-# Bytes at the beginning of a file in which EXIF data are looked for.
-_HEADER = 2**16
+# Bytes at the beginning of a file in which EXIF data are looked for: the standard has them first.
+_HEADER = 2**14
 # What TensorFlow decodes, several times as fast as it can ask Python: JPEG and 8-bit PNG without
 # EXIF data. RE2 takes text for UTF-8; \C is any byte.
 _PNG = r"\CPNG\r\n\x1a\n\C{16}\x08\C*"
