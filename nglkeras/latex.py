@@ -38,7 +38,7 @@ _NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
 
 def escape(text: str) -> str:
     """Return a text as LaTeX shows it; a hyphen before a number becomes a minus sign."""
-    text = _NEGATIVE.sub("−", " ".join(text.split()))
+    text = _NEGATIVE.sub("−", re.sub(r"\s+", " ", text))
     return "".join(_ESCAPED.get(character, character) for character in text)
 
 

@@ -17,8 +17,8 @@ registered = keras.saving.register_keras_serializable(package="nglkeras")
 
 PATCH = 4
 EPSILON = 1e-5
-# Of all kernels and position tables in the authors' code.
-_KERNEL = keras.initializers.TruncatedNormal(stddev=0.02)
+# Standard deviation of all initial kernels and position tables in the authors' code.
+STDDEV = 0.02
 
 
 def swin(
@@ -80,7 +80,7 @@ def _dense(units, name, **arguments):
 
 def _clone():
     """An initializer with a seed of its own."""
-    return _KERNEL.clone()
+    return keras.initializers.TruncatedNormal(stddev=STDDEV)
 
 
 def _stochastic_depth(x, rate, name):
