@@ -30,8 +30,9 @@ class TestTable2:
             "with other runs, epochs, train images",
         ):
             assert part in out
-        for suffix in ("csv", "md", "png"):
+        for suffix in ("csv", "md", "tex", "png"):
             assert (tmp_path / f"table2.{suffix}").stat().st_size > 100
+        assert r"\toprule" in (tmp_path / "table2.tex").read_text(encoding="utf-8")
         table = out[out.index("Table 2:") :]
 
         start = time.perf_counter()
@@ -166,6 +167,10 @@ class TestTable2:
             (["--formula", "y_pred"], "--formula y_pred: wanted is NAME=FORMULA"),
             (["--formula", "mine=q + 1"], "unknown name 'q'; choose from: y_true, y_pred"),
             (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+            (["--format", "png", "gif"], "unknown format 'gif'; choose from: png, pdf, svg"),
+            (["--format", ","], "no format of figures"),
+            (["--width", "0"], "a width of 0 is not between 0 and 100"),
+            (["--font-size", "nan"], "a font size of nan is not between 0 and 100"),
             (["--models", "InceptionV3"], "InceptionV3: Input size must be at least 75x75"),
         ],
     )
@@ -307,6 +312,20 @@ class TestOthers:
         for suffix in ("png", "svg"):
             assert (tmp_path / f"{name}.{suffix}").stat().st_size > 10_000
             assert str(tmp_path / f"{name}.{suffix}") in out
+
+    def test_figures_go_into_the_working_directory_by_default(self, script, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        code, *_ = script("figure1", "--format", "PDF,svg", "--width", "4", "--font-size", "7")
+        assert code == 0
+        files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")]
+        assert sorted(files) == [f"results/figures/figure1.{kind}" for kind in ("pdf", "svg")]
+
+    @pytest.mark.parametrize("name", ["results/figures/figure1.png", "results/table2/reduced/x"])
+    def test_what_scripts_write_by_default_leaves_a_clone_clean(self, name):
+        run = subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False)
+        if run.returncode > 1:
+            pytest.skip("no clone")
+        assert run.returncode == 0
 
     def test_figure_in_an_impossible_place(self, script):
         code, _, err = script("figure1", "--out", "/proc/nowhere")
