@@ -14,8 +14,7 @@ from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
 _SIGNS |= {"square": "x²", "y_true": "t", "y_pred": "p"}
-# The example of the paper's figure A ends in "- 1.05 * cos(z)", with variables x, y and z that
-# stand for anything; a loss has the label and the prediction only.
+# The example of the paper's figure A ends in "- 1.05 * cos(z)"; here the prediction is z.
 EXAMPLE = Expression.parse("exp(y_true)/y_pred - 1.05*cos(y_pred)")
 
 
