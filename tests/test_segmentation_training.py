@@ -198,6 +198,7 @@ class TestFrozen:
         assert row.metrics["mean_iou"] is not None
         assert row.answers(trial)
 
+    @pytest.mark.slow
     def test_from_a_checkpoint_on(self, trial, tmp_path, monkeypatch):
         killers = iter([Killer(3), Killer(-1)])
         monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
