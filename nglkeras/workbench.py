@@ -255,9 +255,8 @@ class Workbench:
 
     def forget_others(self, run: int) -> None:
         """Free weights and data of all runs but this; whoever comes back to one builds it anew."""
-        for kept in (self._starts, self._fresh):
-            for other in set(kept) - {run}:
-                del kept[other]
+        for other in set(self._starts) - {run}:
+            del self._starts[other]
 
     def _scope(self):
         return distribution(self.replicas, self.schedule)

@@ -7,17 +7,20 @@
 Every candidate is on the disk before the next: stop it when you like, the same command goes on.
 Each stage leaves its best losses, their course, and best.json, which `nglkeras.load_loss` turns
 into a loss. At the end the winner is compared with cross entropy, Baikal and BaikalCMA on the test
-set. Duplicates are cached as in the paper; what else spares trainings is left out by --without.
+set. The fitness of a tree that comes again is kept, as in the paper. What else spares trainings is
+done but at paper scale, where every evaluation also has a split and initial weights of its own:
+--screen, --without and --draws choose.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from nglkeras import cli, extras, output, search
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import UserError
 from nglkeras.glo import protocol, script
 from nglkeras.journal import Journal
+from nglkeras.search import script as common
 
+# The cache of duplicates is the paper's, and stays.
 CHECKS = ("equals", "gradients", "rejection")
 
 
@@ -29,7 +32,7 @@ def options():
     add("--population", type=cli.positive, help="trees in a generation")
     add("--generations", type=cli.positive, help="of trees")
     add("--coefficient-generations", type=cli.positive, help="of CMA-ES")
-    add("--without", nargs="+", default=(), metavar="CHECK", help=f"any of: {', '.join(CHECKS)}")
+    common.add_options(parser, CHECKS)
     add("--compare-runs", type=cli.positive, default=5, help="networks a loss at the end")
     return parser.parse_args()
 
@@ -44,9 +47,7 @@ def main():
 def run(args, executor):
     """Search trees, then coefficients, with networks trained where the options say."""
     scale = script.chosen_scale(args)
-    for check in args.without:
-        if check not in CHECKS:
-            raise unknown("check", check, CHECKS)
+    checks = common.chosen_checks(args, scale.screening, CHECKS)
     if scale.search_steps % 4:
         raise UserError(f"{scale.search_steps} steps do not divide by 4")
     extras.require("gplearn", "cma", "sympy")
@@ -55,6 +56,7 @@ def run(args, executor):
     fitness = search.TrialFitness(
         partial(protocol.candidate, scale, **script.plan_arguments(args, executor)),
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
+        chosen=["draws"] if args.draws else [],
         data_dir=args.data_dir,
         timeout=args.timeout,
         executor=executor,
@@ -67,21 +69,17 @@ def run(args, executor):
     print(f"{heading}\n{protocol.PAPER_SILENT_ON_SEARCH}\nJournals in {out}", flush=True)
     # From the first tree to the last comparison nobody else writes these journals.
     with fitness.writing():
-        both_stages(args, scale, fitness, heading, out)
+        both_stages(args, scale, checks, fitness, heading, out)
 
 
-def both_stages(args, scale, fitness, heading, out):
+def both_stages(args, scale, checks, fitness, heading, out):
     """Search trees, then the coefficients of the best."""
-    checks = {"equals": True, "gradients": fitness.gradients, "rejection": True}
-    checks = {name: value for name, value in checks.items() if name not in args.without}
-    strategy = search.glo.GLO(
+    screening = common.screening_of(args, checks, fitness.gradients, out / "trees", bounds=None)
+    strategy = search.GLO(
         args.seed, population_size=scale.population, generations=scale.generations
     )
-    trees = search.search(
-        strategy, fitness, out=out / "trees", screening=replace(search.glo.PAPER, **checks)
-    )
-    if not trees.population[0].evaluation.rank:
-        raise UserError(f"no tree of this search could be trained; see {out}/trees/search.jsonl")
+    trees = search.search(strategy, fitness, out=out / "trees", screening=screening)
+    heading = f"{heading} {common.describe(screening, fitness)}"
     with output.writing_to(out):
         search.report.write(
             trees,

@@ -23,7 +23,8 @@ from nglkeras.search import (
 from nglkeras.search.evolution import MAX_ATTEMPTS
 from nglkeras.search.experiments import wins_and_improvement
 from nglkeras.search.fitness import cross_entropy
-from nglkeras.search.screening import Screen, logits_gradient
+from nglkeras.search.protocol import CHECKS
+from nglkeras.search.screening import Screen, logits_gradient, screening
 
 NGL = Expression.parse(FORMULAS["NGL"])
 TINY = {"population_size": 6, "generations": 4}
@@ -251,13 +252,31 @@ class TestFitness:
         def fitness(a, b, c):
             return wins_and_improvement({"a": a, "b": b, "c": c}, references)
 
+        # Of the errors 0.5, 0.2 and 0.6.
         assert fitness(0.55, 0.8, 0.3) == (1.0, pytest.approx(10.0))
-        assert fitness(0.45, 0.72, 0.36) == (0.0, pytest.approx(-10.0))
+        assert fitness(0.55, 0.84, 0.3) == (2.0, pytest.approx((10.0 + 20.0) / 2))
+        assert fitness(0.45, 0.78, 0.34) == (0.0, pytest.approx(-10.0))
+        # An equal error is no win.
+        assert fitness(0.5, 0.8, 0.4) == (0.0, 0.0)
         never, barely = fitness(0.499, 0.799, 0.399), fitness(0.501, 0.1, 0.1)
         assert barely > never
         assert fitness(0.51, 0.81, 0.1) > fitness(0.9, 0.8, 0.4)
         assert fitness(0.6, 0.1, 0.1) > fitness(0.55, 0.79, 0.39)
         assert never > fitness(0.4, 0.7, 0.3)
+
+    def test_errors_and_accuracies_rank_otherwise(self):
+        references = {"easy": 0.9, "hard": 0.3}
+        on_easy, on_hard = {"easy": 0.95, "hard": 0.2}, {"easy": 0.8, "hard": 0.4}
+        for of, better, worse in (("errors", on_easy, on_hard), ("accuracies", on_hard, on_easy)):
+            found = [wins_and_improvement(one, references, of) for one in (better, worse)]
+            assert found[0] > found[1]
+        assert wins_and_improvement(on_easy, references) == (1.0, pytest.approx(50.0))
+
+    @pytest.mark.parametrize(
+        ("accuracy", "fitness"), [(1.0, (0.0, 0.0)), (0.9, (0.0, pytest.approx(-10.0)))]
+    )
+    def test_a_cross_entropy_without_an_error(self, accuracy, fitness):
+        assert wins_and_improvement({"a": accuracy}, {"a": 1.0}) == fitness
 
     def test_cross_entropy_is_keras_s(self):
         import keras
@@ -351,6 +370,19 @@ class TestScreening:
             step = h * np.eye(4)[i]
             numeric = (loss(z + step) - loss(z - step)) / (2 * h)
             np.testing.assert_allclose(logits_gradient(NGL, t, p)[:, i], numeric, rtol=1e-6)
+
+    @pytest.mark.parametrize("bounds", [(1.0,), (2, 1), (-1, 1), (1, float("nan")), 3, "ab"])
+    def test_bad_bounds(self, bounds):
+        with pytest.raises(UserError, match="are not two numbers LOW and HIGH"):
+            Screening(bounds=bounds)
+
+    def test_by_the_names_of_checks(self):
+        assert screening(CHECKS, gradients="scaled") == Screening()
+        assert screening(["equals"]) == Screening(
+            duplicates=False, gradients="off", rejection=False
+        )
+        with pytest.raises(UserError, match="unknown check 'all'; choose from: duplicates"):
+            screening(["all"])
 
     def test_bad_gradients(self):
         with pytest.raises(UserError, match="unknown gradients 'some'; choose from: scaled"):

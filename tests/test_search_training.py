@@ -1,6 +1,8 @@
 """The search with networks in it: fitness, experiments, the script, what it leaves behind."""
 
 import json
+from dataclasses import asdict, replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,19 +14,25 @@ import nglkeras
 from nglkeras import UserError
 from nglkeras.devices import count_replicas
 from nglkeras.expression import Expression
+from nglkeras.glo import protocol
 from nglkeras.journal import Journal
 from nglkeras.losses import FORMULAS
 from nglkeras.search import (
     EXPERIMENTS,
+    GLO,
     SCALES,
-    Evaluation,
+    CoefficientSearch,
     ExperimentFitness,
     GeneticProgramming,
+    Record,
     SearchScale,
     TrainingFitness,
+    Variation,
+    draws,
     search,
 )
 from nglkeras.search.experiments import trials
+from nglkeras.search.protocol import CHECKS
 
 NGL = Expression.parse(FORMULAS["NGL"])
 RANDOM = np.random.default_rng(0)
@@ -138,6 +146,29 @@ class TestExperiments:
             assert trial.schedule.epochs == (35 if trial.dataset == "fashion_mnist" else 50)
             assert trial.schedule.plateau.patience == 5
             assert trial.augmentation.zoom == 0.2
+            assert trial.schedule.plateau.monitor == "val_accuracy"
+
+    def test_paper_scale_screens_nothing_and_draws_anew(self):
+        """Algorithm 1 trains every child; B.1 draws sets and weights for every run."""
+        for scale in (SCALES["demo"], SCALES["reduced"]):
+            assert (scale.screening, scale.draws) == (CHECKS, "shared")
+        assert (SCALES["paper"].screening, SCALES["paper"].draws) == ((), "fresh")
+        glo = protocol.SCALES
+        assert (glo["paper"].screening, glo["paper"].draws) == (("duplicates",), "fresh")
+        assert (glo["reduced"].screening, glo["reduced"].draws) == (CHECKS, "shared")
+        (trial,) = protocol.candidate(glo["paper"], FORMULAS["NGL"])
+        assert draws.is_fresh(trial)
+        assert not draws.is_fresh(protocol.candidate(glo["demo"], FORMULAS["NGL"])[0])
+
+    def test_what_the_paper_found(self):
+        assert [one.found for one in EXPERIMENTS.values()] == ["f1", "f2", "f3", "f4", "f5 = NGL"]
+
+    def test_the_bound_on_a_training(self, tmp_path):
+        journal = Journal(tmp_path / "trials.jsonl")
+        loss = Expression.parse("50 - 40*(y_true*y_pred)")
+        assert ExperimentFitness(1, TINY, journal, bounds=(0, 10))(loss).status == "exploded"
+        assert ExperimentFitness(1, TINY, journal, bounds=None).train.bound == np.inf
+        assert ExperimentFitness(1, TINY, journal).train.bound == 1e5
 
     def test_the_test_set_is_not_even_read(self, tmp_path, monkeypatch):
         from nglkeras import datasets
@@ -168,6 +199,61 @@ class TestExperiments:
             assert len(set(seen) & set(images[0])) <= 1
         assert sum(len(part[0]) for part in (parts[0].train, parts[0].validation)) == 1797 - 180
 
+    def test_fresh_draws(self, tmp_path):
+        """Every evaluation has its own split and weights, by the name of the individual."""
+        scale, names = replace(TINY, draws="fresh"), ["0-0", "1-0-2"]
+        journal = Journal(tmp_path / "trials.jsonl")
+        evaluate = ExperimentFitness(1, scale, journal)
+        found = dict(evaluate.each([NGL, NGL], names))
+        rows = journal.results()
+        assert len({row.trial["run"] for row in rows.values()}) == 2
+        assert found[0].fitness != found[1].fitness
+        assert all(row.accuracy is None and row.sizes[2] == 0 for row in rows.values())
+        # Elsewhere, in another order: the same row.
+        other = Journal(tmp_path / "other.jsonl")
+        again = ExperimentFitness(1, scale, other)
+        assert again(NGL, names[1]).fitness == found[1].fitness
+        assert other.results().keys() < rows.keys()
+        # The comparison has shared runs, which the test set is for.
+        evaluate.compare({"NGL": NGL}, 1)
+        (tested,) = [row for row in journal.results().values() if row.trial["test"]]
+        assert tested.trial["run"] == 1
+        assert tested.accuracy is not None
+        # Nothing is kept of the draws that are over.
+        (bench,) = evaluate.train.benches.values()
+        assert len(bench._starts) <= 2
+        # From the journal, though of a formula that was trained before.
+        evaluate.train = None
+        assert evaluate(NGL, names[0]).fitness == found[0].fitness
+
+    def test_a_folder_of_an_earlier_version_goes_on(self, tmp_path, monkeypatch):
+        """Begun with the loss as monitor, shared draws and accuracies compared."""
+        from nglkeras.earlier import Earlier
+        from nglkeras.search.draws import SEARCH_CHANGES
+
+        scale = replace(TINY, plateau=True, draws="fresh")
+        journal = Journal(tmp_path / "trials.jsonl")
+        before = ExperimentFitness(5, scale, journal)
+        earlier = [change for change in SEARCH_CHANGES if change.name in ("draws", "monitor")]
+        before.begun, before.improvement = Earlier(tuple(earlier)), "accuracies"
+        before.blanks = before.trials("y_pred")
+        monkeypatch.setattr(before, "as_begun", lambda settings: None)
+        strategy = {"population_size": 2, "generations": 0}
+        first = search(GeneticProgramming(0, **strategy), before, out=tmp_path, quiet=True)
+        files = [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+
+        today = ExperimentFitness(5, scale, journal)
+        assert today.settings != before.settings
+        result = search(GeneticProgramming(0, **strategy), today, out=tmp_path, quiet=True)
+        assert result.population == first.population
+        assert files == [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+        notes = " ".join(today.notes)
+        for part in ("validation loss", "share splits", "that of the accuracy"):
+            assert part in notes
+        chosen = ExperimentFitness(5, scale, journal, chosen=["draws"])
+        with pytest.raises(UserError, match="other settings"):
+            search(GeneticProgramming(0, **strategy), chosen, out=tmp_path, quiet=True)
+
     def test_rows_are_taken_from_the_journal(self, tmp_path, monkeypatch):
         first = ExperimentFitness(2, TINY, Journal(tmp_path / "trials.jsonl"))(NGL)
         assert len(first.details["accuracies"]["digits"]) == 3
@@ -176,8 +262,6 @@ class TestExperiments:
         assert again(NGL).fitness == first.fitness
 
     def test_cross_entropy_first_in_experiment_5(self, tmp_path):
-        from dataclasses import replace
-
         scale = replace(TINY, datasets=("digits", "digits_turned"))
         journal = Journal(tmp_path / "trials.jsonl")
         evaluate = ExperimentFitness(5, scale, journal)
@@ -239,16 +323,23 @@ class TestScript:
         assert loss.formula in out
 
     @pytest.mark.slow
-    def test_the_papers_search_on_three_sets(self, script, tmp_path):
+    def test_the_papers_search_on_two_sets(self, script, tmp_path):
         code, out, _ = script(
             "search",
             *SMALL,
             *["--experiment", "5", "--datasets", "digits", "digits_turned", "--generations", "1"],
+            *["--population", "2", "--compare-runs", "1"],
             *["--distinct", "--without", "duplicates", "equals", "gradients", "rejection"],
-            *["--out", tmp_path],
+            *["--draws", "fresh", "--bounds", "1e-4", "1e6", "--out", tmp_path],
         )
         assert code == 0
-        assert "8 asked, 8 trained, saved none" in out
+        assert "In the paper, experiment 5 found f5 = NGL." in out
+        best = (tmp_path / "best.md").read_text()
+        assert "Every candidate is trained. Every evaluation has a split" in best
+        header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])["settings"]
+        assert header["screening"]["bounds"] == [1e-4, 1e6]
+        assert header["evaluate"]["improvement"] == "errors"
+        assert "4 asked, 4 trained, saved none" in out
         assert "Digits, turned, winner: " in out
 
     def test_on_real_files_through_tfds(self, script, tmp_path, tfds_directory):
@@ -269,6 +360,9 @@ class TestScript:
             (["--experiment", "7"], "unknown experiment '7'; choose from: 1, 2, 3, 4, 5"),
             (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
             (["--without", "all"], "unknown check 'all'; choose from: duplicates, equals"),
+            (["--screen", "all"], "unknown check 'all'; choose from: duplicates, equals"),
+            (["--draws", "new"], "unknown draws 'new'; choose from: shared, fresh"),
+            (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two numbers"),
             (["--datasets", "cats"], "unknown data set 'cats'"),
             (["--model", "LeNet"], "unknown model 'LeNet'"),
             (["--generations", "0"], "0 is not a positive number"),
@@ -281,6 +375,25 @@ class TestScript:
         assert err.startswith("error: ")
         assert message in err
         assert len(err.splitlines()) == 1
+
+    def test_nothing_that_could_be_trained(self, script, tmp_path):
+        """An error that says why, and not a best loss that was rejected."""
+        options = ["--population", "1", "--generations", "1", "--bounds", "5e4", "6e4"]
+        code, _, err = script("search", *SMALL, *options, "--out", tmp_path)
+        assert code == 2
+        assert "error: no loss of this search has a fitness: " in err
+        assert "discarded, such as: values" in err
+
+    def test_a_search_is_printed_without_its_data(self, script, tmp_path, monkeypatch):
+        from nglkeras import sources
+
+        options = [*SMALL, "--generations", "1", "--compare-runs", "1", "--out", tmp_path]
+        code, out, _ = script("search", *options)
+        assert code == 0
+        monkeypatch.setattr(sources, "prepare", lambda *_: pytest.fail("data were asked for"))
+        code, again, _ = script("search", *options)
+        assert code == 0
+        assert again[again.index("The best") :] == out[out.index("The best") :]
 
     def test_another_search_in_the_same_folder(self, script, tmp_path):
         (tmp_path / "search.jsonl").write_text(json.dumps({"settings": {"seed": 5}}) + "\n")
@@ -298,23 +411,35 @@ class TestScript:
         assert "the same command goes on from here" in err
 
 
-def test_the_committed_searches_can_be_read():
+STRATEGIES = {"GeneticProgramming": GeneticProgramming, "GLO": GLO}
+COMMITTED = sorted((ROOT / "results").glob("**/search.jsonl"))
+
+
+def test_there_are_committed_searches():
+    assert len(COMMITTED) >= 4
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_the_committed_searches_can_be_read(path):
     """Their journals are those of this version: the strategy makes the same individuals."""
-    folders = sorted((ROOT / "results" / "search").glob("*/search.jsonl"))
-    assert folders
-    for path in folders:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        settings = rows[0]["settings"]
-        records = {row["id"]: row for row in rows[1:]}
-        strategy = GeneticProgramming(
-            settings["seed"],
-            population_size=settings["population_size"],
-            generations=max(row["generation"] for row in records.values()),
-            distinct=settings.get("distinct", False),
-        )
-        while not strategy.is_done:
-            for individual in strategy.ask():
-                row = records[individual.id]
-                assert str(individual.expression) == row["expression"]
-                evaluation = Evaluation(row["status"], tuple(row["fitness"]))
-                strategy.tell(individual, evaluation)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    settings = rows[0]["settings"]
+    records = {row["id"]: Record.from_json(row) for row in rows[1:]}
+    del settings["evaluate"], settings["screening"], settings["classes"]
+    name, seed = settings.pop("strategy"), settings.pop("seed")
+    if name == "CoefficientSearch":
+        make = partial(CoefficientSearch, Expression.parse(settings.pop("expression")))
+    else:
+        make = STRATEGIES[name]
+    assert settings.pop("variation", None) in (None, json.loads(json.dumps(asdict(Variation()))))
+    last = max(record.individual.generation for record in records.values())
+    strategy = make(seed=seed, generations=last, **settings)
+    asked = strategy.ask()
+    # The last generation may have been interrupted.
+    while asked and all(individual.id in records for individual in asked):
+        for individual in asked:
+            record = records[individual.id]
+            assert individual.agrees_with(record.individual)
+            strategy.tell(record.individual, record.evaluation)
+        asked = strategy.ask()
+    assert strategy.generation >= last

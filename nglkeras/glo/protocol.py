@@ -15,6 +15,8 @@ from nglkeras.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 from nglkeras.protocol import PRECISIONS, Schedule
+from nglkeras.search import draws
+from nglkeras.search.protocol import CHECKS
 from nglkeras.trial import Trial
 
 LOSSES = ("CE", "Baikal", "BaikalCMA")
@@ -71,6 +73,10 @@ class GLOScale:
         transfer_images: Upper limit on training images of the transfer experiment.
         validation_images: Number of validation images; `None` for a tenth of the train split.
         evaluation_images: Upper limit on images for validation, and for test.
+        screening: What spares a tree's training: some of `search.protocol.CHECKS`. The paper only
+            keeps the fitness of a tree that comes again ("duplicates").
+        draws: "fresh", a new split and new initial weights for every evaluation of the search, or
+            "shared".
     """
 
     name: str
@@ -92,6 +98,8 @@ class GLOScale:
     transfer_images: int = 45_000
     validation_images: int | None = 5_000
     evaluation_images: int | None = None
+    screening: tuple[str, ...] = CHECKS
+    draws: str = "shared"
 
 
 # The text gives the number of tests (18) but neither portions nor durations: ours.
@@ -155,6 +163,8 @@ SCALES = {
             population=80,
             generations=100,
             coefficient_generations=50,
+            screening=("duplicates",),
+            draws="fresh",
         ),
     )
 }
@@ -256,7 +266,8 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
         evaluate_every=scale.search_steps // 4,
     )
     (trial,) = plan(short, (), formulas={"candidate": formula}, **arguments)
-    return [replace(trial, monitored="validation", test=False, compile_once=True)]
+    trial = replace(trial, monitored="validation", test=False, compile_once=True)
+    return draws.planned([trial], scale.draws)
 
 
 def _blank(row, class_reduction):

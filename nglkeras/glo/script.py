@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CHANGED = (
     *("runs", "steps", "evaluate_every", "train_images", "evaluation_images"),
     *("portions", "portion_runs", "durations"),
-    *("search_steps", "population", "generations", "coefficient_generations"),
+    *("search_steps", "population", "generations", "coefficient_generations", "draws"),
 )
 
 

@@ -70,5 +70,6 @@ _LAZY = {
     "variation": ("Variation",),
     "plots": (),
     "report": (),
+    "script": (),
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _LAZY)

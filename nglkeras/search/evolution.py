@@ -9,7 +9,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
@@ -48,6 +48,16 @@ class Individual:
         """Name within the search, e.g. "3-7"; "3-7-2" after two discarded attempts."""
         tail = f"-{self.attempt}" if self.attempt else ""
         return f"{self.generation}-{self.index}{tail}"
+
+    def agrees_with(self, other: "Individual") -> bool:
+        """Whether the other is the same up to rounding of its constants.
+
+        Another machine's linear algebra, which CMA-ES uses, differs in the last digits.
+        """
+        if replace(self, expression=other.expression) != other:
+            return False
+        nodes = self.expression.nodes, other.expression.nodes
+        return len(nodes[0]) == len(nodes[1]) and all(map(_agree, *nodes))
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,12 @@ class Parameters:
         check_rates(self, RATES)
 
 
+def _agree(a, b):
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-6)
+    return a == b
+
+
 def check_rates(parameters, names: Sequence[str]) -> None:
     """Raise `UserError` unless these attributes are probabilities."""
     for name in names:
@@ -177,7 +193,8 @@ class Generational(ABC):
         Raises:
             UserError: If nobody asked for it.
         """
-        if self._waiting.get(individual.index) != individual:
+        waiting = self._waiting.get(individual.index)
+        if waiting is None or not waiting.agrees_with(individual):
             raise UserError(f"individual {individual.id} is not one of those that wait")
         del self._waiting[individual.index]
         another = self._instead_of(individual, evaluation)

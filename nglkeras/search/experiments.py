@@ -1,6 +1,6 @@
 """The fitness of a loss in the five experiments of paper A (Algorithm B.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
 from nglkeras.journal import Journal
 from nglkeras.protocol import at_most
+from nglkeras.search import draws
 from nglkeras.search.protocol import EPOCHS, EXPERIMENTS, Experiment, SearchScale
 from nglkeras.search.screening import BOUNDS
 from nglkeras.search.trials import TrialFitness
@@ -36,7 +37,7 @@ def trials(
         replicas: Devices that share a batch, by its size.
 
     Raises:
-        UserError: If a data set or the model is unknown.
+        UserError: If a data set, the model or the kind of draws is unknown.
     """
     if scale.model not in models.NAMES:
         raise unknown("model", scale.model, models.NAMES)
@@ -68,7 +69,7 @@ def trials(
             compile_once=True,
         )
         found += [replace(trial, run=run) for run in range(experiment.runs)]
-    return found
+    return draws.planned(found, scale.draws)
 
 
 class ExperimentFitness(TrialFitness):
@@ -83,9 +84,15 @@ class ExperimentFitness(TrialFitness):
         journal: Where the rows go.
         seed: Root of all randomness.
         replicas: Devices that share a batch, by its size.
+        bounds: As in `Screening`: a training whose mean loss exceeds the upper one ends.
+        chosen: Names of `draws.SEARCH_CHANGES` that stay as they are today, whatever the folder.
         data_dir: Where TFDS keeps its data.
         timeout: Seconds after which the training of a network stops.
         executor: Where networks are trained; in this process by default.
+
+    Attributes:
+        improvement: What experiment 5 measures the improvement of, "errors" as the paper, or
+            "accuracies" in a folder that an earlier version began.
     """
 
     def __init__(
@@ -96,6 +103,8 @@ class ExperimentFitness(TrialFitness):
         *,
         seed: int = 0,
         replicas: Callable[[int], int] = lambda batch_size: 1,
+        bounds: tuple[float, float] | None = BOUNDS,
+        chosen: Collection[str] = (),
         data_dir: str | Path | None = None,
         timeout: float | None = None,
         executor: Executor | None = None,
@@ -106,15 +115,38 @@ class ExperimentFitness(TrialFitness):
         super().__init__(
             partial(trials, self.experiment, scale, seed=seed, replicas=replicas),
             journal,
-            bound=BOUNDS[1],
+            bound=np.inf if bounds is None else bounds[1],
+            chosen=chosen,
             data_dir=data_dir,
             timeout=timeout,
             executor=executor,
         )
-        self.settings = {"experiment": experiment, **self.settings}
+        self.number = experiment
+        self.bounds = bounds
+        self.improvement = "errors"
         if self.experiment.against_ce:
             self.fitness_name = "mean % improvement over CE"
         self._references: dict[str, float] = {}
+
+    @property
+    def settings(self) -> dict:
+        """What decides the fitness, as JSON has it."""
+        settings = {"experiment": self.number, **super().settings}
+        if self.experiment.against_ce and self.improvement != "accuracies":
+            settings["improvement"] = self.improvement
+        return settings
+
+    def as_begun(self, settings: dict) -> None:
+        """Go on as the search with these settings, if an earlier version began it."""
+        super().as_begun(settings)
+        self.improvement = settings.get("improvement", "accuracies")
+
+    @property
+    def notes(self) -> list[str]:
+        """What must stand under the results of a folder that an earlier version began."""
+        if not self.experiment.against_ce or self.improvement == "errors":
+            return super().notes
+        return [*super().notes, "The improvement over CE is that of the accuracy, not the error."]
 
     def prepare(self) -> None:
         """Have the data, and for experiment 5 the cross entropy's rows, before the search.
@@ -136,23 +168,37 @@ class ExperimentFitness(TrialFitness):
     def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
         """The fitness of mean validation accuracies by data set."""
         if self.experiment.against_ce:
-            return wins_and_improvement(accuracies, self._references)
+            return wins_and_improvement(accuracies, self._references, self.improvement)
         return super().combine(accuracies)
 
 
 def wins_and_improvement(
-    accuracies: dict[str, float], references: dict[str, float]
+    accuracies: dict[str, float], references: dict[str, float], of: str = "errors"
 ) -> tuple[float, float]:
-    """Fitness of experiment 5: data sets on which CE is beaten, and the mean change in %.
+    """Fitness of experiment 5: data sets on which CE is beaten, and the mean improvement in %.
 
-    The mean is over the data sets that were won; without any, over all of them. Compared one
-    after the other, more is better: who wins once is better than who never does; of as many
-    wins, the greater improvement; without wins, the smaller deterioration. More wins beat
-    fewer: our reading, the paper does not say.
+    The improvement on a data set is 100 (err_CE - err) / err_CE, with validation errors
+    err = 1 - accuracy. A data set is won if it is above 0; an equal error is no win. Where
+    err_CE = 0 nothing can be won, and the improvement is -100 err. The mean is over the data sets
+    that were won; without any, over all of them.
+
+    The paper (section 4.1) says: who beats CE at least once is better than who never does; of as
+    many wins, the higher mean improvement is better; without wins, the smaller mean deterioration.
+    Our readings: more wins are better than fewer, and the mean of those with wins is over the data
+    sets that they won. The numbers are compared one after the other.
+
+    Args:
+        accuracies: Mean validation accuracy by data set, in [0, 1].
+        references: That of the cross entropy.
+        of: "errors", or "accuracies" as earlier versions had it: 100 (acc - acc_CE) / acc_CE.
     """
-    changes = [
-        100 * (accuracy - references[name]) / max(references[name], 1e-12)
-        for name, accuracy in accuracies.items()
-    ]
+    changes = []
+    for name, accuracy in accuracies.items():
+        reference = references[name]
+        if of == "accuracies":
+            base = max(reference, 1e-12)
+        else:
+            base = 1 - reference if reference < 1 else 1.0
+        changes.append(100 * (accuracy - reference) / base)
     won = [change for change in changes if change > 0]
     return float(len(won)), float(np.mean(won or changes))

@@ -24,7 +24,7 @@ from nglkeras.search.evolution import (
     check_rates,
     generator,
 )
-from nglkeras.search.screening import Screening
+from nglkeras.search.screening import screening
 
 LEAVES = ("y_true", "y_pred", 1.0, -1.0)
 # How much likelier than 1 an element is drawn.
@@ -33,7 +33,7 @@ RATES = ("recombination", "mutation")
 # In nodes: with a coefficient on each the interpreter still takes it.
 MAX_SIZE = 40
 # The paper caches fitness, and nothing else spares a training.
-PAPER = Screening(bounds=None, equals=False, gradients="off", rejection=False)
+PAPER = screening(["duplicates"], bounds=None)
 
 
 @dataclass(frozen=True)

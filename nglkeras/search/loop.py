@@ -22,7 +22,7 @@ from nglkeras.board import Board, duration
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
-from nglkeras.journal import Records
+from nglkeras.journal import Records, read_records
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import SAVED, Generation, Record, Result, shown
@@ -73,9 +73,10 @@ def search(
     Args:
         strategy: A fresh one, e.g. `GeneticProgramming(seed=0)`.
         evaluate: Gives a loss its fitness, more is better: a number or an `Evaluation`, e.g. a
-            `TrainingFitness`. Where it has them, `prepare()` is called first, `values`, `classes`
-            and `bounds` serve the screening, `gradients` says which twins its optimizer cannot
-            tell apart, `class_reduction` goes into `best.json`, and `settings` into the journal.
+            `TrainingFitness`. Where it has them, `prepare()` is called before the first new loss
+            is looked at, `values`, `classes` and `bounds` serve the screening, `gradients` says
+            which twins its optimizer cannot tell apart, `class_reduction` goes into `best.json`,
+            and `settings` into the journal.
             A function without `settings` is known by its code and by the values it reads
             (see `identity`): another one in the same folder is another search. Errors it raises
             end the search. A `TrialFitness` has an executor of its own.
@@ -108,7 +109,6 @@ def search(
     with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
         run = _Search(strategy, evaluator, journal, screening, classes, quiet)
         with Board(journal.path, evaluator.executor, run.summary), _silence(evaluator, quiet):
-            evaluator.prepare()
             started, timed = time.perf_counter(), 0
             while not strategy.is_done:
                 fresh = run.generation(order or list)
@@ -164,6 +164,7 @@ class _Each:
         self.evaluate = evaluate
         self.executor = executor
         self.prepare = getattr(evaluate, "prepare", lambda: None)
+        self.begun = None
         if not hasattr(evaluate, "values"):
             self.values = None
 
@@ -177,10 +178,17 @@ class _Each:
     @property
     def settings(self):
         """Asked of a worker, as the classes are; a plain function is known by its code."""
+        if self.begun == {}:
+            return {}
         if "settings" not in dir(self.evaluate):
             found = name_of(self.evaluate), fingerprint(self.evaluate)
             return dict(zip(_PLAIN_FUNCTION, found, strict=True))
         return self._ask("__getattribute__", "settings")
+
+    def as_begun(self, settings):
+        """A search from before functions were told apart goes on without their code."""
+        if "settings" not in dir(self.evaluate):
+            self.begun = settings
 
     def values(self, expression):
         return self._ask("values", expression)
@@ -191,7 +199,7 @@ class _Each:
             raise UserError(f"no worker could build the network: {outcome.failure.message}")
         return outcome.result
 
-    def each(self, expressions):
+    def each(self, expressions, names):
         for outcome in self.executor.run(self.evaluate, expressions):
             failure = outcome.failure
             evaluation = outcome.result
@@ -209,6 +217,10 @@ class _Search:
         self.journal = journal
         self.quiet = quiet
         self.pace = None
+        self.prepared = False
+        begun = settings_in(journal.path.parent).get("evaluate")
+        if isinstance(begun, dict):
+            evaluator.as_begun(begun)
         classes = classes or evaluator.classes
         self.screen = Screen(screening, classes, evaluator.values)
         self.settings = {
@@ -217,8 +229,8 @@ class _Search:
             "screening": asdict(screening),
             "classes": classes,
         }
-        # As JSON has it, to be compared with what is on disk.
-        self.settings = json.loads(json.dumps(self.settings))
+        # To be compared with what is on disk.
+        self.settings = as_json(self.settings)
         self.known = self._replay()
         self.records: dict[str, Record] = {}
         self.generations: list[Generation] = []
@@ -230,16 +242,13 @@ class _Search:
         """The individuals of an interrupted search, by id."""
         rows = list(self.journal.read(_header_or_record))
         headers = [row for row in rows if isinstance(row, dict)]
-        plain = tuple(self.settings["evaluate"]) == _PLAIN_FUNCTION
-        if plain and headers and headers[0].get("evaluate") == {}:
-            # Begun by a version that did not tell functions apart.
-            self.settings["evaluate"] = {}
         if not headers:
             if rows:
                 raise UserError(f"{self.journal.path} has lost its first line, the settings")
             self.journal.append({"settings": self.settings})
         elif headers[0] != self.settings:
             difference = _difference(headers[0], self.settings)
+            plain = tuple(self.settings["evaluate"]) == _PLAIN_FUNCTION
             if plain and difference.startswith("evaluate "):
                 difference = f"another evaluate: {difference.removeprefix('evaluate ')}"
             raise UserError(
@@ -249,7 +258,7 @@ class _Search:
         known = {row.individual.id: row for row in rows if isinstance(row, Record)}
         known = _without_failures(known)
         if known and not self.quiet:
-            print(f"resumed from {len(known)} rows of {self.journal.path}", flush=True)
+            output.say(f"resumed from {len(known)} rows of {self.journal.path}")
         return known
 
     def summary(self):
@@ -292,7 +301,8 @@ class _Search:
     def _train(self, individuals, bar):
         """Evaluate these; each is on the disk before the next is taken."""
         bar.set_postfix_str(str(individuals[0].expression)[:60])
-        evaluations = self.evaluator.each([one.expression for one in individuals])
+        expressions = [one.expression for one in individuals]
+        evaluations = self.evaluator.each(expressions, [one.id for one in individuals])
         for index, outcome in evaluations:
             evaluation = _normalised(outcome)
             self._take(Record(individuals[index], evaluation), bar)
@@ -314,7 +324,7 @@ class _Search:
         plans = {}
         for individual in individuals:
             known = self.known.get(individual.id)
-            if known is not None and known.individual != individual:
+            if known is not None and not known.individual.agrees_with(individual):
                 raise UserError(
                     f"{self.journal.path}: individual {individual.id} was made otherwise than "
                     "this version makes it; give another folder"
@@ -326,6 +336,10 @@ class _Search:
         return plans
 
     def _plan(self, individual):
+        if not self.prepared:
+            # Not before: a search that is over is printed where there are no data.
+            self.evaluator.prepare()
+            self.prepared = True
         verdict = self.screen.judge(individual.expression)
         if verdict.status == "new":
             return None
@@ -389,6 +403,20 @@ class _Search:
         return Result(
             tuple(self.strategy.population), self.records, tuple(self.generations), seconds
         )
+
+
+def settings_in(folder: Path) -> dict:
+    """Read the settings of the search that a folder holds; none of a folder without one."""
+    path = folder / "search.jsonl"
+    if not path.exists():
+        return {}
+    rows = read_records(path, _header_or_record, lambda message: None)
+    return next((row for row in rows if isinstance(row, dict)), {})
+
+
+def as_json(value: object) -> object:
+    """The value as JSON gives it back."""
+    return json.loads(json.dumps(value))
 
 
 def _normalised(outcome):

@@ -155,7 +155,11 @@ class Result:
         for record in self.records.values():
             if record.evaluation.rank and not record.twin:
                 member = Member(record.individual, record.evaluation)
-                members.setdefault(str(record.individual.expression), member)
+                formula = str(record.individual.expression)
+                # A formula may have been trained more than once: the best counts, as it survives.
+                best = members.setdefault(formula, member)
+                if member.evaluation.rank > best.evaluation.rank:
+                    members[formula] = member
         ranked = sorted(members.values(), key=lambda m: m.evaluation.rank, reverse=True)
         return ranked[:count]
 

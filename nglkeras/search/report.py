@@ -47,9 +47,12 @@ def write(
         in_print: Makes of a loss what stands for it in lists and pictures; by default losses
             stand there as they are, and the winner's simplified form beside it.
         save: Saves a figure as `figures.save` does.
+
+    Raises:
+        UserError: If no loss has a fitness.
     """
     out = paths.expand(out)
-    best = result.best_losses(BEST)
+    winner, best = result.best, result.best_losses(BEST)
     form = in_print or (lambda expression: expression)
     columns = ["id", "fitness", "nodes", "made by", "formula"]
     rows = [
@@ -69,14 +72,15 @@ def write(
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
-    simple = in_print(result.best) if in_print else result.best.simplify()
+    simple = in_print(winner) if in_print else winner.simplify()
     lines = ["The best losses: id, fitness, nodes, made by, formula"]
     lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
     lines.append(summary)
-    lines.append(f"The winner: {result.best}")
-    if simple != result.best:
+    lines.append(f"The winner: {winner}")
+    if simple != winner:
         lines.append(f"simplified: {simple}")
     lines.append(f"LaTeX: {simple.to_latex()}")
+    lines += fitness.notes
     output.say("", "\n\n".join(lines))
 
     verdicts = []
@@ -84,7 +88,7 @@ def write(
         output.say(f"\nComparing on the test set, {compare_runs} networks a loss ...")
         if contenders is None:
             contenders = {"CE": None, **paper_losses("NGL", "Baikal")}
-        comparisons = fitness.compare({"winner": result.best, **contenders}, compare_runs)
+        comparisons = fitness.compare({"winner": winner, **contenders}, compare_runs)
         verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
         output.say(*verdicts)
         output.write_frame(out / "comparison.csv", _comparison_frame(comparisons))
@@ -99,6 +103,7 @@ def write(
         tables.as_markdown([columns, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
         tables.as_markdown([["id", "p prediction, t label"], *latex]),
         f"{summary}.",
+        *fitness.notes,
         "Winner, simplified: " + f"`{simple}`",
         *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
     ]
@@ -112,7 +117,7 @@ def write(
     drawn = {
         "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
         "losses": partial(plots.curves, curves, fitness.class_reduction),
-        "winner": partial(plots.tree, form(result.best)),
+        "winner": partial(plots.tree, form(winner)),
         "family": partial(plots.family, result),
     }
     files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if verdicts else [])]

@@ -8,13 +8,14 @@ them the search is the paper's, and without `bounds` it would also lack its rule
 losses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
+from nglkeras.search.protocol import CHECKS
 
 # A loss whose values leave these bounds is discarded (paper A, section 4.1). The exponents are a
 # reading: no public copy shows them legibly ("[10^-?, 10^?]"), and of what values, none says.
@@ -73,8 +74,36 @@ def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float] | No
     raise UserError(f"bounds={bounds!r} are not two numbers LOW and HIGH with 0 <= LOW < HIGH")
 
 
-# The paper's search: nothing is skipped.
-PAPER = Screening(duplicates=False, equals=False, gradients="off", rejection=False)
+def screening(
+    checks: Collection[str],
+    *,
+    gradients: str = "exact",
+    bounds: tuple[float, float] | None = BOUNDS,
+) -> Screening:
+    """Make the screening with these checks alone.
+
+    Args:
+        checks: Some of `protocol.CHECKS`.
+        gradients: Which gradients are alike, if they are checked.
+        bounds: As in `Screening`.
+
+    Raises:
+        UserError: If there is no such check.
+    """
+    for name in checks:
+        if name not in CHECKS:
+            raise unknown("check", name, CHECKS)
+    return Screening(
+        bounds,
+        duplicates="duplicates" in checks,
+        equals="equals" in checks,
+        gradients=gradients if "gradients" in checks else "off",
+        rejection="rejection" in checks,
+    )
+
+
+# Paper A's search: nothing is skipped.
+PAPER = screening(())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nglkeras import runner, sources
+from nglkeras import earlier, memory, runner, sources
 from nglkeras.benches import make_workbench, row_of
 from nglkeras.board import Board, seconds_left
 from nglkeras.catalog import get_info
@@ -18,6 +18,7 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.interpreter import InterpretedLoss
 from nglkeras.journal import Journal
+from nglkeras.search import draws
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
 from nglkeras.trial import Trial, TrialResult
@@ -30,7 +31,8 @@ class Candidates:
     It may be sent to a worker before its first trial.
 
     Args:
-        searched_runs: Runs from this number on may look at the test set.
+        searched_runs: Runs from this number on may look at the test set, but for draws of an
+            individual's own.
         bound: A mean loss beyond it ends a training as "exploded".
         data_dir: Where TFDS keeps its data.
         timeout: Seconds after which the training of a network stops.
@@ -49,6 +51,7 @@ class Candidates:
         self.data_dir = data_dir
         self.timeout = timeout
         self.benches: dict[str, Workbench] = {}
+        self._drawn: dict[str, int] = {}
 
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
@@ -74,10 +77,16 @@ class Candidates:
                 [trial],
                 partial(InterpretedLoss, _class_reduction(trial)),
                 bound=self.bound,
-                tested=lambda run: run >= self.searched_runs,
+                tested=lambda run: self.searched_runs <= run < draws.FIRST,
                 data_dir=self.data_dir,
             )
-        return self.benches[trial.dataset]
+        bench = self.benches[trial.dataset]
+        if draws.is_fresh(trial) and self._drawn.get(trial.dataset) != trial.run:
+            # Nobody comes back to a draw of its own. Its network and its data are large.
+            bench.forget_others(trial.run)
+            memory.release()
+            self._drawn[trial.dataset] = trial.run
+        return bench
 
 
 class TrialFitness:
@@ -88,15 +97,17 @@ class TrialFitness:
 
     Args:
         trials: The networks of a formula; those of two formulas differ in nothing else. They are
-            compiled once for each data set.
+            compiled once for each data set. `draws.planned` may mark them: then every evaluation
+            has a split and initial weights of its own.
         journal: Where the rows go.
+        chosen: Names of `draws.SEARCH_CHANGES` that stay as they are today, whatever the folder.
         bound: A mean loss beyond it ends a training as "exploded".
         data_dir: Where TFDS keeps its data.
         timeout: Seconds after which the training of a network stops.
         executor: Where networks are trained; in this process by default.
 
     Attributes:
-        settings: What decides the fitness, as JSON has it.
+        begun: What an earlier version of the folder's search did in another way.
         class_reduction: `"mean"` or `"sum"` of a loss over the classes.
         fitness_name: What the fitness is, for plots.
     """
@@ -109,33 +120,59 @@ class TrialFitness:
         journal: Journal,
         *,
         bound: float = np.inf,
+        chosen: Collection[str] = (),
         data_dir: str | Path | None = None,
         timeout: float | None = None,
         executor: Executor | None = None,
     ):
-        self.trials = trials
+        self._planned = trials
+        self._chosen = chosen
+        self.begun = earlier.Earlier()
         self.journal = journal
         self.data_dir = data_dir
         self.executor = executor or Local()
         # Trials of no formula in particular: what they share identifies the search.
-        self.blanks = trials("y_pred")
-        self.settings = {
-            "fitness": type(self).__name__,
-            "trials": [blank.key for blank in self.blanks],
-            "datasets": list(dict.fromkeys(blank.dataset for blank in self.blanks)),
-            "model": self.blanks[0].model,
-        }
+        self.blanks = self.trials("y_pred")
         self.class_reduction = _class_reduction(self.blanks[0])
         optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
         self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
         self.rows = journal.results()
-        self.searched_runs = 1 + max(blank.run for blank in self.blanks)
+        # Shared or not, these are not compared with.
+        self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
+
+    def trials(self, formula: str) -> list[Trial]:
+        """The networks of a formula, as the folder's search has them."""
+        return [self.begun(trial) for trial in self._planned(formula)]
+
+    @property
+    def settings(self) -> dict:
+        """What decides the fitness, as JSON has it."""
+        return {
+            "fitness": type(self).__name__,
+            "trials": [blank.key for blank in self.blanks],
+            "datasets": self.datasets,
+            "model": self.blanks[0].model,
+        }
+
+    def as_begun(self, settings: dict) -> None:
+        """Go on as the search with these settings, if an earlier version began it."""
+        keys = settings.get("trials")
+        keys = {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
+        self.begun = earlier.settings_of(
+            self._planned("y_pred"), keys, chosen=self._chosen, changes=draws.SEARCH_CHANGES
+        )
+        self.blanks = self.trials("y_pred")
+
+    @property
+    def notes(self) -> list[str]:
+        """What must stand under the results of a folder that an earlier version began."""
+        return self.begun.notes
 
     @property
     def datasets(self) -> list[str]:
         """The data sets that a loss is tried on."""
-        return self.settings["datasets"]
+        return list(dict.fromkeys(blank.dataset for blank in self.blanks))
 
     @property
     def classes(self) -> int:
@@ -179,18 +216,32 @@ class TrialFitness:
         """The fitness of mean validation accuracies by data set."""
         return (float(np.mean(list(accuracies.values()))),)
 
-    def __call__(self, expression: Expression) -> Evaluation:
-        """Train with this loss on every data set, as often as the trials say."""
-        ((_, evaluation),) = self.each([expression])
+    def __call__(self, expression: Expression, name: str = "") -> Evaluation:
+        """Train with this loss on every data set, as often as the trials say.
+
+        Args:
+            expression: The loss.
+            name: Of the individual; where every evaluation has draws of its own, it decides them.
+        """
+        ((_, evaluation),) = self.each([expression], [name])
         return evaluation
 
-    def each(self, expressions: Sequence[Expression]) -> Iterator[tuple[int, Evaluation]]:
+    def each(
+        self, expressions: Sequence[Expression], names: Sequence[str]
+    ) -> Iterator[tuple[int, Evaluation]]:
         """Place and evaluation of each of some losses, as their trainings end.
 
         All networks of a loss are trained, though one should fail: which ones then are does not
         depend on which comes first.
+
+        Args:
+            expressions: The losses.
+            names: Of their individuals, as in a call.
         """
-        wanted = [self.trials(str(expression)) for expression in expressions]
+        wanted = [
+            [draws.of(trial, name) for trial in self.trials(str(expression))]
+            for expression, name in zip(expressions, names, strict=True)
+        ]
         open_ones = dict(enumerate(wanted))
         missing = runner.pending([trial for trials in wanted for trial in trials], self.rows)
         keys = {trial.key for trial in missing}
