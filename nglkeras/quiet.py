@@ -149,7 +149,9 @@ def _import_tensorflow(execute, module):
 
 def _import_keras(execute, module):
     execute(module)
-    importlib.import_module(_LOSSES)
+    # If another thread is importing them and waits for Keras, neither may wait for the other.
+    if _LOSSES not in sys.modules:
+        importlib.import_module(_LOSSES)
 
 
 _IMPORTS = {"tensorflow": _import_tensorflow, "keras": _import_keras}

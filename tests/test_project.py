@@ -34,7 +34,7 @@ def test_import_is_quick_quiet_and_needs_nothing_but_keras(tmp_path):
         model.optimizer.build(model.trainable_variables)
         model.save(path)
     code = f"""
-import sys, time
+import sys, threading, time
 
 def imported():
     return {{name.split(".")[0] for name in sys.modules}} - sys.stdlib_module_names
@@ -43,7 +43,11 @@ before, start = imported(), time.perf_counter()
 import nglkeras
 seconds = time.perf_counter() - start
 print(*imported() - before)
+# Two threads at a time, one through Keras and one through the losses.
+thread = threading.Thread(target=lambda: nglkeras.NGL)
+thread.start()
 import keras
+thread.join()
 for path in {list(map(str, paths))}:
     loss = keras.models.load_model(path).loss
     print(getattr(loss, "__name__", type(loss).__name__), getattr(loss, "alpha", ""))

@@ -34,7 +34,7 @@ COMPLAINT = 60.0
 # Looks a second, at all workers together: each costs the driver a round trip.
 LOOKS = 50
 # What of the driver's environment its workers have too.
-PASSED_ON = ("TF_CPP_MIN_LOG_LEVEL", "TFDS_DATA_DIR")
+PASSED_ON = ("TFDS_DATA_DIR",)
 # Cores that Ray reserves for a worker.
 CPUS = 1
 # The threads of an actor that answer while its task runs.

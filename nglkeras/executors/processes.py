@@ -176,9 +176,11 @@ def gpus_of_worker(number: int, share: float, gpus: list[str]) -> list[str]:
 
 
 def worker_environment(share: float) -> dict[str, str]:
-    """What makes a worker use the driver's backend, and of a GPU only what it needs."""
+    """What makes a worker use the driver's backend, of a GPU only what it needs, and be silent."""
     memory = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    # Each worker would say which device and libraries it has found.
+    log = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")}
     if 0 < share < 1:
         # JAX takes three quarters of a GPU at its start.
         memory["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * share:.2f}"
-    return {"KERAS_BACKEND": backend(), **memory}
+    return {"KERAS_BACKEND": backend(), **memory, **log}
