@@ -641,7 +641,7 @@ class TestScripts:
         assert code == 0, err
         for part in ("2 of 2 trials to run", "f5 (NGL)", "– (78.38)", "with other models, epochs"):
             assert part in out
-        for suffix in ("csv", "md", "png"):
+        for suffix in ("csv", "md", "tex", "png"):
             assert (tmp_path / f"table3.{suffix}").stat().st_size > 100
         rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
         assert [row["status"] for row in rows] == ["ok", "ok"]
@@ -649,7 +649,7 @@ class TestScripts:
         # What is journalled needs no state.
         assert list((tmp_path / "checkpoints").iterdir()) == []
 
-        options = ["--model", *SMALL[1:], "--losses", "NGL", "CE"]
+        options = ["--model", *SMALL[1:], "--losses", "NGL", "CE", "--format", "png", "svg"]
         code, out, err = script("figure2", *options, "--out", tmp_path)
         assert code == 0, err
         assert "to run" not in out
