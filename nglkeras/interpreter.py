@@ -162,28 +162,29 @@ class InterpretedLoss(LabelLoss):
         return one_hot_factor(t) * reduce(_elementwise(program, _constant(t), p), axis=-1)
 
 
-@ops.custom_gradient
 def _constant(t):
-    """The labels themselves; asking for their gradient is an error, not a silent zero."""
+    """The labels themselves; whoever asks for their gradient gets an error, not zeros."""
 
     def refuse(*_, **__):
         raise UserError("InterpretedLoss has no gradient by the labels; FormulaLoss has")
 
-    return t, refuse
+    return ops.custom_gradient(lambda t: (t, refuse))(t)
 
 
 def _elementwise(program, t, p):
     @ops.custom_gradient
-    def loss(p):
+    def loss(t, p):
         value, slope = _compiled_run()(*program, ops.stop_gradient(t), ops.stop_gradient(p))
 
         def gradient(*arguments, upstream=None):
             # TensorFlow and JAX pass the upstream gradient by position, PyTorch by name.
-            return (arguments[0] if upstream is None else upstream) * slope
+            upstream = arguments[0] if upstream is None else upstream
+            # That of the labels is only there to be refused.
+            return upstream, upstream * slope
 
         return value, gradient
 
-    return loss(p)
+    return loss(t, p)
 
 
 @cache
@@ -197,7 +198,7 @@ def _compiled_run():
 
 def _run(instructions, constants, length, t, p):
     """Value and derivative of the program's expression, elementwise."""
-    shape = p.shape
+    shape = ops.shape(p)
     flat = [ops.reshape(x, (-1,)) for x in (p, t)]
     nothing = [ops.zeros_like(flat[0])] * (REGISTERS - _FIRST_FREE)
     values = ops.stack([*flat, *nothing])

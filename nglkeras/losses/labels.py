@@ -225,13 +225,16 @@ def _bound(t, y_pred, class_axis=None):
     no reshaping to -2 is possible. Broadcasting would give a number.
     """
     shape, predicted = static_shape(t), static_shape(y_pred)
-    rank = len(predicted)
+    rank, rest = len(predicted), None
     if class_axis is not None:
         class_axis %= rank
         predicted = predicted[:class_axis] + predicted[class_axis + 1 :]
         if shape is not None and len(shape) == rank:
-            t = ops.squeeze(t, axis=class_axis)
-            shape = static_shape(t)
+            if shape[class_axis] == 1:
+                t = ops.squeeze(t, axis=class_axis)
+                shape = static_shape(t)
+            else:
+                rest = class_axis + 1
     is_known = shape == predicted and None not in shape
     symbolic = any(isinstance(x, keras.KerasTensor) for x in (t, y_pred))
     if is_known or symbolic or keras.backend.backend() != "tensorflow":
@@ -244,6 +247,7 @@ def _bound(t, y_pred, class_axis=None):
         if shape is None:
             # One more if there is a class axis.
             rest = class_axis + tf.rank(t) - (rank - 1)
+        if rest is not None:
             given = tf.concat([given[:class_axis], given[rest:]], axis=0)
     t = tf.reshape(t, tf.where(tf.equal(given, wanted), wanted, -2))
     t.set_shape(predicted)

@@ -140,7 +140,8 @@ def _dice(t, p, factor, weights):
         t, weighted = t * weights, p * weights
     true = ops.sum(t, axis=pixels)
     scores = 2.0 * ops.sum(p * t, axis=pixels) / (ops.sum(weighted, axis=pixels) + true + EPSILON)
-    occurs = ops.cast(true > 0, p.dtype)
+    # A class of NaN labels is one that occurs: its score is NaN.
+    occurs = 1.0 - ops.cast(true <= 0, p.dtype)
     classes = ops.sum(occurs, axis=-1)
     values = 1.0 - ops.sum(occurs * scores, axis=-1) / ops.maximum(classes, 1.0)
     values = values * ops.prod(factor, axis=pixels)
