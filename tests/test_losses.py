@@ -460,6 +460,37 @@ class TestRows:
     def test_variant_of_the_authors_example(self):
         assert losses.get("NGL (sigmoid)").scaling == "sigmoid"
 
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("CE", keras.losses.SparseCategoricalCrossentropy),
+            ("CE + L2", keras.losses.SparseCategoricalCrossentropy),
+            ("Focal", losses.SparseFocal),
+            ("Dice", losses.SparseDice),
+            ("NGL", losses.SparseNGL),
+            ("f5 (NGL)", losses.SparseNGL),
+            ("NGL (sigmoid)", losses.SparseNGL),
+        ],
+    )
+    def test_forms_for_class_indices(self, name, kind):
+        for loss in (
+            losses.get(name, sparse=True, ignore_class=255),
+            losses.get(f"Sparse {name}", ignore_class=255),
+            losses.get(f"sparse{name.lower()}", ignore_class=255),
+        ):
+            assert type(loss) is kind
+            dense = losses.get(name)(one_hot(PIXEL_LABELS, 5), PIXELS)
+            if "Focal" not in name:  # Keras' dense focal loss clips p
+                assert to_numpy(loss(PIXEL_LABELS, PIXELS)) == pytest.approx(
+                    to_numpy(dense), rel=1e-5
+                )
+        assert getattr(loss, "scaling", None) == ("sigmoid" if "sigmoid" in name else None)
+
+    @pytest.mark.parametrize("name", ["f1", "SCE", "Baikal"])
+    def test_rows_without_a_form_for_class_indices(self, name):
+        with pytest.raises(nglkeras.UserError, match="class indices; choose from: CE, Focal, Dice"):
+            losses.get(name, sparse=True)
+
     def test_only_f1_to_f3_are_reconstructed(self):
         assert {n for n, r in losses.ROWS.items() if r.reconstructed} == {"f1", "f2", "f3"}
         assert losses.F1.reconstructed

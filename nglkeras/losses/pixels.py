@@ -55,10 +55,11 @@ def sparse_focal(
     labels, valid = class_indices(y_true, p, ignore_class, axis, for_one_hot=advice)
     labels, p = without_void(labels, p, valid, axis)
     labels, factor = index_and_factor(labels, p, axis)
-    # Keras' TensorFlow kernel wants the classes last.
-    crossentropy = ops.sparse_categorical_crossentropy(
-        labels, ops.moveaxis(p, axis, -1), from_logits=from_logits
-    )
+    # Keras' TensorFlow kernel wants the classes last, its PyTorch gradient no more than two axes.
+    p = ops.moveaxis(p, axis, -1)
+    flat = ops.reshape(labels, (-1,)), ops.reshape(p, (-1, ops.shape(p)[-1]))
+    crossentropy = ops.sparse_categorical_crossentropy(*flat, from_logits=from_logits)
+    crossentropy = ops.reshape(crossentropy, ops.shape(labels))
     # The power's derivative has a pole at 0 where γ < 1.
     rest = ops.maximum(1.0 - ops.exp(-crossentropy), EPSILON)
     return masked(factor * alpha * ops.power(rest, gamma) * crossentropy, valid)
