@@ -231,7 +231,8 @@ def raise_all(errors: Sequence[UserError]) -> None:
 def _opened(path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong with it becomes a `UserError` with its name."""
     try:
-        with Image.open(path) as image:
+        # Given a path, Pillow maps plain TIFFs into memory, and garbles those that are turned.
+        with Path(path).open("rb") as file, Image.open(file) as image:
             yield image
     except (UserError, MemoryError):
         raise

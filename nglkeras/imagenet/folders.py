@@ -22,7 +22,9 @@ _HEADER = 2**14
 # EXIF data. RE2 takes text for UTF-8; \C is any byte.
 _PNG = r"\CPNG\r\n\x1a\n\C{16}\x08\C*"
 _EXIF = r"\C*[Ee][Xx][Ii][Ff]\C*"
-_READING = ("decode", "numpy_function", "pyfunc", "readfile")
+_FAILED = "cannot decode"
+# What is in TensorFlow's errors of files that it cannot read.
+_READING = ("decode", "pyfunc", "readfile")
 
 
 @dataclass(frozen=True)
@@ -168,17 +170,27 @@ def decode(path: tf.Tensor) -> tf.Tensor:
         tf.logical_or(is_jpeg, tf.strings.regex_full_match(header, _PNG)),
         tf.logical_not(tf.strings.regex_full_match(header, _EXIF)),
     )
+
+    def decoded_elsewhere():
+        image = tf.numpy_function(_read, [path], tf.uint8)
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(image) > 0, [_FAILED, path])]):
+            return tf.identity(image)
+
     image = tf.cond(
         is_plain,
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
-        lambda: tf.numpy_function(_read, [path], tf.uint8),
+        decoded_elsewhere,
     )
     return tf.ensure_shape(image, (None, None, 3))
 
 
 def _read(path):
-    # Outside of graphs TensorFlow gives an array.
-    return image_files.read_rgb(os.fsdecode(np.asarray(path).item()))
+    """Read an image; an empty one stands for an error, of which TensorFlow would print a page."""
+    try:
+        # Outside of graphs TensorFlow gives an array.
+        return image_files.read_rgb(os.fsdecode(np.asarray(path).item()))
+    except UserError:
+        return np.zeros((0, 0, 3), "uint8")
 
 
 @cache
@@ -187,30 +199,27 @@ def _traced():
 
 
 def check(paths: Sequence[str | bytes], seconds: float = float("inf")) -> int:
-    """Decode images as a training does.
+    """Read images.
 
     Args:
         paths: The files.
         seconds: No further files are begun after this time.
 
     Returns:
-        Number of files that were looked at.
+        Number of files that were read.
 
     Raises:
         UserError: If any of them cannot be read; it names them.
     """
+    return _check(lambda i: image_files.read_rgb(os.fsdecode(paths[i])), len(paths), seconds)
 
+
+def _check(read, count, seconds=float("inf")):
     def attempt(i):
-        try:
-            with tf.device("cpu"):
-                _traced()(paths[i])
-        except tf.errors.OpError as error:
-            # Pillow says it in words, if it cannot read the file either.
-            name = os.fsdecode(paths[i])
-            image_files.read_rgb(name)
-            raise UserError(f"cannot read {name}: {error.message.splitlines()[-1]}") from error
+        # What is read is not kept.
+        read(i)
 
-    found, errors = image_files.read_some(attempt, len(paths), seconds)
+    found, errors = image_files.read_some(attempt, count, seconds)
     image_files.raise_all(errors)
     return len(found)
 
@@ -230,5 +239,16 @@ def naming_files(paths: Sequence[str | bytes]) -> Iterator[None]:
     except tf.errors.OpError as error:
         text = str(error).lower()
         if paths and any(word in text for word in _READING):
+            # Pillow says in words what is wrong, unless it is TensorFlow alone that fails.
             check(paths)
+            _check(lambda i: _decode_alone(paths[i]), len(paths))
         raise
+
+
+def _decode_alone(path):
+    try:
+        with tf.device("cpu"):
+            _traced()(path)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"cannot read {os.fsdecode(path)}: {reason}") from error
