@@ -199,6 +199,7 @@ class TestExperiments:
             assert len(set(seen) & set(images[0])) <= 1
         assert sum(len(part[0]) for part in (parts[0].train, parts[0].validation)) == 1797 - 180
 
+    @pytest.mark.slow
     def test_fresh_draws(self, tmp_path):
         """Every evaluation has its own split and weights, by the name of the individual."""
         scale, names = replace(TINY, draws="fresh"), ["0-0", "1-0-2"]
@@ -384,6 +385,7 @@ class TestScript:
         assert "error: no loss of this search has a fitness: " in err
         assert "discarded, such as: values" in err
 
+    @pytest.mark.slow
     def test_a_search_is_printed_without_its_data(self, script, tmp_path, monkeypatch):
         from nglkeras import sources
 
