@@ -81,6 +81,7 @@ class TestLabels:
             (np.zeros((64, 1, 4)), r"have shape \(64, 1, 4\)"),
             (np.array(Y, "datetime64[D]"), "are of type datetime64|cannot be"),
             (None, "have shape"),
+            ({"a": Y}, "are a dict"),
         ],
     )
     def test_are_refused_at_once(self, y, message):
@@ -122,6 +123,10 @@ class TestInputs:
         with pytest.raises(UserError, match=message) as error:
             fitness(train)
         assert "\n" not in str(error.value)
+
+    def test_validation_of_another_shape(self):
+        with pytest.raises(UserError, match=r"cannot take inputs of shape \(32, 5\)"):
+            fitness(validation=(X[:, :5], Y))(CE)
 
     def test_empty_validation(self):
         with pytest.raises(UserError, match="validation is empty"):

@@ -173,8 +173,8 @@ class TrainingFitness:
     def _look(self):
         """Number of classes and digest of the model, whose output is looked at on one batch."""
         model = self._build()
-        classes = samples.count_classes(model, self._first)
-        for name, (_, y) in self._parts.items():
+        for name, (x, y) in self._parts.items():
+            classes = samples.count_classes(model, samples.first(x))
             samples.one_hot(name, y, classes)
         return classes, _digest_model(model, self.model_fn)
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import operator
+import re
 
 import keras
 import numpy as np
@@ -161,6 +162,8 @@ def _array(what, value):
 
 
 def _labels(name, labels):
+    if isinstance(labels, dict):
+        raise UserError(f"the labels of {name} are a dict; give one array of class indices")
     y = _array(f"the labels of {name}", labels)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -304,7 +307,17 @@ def _outputs(model, x):
     # Whatever a model raises: shapes, types, missing keys.
     except Exception as error:
         shapes = keras.tree.map_structure(lambda array: array.shape, x)
-        raise UserError(f"the model cannot take inputs of shape {shapes}: {error}") from error
+        raise UserError(
+            f"the model cannot take inputs of shape {shapes}: {_reason(error)}"
+        ) from error
+
+
+def _reason(error):
+    """What Keras' error says, without the colours and what it has around it."""
+    lines = re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()
+    around = ("Exception encountered", "Arguments received", "\u2022")
+    said = [line.strip() for line in lines if not line.strip().startswith(around)]
+    return next(filter(None, said), type(error).__name__)
 
 
 def _with_other_heads(model, x):
