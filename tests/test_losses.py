@@ -13,7 +13,9 @@ from keras import ops
 
 import nglkeras
 from nglkeras import losses
-from nglkeras.losses import functions
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS, functions
+from nglkeras.losses.formulas import ALTERNATIVE_F2
 from nglkeras.plots import value_and_gradient
 
 ORACLES = json.loads((ROOT / "tests/data/oracles.json").read_text())
@@ -106,6 +108,18 @@ class TestValues:
         for rising in (losses.ngl, losses.f1, losses.f4):
             assert np.diff(to_numpy(rising(labels, predictions)))[-1] > 0
         assert (np.diff(to_numpy(losses.f3(labels, predictions))) < 0).all()
+
+    def test_f2_falls_and_its_alternative_rises_in_a_small_region_as_the_text_says(self):
+        p = np.linspace(0.001, 0.999, 2000)
+        turns = {}
+        for formula in (FORMULAS["f2"], ALTERNATIVE_F2):
+            loss = Expression.parse(formula)
+            falls = np.diff((loss(np.ones_like(p), p) + loss(np.zeros_like(p), 1 - p)) / 2) < 0
+            assert falls[0]
+            assert falls[-1]
+            turns[formula] = p[np.flatnonzero(np.diff(falls)) + 1]
+        assert len(turns[FORMULAS["f2"]]) == 0
+        assert turns[ALTERNATIVE_F2] == pytest.approx([0.722, 0.905], abs=1e-3)
 
     @needs_tensorflow
     def test_docstring_examples(self):
