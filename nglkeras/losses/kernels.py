@@ -75,28 +75,26 @@ class Kernel:
         rank, classes = len(logits.shape), logits.shape[self.axis]
         compiled = _compiled(self, rank, classes)
 
-        @ops.custom_gradient
-        def sparse_loss(logits):
-            values, gradient = compiled(y_true, logits)
-
-            def backward(upstream):
-                return ops.expand_dims(upstream, self.axis) * _first_derivative(gradient, logits)
-
-            return values, backward
+        if self.sparse and keras.backend.backend() == "jax":
+            # JAX differentiates by no integers; what is no class stays so.
+            y_true = ops.cast(y_true, "float32")
 
         @ops.custom_gradient
-        def dense_loss(t, logits):
-            values, gradient = compiled(t, logits)
+        def loss(labels, logits):
+            given = ops.cast(labels, "int32") if self.sparse else labels
+            values, gradient = compiled(given, logits)
 
             def backward(upstream):
                 upstream = ops.expand_dims(upstream, self.axis)
-                # Where nobody asks for it, the first of the two is never computed in a graph.
-                by_label = upstream * self.label_gradient(t, logits)
-                return by_label, upstream * _first_derivative(gradient, t, logits)
+                by_logits = upstream * _first_derivative(gradient, labels, logits)
+                if self.sparse:
+                    return ops.zeros_like(labels), by_logits
+                # Where nobody asks for it, this is never computed in a graph.
+                return upstream * self.label_gradient(labels, logits), by_logits
 
             return values, backward
 
-        return sparse_loss(logits) if self.sparse else dense_loss(y_true, logits)
+        return loss(y_true, logits)
 
     def label_gradient(self, t, logits):
         """The gradient by one-hot (or soft) labels, in the shape of those."""
