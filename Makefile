@@ -32,7 +32,7 @@ test-all: test
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40"
-	$(BIN)/python -m pytest --soak tests/test_faults.py \
+	$(BIN)/python -m pytest -m "" --soak tests/test_faults.py \
 		tests/test_segmentation_training.py $(ARGS)
 
 lint: $(STAMP)
