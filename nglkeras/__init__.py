@@ -9,7 +9,7 @@ or after this package: saved models find them. What runs experiments needs Tenso
 
 from typing import TYPE_CHECKING
 
-from nglkeras import extras, lazy, quiet
+from nglkeras import hooks, lazy
 from nglkeras.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,5 +86,4 @@ _LAZY = {
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _LAZY)
 
-extras.watch()
-quiet.watch()
+hooks.install()

@@ -1,16 +1,13 @@
 """Packages that only some parts of the project use, and the extra that installs each.
 
-The losses need Keras alone. Where a module of ours imports a package that is missing, the error
-says what to install, whether a script or a notebook asked for the module. Functions that import a
-package themselves are decorated with `needed()`.
+The losses need Keras alone. If a module of ours imports a package that is missing, the error says
+what to install (see `hooks`). Functions that import a package themselves are decorated with
+`needed()`.
 """
 
 import contextlib
 import importlib
-import sys
 from collections.abc import Iterator
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder, SourceFileLoader
 
 from nglkeras.errors import UserError
 
@@ -70,31 +67,3 @@ def require(*packages: str) -> None:
     with needed():
         for package in packages:
             importlib.import_module(package)
-
-
-class _Loader(SourceFileLoader):
-    """Loads a module of ours; what it lacks is said as `needed` says it."""
-
-    def exec_module(self, module):
-        with needed():
-            super().exec_module(module)
-
-
-class _Finder(MetaPathFinder):
-    """Finds the modules of this package, and leaves all others to the other finders."""
-
-    def find_spec(self, name, path=None, target=None):
-        """Find as `PathFinder` does; see `importlib.abc.MetaPathFinder`."""
-        if not name.startswith(f"{__package__}."):
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        # A package in a zip file has a loader of another kind.
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = _Loader(spec.loader.name, spec.loader.path)
-        return spec
-
-
-def watch() -> None:
-    """Have every module of this package that is imported from now on speak of what is missing."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
