@@ -6,7 +6,6 @@ answering from the journal, so the same call goes on where an interrupted one st
 """
 
 import contextlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,27 +16,33 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from nglkeras import foreign, losses, output, paths
+from nglkeras import losses, output, paths
 from nglkeras.board import Board, duration
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
-from nglkeras.journal import Records, read_records
+from nglkeras.journal import Records
 from nglkeras.search.evolution import Evaluation, Individual, Member
-from nglkeras.search.identity import fingerprint, name_of
-from nglkeras.search.records import SAVED, Generation, Record, Result, shown
+from nglkeras.search.functions import FUNCTION_SETTINGS, FunctionEvaluator, normalised
+from nglkeras.search.records import (
+    NOT_TRAINED,
+    SAVED,
+    Generation,
+    Record,
+    Result,
+    as_json,
+    header_or_record,
+    settings_in,
+    shown,
+)
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.trial import FINAL_STATUSES, STATUSES
 
-# Statuses that the screen gives without a training.
-NOT_TRAINED = ("discarded", "rejected")
 # Statuses that another try may better.
 TRANSIENT = tuple(status for status in STATUSES if status not in FINAL_STATUSES)
-# What of the screening an evaluation may decide.
+# Settings of the screening that an evaluation may decide.
 DECIDED = ("gradients", "bounds")
-# What the journal says of a function without settings of its own.
-_PLAIN_FUNCTION = ("function", "code")
-# Trainings in a row that may end so before the search ends: the machine is to blame then.
+# Trainings in a row with such a status that end the search: the machine is to blame.
 MAX_FAILURES = 8
 
 
@@ -103,7 +108,9 @@ def search(
         raise UserError(f"evaluate is of type {type(evaluate).__name__}; give a function of a loss")
     if executor is not None and hasattr(evaluate, "each"):
         raise UserError("this fitness has an executor of its own; give it the other one instead")
-    evaluator = evaluate if hasattr(evaluate, "each") else _Each(evaluate, executor or Local())
+    evaluator = (
+        evaluate if hasattr(evaluate, "each") else FunctionEvaluator(evaluate, executor or Local())
+    )
     out = paths.expand(out)
     journal = Records(out / "search.jsonl")
     with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
@@ -136,7 +143,7 @@ def search(
 
 @contextlib.contextmanager
 def _silence(evaluator, quiet):
-    """Lost workers are not spoken of where nothing is."""
+    """Report lost workers above the progress bar, or not at all if quiet."""
     executor = evaluator.executor
     before = executor.report
     executor.report = (lambda line: None) if quiet else tqdm.write
@@ -155,57 +162,6 @@ def _describe(generation, seconds_left):
         f"{generation.asked} asked, {generation.trained} trained, "
         f"saved {saved or 'none'}, {generation.discarded} discarded{left}"
     )
-
-
-class _Each:
-    """What `search` needs of a fitness, made of a function of one expression."""
-
-    def __init__(self, evaluate, executor):
-        self.evaluate = evaluate
-        self.executor = executor
-        self.prepare = getattr(evaluate, "prepare", lambda: None)
-        self.begun = None
-        if not hasattr(evaluate, "values"):
-            self.values = None
-
-    @property
-    def classes(self):
-        """Asked of a worker: to tell them may take a network, and that a device."""
-        if "classes" not in dir(self.evaluate):
-            return 10
-        return self._ask("__getattribute__", "classes")
-
-    @property
-    def settings(self):
-        """Asked of a worker, as the classes are; a plain function is known by its code."""
-        if self.begun == {}:
-            return {}
-        if "settings" not in dir(self.evaluate):
-            found = name_of(self.evaluate), fingerprint(self.evaluate)
-            return dict(zip(_PLAIN_FUNCTION, found, strict=True))
-        return self._ask("__getattribute__", "settings")
-
-    def as_begun(self, settings):
-        """A search from before functions were told apart goes on without their code."""
-        if "settings" not in dir(self.evaluate):
-            self.begun = settings
-
-    def values(self, expression):
-        return self._ask("values", expression)
-
-    def _ask(self, method, argument):
-        (outcome,) = self.executor.run(self.evaluate, [argument], method=method)
-        if outcome.failure is not None:
-            raise UserError(f"no worker could build the network: {outcome.failure.message}")
-        return outcome.result
-
-    def each(self, expressions, names):
-        for outcome in self.executor.run(self.evaluate, expressions):
-            failure = outcome.failure
-            evaluation = outcome.result
-            if failure is not None:
-                evaluation = Evaluation(failure.status, message=failure.message)
-            yield outcome.index, evaluation
 
 
 class _Search:
@@ -240,7 +196,7 @@ class _Search:
 
     def _replay(self):
         """The individuals of an interrupted search, by id."""
-        rows = list(self.journal.read(_header_or_record))
+        rows = list(self.journal.read(header_or_record))
         headers = [row for row in rows if isinstance(row, dict)]
         if not headers:
             if rows:
@@ -248,7 +204,7 @@ class _Search:
             self.journal.append({"settings": self.settings})
         elif headers[0] != self.settings:
             difference = _difference(headers[0], self.settings)
-            plain = tuple(self.settings["evaluate"]) == _PLAIN_FUNCTION
+            plain = tuple(self.settings["evaluate"]) == FUNCTION_SETTINGS
             if plain and difference.startswith("evaluate "):
                 difference = f"another evaluate: {difference.removeprefix('evaluate ')}"
             raise UserError(
@@ -304,7 +260,7 @@ class _Search:
         expressions = [one.expression for one in individuals]
         evaluations = self.evaluator.each(expressions, [one.id for one in individuals])
         for index, outcome in evaluations:
-            evaluation = _normalised(outcome)
+            evaluation = normalised(outcome)
             self._take(Record(individuals[index], evaluation), bar)
             self.failures = self.failures + 1 if evaluation.status in TRANSIENT else 0
             self._check_failures(evaluation)
@@ -405,44 +361,10 @@ class _Search:
         )
 
 
-def settings_in(folder: Path) -> dict:
-    """Read the settings of the search that a folder holds; none of a folder without one."""
-    path = folder / "search.jsonl"
-    if not path.exists():
-        return {}
-    rows = read_records(path, _header_or_record, lambda message: None)
-    return next((row for row in rows if isinstance(row, dict)), {})
-
-
-def as_json(value: object) -> object:
-    """The value as JSON gives it back."""
-    return json.loads(json.dumps(value))
-
-
-def _normalised(outcome):
-    """The evaluation that a user's function has given, as the journal can hold it."""
-    if not isinstance(outcome, Evaluation):
-        outcome = Evaluation("ok", (outcome,))
-    valid = [status for status in STATUSES if status not in NOT_TRAINED]
-    if outcome.status not in valid:
-        raise unknown("status of an evaluation", outcome.status, valid)
-    try:
-        fitness = tuple(float(value) for value in np.atleast_1d(outcome.fitness))
-        details = json.loads(json.dumps(outcome.details))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the evaluation {outcome} is neither numbers nor JSON") from error
-    outcome = replace(outcome, fitness=fitness, details=details, seconds=float(outcome.seconds))
-    if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
-        return replace(
-            outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"
-        )
-    return outcome
-
-
 def _without_failures(known):
-    """The records but for trainings that memory, time or a crash broke off, to be tried again.
+    """Leave out the trainings that memory, time or a crash broke off: they are tried again.
 
-    Only of the last generation: from earlier ones others have descended.
+    Those of earlier generations stay, since others descend from them.
     """
     last = max((record.individual.generation for record in known.values()), default=0)
     failed = {
@@ -451,13 +373,6 @@ def _without_failures(known):
         if record.individual.generation == last and record.evaluation.status in TRANSIENT
     }
     return {name: record for name, record in known.items() if name not in failed}
-
-
-def _header_or_record(row):
-    if "settings" not in row:
-        return Record.from_json(row)
-    foreign.check(row, {"settings": foreign.is_object})
-    return row["settings"]
 
 
 def _difference(old, new, path=""):

@@ -1,15 +1,20 @@
 """What a search leaves behind, as data: its records, its course, its result."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from nglkeras import foreign
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.journal import read_records
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.trial import STATUSES
 
+# Statuses that the screen gives without a training.
+NOT_TRAINED = ("discarded", "rejected")
 # Ways in which an evaluation need not be made.
 SAVED = ("duplicate", "equal", "gradient", "rejected")
 _RULES = {
@@ -177,3 +182,25 @@ class Result:
 def shown(fitness: Sequence[float]) -> str:
     """A fitness in print."""
     return "/".join(f"{value:.4f}" for value in fitness) or "none"
+
+
+def settings_in(folder: Path) -> dict:
+    """Read the settings of the search that a folder holds; none of a folder without one."""
+    path = folder / "search.jsonl"
+    if not path.exists():
+        return {}
+    rows = read_records(path, header_or_record, lambda message: None)
+    return next((row for row in rows if isinstance(row, dict)), {})
+
+
+def header_or_record(row: dict) -> dict | Record:
+    """Convert a row of the journal: settings, or a record."""
+    if "settings" not in row:
+        return Record.from_json(row)
+    foreign.check(row, {"settings": foreign.is_object})
+    return row["settings"]
+
+
+def as_json(value: object) -> object:
+    """The value as JSON gives it back."""
+    return json.loads(json.dumps(value))

@@ -70,8 +70,8 @@ def screening_of(
         bounds: As in `Screening`.
     """
     full = screening(CHECKS, gradients=gradients, bounds=bounds)
-    begun = search.loop.settings_in(folder).get("screening")
-    if not (args.screen or args.without) and begun == search.loop.as_json(asdict(full)):
+    begun = search.records.settings_in(folder).get("screening")
+    if not (args.screen or args.without) and begun == search.records.as_json(asdict(full)):
         return full
     return screening(checks, gradients=gradients, bounds=bounds)
 
