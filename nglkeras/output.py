@@ -86,9 +86,11 @@ def write_table(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     markdown = [f"# {title}", *map(nglkeras.tables.as_markdown, parts), *notes]
-    write_text(path.with_name(f"{path.name}.md"), "\n\n".join(markdown) + "\n")
-    write_text(path.with_name(f"{path.name}.tex"), latex.table(parts[0], title, notes))
-    write_frame(path.with_name(f"{path.name}.csv"), frame)
+    markdown = "\n\n".join(markdown) + "\n"
+    path.with_name(f"{path.name}.md").write_text(markdown, encoding="utf-8")
+    in_latex = latex.table(parts[0], title, notes)
+    path.with_name(f"{path.name}.tex").write_text(in_latex, encoding="utf-8")
+    frame.to_csv(path.with_name(f"{path.name}.csv"), index=False)
     saved = save(figure, path.parent, path.name)
     endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
     print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
@@ -98,13 +100,3 @@ def say(*lines: str) -> None:
     """Print lines; what the terminal cannot show becomes a question mark."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print("\n".join(lines).encode(encoding, "replace").decode(encoding), flush=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whatever the locale."""
-    path.write_text(text, encoding="utf-8")
-
-
-def write_frame(path: Path, frame) -> None:
-    """Write a data frame as CSV in UTF-8."""
-    frame.to_csv(path, index=False, encoding="utf-8")

@@ -44,7 +44,7 @@ def main():
             print(f"{trial}: {results[trial.key].status}, not drawn")
     folder = script.folder(args)
     with output.writing_to(folder):
-        output.write_frame(folder / "figure2.csv", imagenet.tables.curves_to_frame(curves))
+        imagenet.tables.curves_to_frame(curves).to_csv(folder / "figure2.csv", index=False)
         for path in save(partial(imagenet.plots.figure2, curves, title), folder, "figure2"):
             print(f"written: {path}")
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
-from nglkeras import output, tables
+from nglkeras import tables
 from nglkeras.environment import environment
 from nglkeras.figures import styled
 
@@ -135,7 +135,7 @@ def report(
     print("", title, "", tables.as_text([list(shown), *shown.to_numpy().tolist()]), "", sep="\n")
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=datetime.date.today().isoformat(), **where)
-    output.write_frame(path.with_suffix(".csv"), found)
+    found.to_csv(path.with_suffix(".csv"), index=False)
     files = [path.with_suffix(".csv"), *save(partial(draw, found, title), path.parent, path.name)]
     print("written:", *files)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import executors, output, runner, tables
+from nglkeras import executors, runner, tables
 from nglkeras.benches import Benches
 from nglkeras.environment import environment
 from nglkeras.errors import UserError
@@ -183,7 +183,7 @@ def report(rows: Sequence[Row], title: str, path: Path, save: Callable[..., list
     print("", title, "", tables.as_text([list(shown), *shown.astype(str).to_numpy().tolist()]))
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=time.strftime("%Y-%m-%d"), **where)
-    output.write_frame(path.with_suffix(".csv"), found)
+    found.to_csv(path.with_suffix(".csv"), index=False)
     files = [path.with_suffix(".csv"), *save(partial(draw, found, title), path.parent, path.name)]
     print("written:", *files)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nglkeras import output, tables
+from nglkeras import tables
 from nglkeras.environment import environment
 from nglkeras.errors import UserError, unknown
 
@@ -190,7 +190,7 @@ def report(steps: Sequence[Step], title: str, path: Path) -> None:
         for row in steps
     ]
     print("", title, "", tables.as_text([heading, *rows]), "", sep="\n")
-    output.write_frame(path, found)
+    found.to_csv(path, index=False)
     print(f"written: {path}")
 
 

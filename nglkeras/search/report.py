@@ -91,7 +91,7 @@ def write(
         comparisons = fitness.compare({"winner": winner, **contenders}, compare_runs)
         verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
         output.say(*verdicts)
-        output.write_frame(out / "comparison.csv", _comparison_frame(comparisons))
+        _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
 
     latex = [
         [row[0], f"${form(member.individual.expression).to_latex()}$"]
@@ -107,12 +107,13 @@ def write(
         "Winner, simplified: " + f"`{simple}`",
         *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
     ]
-    output.write_text(out / "best.md", "\n\n".join(markdown) + "\n")
+    (out / "best.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
     in_latex = [[*row[:-1], formula] for row, (_, formula) in zip(rows, latex, strict=True)]
     notes = [heading, "p is the prediction, t the label."]
-    output.write_text(out / "best.tex", as_latex([columns, *in_latex], "The best losses", notes))
+    in_latex = as_latex([columns, *in_latex], "The best losses", notes)
+    (out / "best.tex").write_text(in_latex, encoding="utf-8")
     generations = pd.json_normalize([_flat(generation) for generation in result.generations])
-    output.write_frame(out / "generations.csv", generations)
+    generations.to_csv(out / "generations.csv", index=False)
     curves = {member.individual.id: form(member.individual.expression) for member in best}
     drawn = {
         "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
