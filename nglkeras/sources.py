@@ -67,18 +67,29 @@ def _is_news(record):
 
 
 @needed()
-def _prepared(name, data_dir):
+def download(builder, name: str, data_dir: str | Path | None, address: str | None, advice: str):
+    """Prepare a TFDS data set unless it is there; return its builder.
+
+    Args:
+        builder: As `find_builder` returns it.
+        name: Name of the data set.
+        data_dir: Where TFDS keeps its data.
+        address: What must answer before TFDS tries, which without a network would retry for many
+            minutes; `None` if the user downloads the files.
+        advice: What the user can do if it fails.
+
+    Raises:
+        UserError: If it can neither be found nor made.
+    """
     import requests
     import tensorflow_datasets as tfds
 
-    builder = find_builder(name, data_dir)
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
-            if not manual.is_dir():
-                # Without a network TFDS retries for many minutes: ask for an answer first.
-                requests.head(get_info(name).source, timeout=10)
-                manual = None
+            manual = manual if manual.is_dir() else None
+            if manual is None and address is not None:
+                requests.head(address, timeout=10)
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(manual_dir=manual)
             )
@@ -86,10 +97,15 @@ def _prepared(name, data_dir):
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
         raise UserError(
-            f"data set {name} is not at {data_directory(data_dir)} and could not be downloaded "
-            f"({reason}): {advice(name, data_dir)}"
+            f"data set {name} is not at {data_directory(data_dir)} and could not be made there "
+            f"({reason}): {advice}"
         ) from error
     return builder
+
+
+def _prepared(name, data_dir):
+    builder = find_builder(name, data_dir)
+    return download(builder, name, data_dir, get_info(name).source, advice(name, data_dir))
 
 
 @needed()

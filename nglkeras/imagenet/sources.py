@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from nglkeras import sources as bundled
-from nglkeras.catalog import MEMORY_BYTES, data_directory, manual_directory
+from nglkeras.catalog import MEMORY_BYTES, data_directory
 from nglkeras.errors import UserError
 from nglkeras.extras import needed
 from nglkeras.imagenet import folders
@@ -216,33 +216,15 @@ def _builder(name, data_dir):
     return builder
 
 
-@needed()
 def _prepared(name, data_dir):
     """The same, prepared."""
-    import requests
-    import tensorflow_datasets as tfds
-
-    builder, where = _builder(name, data_dir), data_directory(data_dir)
+    builder = _builder(name, data_dir)
     wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
-    try:
-        if not builder.is_prepared():
-            manual = manual_directory(name, data_dir)
-            manual = manual if manual.is_dir() else None
-            if not wanted and manual is None:
-                # Without a network TFDS retries for many minutes: ask for an answer first.
-                requests.head("https://storage.googleapis.com/tfds-data", timeout=10)
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual)
-            )
-    # TFDS fails in as many ways as there are hosts and archives; the advice is the same.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
-        by_hand = f"; by hand: {wanted}" if wanted else ""
-        raise UserError(
-            f"data set {name} is not at {where} and could not be made there ({reason}): put a "
-            f"prepared copy into {where / name}, or set TFDS_DATA_DIR{by_hand}"
-        ) from error
-    return builder
+    advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
+    if wanted:
+        advice += f"; by hand: {wanted}"
+    address = None if wanted else "https://storage.googleapis.com/tfds-data"
+    return bundled.download(builder, name, data_dir, address, advice)
 
 
 def _tfds(name, data_dir, limits):
