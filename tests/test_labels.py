@@ -211,14 +211,14 @@ class TestUnknownShapes:
         step = self.step(loss, 4, None if known == "nothing" else y.ndim, jit)
         assert to_numpy(step(y, P)) == pytest.approx(to_numpy(loss(y, P)), rel=1e-5)
         for wrong in (y[:1], y.swapaxes(1, 2)):
-            with pytest.raises(Exception, match=r"(?i)reshape|-2|incompatible"):
+            with pytest.raises(Exception, match=r"(?i)differ in shape|reshape|incompatible"):
                 step(wrong, P)
 
     def test_a_class_axis_of_unknown_length(self):
         step = self.step(losses.SparseNGL(), 4, 4, False)
         expected = to_numpy(losses.SparseNGL()(LABELS, P))
         assert to_numpy(step(LABELS[..., None], P)) == pytest.approx(expected)
-        with pytest.raises(Exception, match=r"(?i)reshape|-2"):
+        with pytest.raises(Exception, match=r"(?i)differ in shape|reshape"):
             step(T.astype("int32"), P)
 
     @pytest.mark.parametrize("name", ["NGL", "plain NGL from logits", "Baikal", "SCE"])

@@ -219,10 +219,10 @@ def _text(shape):
 
 
 def _bound(t, y_pred, class_axis=None):
-    """Labels in the shape of the predictions, without `class_axis` if one is given.
+    """Return labels in the shape of the predictions, without `class_axis` if one is given.
 
-    Where TensorFlow does not know the shapes yet, the step will end in an error if they differ:
-    no reshaping to -2 is possible. Broadcasting would give a number.
+    If TensorFlow does not know the shapes yet, the step compares them: broadcasting would give a
+    number.
     """
     shape, predicted = static_shape(t), static_shape(y_pred)
     rank, rest = len(predicted), None
@@ -249,7 +249,10 @@ def _bound(t, y_pred, class_axis=None):
             rest = class_axis + tf.rank(t) - (rank - 1)
         if rest is not None:
             given = tf.concat([given[:class_axis], given[rest:]], axis=0)
-    t = tf.reshape(t, tf.where(tf.equal(given, wanted), wanted, -2))
+    message = "y_true and y_pred differ in shape"
+    with tf.control_dependencies([tf.debugging.assert_equal(given, wanted, message)]):
+        # XLA leaves assertions out; it cannot reshape to -2 either.
+        t = tf.reshape(t, tf.where(tf.equal(given, wanted), wanted, -2))
     t.set_shape(predicted)
     return t
 

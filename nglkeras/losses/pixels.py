@@ -207,10 +207,12 @@ class _PixelWeights:
 
 
 def _are_of_pixels(weights, y_pred):
-    """Whether there is one for each pixel, and not for each image."""
+    """Return whether there is a weight for each pixel, and not one for each image."""
     if weights is None or len(y_pred.shape) < 3:
         return False
     shape = static_shape(as_tensor(weights))
+    if shape is None:
+        raise UserError("sample weights are of unknown rank; give it with tf.ensure_shape")
     return len(shape) >= len(y_pred.shape) - 1 and shape[1:] != (1,)
 
 
