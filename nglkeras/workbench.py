@@ -283,8 +283,9 @@ class Workbench:
             steps_per_execution=steps_per_execution(steps, self.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
-        optimizer.build(model.trainable_variables)
-        self._optimizer_values = [_value(variable) for variable in optimizer.variables]
+        # Under mixed_float16 it is not the given one, but one that scales the loss for it.
+        model.optimizer.build(model.trainable_variables)
+        self._optimizer_values = [_value(variable) for variable in model.optimizer.variables]
         self.model = model
 
 

@@ -1,7 +1,10 @@
 """What a search is given by its users: data, models, optimizers and functions, good and bad."""
 
+import contextlib
+import datetime
 import functools
 import json
+import pathlib
 import types
 
 import keras
@@ -31,6 +34,26 @@ def fitness(train=(X, Y), validation=(X, Y), model_fn=model, **settings):
     return TrainingFitness(model_fn, train, validation, **{"epochs": 1, **settings})
 
 
+class Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that Keras cannot make anew from its config."""
+
+    def __call__(self, step):
+        return 1e-3
+
+    def get_config(self):
+        return {}
+
+
+@contextlib.contextmanager
+def _policy(name):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
 class TestLabels:
     @pytest.mark.parametrize(
         "y",
@@ -39,6 +62,7 @@ class TestLabels:
             Y.astype("uint8"),
             Y.astype("float32"),
             Y.astype(object),
+            Y.astype("float16"),
             list(map(int, Y)),
             EYE,
             EYE.astype(bool),
@@ -82,6 +106,7 @@ class TestLabels:
             (np.array(Y, "datetime64[D]"), "are of type datetime64|cannot be"),
             (None, "have shape"),
             ({"a": Y}, "are a dict"),
+            (np.ma.array(Y, mask=Y == 0), "masked array"),
         ],
     )
     def test_are_refused_at_once(self, y, message):
@@ -131,6 +156,14 @@ class TestInputs:
     def test_empty_validation(self):
         with pytest.raises(UserError, match="validation is empty"):
             fitness(validation=(X[:0], Y[:0]))
+
+    @pytest.mark.parametrize("labels", [Y, EYE], ids=["indices", "one-hot"])
+    def test_a_data_set_of_samples_of_unknown_shape(self, labels):
+        types = (tf.float32, tf.as_dtype(labels.dtype))
+        made = tf.data.Dataset.from_generator(lambda: zip(X, labels, strict=True), types)
+        x, y = samples.read("train", made)
+        assert x.shape == X.shape
+        assert y.shape == labels.shape
 
     @pytest.mark.parametrize("batch", [None, 7, 64])
     def test_a_data_set_in_any_order(self, batch):
@@ -314,6 +347,18 @@ class TestSettings:
             assert type(made) is type(optimizer)
             assert str(made.get_config() | {"name": optimizer.name}) == str(optimizer.get_config())
 
+    @pytest.mark.parametrize(
+        "optimizer", ["lamb", keras.optimizers.Adam(Rate()), keras.optimizers.Adam(lambda: 1e-3)]
+    )
+    @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+    def test_optimizers_that_cannot_be_made_anew(self, optimizer):
+        with pytest.raises(UserError, match=r"unknown optimizer 'lamb'|cannot be made anew"):
+            fitness(optimizer=optimizer)
+
+    def test_mixed_float16(self):
+        with _policy("mixed_float16"):
+            assert fitness()(CE).status == "ok"
+
     def test_an_object_with_a_name_s_settings(self):
         named = fitness(optimizer="Adam", learning_rate=0.05)(CE)
         assert fitness(optimizer=keras.optimizers.Adam(0.05))(CE).fitness == named.fitness
@@ -365,6 +410,18 @@ def _variants():
     yield [closure(0, {"rate": 1}), closure(0, {"rate": 2}), closure(0, [closure(1)])]
     yield [functools.partial(helper, 1), functools.partial(helper, 2), helper]
     yield [Called(1), Called(2), Called(1).other]
+
+    class Settings:
+        def __init__(self, rate):
+            self.rate = rate
+
+    kinds = (Settings, lambda v: types.SimpleNamespace(rate=v), tf.constant, range, datetime.date)
+    for kind in kinds:
+        values = (
+            (kind(2000, 1, 1), kind(2000, 1, 2)) if kind is datetime.date else (kind(1), kind(2))
+        )
+        yield [closure(0, value) for value in values]
+    yield [closure(0, pathlib.Path("a")), closure(0, pathlib.Path("b"))]
     yield [lambda e, k=1: k, lambda e, k=2: k, lambda e, *, k=1: k]
 
 

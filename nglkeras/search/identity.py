@@ -8,15 +8,28 @@ do: two lambdas may stand in one line. Nor would a pickle, which holds counters 
 version of Python may give another fingerprint.
 """
 
+import argparse
+import contextlib
+import datetime
+import decimal
 import dis
+import enum
+import fractions
 import functools
 import hashlib
 import inspect
+import pathlib
+import re
 import types
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+# Known by how they print, which says all of them.
+_PRINTED = (
+    *(range, slice, pathlib.PurePath, enum.Enum, re.Pattern, decimal.Decimal),
+    *(fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
+)
 # Methods that change a list, a dict or a set.
 _CHANGING = {
     *("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "clear"),
@@ -90,8 +103,17 @@ class _Reader:
                 return value.co_code.hex(), value.co_names, value.co_varnames, constants
             case type():
                 return value.__qualname__, self._all(self._methods(value))
-        # The attributes of a network or of a data set hold more than settings.
-        if callable(value) and type(value).__module__ == self.module:
+            case types.SimpleNamespace() | argparse.Namespace():
+                return self.describe(vars(value))
+        if isinstance(value, _PRINTED):
+            return repr(value)
+        # Tensors and tables; a variable, which has `assign`, changes as it is trained.
+        if hasattr(value, "__array__") and not hasattr(value, "assign"):
+            with contextlib.suppress(Exception):
+                array = np.asarray(value)
+                return self.describe(array.tolist() if array.dtype == object else array)
+        # The attributes of a library's network or data set hold more than settings.
+        if type(value).__module__ == self.module:
             return self._callable(value)
         return getattr(value, "__qualname__", "")
 

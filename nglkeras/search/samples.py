@@ -46,7 +46,7 @@ def positive(name: str, value: object) -> float:
         UserError: If it is not a finite number above 0.
     """
     with contextlib.suppress(TypeError, ValueError):
-        if 0 < float(value) < np.inf:
+        if 0 < float(value) < np.inf and not isinstance(value, bool):
             return float(value)
     raise UserError(f"{name}={value!r} is not a positive number")
 
@@ -109,7 +109,7 @@ def _gathered(name, data):
                 f"{name} is a tf.data.Dataset of {spec}; wanted are (x, y): inputs and labels, "
                 "without sample weights"
             )
-        if getattr(spec[1].shape, "rank", None) == 0:
+        if _is_of_samples(data):
             data = data.batch(CHECKED)
         batches = data.as_numpy_iterator()
     else:
@@ -143,6 +143,21 @@ def _gathered(name, data):
     return keras.tree.map_structure(lambda array: array[order], (x, y))
 
 
+def _is_of_samples(data):
+    """Whether the elements of a data set are samples and not batches of them.
+
+    Where their types do not tell, the first element does: one with as many labels as inputs is a
+    batch.
+    """
+    _, y = data.element_spec
+    if getattr(y.shape, "rank", None) == 0:
+        return True
+    for element in data.take(1).as_numpy_iterator():
+        lengths = [np.shape(leaf)[:1] for leaf in keras.tree.flatten(element)]
+        return len(set(lengths)) > 1 or lengths == [()] * len(lengths)
+    return False
+
+
 def _inputs(name, x, count):
     if isinstance(x, dict):
         return {key: _array(f"the input {key!r} of {name}", part) for key, part in x.items()}
@@ -154,6 +169,8 @@ def _inputs(name, x, count):
 
 
 def _array(what, value):
+    if np.ma.is_masked(value):
+        raise UserError(f"{what} are a masked array; give the samples that are not masked")
     try:
         return np.asarray(value)
     # Ragged lists, tensors on a device: every library has an error of its own.
@@ -192,6 +209,9 @@ def _labels(name, labels):
 
 
 def _indices(name, y):
+    if y.dtype.kind == "f":
+        # float16 cannot hold the limit below.
+        y = y.astype("float64")
     fractions = y != np.floor(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
     if fractions.any():
         raise UserError(
@@ -314,7 +334,12 @@ def _outputs(model, x):
 
 def _reason(error):
     """What Keras' error says, without the colours and what it has around it."""
-    lines = re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    # Keras prints the inputs themselves before it says what is wrong with them.
+    text = re.sub(
+        r" for input (\[.*\]|tf\.Tensor\(.*?\))\. (?=Expected)", ". ", text, flags=re.DOTALL
+    )
+    lines = text.splitlines()
     around = ("Exception encountered", "Arguments received", "\u2022")
     said = [line.strip() for line in lines if not line.strip().startswith(around)]
     return next(filter(None, said), type(error).__name__)
@@ -379,7 +404,16 @@ def read_optimizer(optimizer: object, learning_rate: object) -> tuple[str, dict,
     if optimizer.lower() not in names:
         raise unknown("optimizer", optimizer, names.values())
     config = json.loads(json.dumps(config, default=str))
-    return optimizer, config, _learning_rate(learning_rate)
+    rate = _learning_rate(learning_rate)
+    try:
+        keras.optimizers.get({"class_name": optimizer, "config": {**config, "learning_rate": rate}})
+    # Schedules and functions of one's own, which only their own module can make again.
+    except Exception as error:
+        raise UserError(
+            f"the optimizer {optimizer} cannot be made anew from its settings, e.g. because its "
+            "learning rate is no number and no schedule of keras.optimizers.schedules"
+        ) from error
+    return optimizer, config, rate
 
 
 def _learning_rate(value):
@@ -395,4 +429,7 @@ def _optimizer_names():
     for name, kind in vars(keras.optimizers).items():
         is_optimizer = isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
         if is_optimizer and name not in wrappers:
-            yield name
+            # Keras does not find all of its own by their names.
+            with contextlib.suppress(ValueError):
+                keras.optimizers.get(name)
+                yield name
