@@ -535,12 +535,27 @@ class TestLoop:
         [
             (Evaluation("rejected"), "unknown status of an evaluation 'rejected'"),
             ("good", "neither numbers nor JSON"),
+            (1j, "neither numbers nor JSON"),
+            pytest.param(10**400, "neither numbers nor JSON", id="10**400"),
             (Evaluation("ok", (1.0,), details={"x": object()}), "neither numbers nor JSON"),
         ],
     )
     def test_what_is_no_evaluation(self, tmp_path, outcome, message):
         with pytest.raises(UserError, match=message):
             search(GeneticProgramming(0), lambda expression: outcome, out=tmp_path, quiet=True)
+
+    @pytest.mark.parametrize(
+        "settings", [{"classes": 1}, {"classes": -1}, {"classes": "3"}, {"screening": "paper"}]
+    )
+    def test_settings_that_cannot_be(self, tmp_path, settings):
+        with pytest.raises(UserError, match=r"is not a whole number|is of type str"):
+            search(GeneticProgramming(0), lambda e: 0.5, out=tmp_path, quiet=True, **settings)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("seed", ["a", 1.5, None, True])
+    def test_seeds_that_cannot_be(self, seed):
+        with pytest.raises(UserError, match=r"seed=.* is not a whole number"):
+            GeneticProgramming(seed)
 
     def test_numpy_s_numbers_are_numbers(self, tmp_path):
         def evaluate(expression):

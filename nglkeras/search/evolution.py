@@ -163,7 +163,9 @@ class Generational(ABC):
     """
 
     def __init__(self, seed: int, parameters):
-        self.seed = seed
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+            raise UserError(f"seed={seed!r} is not a whole number")
+        self.seed = int(seed)
         self.parameters = parameters
         self.generation = 0
         self.population: list[Member] = []

@@ -83,9 +83,9 @@ def normalised(outcome):
     if outcome.status not in valid:
         raise unknown("status of an evaluation", outcome.status, valid)
     try:
-        fitness = tuple(float(value) for value in np.atleast_1d(outcome.fitness))
+        fitness = tuple(_number(value) for value in np.atleast_1d(outcome.fitness))
         details = as_json(outcome.details)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the evaluation {outcome} is neither numbers nor JSON") from error
     outcome = replace(outcome, fitness=fitness, details=details, seconds=float(outcome.seconds))
     if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
@@ -93,3 +93,9 @@ def normalised(outcome):
             outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"
         )
     return outcome
+
+
+def _number(value):
+    if np.iscomplexobj(value):
+        raise TypeError("complex")
+    return float(value)

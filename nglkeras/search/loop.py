@@ -35,6 +35,7 @@ from nglkeras.search.records import (
     settings_in,
     shown,
 )
+from nglkeras.search.samples import whole_number
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.trial import FINAL_STATUSES, STATUSES
 
@@ -104,6 +105,11 @@ def search(
         screening = Screening(**{"gradients": "exact", **given})
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
+    if not isinstance(screening, Screening):
+        kind = type(screening).__name__
+        raise UserError(f"screening is of type {kind}; give a Screening, such as Screening()")
+    if classes is not None:
+        classes = whole_number("classes", classes, 2)
     if not callable(evaluate):
         raise UserError(f"evaluate is of type {type(evaluate).__name__}; give a function of a loss")
     if executor is not None and hasattr(evaluate, "each"):
