@@ -405,6 +405,19 @@ def _variants():
             return self.factor - expression.size
 
     yield [lambda e: e.size, lambda e: -e.size, lambda e: e.size + 1, lambda e: e.height]
+
+    class Trainer:
+        def __init__(self, rate):
+            self.rate = rate
+
+        def score(self, expression):
+            return self.rate * expression.size
+
+    def scoring(trainer):
+        return lambda e: trainer.score(e)
+
+    yield [Trainer(1).score, Trainer(2).score]
+    yield [scoring(Trainer(1)), scoring(Trainer(2))]
     yield [closure(1), closure(2), closure(1.0), closure(True)]
     yield [closure(0, np.arange(3)), closure(0, np.arange(4)), closure(0, {"rate": 1})]
     yield [closure(0, {"rate": 1}), closure(0, {"rate": 2}), closure(0, [closure(1)])]
@@ -466,6 +479,24 @@ class TestIdentity:
             before = fingerprint(function)
             function(CE)
             assert fingerprint(function) == before
+
+    def test_neither_is_a_network_that_is_trained(self):
+        class Network(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = keras.layers.Dense(2)
+
+            def call(self, x):
+                return self.dense(x)
+
+        network = Network()
+
+        def evaluate(expression):
+            return float(network(np.ones((1, 3), "float32")).shape[-1])
+
+        before = fingerprint(evaluate)
+        evaluate(CE)
+        assert fingerprint(evaluate) == before
 
     def test_a_comment_is_none(self):
         def first(expression):

@@ -2,10 +2,10 @@
 
 It covers the bytecode, the constants, the defaults, and the values that the function reads from
 its closure, from its module and from its object: numbers, text, arrays, containers of them, and
-further functions and classes of the same module. It leaves out what the code itself changes, such
-as a counter or a cache, and what has no plain value, such as a network. The source text would not
-do: two lambdas may stand in one line. Nor would a pickle, which holds counters and caches. Another
-version of Python may give another fingerprint.
+further functions, classes and objects of the same module. It leaves out what the code itself
+changes, such as a counter or a cache, and what has no plain value, such as a network. The source
+text would not do: two lambdas may stand in one line. Nor would a pickle, which holds counters and
+caches. Another version of Python may give another fingerprint.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import hashlib
 import inspect
 import pathlib
 import re
+import sys
 import types
 from collections.abc import Iterable, Mapping
 
@@ -41,7 +42,7 @@ _ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
 
 def fingerprint(function: object) -> str:
     """Hash a function, a method, a `functools.partial`, a class or a callable object."""
-    described = _Reader(getattr(_innermost(function), "__module__", None)).describe(function)
+    described = _Reader(_innermost(function)).describe(function)
     return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
 
@@ -61,11 +62,12 @@ class _Reader:
     """Describes values as nested tuples and lists of text, without addresses.
 
     Args:
-        module: Name of the module whose classes and global functions are read, not only named.
+        function: Gives the module whose classes and global functions are read, not only named.
     """
 
-    def __init__(self, module):
-        self.module = module
+    def __init__(self, function):
+        self.module = getattr(function, "__module__", None)
+        self.owner = getattr(function, "__self__", function)
         self.open = set()
 
     def describe(self, value):
@@ -112,10 +114,16 @@ class _Reader:
             with contextlib.suppress(Exception):
                 array = np.asarray(value)
                 return self.describe(array.tolist() if array.dtype == object else array)
-        # The attributes of a library's network or data set hold more than settings.
-        if type(value).__module__ == self.module:
-            return self._callable(value)
-        return getattr(value, "__qualname__", "")
+        if self._holds_settings(value):
+            return self._object(value)
+        return getattr(value, "__qualname__", type(value).__qualname__)
+
+    def _holds_settings(self, value):
+        """Whether to read an object's attributes: those of a user's network hold much else."""
+        own, *others = type(value).__mro__
+        homes = {kind.__module__.partition(".")[0] for kind in others} - sys.stdlib_module_names
+        is_plain = homes <= {str(self.module).partition(".")[0]}
+        return own.__module__ == self.module and (is_plain or value is self.owner)
 
     def _all(self, values: Iterable) -> list:
         return [self.describe(value) for value in values]
@@ -144,8 +152,8 @@ class _Reader:
             if not isinstance(value, types.FunctionType) or value.__module__ == self.module
         }
 
-    def _callable(self, value):
-        """An object that is called: its class, and the attributes that are settings."""
+    def _object(self, value):
+        """The class of an object, and the attributes that are settings."""
         # What the constructor sets are settings; what another method sets is state.
         methods = [m.__code__ for m in self._methods(type(value)) if m.__name__ != "__init__"]
         return self._all((type(value), _settings(getattr(value, "__dict__", {}), methods)))
