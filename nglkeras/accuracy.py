@@ -39,12 +39,12 @@ def add_options(parser: cli.Parser, name: str) -> None:
         help="another loss, or one of f1 to f3 as you read it, e.g. f3='sqrt(y_true/y_pred)'",
     )
     add("--runs", type=cli.positive, help="networks for each data set, model and loss")
-    add("--epochs", type=cli.positive, help="at most so many")
-    add("--train-images", type=cli.positive, help="at most so many")
+    add("--epochs", type=cli.positive, help="upper limit on epochs")
+    add("--train-images", type=cli.positive, help="upper limit on training images")
     add(
         "--evaluation-images",
         type=cli.positive,
-        help="at most so many, for validation and for test",
+        help="upper limit on images for validation, and for test",
     )
     add(
         "--image-size",

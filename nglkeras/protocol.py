@@ -179,10 +179,10 @@ class Scale:
         datasets: Which data sets.
         models: Which models; a table's cell is the mean over them.
         runs: Networks trained for each data set, model and loss.
-        epochs: At most so many.
-        train_images: At most so many, drawn at random.
-        evaluation_images: At most so many for validation and for test, drawn at random.
-        image_size: At most so large, in pixels.
+        epochs: Upper limit on epochs.
+        train_images: Upper limit on training images, drawn at random.
+        evaluation_images: Upper limit on images for validation, and for test, drawn at random.
+        image_size: Upper limit on the image size, in pixels.
         upsampling: At most this factor.
         splits: One of `SPLITS`, instead of each data set's own.
         image_sizes: Pairs of a data set and its image size, which no limit changes.

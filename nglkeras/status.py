@@ -145,7 +145,7 @@ def describe(status: Status, *, failures: int = 10) -> str:
 
     Args:
         status: Of a journal.
-        failures: At most so many failed trials are named.
+        failures: Upper limit on the failed trials that are named.
     """
     counts = ", ".join(f"{count} {name}" for name, count in status.statuses.most_common())
     lines = [f"{status.journal}: {counts or 'no rows yet'}; {duration(status.seconds)} of training"]

@@ -44,8 +44,8 @@ class Trial:
         image_size: Height and width of the images, in pixels.
         upsampling: Factor by which the network enlarges them.
         augmentation: Of the training images.
-        train_images: At most so many.
-        evaluation_images: At most so many for validation, and for test.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on images for validation, and for test.
         replicas: Devices that share each batch. On TensorFlow BatchNormalization and dropout are
             each one's own, so their number changes the result; on JAX they are the batch's.
         test: Whether the test set is looked at; a search must not.

@@ -53,10 +53,14 @@ def options():
     add("--compare-runs", type=cli.positive, default=5, help="networks a loss at the end")
     add("--datasets", nargs="+", metavar="NAME", help="instead of the experiment's own")
     add("--model", help="instead of the scale's own")
-    add("--epochs", type=cli.positive, help="at most so many")
-    add("--train-images", type=cli.positive, help="at most so many")
-    add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
-    add("--image-size", type=cli.positive, help="at most so large, in pixels")
+    add("--epochs", type=cli.positive, help="upper limit on epochs")
+    add("--train-images", type=cli.positive, help="upper limit on training images")
+    add(
+        "--evaluation-images",
+        type=cli.positive,
+        help="upper limit on images for validation, and for test",
+    )
+    add("--image-size", type=cli.positive, help="upper limit on the image size, in pixels")
     output.add_out_option(parser, "search")
     add("--data-dir", type=cli.folder, help="TFDS' folder (default: TFDS_DATA_DIR)")
     output.add_figure_options(parser)

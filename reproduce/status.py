@@ -15,7 +15,7 @@ def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
     parser.add_argument("place", nargs="?", default=output.RESULTS)
-    parser.add_argument("--failures", type=cli.positive, default=10, help="name at most so many")
+    parser.add_argument("--failures", type=cli.positive, default=10, help="failed trials to name")
     parser.add_argument(
         "--watch", type=cli.positive, metavar="SECONDS", help="look again and again"
     )

@@ -41,8 +41,12 @@ def parser(doc: str) -> cli.Parser:
         "(default: sum)",
     )
     add("--precision", default="float32", help=f"one of: {', '.join(PRECISIONS)}")
-    add("--train-images", type=cli.positive, help="at most so many")
-    add("--evaluation-images", type=cli.positive, help="at most so many, for validation and test")
+    add("--train-images", type=cli.positive, help="upper limit on training images")
+    add(
+        "--evaluation-images",
+        type=cli.positive,
+        help="upper limit on images for validation, and for test",
+    )
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(made, "glo")
     output.add_figure_options(made)

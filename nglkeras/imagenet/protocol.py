@@ -147,8 +147,8 @@ class ImageNetTrial:
         run: Number of the repetition. All losses share a run's initial weights and batches.
         seed: Root of all randomness.
         files: Hash of the names and sizes of a folder's files.
-        train_images: At most so many.
-        evaluation_images: At most so many.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on evaluation images.
         replicas: Devices that share each batch.
         precision: Keras' dtype policy of the layers; weights and logits are float32 in each.
         monitored: The part that is looked at after each epoch.
@@ -204,10 +204,10 @@ class ImageNetScale:
         figure_model: That of figure 2.
         runs: Networks for each model and loss.
         image_size: Height and width of a network's input, in pixels.
-        epochs: At most so many.
-        batch_size: At most so large.
-        train_images: At most so many.
-        evaluation_images: At most so many.
+        epochs: Upper limit on epochs.
+        batch_size: Upper limit on images a batch.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on evaluation images.
     """
 
     name: str

@@ -36,14 +36,14 @@ def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
     add("--dataset", metavar="NAME", help="digits, folder, or a TFDS image data set by name")
     add("--losses", nargs="+", metavar="NAME", default=default_losses, help="which losses")
     add("--runs", type=cli.positive, help="networks for each model and loss")
-    add("--epochs", type=cli.positive, help="at most so many; the warm-up keeps its share")
+    add("--epochs", type=cli.positive, help="upper limit on epochs; the warm-up keeps its share")
     add(
         "--batch-size",
         type=cli.positive,
-        help="at most so many images; the learning rate changes by the root of the ratio",
+        help="upper limit on images a batch; the learning rate changes by the root of the ratio",
     )
-    add("--train-images", type=cli.positive, help="at most so many")
-    add("--evaluation-images", type=cli.positive, help="at most so many")
+    add("--train-images", type=cli.positive, help="upper limit on training images")
+    add("--evaluation-images", type=cli.positive, help="upper limit on evaluation images")
     add("--image-size", type=cli.positive, help="height and width of a network's input, in pixels")
     add("--precision", default="float32", help=f"one of: {', '.join(PRECISIONS)}")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")

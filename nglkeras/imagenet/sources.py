@@ -89,8 +89,8 @@ def load(
         data_dir: The folder, or where TFDS keeps its data.
         seed: Decides which of the digits are for evaluation, and which files of a folder are
             kept where there is a limit.
-        train_images: At most so many; of TFDS' files the first ones.
-        evaluation_images: The same for the evaluation.
+        train_images: Upper limit on training images; of TFDS' files the first are kept.
+        evaluation_images: The same for evaluation images.
 
     Raises:
         UserError: If there is no such data set, or it can neither be found nor downloaded.

@@ -49,11 +49,11 @@ class SearchScale:
         generations: T.
         population: n.
         datasets: Instead of an experiment's own.
-        epochs: At most so many.
-        train_images: At most so many, drawn at random.
-        evaluation_images: At most so many for validation, drawn at random.
-        image_size: At most so large, in pixels.
-        upsampling: At most this factor.
+        epochs: Upper limit on epochs.
+        train_images: Upper limit on training images, drawn at random.
+        evaluation_images: Upper limit on images for validation, drawn at random.
+        image_size: Upper limit on the image size, in pixels.
+        upsampling: Upper limit on the factor by which networks enlarge images.
         plateau: Whether the learning rate is reduced on a plateau, which takes a validation
             after every epoch.
         pretrained: Whether the weights of experiments 3 and 4 are used.
