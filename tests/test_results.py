@@ -56,6 +56,11 @@ COMMITTED = [
     ),
     (
         "glo/mnist",
+        "figure1_20000_mixed_bfloat16.csv",
+        "glo_figure1 --scale paper --precision mixed_bfloat16 --runs 4",
+    ),
+    (
+        "glo/mnist",
         "figure3_2000_mixed_bfloat16.csv",
         "glo_figure3 --scale reduced --precision mixed_bfloat16",
     ),
