@@ -149,6 +149,10 @@ class TestInputs:
             fitness(train)
         assert "\n" not in str(error.value)
 
+    def test_of_another_rank(self):
+        with pytest.raises(UserError, match=r"Invalid input shape\. Expected shape \(None, 6\)"):
+            fitness((X[:, None], Y))(CE)
+
     def test_validation_of_another_shape(self):
         with pytest.raises(UserError, match=r"cannot take inputs of shape \(32, 5\)"):
             fitness(validation=(X[:, :5], Y))(CE)

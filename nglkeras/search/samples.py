@@ -336,9 +336,7 @@ def _reason(error):
     """What Keras' error says, without the colours and what it has around it."""
     text = re.sub(r"\x1b\[\d*m", "", str(error))
     # Keras prints the inputs themselves before it says what is wrong with them.
-    text = re.sub(
-        r" for input (\[.*\]|tf\.Tensor\(.*?\))\. (?=Expected)", ". ", text, flags=re.DOTALL
-    )
+    text = re.sub(r" for input \W.*?(?=Expected)", ". ", text, flags=re.DOTALL)
     lines = text.splitlines()
     around = ("Exception encountered", "Arguments received", "\u2022")
     said = [line.strip() for line in lines if not line.strip().startswith(around)]
