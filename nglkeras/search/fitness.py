@@ -19,7 +19,7 @@ from nglkeras import streams
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.protocol import Schedule, derive_seed
-from nglkeras.search import samples
+from nglkeras.search import optimizers, samples
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.identity import fingerprint
 from nglkeras.search.screening import BOUNDS, check_bounds
@@ -112,7 +112,7 @@ class TrainingFitness:
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
-        name, config, rate = samples.read_optimizer(optimizer, learning_rate)
+        name, config, rate = optimizers.read(optimizer, learning_rate)
         self._optimizer = name, config, rate
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]

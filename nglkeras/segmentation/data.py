@@ -102,7 +102,7 @@ class Reader:
         self.error = None
         self._lock = threading.Lock()
         sides = {(resize, resize)} if resize else {tuple(examples.size(i)) for i in rows}
-        # Of the smallest image that holds any of them.
+        # Size of the smallest canvas that fits every image.
         self.height, self.width = (max(side[axis] for side in sides) for axis in (0, 1))
         self._kept = None
         if len(rows) * self.height * self.width * 4 <= MEMORY_BYTES:

@@ -1,0 +1,73 @@
+"""Read a user's optimizer, in any of Keras' forms, before anything is trained with it."""
+
+import contextlib
+import json
+
+import keras
+
+from nglkeras.errors import UserError, unknown
+from nglkeras.search.samples import positive
+
+
+def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
+    """Return an optimizer's name, arguments and learning rate, as `protocol.Schedule` has them.
+
+    Args:
+        optimizer: A name, a Keras optimizer, its class, or the dict that Keras serialises it to.
+        learning_rate: A number or a schedule of Keras; `None` for that of the optimizer, or 1e-3
+            with a name.
+
+    Raises:
+        UserError: If it is none of Keras', if its learning rate is given twice, or
+            if it cannot be made anew from its settings.
+    """
+    config = {}
+    if not isinstance(optimizer, str):
+        found = optimizer
+        with contextlib.suppress(Exception):
+            found = optimizer() if isinstance(optimizer, type) else keras.optimizers.get(optimizer)
+        if not isinstance(found, keras.optimizers.Optimizer):
+            raise UserError(
+                f"optimizer={optimizer!r} is no Keras optimizer; give a name such as 'Adam', or an "
+                "object such as keras.optimizers.Adam(3e-4)"
+            )
+        if learning_rate is not None:
+            raise UserError("give the learning rate to the optimizer or beside its name, not twice")
+        config = found.get_config()
+        optimizer, learning_rate = type(found).__name__, config.pop("learning_rate", None)
+        config.pop("name", None)
+    else:
+        learning_rate = 1e-3 if learning_rate is None else learning_rate
+    names = {name.lower(): name for name in _optimizer_names()}
+    if optimizer.lower() not in names:
+        raise unknown("optimizer", optimizer, names.values())
+    config = json.loads(json.dumps(config, default=str))
+    rate = _learning_rate(learning_rate)
+    try:
+        keras.optimizers.get({"class_name": optimizer, "config": {**config, "learning_rate": rate}})
+    # Schedules and functions of one's own, which only their own module can make again.
+    except Exception as error:
+        raise UserError(
+            f"the optimizer {optimizer} cannot be made anew from its settings, e.g. because its "
+            "learning rate is no number and no schedule of keras.optimizers.schedules"
+        ) from error
+    return optimizer, config, rate
+
+
+def _learning_rate(value):
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        value = keras.optimizers.schedules.serialize(value)
+    if isinstance(value, dict):
+        return json.loads(json.dumps(value, default=str))
+    return positive("learning_rate", value)
+
+
+def _optimizer_names():
+    wrappers = ("Optimizer", "LossScaleOptimizer", "MultiOptimizer")
+    for name, kind in vars(keras.optimizers).items():
+        is_optimizer = isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
+        if is_optimizer and name not in wrappers:
+            # Keras does not find all of its own by their names.
+            with contextlib.suppress(ValueError):
+                keras.optimizers.get(name)
+                yield name
