@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nglkeras  # noqa: F401 - before Keras: it keeps TensorFlow's start-up lines off the screen
+
 if os.environ.get("KERAS_BACKEND") == "jax":
     # JAX counts its CPUs when it is first used; scripts that tests start inherit it.
     two = "--xla_force_host_platform_device_count=2"
