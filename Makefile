@@ -27,7 +27,7 @@ search: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-all: ARGS += -m ""
+test-all: override ARGS += -m ""
 test-all: test
 
 soak: $(STAMP)
