@@ -595,6 +595,7 @@ def run_slowly(folder):
     search(GeneticProgramming(9, **TINY), slow, out=folder, quiet=True)
 
 
+@pytest.mark.slow
 def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path):
     run_slowly(tmp_path / "whole")
     context = multiprocessing.get_context("forkserver")
