@@ -1,6 +1,6 @@
 """Paper B's transfer experiment: Baikal, found on MNIST, on CIFAR-10, by training duration.
 
-    python reproduce/glo_transfer.py                     a demonstration: digits, two minutes
+    python reproduce/glo_transfer.py                     a demonstration: digits, a minute or so
     python reproduce/glo_transfer.py --scale reduced     CIFAR-10, four durations
     python reproduce/glo_transfer.py --scale paper       CIFAR-10, 18 durations
     python reproduce/glo_transfer.py --scale reduced --durations 500,1000
