@@ -171,7 +171,7 @@ OTHER_SIZES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of the protocol a script takes on; `None` leaves table B.2.1 as it is.
+    """The part of the protocol that a script carries out; `None` keeps table B.2.1's values.
 
     Attributes:
         name: What `--scale` calls it.

@@ -11,6 +11,7 @@ from conftest import ROOT, needs_jax, needs_two_devices
 
 from nglkeras import UserError, datasets, devices, losses, models, run_trial
 from nglkeras.protocol import Augmentation, Plateau, Schedule, derive_seed
+from nglkeras.training import plateau_callbacks
 from nglkeras.trial import Trial
 
 TRIAL = Trial(
@@ -177,6 +178,14 @@ class TestRow:
         )
         fell = row.history[-1]["learning_rate"] < row.history[0]["learning_rate"]
         assert fell == (monitor == "val_accuracy")
+
+    @pytest.mark.parametrize(
+        ("monitor", "mode"),
+        [("val_loss", "min"), ("val_accuracy", "max"), ("val_mean_iou", "max")],
+    )
+    def test_keras_is_told_what_to_monitor_and_which_way(self, monitor, mode):
+        (callback,) = plateau_callbacks(replace(TRIAL.schedule, plateau=Plateau(monitor=monitor)))
+        assert (callback.monitor, callback.mode) == (monitor, mode)
 
     def test_epochs_are_told_of(self):
         epochs = []

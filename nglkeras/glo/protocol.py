@@ -51,7 +51,7 @@ PAPER_SILENT_ON_SEARCH = (
 
 @dataclass(frozen=True)
 class GLOScale:
-    """How much of paper B's protocol a script takes on.
+    """The part of paper B's protocol that a script carries out.
 
     Attributes:
         name: What `--scale` calls it.

@@ -194,7 +194,7 @@ class ImageNetTrial:
 
 @dataclass(frozen=True)
 class ImageNetScale:
-    """How much of the protocol a script takes on; `None` leaves the recipes as they are.
+    """The part of the protocol that a script carries out; `None` keeps the recipes' values.
 
     Attributes:
         name: What `--scale` calls it.

@@ -40,7 +40,7 @@ EPOCHS = {"cifar10": 50, "cifar100": 50, "fashion_mnist": 35}
 
 @dataclass(frozen=True)
 class SearchScale:
-    """How much of the protocol a search takes on; `None` leaves the paper's.
+    """The part of the protocol that a search carries out; `None` keeps the paper's values.
 
     Attributes:
         name: What `--scale` calls it.

@@ -176,7 +176,7 @@ class TrialFitness:
 
     @property
     def classes(self) -> int:
-        """Of the first data set; what the screening's checks assume."""
+        """Number of classes of the first data set, which the screening's checks assume."""
         return get_info(self.blanks[0].dataset).classes
 
     def prepare(self) -> None:

@@ -155,7 +155,7 @@ _FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 
 @dataclass(frozen=True)
 class SegmentationScale:
-    """How much of the protocol a script takes on.
+    """The part of the protocol that a script carries out.
 
     Attributes:
         name: What `--scale` calls it.
