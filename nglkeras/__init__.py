@@ -9,13 +9,16 @@ or after this package: saved models find them. What runs experiments needs Tenso
 
 from typing import TYPE_CHECKING
 
-from nglkeras import hooks, lazy
-from nglkeras.errors import UserError
+from nglkeras.startup import hooks, lazy
 
 if TYPE_CHECKING:
-    from nglkeras import datasets, executors, losses, models, plots, protocol, search, tables
+    from nglkeras import executors, losses, search
+    from nglkeras.data import datasets
+    from nglkeras.errors import UserError
+    from nglkeras.experiments.classification import models, plots, protocol, tables
+    from nglkeras.experiments.classification.training import run_trial
+    from nglkeras.experiments.classification.trial import Trial
     from nglkeras.expression import Expression
-    from nglkeras.journal import Journal
     from nglkeras.losses import (
         F1,
         F2,
@@ -32,60 +35,35 @@ if TYPE_CHECKING:
         SymmetricCrossentropy,
         load_loss,
     )
-    from nglkeras.runner import run_trials
-    from nglkeras.training import run_trial
-    from nglkeras.trial import Trial, TrialResult
+    from nglkeras.runs.journal import Journal
+    from nglkeras.runs.runner import run_trials
+    from nglkeras.runs.trial import TrialResult
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "F1",
-    "F2",
-    "F3",
-    "F4",
-    "NGL",
-    "Baikal",
-    "BaikalCMA",
-    "Dice",
-    "Expression",
-    "FormulaLoss",
-    "Journal",
-    "SparseDice",
-    "SparseFocal",
-    "SparseNGL",
-    "SymmetricCrossentropy",
-    "Trial",
-    "TrialResult",
-    "UserError",
-    "datasets",
-    "executors",
-    "load_loss",
-    "losses",
-    "models",
-    "plots",
-    "protocol",
-    "run_trial",
-    "run_trials",
-    "search",
-    "tables",
-]
-
-_LAZY = {
-    "expression": ("Expression",),
-    "journal": ("Journal",),
-    "losses": (
+_CLASSIFICATION = "nglkeras.experiments.classification"
+_PUBLIC = {
+    "nglkeras.errors": ("UserError",),
+    "nglkeras.executors": (),
+    "nglkeras.losses": (
         *("F1", "F2", "F3", "F4", "NGL", "Baikal", "BaikalCMA", "Dice", "FormulaLoss"),
         *("SparseDice", "SparseFocal", "SparseNGL", "SymmetricCrossentropy", "load_loss"),
     ),
-    "runner": ("run_trials",),
-    "training": ("run_trial",),
-    "trial": ("Trial", "TrialResult"),
-    # Modules, public ones and those that scripts reach when options are parsed.
-    **dict.fromkeys(
-        ("benches", "checkpoint", "datasets", "executors", "glo", "imagenet", "models", "plots"), ()
-    ),
-    **dict.fromkeys(("protocol", "search", "segmentation", "sources", "tables"), ()),
+    "nglkeras.search": (),
+    "nglkeras.data.datasets": (),
+    f"{_CLASSIFICATION}.models": (),
+    f"{_CLASSIFICATION}.plots": (),
+    f"{_CLASSIFICATION}.protocol": (),
+    f"{_CLASSIFICATION}.tables": (),
+    f"{_CLASSIFICATION}.training": ("run_trial",),
+    f"{_CLASSIFICATION}.trial": ("Trial",),
+    "nglkeras.expression": ("Expression",),
+    "nglkeras.runs.journal": ("Journal",),
+    "nglkeras.runs.runner": ("run_trials",),
+    "nglkeras.runs.trial": ("TrialResult",),
 }
-__getattr__, __dir__ = lazy.attributes(__name__, _LAZY)
+__getattr__, __dir__ = lazy.attributes(__name__, _PUBLIC)
+
+__all__ = __dir__()
 
 hooks.install()

@@ -13,8 +13,11 @@
 Minutes each, on two cores; nothing else should run meanwhile.
 """
 
-from nglkeras import cli, devices, output, paths
+from nglkeras import paths
 from nglkeras.errors import UserError, unknown
+from nglkeras.experiments import cli
+from nglkeras.report import output
+from nglkeras.training import devices
 
 # Beside the committed measurements, which stay what they are.
 OUT = output.RESULTS / "benchmark" / "new"

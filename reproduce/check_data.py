@@ -5,8 +5,10 @@ python reproduce/check_data.py [--data-dir DIR]
 
 from pathlib import Path
 
-import nglkeras
-from nglkeras import catalog, cli
+from nglkeras import data
+from nglkeras.data import catalog
+from nglkeras.experiments import cli
+from nglkeras.report import text
 
 
 def main():
@@ -17,14 +19,14 @@ def main():
     rows = [["data set", "ready", "images", "download", "terms"]]
     missing = []
     for name, info in catalog.INFO.items():
-        ready = nglkeras.sources.is_ready(name, args.data_dir)
+        ready = data.sources.is_ready(name, args.data_dir)
         if not ready:
             missing.append(f"{name}: {catalog.advice(name, args.data_dir)}")
         rows.append([name, "yes" if ready else "no", f"{info.images:,}", info.download, info.terms])
     print(
         f"Data sets in {catalog.data_directory(args.data_dir)}",
         "",
-        nglkeras.tables.as_text(rows),
+        text.as_text(rows),
         sep="\n",
     )
     if missing:

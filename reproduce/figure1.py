@@ -5,8 +5,7 @@
 Values and automatic gradients come from the loss objects themselves.
 """
 
-import nglkeras
-from nglkeras import cli
+from nglkeras.experiments import classification, cli
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, lambda: nglkeras.plots.figure1(), "figure1"))
+    cli.run(lambda: cli.draw(__doc__, lambda: classification.plots.figure1(), "figure1"))

@@ -16,10 +16,11 @@ must be given for that.
 from dataclasses import replace
 from functools import partial
 
-from nglkeras import cli, imagenet, output
 from nglkeras.errors import UserError
-from nglkeras.imagenet import script
-from nglkeras.imagenet.protocol import FIGURE2_LOSSES
+from nglkeras.experiments import cli, imagenet
+from nglkeras.experiments.imagenet import script
+from nglkeras.experiments.imagenet.protocol import FIGURE2_LOSSES
+from nglkeras.report import output
 
 
 def main():

@@ -11,8 +11,8 @@ draws the training curves of the same rows.
 
 from functools import partial
 
-from nglkeras import cli, glo
-from nglkeras.glo import script
+from nglkeras.experiments import cli, glo
+from nglkeras.experiments.glo import script
 
 
 def main():

@@ -8,8 +8,8 @@ The rows are those of glo_figure1.py with the same options; what is missing is t
 
 from functools import partial
 
-from nglkeras import cli, glo
-from nglkeras.glo import script
+from nglkeras.experiments import cli, glo
+from nglkeras.experiments.glo import script
 
 
 def main():

@@ -14,11 +14,14 @@ done but at paper scale, where every evaluation also has a split and initial wei
 
 from functools import partial
 
-from nglkeras import cli, extras, output, search
+from nglkeras import search
 from nglkeras.errors import UserError
-from nglkeras.glo import protocol, script
-from nglkeras.journal import Journal
-from nglkeras.search import script as common
+from nglkeras.experiments import cli
+from nglkeras.experiments.discovery import script as common
+from nglkeras.experiments.glo import protocol, script
+from nglkeras.report import output
+from nglkeras.runs.journal import Journal
+from nglkeras.startup import extras
 
 # The cache of duplicates is the paper's, and stays.
 CHECKS = ("equals", "gradients", "rejection")

@@ -12,8 +12,8 @@ steps. Rows are journalled as they come: stop it when you like, the same command
 
 from functools import partial
 
-from nglkeras import cli, glo
-from nglkeras.glo import protocol, script
+from nglkeras.experiments import cli, glo
+from nglkeras.experiments.glo import protocol, script
 
 
 def main():

@@ -16,12 +16,15 @@ they are counted: --screen, --without and --draws choose.
 
 from functools import partial
 
-from nglkeras import cli, extras, output, search
+from nglkeras import search
 from nglkeras.errors import unknown
-from nglkeras.journal import Journal
-from nglkeras.search import script
-from nglkeras.search.protocol import EXPERIMENTS, SCALES
+from nglkeras.experiments import cli
+from nglkeras.experiments.discovery import script
+from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES
+from nglkeras.report import output
+from nglkeras.runs.journal import Journal
 from nglkeras.search.screening import BOUNDS, check_bounds
+from nglkeras.startup import extras
 
 # Fields of a scale that options change.
 CHANGED = (

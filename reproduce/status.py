@@ -8,7 +8,9 @@ Reads journals while they are written, on any machine that sees the folder, and 
 
 import time
 
-from nglkeras import cli, output, status
+from nglkeras.experiments import cli
+from nglkeras.report import output
+from nglkeras.runs import status
 
 
 def main():

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-import nglkeras
-from nglkeras import accuracy, catalog, cli, protocol
-from nglkeras.trial import plan
+from nglkeras import data, report
+from nglkeras.data import catalog
+from nglkeras.experiments import cli
+from nglkeras.experiments.classification import accuracy, protocol
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.report import text
 
 
 def measured(name: str, data_dir: Path | None) -> list[str]:
     """Count the classes, images and images per class of a data set that is ready."""
-    counts = nglkeras.datasets.class_counts(name, data_dir)
+    counts = data.datasets.class_counts(name, data_dir)
     low, high = counts.min(), counts.max()
     per_class = f"{low}" if low == high else f"{low}-{high}"
     return [str(np.count_nonzero(counts)), str(counts.sum()), per_class]
@@ -36,16 +39,16 @@ def main():
     parser.add_argument("--data-dir", type=Path, help="TFDS' folder (default: TFDS_DATA_DIR)")
     args = parser.parse_args()
     rows = [["data set", "", "classes", "images", "per class", "image size"]]
-    for title, row in nglkeras.tables.read_printed("table1").iterrows():
+    for title, row in report.printed.read_printed("table1").iterrows():
         rows.append([title, "paper", row.classes, row.dataset_size, row.class_size, row.image_size])
         info = catalog.INFO[row.tfds_name]
         height, width, channels = info.image_size
         size = "differs" if height is None else f"{height} x {width} x {channels}"
-        if nglkeras.sources.is_ready(row.tfds_name, args.data_dir):
+        if data.sources.is_ready(row.tfds_name, args.data_dir):
             rows.append(["", "counted", *measured(row.tfds_name, args.data_dir), size])
         else:
             rows.append(["", "catalogue", str(info.classes), str(info.images), "–", size])
-    print("Table 1: data sets", "", nglkeras.tables.as_text(rows), sep="\n")
+    print("Table 1: data sets", "", text.as_text(rows), sep="\n")
     print("\nCaltech 101 has 101 classes and a background.", *divided(), sep="\n")
 
 

@@ -11,7 +11,8 @@ GPUs of a machine: --strategy mirrored. What is there is printed in the paper's 
 written as CSV, Markdown, LaTeX and PNG.
 """
 
-from nglkeras import accuracy, cli
+from nglkeras.experiments import cli
+from nglkeras.experiments.classification import accuracy
 
 
 def main():

@@ -20,10 +20,10 @@ the same command goes on in the middle of the epoch. figure2.py draws the epochs
 
 from functools import partial
 
-import nglkeras
-from nglkeras import cli, imagenet, output
-from nglkeras.imagenet import script
-from nglkeras.imagenet.protocol import LOSSES
+from nglkeras.experiments import cli, imagenet
+from nglkeras.experiments.imagenet import script
+from nglkeras.experiments.imagenet.protocol import LOSSES
+from nglkeras.report import output, text
 
 
 def main():
@@ -49,8 +49,8 @@ def main():
     if divided:
         notes.append(f"{divided} of the networks had their batches divided for lack of memory.")
     details = imagenet.tables.details(table)
-    body = nglkeras.tables.as_text(imagenet.tables.layout(table, printed))
-    print("", title, "", body, "", nglkeras.tables.as_text(details), "", *notes, sep="\n")
+    body = text.as_text(imagenet.tables.layout(table, printed))
+    print("", title, "", body, "", text.as_text(details), "", *notes, sep="\n")
     parts = [imagenet.tables.layout(table, printed, bold=("**", "**")), details]
     figure = partial(imagenet.plots.table3, table, title)
     path = script.folder(args) / "table3"

@@ -15,8 +15,8 @@ paper scale with the augmented list for DeepLabv2 (SegmentationClassAug, trainau
 what files of weights are.
 """
 
-from nglkeras import cli
-from nglkeras.segmentation import recipes, script
+from nglkeras.experiments import cli
+from nglkeras.experiments.segmentation import recipes, script
 
 
 def main():

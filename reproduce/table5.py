@@ -14,8 +14,8 @@ annotations/{train2017,val2017}, the masks of stuffthingmaps_trainval2017. --hel
 weights are.
 """
 
-from nglkeras import cli
-from nglkeras.segmentation import recipes, script
+from nglkeras.experiments import cli
+from nglkeras.experiments.segmentation import recipes, script
 
 
 def main():

@@ -6,8 +6,11 @@ A value on which both agree is shown once; where they differ, the printed one is
 What else the illegible image sizes could be stands below.
 """
 
-import nglkeras
-from nglkeras import catalog, cli, protocol
+from nglkeras import report
+from nglkeras.data import catalog
+from nglkeras.experiments import cli
+from nglkeras.experiments.classification import protocol
+from nglkeras.report import text
 
 SHORT = ("epochs", "optimizer", "learning_rate", "batch_size", "image_size")
 PLATEAU = "reduce on plateau: factor {:g} patience {} min {:.0e}"
@@ -62,13 +65,13 @@ def other_sizes() -> list[str]:
 def main():
     """Run the script."""
     cli.Parser(__doc__).parse_args()
-    printed = nglkeras.tables.read_printed("table_b21")
+    printed = report.printed.read_printed("table_b21")
     names = {info.title: name for name, info in catalog.INFO.items()}
     ours = {title: settings(names[title]) for title in printed.columns}
     rows = [["data set", *SHORT]]
     for title in printed.columns:
         rows.append([title, *(both(ours[title][name], printed[title][name]) for name in SHORT)])
-    print("Table B.2.1: training settings", "", nglkeras.tables.as_text(rows), sep="\n")
+    print("Table B.2.1: training settings", "", text.as_text(rows), sep="\n")
     for name in (name for name in printed.index if name not in SHORT):
         groups = {}
         for title in printed.columns:

@@ -14,10 +14,13 @@ else is as in table2.py.
 from functools import partial
 from pathlib import Path
 
-from nglkeras import accuracy, cli, earlier, output, protocol
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
-from nglkeras.trial import Trial, TrialResult, plan
+from nglkeras.experiments import cli, earlier
+from nglkeras.experiments.classification import accuracy, protocol
+from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.report import output
+from nglkeras.runs.trial import TrialResult
 
 
 def pretraining(seed: int, runs: int, splits: str | None = None) -> list[Trial]:
@@ -53,7 +56,7 @@ def weights_of(trials: list[Trial], folder: Path, chosen: list[str]) -> dict[Pat
 
 def train_trunk(path: Path, trial: Trial) -> TrialResult:
     """Train the small network on turned digits, and save its trunk's weights."""
-    from nglkeras.training import run_trial
+    from nglkeras.experiments.classification.training import run_trial
 
     def save(model):
         # Under another name until it is whole: a file that is there can be trusted.

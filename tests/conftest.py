@@ -55,7 +55,7 @@ def pytest_addoption(parser):
 @pytest.fixture
 def mirrored():
     """What shares batches over both CPUs; one for all tests, as for all trials of a process."""
-    from nglkeras.devices import mirrored_strategy
+    from nglkeras.training.devices import mirrored_strategy
 
     return mirrored_strategy(2)
 

@@ -8,10 +8,12 @@ import pytest
 from conftest import needs_two_devices, to_numpy
 
 from nglkeras import UserError, losses, run_trial
-from nglkeras.benches import MAX_BENCHES, Benches
-from nglkeras.protocol import TABLE2_SCALES, Augmentation, Plateau, Schedule
-from nglkeras.switch import SwitchedLoss
-from nglkeras.trial import Trial, plan
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.shared_networks import MAX_BENCHES, Benches
+from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.losses.switched import SwitchedLoss
+from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
     dataset="digits",
@@ -99,7 +101,7 @@ class TestRows:
 
     def test_all_runs_have_one_test_set(self):
         # The digits have no test split of their own.
-        from nglkeras.benches import load_streams
+        from nglkeras.experiments.classification.shared_networks import load_streams
 
         sets = [load_streams(replace(TRIAL, run=run)) for run in (0, 1)]
         images = [next(iter(s.test.as_numpy_iterator()))[0] for s in sets]
@@ -131,7 +133,7 @@ class TestKinds:
 
     @pytest.mark.slow
     def test_weights_of_each_run(self, tmp_path):
-        from nglkeras.benches import build_network
+        from nglkeras.experiments.classification.shared_networks import build_network
 
         trial = replace(TRIAL, model="small_cnn")
         paths = [str(tmp_path / f"{run}.weights.h5") for run in (0, 1)]

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 
 from nglkeras import UserError
-from nglkeras.checkpoint import Checkpoint, Checkpoints, TidyJournal, fit
-from nglkeras.journal import Journal
 from nglkeras.losses import NGL
-from nglkeras.trial import TrialResult
+from nglkeras.runs.journal import Journal
+from nglkeras.runs.tidy import TidyJournal
+from nglkeras.runs.trial import TrialResult
+from nglkeras.training.checkpoint import Checkpoint, Checkpoints, fit
 
 EPOCHS, STEPS, BATCH = 4, 6, 16
 random = np.random.default_rng(0)

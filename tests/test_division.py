@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from test_datasets import images_of
 
-from nglkeras import UserError, benches, datasets, division, protocol
-from nglkeras.division import TEST, TRAIN, UNUSED, VALIDATION, Division
-from nglkeras.trial import plan
+from nglkeras import UserError
+from nglkeras.data import datasets, division
+from nglkeras.data.division import SPLITS, TEST, TRAIN, UNUSED, VALIDATION, Division
+from nglkeras.experiments.classification import protocol, shared_networks
+from nglkeras.experiments.classification.trial import plan
 
 ALONE, WITH_TEST = {"train": 100}, {"train": 100, "test": 50}
 ALL = {"train": 100, "validation": 20, "test": 30}
@@ -54,7 +56,7 @@ class TestDivision:
             assert (first[split] == TEST).any()
             assert (first[split] != other[split]).any()
 
-    @pytest.mark.parametrize("kind", protocol.SPLITS)
+    @pytest.mark.parametrize("kind", SPLITS)
     def test_limits(self, kind):
         limited = Division(kind, False, 30, 5, 12)
         whole = Division(kind, False, None, None, 12)
@@ -79,7 +81,7 @@ class TestPlan:
         assert {name for name, trial in found.items() if trial.splits == "random"} == random
         assert [name for name, t in found.items() if t.own_validation] == ["patch_camelyon"]
 
-    @pytest.mark.parametrize("kind", protocol.SPLITS)
+    @pytest.mark.parametrize("kind", SPLITS)
     def test_the_scale_decides_for_all(self, kind):
         scale = replace(protocol.TABLE2_SCALES["paper"], splits=kind)
         assert {trial.splits for trial in plan(scale, ["CE"])} == {kind}
@@ -144,5 +146,8 @@ class TestStreams:
     @pytest.mark.parametrize(("kind", "same"), [("official", True), ("random", False)])
     def test_every_run_has_its_own_test_set_where_networks_are_shared(self, kind, same):
         scale = replace(protocol.TABLE2_SCALES["demo"], splits=kind, runs=2)
-        tests = [set(images_of(benches.load_streams(trial).test)) for trial in plan(scale, ["CE"])]
+        tests = [
+            set(images_of(shared_networks.load_streams(trial).test))
+            for trial in plan(scale, ["CE"])
+        ]
         assert (tests[0] == tests[1]) == same

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from nglkeras import accuracy, cli, earlier
-from nglkeras.earlier import CHANGES, Earlier
-from nglkeras.protocol import TABLE2_SCALES
-from nglkeras.trial import plan
+from nglkeras.experiments import cli, earlier
+from nglkeras.experiments.classification import accuracy
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.experiments.earlier import CHANGES, Earlier
 
 TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "f1"])
 EACH = [(change,) for change in CHANGES]

@@ -13,8 +13,9 @@ import pytest
 from conftest import ROOT
 from laboratory import Work
 
-from nglkeras import UserError, devices, executors
+from nglkeras import UserError, executors
 from nglkeras.executors import Failure, Local, Processes, pool, processes
+from nglkeras.executors.gpus import visible_gpus
 
 SQUARES = [("square", x) for x in range(20)]
 
@@ -302,16 +303,16 @@ class TestVisibleGPUs:
     )
     def test_as_the_environment_names_them(self, monkeypatch, named, gpus):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-        assert devices.visible_gpus() == (["GPU-a", "GPU-b"] if gpus is None else gpus)
+        assert visible_gpus() == (["GPU-a", "GPU-b"] if gpus is None else gpus)
 
     def test_as_the_driver_lists_them(self, monkeypatch, tmp_path):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert devices.visible_gpus() == []
+        assert visible_gpus() == []
         program = tmp_path / "nvidia-smi"
         program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: A (UUID: y)'\n")
         program.chmod(0o755)
-        assert devices.visible_gpus() == ["0", "1"]
+        assert visible_gpus() == ["0", "1"]
 
 
 class TestMake:

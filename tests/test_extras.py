@@ -9,12 +9,12 @@ import tomllib
 import pytest
 from conftest import ROOT
 
-from nglkeras.extras import _PROJECTS, EXTRAS, MissingPackageError, needed, require
+from nglkeras.startup.extras import _PROJECTS, EXTRAS, MissingPackageError, needed, require
 
 # For each package, code that cannot do without it.
 USES = {
-    "matplotlib": "import nglkeras.plots as plots; plots.figure1()",
-    "pandas": "from nglkeras.tables import cells; cells([], {}, None)",
+    "matplotlib": "import nglkeras.experiments.classification.plots as plots; plots.figure1()",
+    "pandas": "from nglkeras.experiments.classification.tables import cells; cells([], {}, None)",
     "scipy": "from nglkeras import tables; tables.interval([0.1, 0.2])",
     "tqdm": "from nglkeras.search import search",
     "gplearn": (
@@ -30,8 +30,9 @@ USES = {
     "sklearn": "from nglkeras import sources; sources.source('digits', None)",
     "tensorflow_datasets": "from nglkeras import sources; sources.source('cifar10', '/nowhere')",
     "tensorboard": (
-        "from nglkeras.benches import Benches; from nglkeras.protocol import TABLE2_SCALES as S;"
-        "from nglkeras.trial import plan; Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
+        "from nglkeras.experiments.classification.shared_networks import Benches; "
+        "from nglkeras.experiments.classification.protocol import TABLE2_SCALES as S; "
+        "from nglkeras.experiments.classification.trial import plan; Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
     ),
     "ray": "from nglkeras.executors import Ray; Ray()",
     "deap": "from nglkeras.benchmarks import gp; gp._deap()",

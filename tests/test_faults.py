@@ -24,11 +24,11 @@ from laboratory import Saboteur, Watched
 
 from nglkeras import Journal, executors, run_trials
 from nglkeras.executors import Local, Processes
+from nglkeras.experiments.discovery.experiments import trials
+from nglkeras.experiments.discovery.fitness import Candidates
+from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES
 from nglkeras.search.evolution import generator
-from nglkeras.search.experiments import trials
-from nglkeras.search.protocol import EXPERIMENTS, SCALES
 from nglkeras.search.screening import BOUNDS
-from nglkeras.search.trials import Candidates
 from nglkeras.search.variation import Variation
 
 # The smallest real trainings: a network without a backbone on 64 scans of digits.
@@ -83,7 +83,7 @@ def note(request):
     if request.config.getoption("--soak") and lines:
         import pandas as pd
 
-        from nglkeras.environment import environment
+        from nglkeras.runs.environment import environment
 
         folder = ROOT / "results" / "soak"
         folder.mkdir(exist_ok=True)

@@ -11,13 +11,16 @@ from conftest import needs_two_devices
 from matplotlib.image import imread
 from scipy import stats
 
-from nglkeras import UserError, datasets, losses, models, streams
-from nglkeras import tables as common
-from nglkeras.glo import plots, tables
-from nglkeras.glo.protocol import SCALES, by_duration, by_portion, plan
-from nglkeras.protocol import Plateau, Schedule
-from nglkeras.training import run_trial
-from nglkeras.trial import TrialResult
+from nglkeras import UserError, losses
+from nglkeras.data import datasets
+from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.glo import plots, tables
+from nglkeras.experiments.glo.protocol import SCALES, by_duration, by_portion, plan
+from nglkeras.report.statistics import interval, welch
+from nglkeras.runs.trial import TrialResult
+from nglkeras.training import streams
+from nglkeras.training.schedule import Plateau, Schedule
 
 TINY = replace(
     SCALES["demo"],
@@ -175,7 +178,7 @@ class TestPlan:
     def test_the_printed_mean_makes_a_tenth_of_the_cross_entropy(self):
         (ce,) = plan(replace(TINY, runs=1), ("CE",), class_reduction="mean")
         y, p = np.eye(10)[:3], np.random.default_rng(0).dirichlet(np.ones(10), 3)
-        from nglkeras.training import loss_of
+        from nglkeras.experiments.classification.training import loss_of
 
         ours = keras.ops.convert_to_numpy(loss_of(ce)(y, p))
         theirs = keras.ops.convert_to_numpy(keras.losses.CategoricalCrossentropy()(y, p))
@@ -356,9 +359,9 @@ class TestTables:
         assert [one.paper for one in found] == [None] * 3
 
     def test_nothing_is_said_of_equal_or_single_networks(self):
-        assert common.welch(np.array([0.5]), np.array([0.4, 0.6])) is None
-        assert common.welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
-        assert common.interval(np.array([0.5])) == (None, None)
+        assert welch(np.array([0.5]), np.array([0.4, 0.6])) is None
+        assert welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
+        assert interval(np.array([0.5])) == (None, None)
         (one,) = tables.summaries(TRIALS[:1], {})
         assert (one.mean, one.failed) == (None, "1 missing")
         assert tables.layout([one])[1][3] == "–"

@@ -16,13 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nglkeras
-from nglkeras import Journal, UserError, losses, models, run_trials
-from nglkeras.glo import tables
-from nglkeras.journal import Records
-from nglkeras.protocol import TABLE2_SCALES
+from nglkeras import Journal, UserError, losses, run_trials
+from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.experiments.glo import tables
+from nglkeras.runs.journal import Records
+from nglkeras.runs.trial import TrialResult
 from nglkeras.search import PAPER, GeneticProgramming, search
 from nglkeras.search.records import Record
-from nglkeras.trial import TrialResult, plan
 
 TRIAL = plan(TABLE2_SCALES["demo"], ["NGL"])[0]
 SCHEDULE = replace(TRIAL.schedule, epochs=1, steps_per_epoch=10, plateau=None)
@@ -497,12 +499,12 @@ class TestSavedModels:
             ("builtins", "eval", "function"),
             ("builtins", "exec", "function"),
             ("subprocess", "Popen", "class"),
-            ("nglkeras.journal", "Journal", "class"),
-            ("nglkeras.journal", "Records", "class"),
+            ("nglkeras.runs.journal", "Journal", "class"),
+            ("nglkeras.runs.journal", "Records", "class"),
             ("nglkeras.losses.files", "save_loss", "function"),
             ("nglkeras", "save_loss", "function"),
-            ("nglkeras.interpreter", "InterpretedLoss", "class"),
-            ("nglkeras.search.trials", "TrialFitness", "class"),
+            ("nglkeras.losses.interpreted", "InterpretedLoss", "class"),
+            ("nglkeras.experiments.discovery.fitness", "TrialFitness", "class"),
         ],
     )
     @pytest.mark.parametrize("place", ["loss", "activation", "layer"])

@@ -12,12 +12,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from nglkeras import UserError, image_files
-from nglkeras.imagenet import folders, models, training
-from nglkeras.imagenet import sources as labelled
-from nglkeras.imagenet.protocol import SCALES, plan
-from nglkeras.segmentation import VOID, catalog, sources
-from nglkeras.segmentation.survey import survey
+from nglkeras import UserError
+from nglkeras.data import class_folders, image_files
+from nglkeras.experiments.imagenet import models, training
+from nglkeras.experiments.imagenet import sources as labelled
+from nglkeras.experiments.imagenet.protocol import SCALES, plan
+from nglkeras.experiments.segmentation import VOID, catalog, sources
+from nglkeras.experiments.segmentation.survey import survey
 
 random = np.random.default_rng(0)
 # A photograph is smooth: lossy formats keep it.
@@ -58,7 +59,7 @@ def write_png(path, bits, color_type, rows, palette=b""):
 
 def read_labelled(path):
     """An image as classification reads it."""
-    return folders.decode(tf.constant(os.fsencode(path))).numpy()
+    return class_folders.decode(tf.constant(os.fsencode(path))).numpy()
 
 
 def exif(orientation):
@@ -239,25 +240,28 @@ class TestPixels:
         with pytest.raises(UserError, match=rf"cannot read .*b\.{ending}: "):
             image_files.read_rgb(paths[1])
         with pytest.raises(UserError, match=rf"^cannot read .*b\.{ending}: "):
-            folders.check(list(map(os.fsencode, paths)))
-        assert folders.check([os.fsencode(paths[0])]) == 1
+            class_folders.check(list(map(os.fsencode, paths)))
+        assert class_folders.check([os.fsencode(paths[0])]) == 1
 
     def test_many_damaged_files(self, tmp_path):
         paths = [tmp_path / f"{i}.jpg" for i in range(9)]
         for path in paths:
             path.write_text("<html>not found</html>")
         with pytest.raises(UserError, match=r"0\.jpg: it is .*1\.jpg: .*2\.jpg: .*; and 6 more$"):
-            folders.check(list(map(os.fsencode, paths)))
+            class_folders.check(list(map(os.fsencode, paths)))
 
     @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
     def test_files_are_named_where_tensorflow_does_not(self, tmp_path, ending):
         path = write(tmp_path / f"a.{ending}", random.integers(0, 256, (64, 64, 3), dtype="uint8"))
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         paths = [os.fsencode(path)]
-        data = tf.data.Dataset.from_tensor_slices(paths).map(folders.decode)
-        with pytest.raises(UserError, match=r"^cannot read .*/a\."), folders.naming_files(paths):
+        data = tf.data.Dataset.from_tensor_slices(paths).map(class_folders.decode)
+        with (
+            pytest.raises(UserError, match=r"^cannot read .*/a\."),
+            class_folders.naming_files(paths),
+        ):
             list(data)
-        with pytest.raises(tf.errors.OpError, match="other"), folders.naming_files(paths):
+        with pytest.raises(tf.errors.OpError, match="other"), class_folders.naming_files(paths):
             raise tf.errors.InvalidArgumentError(None, None, "other")
 
 

@@ -13,12 +13,20 @@ from conftest import to_numpy
 from scipy import stats
 
 from nglkeras import UserError, losses
-from nglkeras.checkpoint import Checkpoint, Checkpoints
-from nglkeras.imagenet import augmentation, data, models, plots, sources, tables, training
-from nglkeras.imagenet.optimization import learning_rate, make_optimizer, undecayed
-from nglkeras.imagenet.protocol import CE_L2, RECIPES, SCALES, Policy, Recipe, plan
-from nglkeras.imagenet.training import run_trial
-from nglkeras.trial import TrialResult
+from nglkeras.experiments.imagenet import (
+    augmentation,
+    data,
+    models,
+    plots,
+    sources,
+    tables,
+    training,
+)
+from nglkeras.experiments.imagenet.optimization import learning_rate, make_optimizer, undecayed
+from nglkeras.experiments.imagenet.protocol import CE_L2, RECIPES, SCALES, Policy, Recipe, plan
+from nglkeras.experiments.imagenet.training import run_trial
+from nglkeras.runs.trial import TrialResult
+from nglkeras.training.checkpoint import Checkpoint, Checkpoints
 
 random = np.random.default_rng(0)
 # Smaller than what any script trains: most of a test's time is tracing.
@@ -37,7 +45,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(models.SWINS, "Swin-tiny", TINY)
     monkeypatch.setattr(models, "NAMES", (*models.NAMES, "Swin-tiny"))
     monkeypatch.setitem(RECIPES, "Swin-tiny", TINY_RECIPE)
-    from nglkeras.imagenet import protocol
+    from nglkeras.experiments.imagenet import protocol
 
     monkeypatch.setitem(protocol.POLICIES, "digits", TINY_RECIPE.policy)
 

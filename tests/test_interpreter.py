@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from nglkeras import UserError
 from nglkeras.expression import Expression
-from nglkeras.interpreter import MAX_INSTRUCTIONS, InterpretedLoss, assemble
 from nglkeras.losses import FORMULAS
-from nglkeras.plots import value_and_gradient
+from nglkeras.losses.curves import value_and_gradient
+from nglkeras.losses.interpreted import MAX_INSTRUCTIONS, InterpretedLoss, assemble
 from nglkeras.search import Variation
 
 CLASSES = 5

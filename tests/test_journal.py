@@ -6,7 +6,7 @@ import os
 import pytest
 
 from nglkeras import Journal, UserError
-from nglkeras.trial import TrialResult
+from nglkeras.runs.trial import TrialResult
 
 
 def result(key="a", status="ok", accuracy=0.5):

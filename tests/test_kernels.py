@@ -10,7 +10,7 @@ from conftest import needs_tensorflow, to_numpy
 import nglkeras
 from nglkeras import losses
 from nglkeras.losses import kernels
-from nglkeras.plots import value_and_gradient
+from nglkeras.losses.curves import value_and_gradient
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() not in kernels.BACKENDS, reason="there are no kernels for PyTorch"

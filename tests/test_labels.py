@@ -11,12 +11,12 @@ from conftest import needs_tensorflow, to_numpy
 from keras import ops
 
 from nglkeras import UserError, losses
+from nglkeras.experiments.segmentation.metrics import SegmentationScores
 from nglkeras.expression import Expression
-from nglkeras.interpreter import InterpretedLoss
+from nglkeras.losses.curves import value_and_gradient
+from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
-from nglkeras.plots import value_and_gradient
-from nglkeras.segmentation.metrics import SegmentationScores
-from nglkeras.switch import SwitchedLoss
+from nglkeras.losses.switched import SwitchedLoss
 
 CLASSES = 4
 random = np.random.default_rng(0)

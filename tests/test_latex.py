@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from nglkeras import latex
+from nglkeras.report import latex
 
 ROWS = [
     ["", "CE & L2", "f1†"],

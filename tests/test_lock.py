@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from nglkeras import Journal, UserError, lock
-from nglkeras.trial import TrialResult
+from nglkeras import Journal, UserError
+from nglkeras.runs import lock
+from nglkeras.runs.trial import TrialResult
 
 HOLD = (
     "import sys, time\n"

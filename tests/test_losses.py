@@ -15,8 +15,8 @@ import nglkeras
 from nglkeras import losses
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS, functions
+from nglkeras.losses.curves import value_and_gradient
 from nglkeras.losses.formulas import ALTERNATIVE_F2
-from nglkeras.plots import value_and_gradient
 
 ORACLES = json.loads((ROOT / "tests/data/oracles.json").read_text())
 FUNCTIONS = {

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 from conftest import needs_tensorflow, needs_two_devices
 
-from nglkeras import UserError, benches, datasets, losses, memory, models, run_trial, streams
-from nglkeras.benches import Benches
-from nglkeras.interpreter import InterpretedLoss
-from nglkeras.journal import Journal
-from nglkeras.protocol import Augmentation, Plateau, Schedule
-from nglkeras.search.trials import TrialFitness
-from nglkeras.training import make_optimizer
-from nglkeras.trial import Trial
-from nglkeras.workbench import Workbench
+from nglkeras import UserError, losses, run_trial
+from nglkeras.data import datasets
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.experiments.classification import models, shared_networks
+from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery.fitness import TrialFitness
+from nglkeras.losses.interpreted import InterpretedLoss
+from nglkeras.runs import attempt
+from nglkeras.runs.journal import Journal
+from nglkeras.training import accumulation, streams
+from nglkeras.training.compiled import Workbench
+from nglkeras.training.optimizer import make_optimizer
+from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
     dataset="digits",
@@ -68,7 +73,7 @@ class Hungry(keras.losses.Loss):
 
 @pytest.fixture(autouse=True)
 def fresh_memory(monkeypatch):
-    monkeypatch.setattr(memory, "_needed", {})
+    monkeypatch.setattr(accumulation, "_needed", {})
 
 
 def without_normalization(name, shape, classes, **settings):
@@ -387,7 +392,7 @@ class TestBenches:
 
     @pytest.mark.slow
     def test_a_network_that_is_built_again_remembers(self, room, monkeypatch):
-        monkeypatch.setattr(benches, "MAX_BENCHES", 1)
+        monkeypatch.setattr(shared_networks, "MAX_BENCHES", 1)
         sizes = room(16)
         shared = replace(TRIAL, compile_once=True)
         trials = [shared, replace(shared, l2=1e-3)]
@@ -404,7 +409,7 @@ class TestBenches:
         trials = [replace(shared, loss=loss) for loss in ("CE", "NGL")]
         run = Benches(trials)
         rows = [run(trial) for trial in trials]
-        memory._needed.clear()
+        attempt._needed.clear()
         backwards = Benches(trials)
         again = [backwards(trial) for trial in reversed(trials)]
         assert [outcome(row) for row in rows] == [outcome(row) for row in reversed(again)]
@@ -479,7 +484,7 @@ def test_the_users_dtype_policy_stays():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        memory.release()
+        accumulation.release()
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.config.set_dtype_policy(before)

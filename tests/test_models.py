@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from nglkeras import UserError, models
+from nglkeras import UserError
+from nglkeras.experiments.classification import models
 
 HEAD = [
     layers.Flatten,

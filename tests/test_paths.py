@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from nglkeras import UserError, output, paths, plots
-from nglkeras.catalog import data_directory
-from nglkeras.checkpoint import Checkpoint, Checkpoints
+from nglkeras import UserError, paths
+from nglkeras.data.catalog import data_directory
+from nglkeras.experiments.classification import plots
 from nglkeras.expression import Expression
-from nglkeras.journal import Journal, Records
 from nglkeras.losses import load_loss, save_loss
+from nglkeras.report import output
+from nglkeras.runs.journal import Journal, Records
 from nglkeras.search import GeneticProgramming, search
 from nglkeras.search.plots import tree
+from nglkeras.training.checkpoint import Checkpoint, Checkpoints
 
 BOM = b"\xef\xbb\xbf"
 
@@ -72,9 +74,9 @@ class TestHome:
         assert load_loss("~/best.json").formula == "1 - y_pred"
 
     def test_weights_are_read_from_there(self, home):
-        from nglkeras import models
-        from nglkeras.segmentation.models import check_weights
-        from nglkeras.trial import start_of
+        from nglkeras.experiments.classification import models
+        from nglkeras.experiments.segmentation.models import check_weights
+        from nglkeras.runs.trial import start_of
 
         model = models.build("small_cnn", (28, 28, 1), 10)
         model.get_layer("small_trunk").save_weights(home / "trunk.weights.h5")
@@ -83,8 +85,8 @@ class TestHome:
         check_weights("unet", "~/trunk.weights.h5")
 
     def test_data_are_read_from_there(self, home, monkeypatch):
-        from nglkeras.imagenet import sources as imagenet_sources
-        from nglkeras.segmentation import catalog, sources
+        from nglkeras.experiments.imagenet import sources as imagenet_sources
+        from nglkeras.experiments.segmentation import catalog, sources
 
         (home / "classes.txt").write_text("sky\nroad\n", encoding="utf-8")
         assert catalog.get_info("folder", "~").classes == ("sky", "road")

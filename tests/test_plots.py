@@ -4,10 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from nglkeras import UserError, losses, plots
+from nglkeras import UserError, losses
+from nglkeras.experiments.classification import plots
+from nglkeras.experiments.glo import plots as glo_plots
 from nglkeras.expression import Expression
-from nglkeras.glo import plots as glo_plots
-from nglkeras.plots import value_and_gradient
+from nglkeras.losses.curves import binary, value_and_gradient
 from nglkeras.search import plots as search_plots
 
 
@@ -19,7 +20,7 @@ def lines(axis):
 def test_gradient_is_the_slope():
     p = np.linspace(0.05, 0.95, 50, dtype="float32")
     for name in plots.CURVES:
-        function = plots.binary(losses.get(name))
+        function = binary(losses.get(name))
         _, gradient = value_and_gradient(function, p)
         h = 1e-3
         slope = (

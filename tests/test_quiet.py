@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nglkeras.quiet import quiet
+from nglkeras.startup.quiet import quiet
 
 NOISE = (
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",

@@ -3,8 +3,10 @@
 import pytest
 
 from nglkeras import Journal, run_trials
-from nglkeras.protocol import TABLE2_SCALES
-from nglkeras.trial import STATUSES, TrialResult, plan
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.runs.trial import TrialResult
+from nglkeras.training.outcome import STATUSES
 
 TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, run_python
 
-from nglkeras import accuracy, cli, protocol
-from nglkeras.trial import plan
+from nglkeras.experiments import cli
+from nglkeras.experiments.classification import accuracy, protocol
+from nglkeras.experiments.classification.trial import plan
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
 
@@ -52,10 +53,10 @@ class TestTable2:
 
     @pytest.mark.slow
     def test_rows_from_before_networks_were_shared_count_and_are_not_mixed(self, script, tmp_path):
-        from nglkeras.journal import Journal
-        from nglkeras.protocol import TABLE2_SCALES
-        from nglkeras.training import run_trial
-        from nglkeras.trial import plan
+        from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+        from nglkeras.experiments.classification.training import run_trial
+        from nglkeras.experiments.classification.trial import plan
+        from nglkeras.runs.journal import Journal
 
         limits = {"runs": 1, "epochs": 1, "train_images": 64, "evaluation_images": 32}
         (trial,) = plan(replace(TABLE2_SCALES["demo"], **limits), ["CE"])
@@ -69,10 +70,10 @@ class TestTable2:
         assert [row["trial"]["compile_once"] for row in rows] == [False, False]
 
     def test_a_row_that_is_never_shared_does_not_unshare_the_others(self, tmp_path):
-        from nglkeras.journal import Journal
-        from nglkeras.protocol import TABLE2_SCALES
-        from nglkeras.training import make_row
-        from nglkeras.trial import plan
+        from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+        from nglkeras.experiments.classification.trial import plan
+        from nglkeras.runs.attempt import make_row
+        from nglkeras.runs.journal import Journal
 
         datasets = ("malaria", "cifar10")
         trials = plan(replace(TABLE2_SCALES["paper"], datasets=datasets, runs=1), ["CE"])
@@ -198,7 +199,7 @@ class TestTable2:
         assert "TFDS_DATA_DIR" in err
 
     def test_ctrl_c_says_how_to_go_on(self, script, tmp_path, monkeypatch):
-        from nglkeras.benches import Benches
+        from nglkeras.experiments.classification.shared_networks import Benches
 
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
@@ -381,7 +382,7 @@ def test_the_first_line_is_ours(tmp_path):
 
 @pytest.mark.parametrize("names", [["stderr"], ["stdout", "stderr"], ["stdin", "stderr"]])
 def test_standard_streams_that_are_closed(monkeypatch, names):
-    from nglkeras import cli
+    from nglkeras.experiments import cli
 
     def main():
         print("lost", file=sys.stderr)

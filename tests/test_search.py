@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 
 from nglkeras import UserError
+from nglkeras.experiments.discovery.experiments import wins_and_improvement
 from nglkeras.expression import PAPER_A, PAPER_B, Expression
 from nglkeras.losses import FORMULAS
-from nglkeras.search import (
-    PAPER,
-    Evaluation,
-    GeneticProgramming,
-    Screening,
-    Variation,
-    search,
-)
+from nglkeras.search import PAPER, Evaluation, GeneticProgramming, Screening, Variation, search
 from nglkeras.search.evolution import MAX_ATTEMPTS
-from nglkeras.search.experiments import wins_and_improvement
 from nglkeras.search.fitness import cross_entropy
-from nglkeras.search.protocol import CHECKS
-from nglkeras.search.screening import Screen, logits_gradient, screening
+from nglkeras.search.screening import CHECKS, Screen, logits_gradient, screening
 
 NGL = Expression.parse(FORMULAS["NGL"])
 TINY = {"population_size": 6, "generations": 4}

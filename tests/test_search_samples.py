@@ -16,7 +16,7 @@ from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.search import GeneticProgramming, Screening, TrainingFitness, samples, search
 from nglkeras.search.identity import fingerprint
-from nglkeras.training import make_optimizer
+from nglkeras.training.optimizer import make_optimizer
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(64, 6)).astype("float32")

@@ -12,11 +12,12 @@ from matplotlib.image import imread
 
 import nglkeras
 from nglkeras import UserError
-from nglkeras.devices import count_replicas
+from nglkeras.experiments.discovery import draws
+from nglkeras.experiments.discovery.experiments import trials
+from nglkeras.experiments.glo import protocol
 from nglkeras.expression import Expression
-from nglkeras.glo import protocol
-from nglkeras.journal import Journal
 from nglkeras.losses import FORMULAS
+from nglkeras.runs.journal import Journal
 from nglkeras.search import (
     EXPERIMENTS,
     GLO,
@@ -28,11 +29,10 @@ from nglkeras.search import (
     SearchScale,
     TrainingFitness,
     Variation,
-    draws,
     search,
 )
-from nglkeras.search.experiments import trials
-from nglkeras.search.protocol import CHECKS
+from nglkeras.search.screening import CHECKS
+from nglkeras.training.devices import count_replicas
 
 NGL = Expression.parse(FORMULAS["NGL"])
 RANDOM = np.random.default_rng(0)
@@ -171,7 +171,7 @@ class TestExperiments:
         assert ExperimentFitness(1, TINY, journal).train.bound == 1e5
 
     def test_the_test_set_is_not_even_read(self, tmp_path, monkeypatch):
-        from nglkeras import datasets
+        from nglkeras.data import datasets
 
         read = []
         load = datasets.load_arrays
@@ -188,7 +188,7 @@ class TestExperiments:
 
     def test_no_test_image_has_been_validated_with_in_any_run(self):
         """Digits have no test split: one is set aside for all runs."""
-        from nglkeras import datasets
+        from nglkeras.data import datasets
 
         parts = [datasets.load_arrays("digits", seed, test=True, test_seed=5) for seed in range(3)]
         images = [[image.tobytes() for image in part.test[0]] for part in parts]
@@ -229,8 +229,8 @@ class TestExperiments:
 
     def test_a_folder_of_an_earlier_version_goes_on(self, tmp_path, monkeypatch):
         """Begun with the loss as monitor, shared draws and accuracies compared."""
-        from nglkeras.earlier import Earlier
-        from nglkeras.search.draws import SEARCH_CHANGES
+        from nglkeras.experiments.discovery.draws import SEARCH_CHANGES
+        from nglkeras.experiments.earlier import Earlier
 
         scale = replace(TINY, plateau=True, draws="fresh")
         journal = Journal(tmp_path / "trials.jsonl")
@@ -387,7 +387,7 @@ class TestScript:
 
     @pytest.mark.slow
     def test_a_search_is_printed_without_its_data(self, script, tmp_path, monkeypatch):
-        from nglkeras import sources
+        from nglkeras.data import sources
 
         options = [*SMALL, "--generations", "1", "--compare-runs", "1", "--out", tmp_path]
         code, out, _ = script("search", *options)

@@ -6,9 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from nglkeras import UserError
-from nglkeras.segmentation import VOID, catalog, data, sources
-from nglkeras.segmentation.recipes import RECIPES, Views
-from nglkeras.segmentation.scenes import scenes
+from nglkeras.experiments.segmentation import VOID, catalog, data, sources
+from nglkeras.experiments.segmentation.recipes import RECIPES, Views
+from nglkeras.experiments.segmentation.scenes import scenes
 
 random = np.random.default_rng(0)
 

@@ -6,9 +6,9 @@ import pytest
 from conftest import to_numpy
 
 from nglkeras import losses
-from nglkeras.plots import value_and_gradient
-from nglkeras.segmentation import VOID
-from nglkeras.segmentation.metrics import SegmentationScores, class_ious
+from nglkeras.experiments.segmentation import VOID
+from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
+from nglkeras.losses.curves import value_and_gradient
 
 random = np.random.default_rng(0)
 LOGITS = random.normal(size=(3, 4, 5, 6)).astype("float32") * 2

@@ -6,8 +6,8 @@ import pytest
 from conftest import needs_tensorflow, to_numpy
 
 from nglkeras import UserError
-from nglkeras.segmentation import VOID, deeplab, models, pytorch
-from nglkeras.segmentation.deeplab import (
+from nglkeras.experiments.segmentation import VOID, deeplab, models, pytorch
+from nglkeras.experiments.segmentation.deeplab import (
     RATES,
     aspp,
     deeplabv2,
@@ -16,8 +16,8 @@ from nglkeras.segmentation.deeplab import (
     plain_trunk,
     sampled,
 )
-from nglkeras.segmentation.protocol import LOSSES, MODELS, make_loss
-from nglkeras.segmentation.unet import resnet_encoder, unet
+from nglkeras.experiments.segmentation.protocol import LOSSES, MODELS, make_loss
+from nglkeras.experiments.segmentation.unet import resnet_encoder, unet
 
 TINY = {"blocks": (1, 1, 1, 1), "width": 8}
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nglkeras.segmentation import plots, tables, training
-from nglkeras.segmentation.protocol import plan
-from nglkeras.segmentation.recipes import TABLE4_SCALES
+from nglkeras.experiments.segmentation import plots, tables, training
+from nglkeras.experiments.segmentation.protocol import plan
+from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
 
 SMALL = [
     *("--models", "unet_narrow", "--runs", "1", "--epochs", "1", "--image-size", "32"),

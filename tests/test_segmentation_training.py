@@ -8,21 +8,21 @@ import pytest
 from conftest import needs_tensorflow
 
 from nglkeras import UserError
-from nglkeras.checkpoint import Checkpoints
-from nglkeras.journal import Journal
-from nglkeras.runner import pending
-from nglkeras.segmentation import VOID, models, protocol, training
-from nglkeras.segmentation.deeplab import plain_trunk
-from nglkeras.segmentation.metrics import SegmentationScores
-from nglkeras.segmentation.plots import palette
-from nglkeras.segmentation.protocol import LOSSES, make_loss, plan
-from nglkeras.segmentation.recipes import (
+from nglkeras.experiments.segmentation import VOID, models, protocol, training
+from nglkeras.experiments.segmentation.deeplab import plain_trunk
+from nglkeras.experiments.segmentation.metrics import SegmentationScores
+from nglkeras.experiments.segmentation.plots import palette
+from nglkeras.experiments.segmentation.protocol import LOSSES, make_loss, plan
+from nglkeras.experiments.segmentation.recipes import (
     RECIPES,
     TABLE4_SCALES,
     TABLE5_SCALES,
     Schedule,
     Views,
 )
+from nglkeras.runs.journal import Journal
+from nglkeras.runs.runner import pending
+from nglkeras.training.checkpoint import Checkpoints
 
 TINY = replace(
     TABLE4_SCALES["demo"],

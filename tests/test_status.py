@@ -5,12 +5,14 @@ import time
 
 import pytest
 
-from nglkeras import Journal, UserError, status
-from nglkeras.board import Board, seconds_left
+from nglkeras import Journal, UserError
 from nglkeras.executors import Local
 from nglkeras.executors.base import Running
-from nglkeras.protocol import TABLE2_SCALES
-from nglkeras.trial import TrialResult, plan
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.runs import status
+from nglkeras.runs.live_status import Board, seconds_left
+from nglkeras.runs.trial import TrialResult
 
 TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
 

@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 from conftest import to_numpy
 
-from nglkeras.imagenet import models
-from nglkeras.imagenet.swin import PatchMerging, WindowAttention, relative_positions, shift_mask
+from nglkeras.experiments.imagenet import models
+from nglkeras.experiments.imagenet.swin import (
+    PatchMerging,
+    WindowAttention,
+    relative_positions,
+    shift_mask,
+)
 
 random = np.random.default_rng(0)
 

@@ -9,9 +9,14 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from nglkeras import UserError, accuracy, cli, losses, plots, tables
-from nglkeras.protocol import TABLE2_SCALES, Scale
-from nglkeras.trial import TrialResult, plan
+from nglkeras import UserError, losses
+from nglkeras.experiments import cli
+from nglkeras.experiments.classification import accuracy, plots, tables
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES, Scale
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.report.printed import read_printed
+from nglkeras.report.text import as_markdown, as_text
+from nglkeras.runs.trial import TrialResult
 
 CE = [0.90, 0.92, 0.94]
 NGL = [0.93, 0.95, 0.94]
@@ -47,7 +52,7 @@ class TestPaper:
     def test_printed_numbers_are_untouched(self):
         assert tables.read_paper("table2").loc["NGL", "PCam"] == 7.07
         assert tables.read_paper("table_b22").loc["CE", "CIFAR-100"] == 74.8
-        assert tables.read_printed("table1").loc["Malaria", "classes"] == "2"
+        assert read_printed("table1").loc["Malaria", "classes"] == "2"
 
     def test_the_package_ships_them(self):
         shipped = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -177,11 +182,11 @@ class TestLayout:
         assert ce[7] == ce[9] == ""
 
     def test_text_is_aligned(self):
-        lines = tables.as_text([["", "ab"], ["long name", "1"]]).splitlines()
+        lines = as_text([["", "ab"], ["long name", "1"]]).splitlines()
         assert lines == ["           ab", "-------------", "long name   1"]
 
     def test_markdown(self):
-        assert tables.as_markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+        assert as_markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
     def test_csv_has_points_and_raw_accuracies(self, tmp_path):
         frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
@@ -291,7 +296,7 @@ class TestVerdict:
 
 
 def test_losses_of_the_tables_exist():
-    from nglkeras.accuracy import TABLE_LOSSES
+    from nglkeras.experiments.classification.accuracy import TABLE_LOSSES
 
     assert list(TABLE_LOSSES) == list(tables.read_paper("table2").index)
     assert all(losses.row(name).name == name for name in TABLE_LOSSES)

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from conftest import ROOT, needs_jax, needs_two_devices
 
-from nglkeras import UserError, datasets, devices, losses, models, run_trial
-from nglkeras.protocol import Augmentation, Plateau, Schedule, derive_seed
-from nglkeras.training import plateau_callbacks
-from nglkeras.trial import Trial
+from nglkeras import UserError, losses, run_trial
+from nglkeras.data import datasets
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.seeds import derive_seed
+from nglkeras.training import devices
+from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
     dataset="digits",

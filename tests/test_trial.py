@@ -4,9 +4,14 @@ from dataclasses import MISSING, fields, replace
 
 import pytest
 
-from nglkeras import UserError, protocol
-from nglkeras.protocol import TABLE2_SCALES, Augmentation, Plateau, Schedule
-from nglkeras.trial import Trial, plan
+from nglkeras import UserError
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.runs.trial import VERSION
+from nglkeras.seeds import derive_seed
+from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
     dataset="digits", model="small_cnn", loss="NGL", schedule=Schedule(2, 32), backend="tensorflow"
@@ -111,7 +116,7 @@ class TestKey:
 
     def test_version_of_the_protocol_counts(self, monkeypatch):
         before = TRIAL.key
-        monkeypatch.setattr(protocol, "VERSION", protocol.VERSION + 1)
+        monkeypatch.setattr(protocol, "VERSION", VERSION + 1)
         assert TRIAL.key != before
 
 
@@ -196,12 +201,12 @@ class TestPlan:
 
 class TestSeeds:
     def test_golden(self):
-        assert protocol.derive_seed(0, "split") == protocol.derive_seed(0, "split", 0)
-        assert protocol.derive_seed(0, "split", 3) == 1650893913
+        assert derive_seed(0, "split") == derive_seed(0, "split", 0)
+        assert derive_seed(0, "split", 3) == 1650893913
 
     def test_apart(self):
         seeds = {
-            protocol.derive_seed(seed, what, index)
+            derive_seed(seed, what, index)
             for seed in range(5)
             for what in ("split", "model", "shuffle")
             for index in range(5)
@@ -212,8 +217,9 @@ class TestSeeds:
 
 def test_a_reconstruction_counts_by_its_formula(monkeypatch):
     """Whoever corrects it in one line has the trial run anew; no other trial is concerned."""
-    from nglkeras import losses, protocol
-    from nglkeras.trial import plan
+    from nglkeras import losses
+    from nglkeras.experiments.classification import protocol
+    from nglkeras.experiments.classification.trial import plan
 
     scale = protocol.TABLE2_SCALES["demo"]
     before = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from conftest import needs_jax, needs_two_devices
 
-from nglkeras import UserError, streams
+from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
-from nglkeras.protocol import Plateau, Schedule
-from nglkeras.workbench import Workbench
+from nglkeras.training import streams
+from nglkeras.training.compiled import Workbench
+from nglkeras.training.schedule import Plateau, Schedule
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(96, 6)).astype("float32")

@@ -14,8 +14,8 @@ from gplearn.functions import make_function
 
 from nglkeras.benchmarks.measure import Measurement, compared, interleaved
 from nglkeras.expression import OPERATORS, PAPER_A
-from nglkeras.extras import needed
 from nglkeras.search import Variation
+from nglkeras.startup.extras import needed
 
 TREES = 64
 SAMPLES = 1_000

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
-from nglkeras import tables
-from nglkeras.environment import environment
-from nglkeras.figures import styled
+from nglkeras.report.figures import styled
+from nglkeras.report.text import as_text
+from nglkeras.runs.environment import environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def report(
         shown["memory"] = found["memory"].map(
             lambda b: "" if pd.isna(b) else f"{b / 2**20:.0f} MiB"
         )
-    print("", title, "", tables.as_text([list(shown), *shown.to_numpy().tolist()]), "", sep="\n")
+    print("", title, "", as_text([list(shown), *shown.to_numpy().tolist()]), "", sep="\n")
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=datetime.date.today().isoformat(), **where)
     found.to_csv(path.with_suffix(".csv"), index=False)

@@ -19,16 +19,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nglkeras import executors, runner, tables
-from nglkeras.benches import Benches
-from nglkeras.environment import environment
+from nglkeras import executors
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
-from nglkeras.figures import styled
-from nglkeras.journal import Journal
-from nglkeras.protocol import TABLE2_SCALES
-from nglkeras.training import make_row
-from nglkeras.trial import Trial, TrialResult, plan
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.report.figures import styled
+from nglkeras.report.text import as_text
+from nglkeras.runs import runner
+from nglkeras.runs.attempt import make_row
+from nglkeras.runs.environment import environment
+from nglkeras.runs.journal import Journal
+from nglkeras.runs.trial import TrialResult
 
 # Trials without a training, for the driver's own time.
 TRIVIAL = 2_000
@@ -180,7 +183,7 @@ def report(rows: Sequence[Row], title: str, path: Path, save: Callable[..., list
         trials_an_hour=found["trials_an_hour"].map("{:,.0f}".format),
         driver=(1e3 * found["driver_seconds"]).map("{:.2f} ms".format),
     )[["what", "executor", "workers", "trial_seconds", "trials_an_hour", "driver"]]
-    print("", title, "", tables.as_text([list(shown), *shown.astype(str).to_numpy().tolist()]))
+    print("", title, "", as_text([list(shown), *shown.astype(str).to_numpy().tolist()]))
     where = environment() | {"gpus": "; ".join(environment()["gpus"])}
     found = found.assign(date=time.strftime("%Y-%m-%d"), **where)
     found.to_csv(path.with_suffix(".csv"), index=False)

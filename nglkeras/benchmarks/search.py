@@ -18,17 +18,20 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from nglkeras import models, streams
-from nglkeras.benches import row_of
 from nglkeras.benchmarks.measure import Measurement, compared
 from nglkeras.errors import unknown
+from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification.shared_networks import row_of
+from nglkeras.experiments.classification.trial import Trial
 from nglkeras.expression import Expression
-from nglkeras.journal import Journal
 from nglkeras.losses import FORMULAS
-from nglkeras.protocol import Schedule
-from nglkeras.training import make_optimizer, steps_per_execution
-from nglkeras.trial import Trial
-from nglkeras.workbench import Training, Workbench
+from nglkeras.runs.journal import Journal
+from nglkeras.training import streams
+from nglkeras.training.compiled import Workbench
+from nglkeras.training.optimizer import make_optimizer
+from nglkeras.training.outcome import Training
+from nglkeras.training.schedule import Schedule
+from nglkeras.training.steps import steps_per_execution
 
 CLASSES = 10
 LOSSES = [Expression.parse(formula) for formula in FORMULAS.values()]

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nglkeras import tables
-from nglkeras.environment import environment
 from nglkeras.errors import UserError, unknown
+from nglkeras.report.text import as_text
+from nglkeras.runs.environment import environment
 
 GIB = 2**30
 PROBES = (4, 8)
@@ -75,9 +75,9 @@ class Step:
 
 def configurations() -> dict[str, Configuration]:
     """Every network of the paper's tables 3 to 5 with NGL, by name."""
-    from nglkeras import imagenet, segmentation
-    from nglkeras.imagenet.training import paper_step as classification
-    from nglkeras.segmentation.training import paper_step as pixels
+    from nglkeras.experiments import imagenet, segmentation
+    from nglkeras.experiments.imagenet.training import paper_step as classification
+    from nglkeras.experiments.segmentation.training import paper_step as pixels
 
     found = []
     for name in imagenet.protocol.SCALES["paper"].models:
@@ -189,7 +189,7 @@ def report(steps: Sequence[Step], title: str, path: Path) -> None:
         ]
         for row in steps
     ]
-    print("", title, "", tables.as_text([heading, *rows]), "", sep="\n")
+    print("", title, "", as_text([heading, *rows]), "", sep="\n")
     found.to_csv(path, index=False)
     print(f"written: {path}")
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
-from nglkeras.benches import Benches
 from nglkeras.benchmarks.measure import Measurement, compared
-from nglkeras.protocol import TABLE2_SCALES
-from nglkeras.training import run_trial
-from nglkeras.trial import plan
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.classification.trial import plan
 
 LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 MODELS = ("small_cnn", "head")

@@ -14,14 +14,9 @@ from typing import Any
 
 from nglkeras.errors import UserError
 from nglkeras.executors.pool import LOST, Pool, Worker
-from nglkeras.executors.processes import (
-    capacity,
-    import_path,
-    share_of_gpus,
-    worker_environment,
-)
+from nglkeras.executors.processes import capacity, import_path, share_of_gpus, worker_environment
 from nglkeras.executors.worker import PROGRESS, READY, Desk, error_message
-from nglkeras.extras import MissingPackageError
+from nglkeras.startup.extras import MissingPackageError
 
 try:
     import ray

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import cloudpickle
 
-from nglkeras.devices import backend, visible_gpus
 from nglkeras.errors import UserError
+from nglkeras.executors.gpus import visible_gpus
 from nglkeras.executors.pool import LOST, Pool, Worker
+from nglkeras.training.devices import backend
 
 PROGRAM = "from nglkeras.executors.worker import main; main()"
 # Seconds in which a worker whose socket was closed ends by itself.

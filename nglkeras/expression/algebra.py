@@ -4,7 +4,7 @@ from functools import cache
 
 from nglkeras.errors import UserError
 from nglkeras.expression.tree import Expression
-from nglkeras.extras import needed
+from nglkeras.startup.extras import needed
 
 # SymPy's time grows faster than the tree; searched losses are mostly far smaller.
 MAX_SIZE_TO_SIMPLIFY = 60

@@ -12,7 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression.operators import OPERATORS
-from nglkeras.shapes import check_same_shape
+from nglkeras.expression.shapes import check_same_shape
 
 Y_TRUE, Y_PRED = "y_true", "y_pred"
 TERMINALS = (Y_TRUE, Y_PRED)

@@ -23,6 +23,7 @@ from nglkeras.losses.classes import (
     SparseNGL,
     SymmetricCrossentropy,
 )
+from nglkeras.losses.dense import Dice, SparseDice, SparseFocal, dice, sparse_dice, sparse_focal
 from nglkeras.losses.files import load_loss, save_loss
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.functions import (
@@ -42,15 +43,7 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
-from nglkeras.losses.pixels import (
-    Dice,
-    SparseDice,
-    SparseFocal,
-    dice,
-    sparse_dice,
-    sparse_focal,
-)
-from nglkeras.losses.rows import DAGGER, ROWS, Row, get, is_reconstructed, label, row
+from nglkeras.losses.registry import DAGGER, ROWS, Row, get, is_reconstructed, label, row
 
 __all__ = [
     "ALPHA",

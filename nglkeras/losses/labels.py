@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from nglkeras.errors import UserError
-from nglkeras.shapes import agree
+from nglkeras.expression.shapes import agree
 
 # Class indices are compared in int32; larger numbers are no classes and must not wrap around.
 LIMIT = 2**30

@@ -6,12 +6,12 @@
 
 A strategy (`evolution`) proposes trees that `variation` makes; `screening` says which of them
 need no training; `fitness` trains the others; `loop` writes everything down and goes on where it
-was interrupted. `protocol` has the paper's five experiments as data.
+was interrupted.
 """
 
 from typing import TYPE_CHECKING
 
-from nglkeras import lazy
+from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
@@ -22,54 +22,24 @@ if TYPE_CHECKING:
         Member,
         Parameters,
     )
-    from nglkeras.search.experiments import ExperimentFitness
     from nglkeras.search.fitness import Comparison, TrainingFitness
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
-    from nglkeras.search.protocol import EXPERIMENTS, SCALES, SearchScale
     from nglkeras.search.records import Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
-    from nglkeras.search.trials import TrialFitness
     from nglkeras.search.variation import Variation
 
-__all__ = [
-    "EXPERIMENTS",
-    "GLO",
-    "PAPER",
-    "SCALES",
-    "CoefficientSearch",
-    "Comparison",
-    "Evaluation",
-    "ExperimentFitness",
-    "Generation",
-    "GeneticProgramming",
-    "Individual",
-    "Member",
-    "Parameters",
-    "Record",
-    "Result",
-    "Screening",
-    "SearchScale",
-    "TrainingFitness",
-    "TrialFitness",
-    "Variation",
-    "search",
-]
-
-_LAZY = {
-    "coefficients": ("CoefficientSearch",),
-    "evolution": ("Evaluation", "GeneticProgramming", "Individual", "Member", "Parameters"),
-    "experiments": ("ExperimentFitness",),
-    "fitness": ("Comparison", "TrainingFitness"),
-    "glo": ("GLO",),
-    "loop": ("search",),
-    "protocol": ("EXPERIMENTS", "SCALES", "SearchScale"),
-    "records": ("Generation", "Record", "Result"),
-    "screening": ("PAPER", "Screening"),
-    "trials": ("TrialFitness",),
-    "variation": ("Variation",),
-    "plots": (),
-    "report": (),
-    "script": (),
+_PUBLIC = {
+    "nglkeras.search.coefficients": ("CoefficientSearch",),
+    "nglkeras.search.evolution": (
+        *("Evaluation", "GeneticProgramming", "Individual", "Member", "Parameters"),
+    ),
+    "nglkeras.search.fitness": ("Comparison", "TrainingFitness"),
+    "nglkeras.search.glo": ("GLO",),
+    "nglkeras.search.loop": ("search",),
+    "nglkeras.search.records": ("Generation", "Record", "Result"),
+    "nglkeras.search.screening": ("PAPER", "Screening"),
+    "nglkeras.search.variation": ("Variation",),
 }
-__getattr__, __dir__ = lazy.attributes(__name__, _LAZY)
+__getattr__, __dir__ = lazy.attributes(__name__, _PUBLIC)
+__all__ = __dir__()

@@ -12,9 +12,9 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.extras import needed
 from nglkeras.search.evolution import Generational, Individual, best_first, generator
 from nglkeras.search.screening import Screening
+from nglkeras.startup.extras import needed
 
 SIGMA = 1.5
 # Coefficients are never the same twice.

@@ -15,15 +15,16 @@ from functools import cached_property, partial
 import keras
 import numpy as np
 
-from nglkeras import streams
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.protocol import Schedule, derive_seed
 from nglkeras.search import optimizers, samples
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.identity import fingerprint
 from nglkeras.search.screening import BOUNDS, check_bounds
-from nglkeras.workbench import Workbench
+from nglkeras.seeds import derive_seed
+from nglkeras.training import streams
+from nglkeras.training.compiled import Workbench
+from nglkeras.training.schedule import Schedule
 
 SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
 # Settings of an optimizer that let it see the scale of a gradient.

@@ -8,7 +8,7 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
-from nglkeras.trial import STATUSES
+from nglkeras.training.outcome import STATUSES
 
 # Names of what the journal says of a function without settings of its own.
 FUNCTION_SETTINGS = ("function", "code")

@@ -16,12 +16,13 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from nglkeras import losses, output, paths
-from nglkeras.board import Board, duration
+from nglkeras import losses, paths
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
-from nglkeras.journal import Records
+from nglkeras.report import output
+from nglkeras.runs.journal import Records
+from nglkeras.runs.live_status import Board, duration
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.search.functions import FUNCTION_SETTINGS, FunctionEvaluator, normalised
 from nglkeras.search.records import (
@@ -37,7 +38,7 @@ from nglkeras.search.records import (
 )
 from nglkeras.search.samples import whole_number
 from nglkeras.search.screening import Screen, Screening
-from nglkeras.trial import FINAL_STATUSES, STATUSES
+from nglkeras.training.outcome import FINAL_STATUSES, STATUSES
 
 # Statuses that another try may better.
 TRANSIENT = tuple(status for status in STATUSES if status not in FINAL_STATUSES)

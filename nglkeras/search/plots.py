@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from nglkeras import losses, plots
+from nglkeras import losses
+from nglkeras.experiments.classification import plots
 from nglkeras.expression import OPERATORS, Expression
-from nglkeras.figures import styled
 from nglkeras.losses.formulas import FORMULAS
+from nglkeras.report.figures import styled
 from nglkeras.search.records import Generation, Result
 from nglkeras.search.variation import Variation
 

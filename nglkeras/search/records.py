@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nglkeras import foreign
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.journal import read_records
+from nglkeras.runs import foreign
+from nglkeras.runs.journal import read_records
 from nglkeras.search.evolution import Evaluation, Individual, Member
-from nglkeras.trial import STATUSES
+from nglkeras.training.outcome import STATUSES
 
 # Statuses that the screen gives without a training.
 NOT_TRAINED = ("discarded", "rejected")

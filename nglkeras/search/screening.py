@@ -15,7 +15,9 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
-from nglkeras.search.protocol import CHECKS
+
+# What can spare a candidate's training: see `screening`.
+CHECKS = ("duplicates", "equals", "gradients", "rejection")
 
 # A loss whose values leave these bounds is discarded (paper A, section 4.1). The exponents are a
 # reading: no public copy shows them legibly ("[10^-?, 10^?]"), and of what values, none says.

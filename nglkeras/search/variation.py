@@ -12,7 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
-from nglkeras.extras import needed
+from nglkeras.startup.extras import needed
 
 # How often a child is drawn anew before its parent goes on unchanged.
 DRAWS = 100

@@ -1,0 +1,74 @@
+"""Random changes to training images, decided by seeds from outside."""
+
+import keras
+import tensorflow as tf
+
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.seeds import derive_seed
+
+# Batches that are changed at a time.
+PARALLEL = 8
+
+
+def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> tf.data.Dataset:
+    """A stream of (images, labels) with random changes to the images, several batches at a time.
+
+    Left to themselves Keras' layers count their calls, in variables; how many batches are drawn
+    ahead and then dropped, such as when Keras looks at the first, depends on timing. So the seeds
+    come from a stream beside the batches, and nothing is counted.
+
+    Args:
+        data: Of ((images, labels), seed of the batch).
+        augmentation: What may happen to an image.
+        seed: Of what all batches share.
+    """
+    layers = augmentation_layers(augmentation, seed)
+
+    def change(example, batch_seed):
+        images, labels = example
+        images = tf.cast(images, tf.float32)
+        for i, layer in enumerate(layers):
+            # On JAX and PyTorch too this is a tf.data pipeline.
+            layer.backend.set_backend("tensorflow")
+            seeds = Seeds(batch_seed, 100 * i)
+            changes = layer.get_random_transformation(images, training=True, seed=seeds)
+            images = layer.transform_images(images, changes, training=True)
+            layer.backend.reset()
+        return images, labels
+
+    return data.map(change, num_parallel_calls=PARALLEL, deterministic=True)
+
+
+class Seeds(keras.random.SeedGenerator):
+    """One seed after another for the draws of a layer, from a tensor instead of a variable.
+
+    Args:
+        batch_seed: An integer tensor.
+        first: Number of the first draw, or an integer tensor.
+    """
+
+    def __init__(self, batch_seed, first):
+        self.batch_seed = tf.cast(batch_seed, tf.int64)
+        self.draw = first
+
+    def next(self, ordered=True):
+        """The seed of the next draw."""
+        seed = tf.stack([self.batch_seed, self.draw])
+        self.draw += 1
+        return tf.cast(seed, tf.uint32)
+
+
+def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
+    """Keras layers for the paper's augmentation."""
+    shift, zoom = augmentation.shift, augmentation.zoom
+    seeds = [derive_seed(seed, "layer", i) for i in range(3)]
+    layers = []
+    if augmentation.horizontal_flip:
+        layers.append(keras.layers.RandomFlip("horizontal", seed=seeds[0]))
+    if shift:
+        layers.append(
+            keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", seed=seeds[1])
+        )
+    if zoom:
+        layers.append(keras.layers.RandomZoom(zoom, zoom, fill_mode="nearest", seed=seeds[2]))
+    return layers

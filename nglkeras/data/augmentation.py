@@ -1,0 +1,18 @@
+"""Random changes to training images, as data; `augment` applies them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to a training image; empty borders repeat the nearest pixel.
+
+    Attributes:
+        horizontal_flip: Whether half of the images are mirrored.
+        shift: Largest shift, as a share of height and of width.
+        zoom: Largest zoom in or out, drawn for height and width apart.
+    """
+
+    horizontal_flip: bool = True
+    shift: float = 0.1
+    zoom: float = 0.2

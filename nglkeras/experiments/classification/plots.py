@@ -1,0 +1,133 @@
+"""Figures of the papers, drawn from loss objects and from measured tables."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from nglkeras import losses
+from nglkeras.data import catalog
+from nglkeras.experiments.classification import tables
+from nglkeras.losses.curves import binary, minus_log, value_and_gradient
+from nglkeras.report.figures import save as save
+from nglkeras.report.figures import styled
+
+CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
+
+
+@styled
+def figure1() -> Figure:
+    """Figure 1 of paper A: NGL (equation 2) and CE of the binary problem, and their gradients.
+
+    The label is (1, 0), the predictions are (p, 1 - p), and NGL is the mean over both classes.
+    """
+    p = np.linspace(0, 1, 502)[1:-1]
+    functions = {"NGL": binary(losses.NGL(dtype="float64")), "CE": minus_log}
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, function in functions.items():
+        value, gradient = value_and_gradient(function, p)
+        left.plot(p, value, label=name)
+        right.plot(p, gradient, label=name)
+        if name == "NGL":
+            mark_minimum(left, p, value)
+    xlabel = "predicted probability p"
+    left.set(xlabel=xlabel, ylabel="loss", ylim=(0, 7.5))
+    right.set(xlabel=xlabel, ylabel="gradient", ylim=(-25, 5))
+    left.legend(loc="center right")
+    right.legend(loc="lower right")
+    figure.suptitle("NGL and cross entropy of two classes, for y_real = 1")
+    return figure
+
+
+def mark_minimum(axis, x: np.ndarray, values: np.ndarray) -> None:
+    """Mark the least of the values by a vertical line and its place, e.g. "min 0.57"."""
+    at = values.argmin()
+    axis.axvline(x[at], color="gray", linewidth=0.8)
+    axis.annotate(f"min {x[at]:.2f}", (x[at], values[at]), (4, 8), textcoords="offset points")
+
+
+@styled
+def figure_b2() -> Figure:
+    """Figure B.2 of paper A: every function and its gradient in the binary case."""
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    for axis, name in zip(axes, CURVES, strict=True):
+        draw_binary(axis, losses.get(name), losses.label(name))
+    figure.suptitle(
+        "Losses (solid) and gradients (dashed) for predictions (p, 1 − p) and label (1, 0)\n"
+        f"{losses.DAGGER} reconstructed from an illegible equation"
+    )
+    return figure
+
+
+def draw_binary(axis, loss: keras.losses.Loss, title: str) -> None:
+    """A loss and its gradient in the binary case, and where its minimum is."""
+    p = np.linspace(0.005, 0.995, 400, dtype="float32")
+    value, gradient = value_and_gradient(binary(loss), p)
+    (line,) = axis.plot(p, value, label="loss")
+    axis.set(title=title, xlabel="p", ylim=_without_poles(value))
+    axis.set_ylabel("loss", color=line.get_color())
+    slope = axis.twinx()
+    slope.grid(visible=False)
+    slope.plot(p, gradient, color="tab:red", linestyle="--")
+    slope.set_ylabel("gradient", color="tab:red")
+    slope.set_ylim(_without_poles(gradient))
+    if np.diff(value)[-1] > 0:
+        mark_minimum(axis, p, value)
+
+
+def _without_poles(values):
+    low, high = np.quantile(values, [0.03, 0.97])
+    margin = 0.15 * (high - low)
+    return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
+
+
+# Of a table's plot, by what a change is.
+_AXES = {
+    "relative": "change of test accuracy against CE, %",
+    "points": "test accuracy less CE's, percentage points",
+}
+
+
+@styled
+def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
+    """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
+    names = list(dict.fromkeys(cell.loss for cell in table))
+    columns = list(dict.fromkeys(cell.dataset for cell in table))
+    figure = Figure(
+        figsize=(4.2 * len(columns) + 1.2, 0.42 * len(names) + 1.8), layout="constrained"
+    )
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, dataset in zip(panels, columns, strict=True):
+        column = [cell for cell in table if cell.dataset == dataset]
+        reference = next((cell.accuracy for cell in column if cell.loss == "CE"), None)
+        for cell in column:
+            _draw_cell(panel, names.index(cell.loss), cell)
+        panel.axvline(0, color="gray", linewidth=0.8)
+        heading = catalog.get_info(dataset).title
+        if reference is not None:
+            heading += f" (CE {reference:.1f} %)"
+        panel.set(title=heading, xlabel=_AXES[column[0].reading])
+        panel.set_yticks(range(len(names)), [losses.label(name) for name in names])
+    panels[0].invert_yaxis()
+    figure.suptitle(title)
+    measured = panels[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
+    printed = panels[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
+    figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_cell(panel, y, cell):
+    value = 0.0 if cell.loss == "CE" else cell.value
+    if value is not None:
+        bars = None
+        if cell.low is not None:
+            centre = cell.accuracy if cell.loss == "CE" else value
+            relative = cell.loss == "CE" and cell.reading == "relative"
+            scale = 100 / cell.accuracy if relative else 1.0
+            bars = [[scale * (centre - cell.low)], [scale * (cell.high - centre)]]
+        panel.errorbar(value, y, xerr=bars, fmt="o", color="tab:blue", capsize=3)
+    if cell.paper is not None and cell.loss != "CE":
+        panel.plot(cell.paper, y + 0.25, "D", color="tab:orange", mfc="none")

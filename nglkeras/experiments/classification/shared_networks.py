@@ -1,0 +1,252 @@
+"""Trials that share compiled networks: what differs only in loss and run is compiled once.
+
+A table's trials differ in little else, and compiling a small network takes longer than training
+it. Their data are in memory, in an order that is fixed beforehand. With official splits, a data
+set without a test split gives the same test set to all runs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from nglkeras import paths
+from nglkeras.data import datasets
+from nglkeras.data.catalog import get_info
+from nglkeras.errors import UserError
+from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification.training import loss_of, run_trial
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.losses.switched import SwitchedLoss
+from nglkeras.runs import attempt
+from nglkeras.runs.attempt import make_row
+from nglkeras.runs.trial import TrialResult
+from nglkeras.seeds import derive_seed
+from nglkeras.startup import extras
+from nglkeras.training import accumulation, streams
+from nglkeras.training.compiled import Workbench
+from nglkeras.training.outcome import Training
+from nglkeras.training.streams import Streams
+
+# Compiled networks that are kept: each holds a graph, and weights on the device.
+MAX_BENCHES = 4
+
+
+class Benches:
+    """Turns trials into rows, and compiles each kind of network once where trials allow it.
+
+    It may be sent to a worker before its first trial.
+
+    Args:
+        trials: All that are to come; those of a run begin with the same weights.
+        data_dir: Where TFDS keeps its data.
+        log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
+        timeout: Seconds after which the training of a network stops, all tries together.
+        accumulate: Whether to try again with batches in parts when memory has no room for them.
+    """
+
+    def __init__(
+        self,
+        trials: Iterable[Trial],
+        *,
+        data_dir: str | Path | None = None,
+        log_dir: str | Path | None = None,
+        timeout: float | None = None,
+        accumulate: bool = True,
+    ):
+        self.trials: dict[Trial, list[Trial]] = {}
+        starts = {}
+        for trial in trials:
+            self.trials.setdefault(trial.kind, []).append(trial)
+            start = starts.setdefault((trial.kind, trial.run), trial.weights)
+            if start != trial.weights:
+                raise ValueError(f"run {trial.run} begins with {start} and with {trial.weights}")
+            if trial.compile_once and trial.monitored != "validation":
+                raise UserError(f"networks that are compiled once monitor no {trial.monitored} set")
+        self.data_dir = data_dir
+        self.log_dir = log_dir
+        if log_dir is not None:
+            extras.require("tensorboard")
+        self.timeout = timeout
+        self.accumulate = accumulate
+        self._benches: OrderedDict[Trial, Workbench] = OrderedDict()
+        self._runs: dict[Trial, int] = {}
+
+    def __call__(
+        self,
+        trial: Trial,
+        *,
+        on_epoch: Callable[[int, dict], None] | None = None,
+        on_model: Callable[[keras.Model], None] | None = None,
+    ) -> TrialResult:
+        """The row of one of the trials.
+
+        Args:
+            trial: Which.
+            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+            on_model: Called with the network when its training ended well, e.g. to save it.
+
+        Raises:
+            UserError: If the trial names something that does not exist or cannot be had.
+        """
+        if not trial.compile_once:
+            places = {"data_dir": self.data_dir, "log_dir": self.log_dir, "timeout": self.timeout}
+            return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
+        bench = self._bench(trial)
+        logs = [] if self.log_dir is None else [paths.expand(self.log_dir) / trial.key]
+        with accumulation.freeing_graphs():
+            training = bench.train(
+                _name_of_loss(trial),
+                trial.run,
+                timeout=self.timeout,
+                on_epoch=on_epoch,
+                callbacks=[keras.callbacks.TensorBoard(path) for path in logs],
+            )
+        if training.status == "ok" and on_model is not None:
+            on_model(bench.model.network)
+        if self.accumulate:
+            attempt.remember(trial, training.status, training.accumulation)
+        if training.status in ("crashed", "out_of_memory"):
+            # It may be the compilation that failed, and on account of another loss: from here on
+            # each of these compiles by itself.
+            del self._benches[trial.kind]
+            self.trials[trial.kind] = []
+        return row_of(trial, training)
+
+    def _bench(self, trial):
+        kind = trial.kind
+        bench = self._benches.pop(kind, None)
+        trials = self.trials.get(kind, [])
+        if bench is None or trial not in trials:
+            bench = self._make(trials if trial in trials else [trial])
+        self._benches[kind] = bench
+        while len(self._benches) > MAX_BENCHES:
+            self._benches.popitem(last=False)
+        if self._runs.get(kind) != trial.run:
+            # Weights and data of a run are large, and runs come one after the other. A new one
+            # builds a network, and every model that was ever built would stay in memory.
+            bench.forget_others(trial.run)
+            keras.utils.clear_session()
+        self._runs[kind] = trial.run
+        return bench
+
+    def _make(self, trials):
+        choices = {_name_of_loss(trial): trial for trial in trials}
+        make_loss = partial(_switched, choices)
+        if self.accumulate:
+            trials = map(attempt.remembered, trials)
+        return make_workbench(
+            trials, make_loss, validate=True, data_dir=self.data_dir, accumulate=self.accumulate
+        )
+
+
+def _name_of_loss(trial):
+    """What names a loss."""
+    return trial.loss, trial.formula, trial.loss_settings
+
+
+def _switched(trials):
+    return SwitchedLoss({name: loss_of(trial) for name, trial in trials.items()})
+
+
+def make_workbench(
+    trials: Iterable[Trial],
+    make_loss: Callable[[], keras.losses.Loss],
+    *,
+    validate: bool = False,
+    bound: float = float("inf"),
+    tested: Callable[[int], bool] | None = None,
+    data_dir: str | Path | None = None,
+    accumulate: bool = True,
+) -> Workbench:
+    """The workbench for trials that differ only in loss, run and initial weights.
+
+    Args:
+        trials: Of any losses; a run without one starts like the first.
+        make_loss: As in `Workbench`.
+        validate: As in `Workbench`.
+        bound: As in `Workbench`.
+        tested: Whether a run may look at the test set; by default, as its trial says.
+        data_dir: Where TFDS keeps its data.
+        accumulate: As in `Workbench`.
+    """
+    by_run = {trial.run: trial for trial in trials}
+    any_trial = next(iter(by_run.values()))
+
+    def of_run(run):
+        return by_run.get(run, replace(any_trial, run=run))
+
+    def build(run):
+        return build_network(of_run(run))
+
+    def make_streams(run):
+        trial = of_run(run)
+        return load_streams(replace(trial, test=tested(run)) if tested else trial, data_dir)
+
+    return Workbench(
+        build,
+        make_streams,
+        any_trial.schedule,
+        make_loss,
+        replicas=any_trial.replicas,
+        validate=validate,
+        bound=bound,
+        accumulate=accumulate,
+    )
+
+
+def build_network(trial: Trial) -> keras.Model:
+    """The network of a trial, uncompiled, with the initial weights of its run."""
+    info = get_info(trial.dataset)
+    size = trial.image_size or info.image_size[0]
+    keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
+    return models.build(
+        trial.model,
+        (size, size, 3),
+        info.classes,
+        weights=trial.weights,
+        upsampling=trial.upsampling,
+        l2=trial.l2,
+        precision=trial.precision,
+    )
+
+
+def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
+    """The data of a trial, as its split, order and augmentation are drawn."""
+    arrays = datasets.load_arrays(
+        trial.dataset,
+        _run_seed(trial),
+        image_size=trial.image_size,
+        train_images=trial.train_images,
+        evaluation_images=trial.evaluation_images,
+        validation_images=trial.validation_images,
+        splits=trial.splits,
+        own_validation=trial.own_validation,
+        test=trial.test,
+        # The same for all runs: no image of it has been validated with in any of them.
+        test_seed=derive_seed(trial.seed, "test"),
+        data_dir=data_dir,
+    )
+    return streams.of_arrays(arrays, trial.schedule, _run_seed(trial), trial.augmentation)
+
+
+def row_of(trial: Trial, training: Training) -> TrialResult:
+    """The row of a trial, of which this came."""
+    return make_row(
+        trial,
+        status=training.status,
+        message=training.message,
+        history=training.history,
+        sizes=training.sizes,
+        seconds=training.seconds,
+        validation_accuracy=training.validation_accuracy,
+        accuracy=training.accuracy,
+        accumulation=training.accumulation,
+    )
+
+
+def _run_seed(trial):
+    return derive_seed(trial.seed, "run", trial.run)

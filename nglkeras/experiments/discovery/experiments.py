@@ -1,0 +1,204 @@
+"""The fitness of a loss in the five experiments of paper A (Algorithm B.1)."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nglkeras.errors import UserError, unknown
+from nglkeras.executors import Executor
+from nglkeras.experiments.classification import models, protocol
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery import draws
+from nglkeras.experiments.discovery.fitness import TrialFitness
+from nglkeras.experiments.discovery.protocol import EPOCHS, EXPERIMENTS, Experiment, SearchScale
+from nglkeras.runs.journal import Journal
+from nglkeras.search.screening import BOUNDS
+from nglkeras.seeds import at_most
+
+
+def trials(
+    experiment: Experiment,
+    scale: SearchScale,
+    formula: str,
+    *,
+    seed: int = 0,
+    replicas: Callable[[int], int] = lambda batch_size: 1,
+) -> list[Trial]:
+    """The networks that one candidate's fitness takes: every data set, run by run.
+
+    Args:
+        experiment: One of `EXPERIMENTS`.
+        scale: How much of it.
+        formula: Of the candidate.
+        seed: Root of all randomness.
+        replicas: Devices that share a batch, by its size.
+
+    Raises:
+        UserError: If a data set, the model or the kind of draws is unknown.
+    """
+    if scale.model not in models.NAMES:
+        raise unknown("model", scale.model, models.NAMES)
+    found = []
+    for dataset in scale.datasets or experiment.datasets:
+        if dataset not in protocol.SETTINGS:
+            raise unknown("data set", dataset, protocol.SETTINGS)
+        setting = protocol.SETTINGS[dataset]
+        epochs = at_most(EPOCHS.get(dataset, setting.schedule.epochs), scale.epochs)
+        schedule = replace(setting.schedule, epochs=epochs)
+        if not scale.plateau:
+            schedule = replace(schedule, plateau=None)
+        upsampling = at_most(setting.upsampling, scale.upsampling)
+        trial = Trial(
+            dataset=dataset,
+            model=scale.model,
+            loss="candidate",
+            formula=formula,
+            schedule=schedule,
+            weights=experiment.weights if scale.pretrained else None,
+            seed=seed,
+            image_size=at_most(setting.image_size, scale.image_size),
+            upsampling=1 if scale.model in models.SMALL else upsampling,
+            augmentation=setting.augmentation,
+            train_images=scale.train_images,
+            evaluation_images=scale.evaluation_images,
+            replicas=replicas(schedule.batch_size),
+            test=False,
+            compile_once=True,
+        )
+        found += [replace(trial, run=run) for run in range(experiment.runs)]
+    return draws.planned(found, scale.draws)
+
+
+class ExperimentFitness(TrialFitness):
+    """Fitness of a loss in one of the paper's experiments (Algorithm B.1).
+
+    Algorithm B.1 evaluates on the test set, section 4.1 speaks of the validation error: the
+    validation set is used here, and the test set is not even read.
+
+    Args:
+        experiment: One of `EXPERIMENTS`, 1 to 5.
+        scale: How much of it.
+        journal: Where the rows go.
+        seed: Root of all randomness.
+        replicas: Devices that share a batch, by its size.
+        bounds: As in `Screening`: a training whose mean loss exceeds the upper one ends.
+        chosen: Names of `draws.SEARCH_CHANGES` that stay as they are today, whatever the folder.
+        data_dir: Where TFDS keeps its data.
+        timeout: Seconds after which the training of a network stops.
+        executor: Where networks are trained; in this process by default.
+
+    Attributes:
+        improvement: What experiment 5 measures the improvement of, "errors" as the paper, or
+            "accuracies" in a folder that an earlier version began.
+    """
+
+    def __init__(
+        self,
+        experiment: int,
+        scale: SearchScale,
+        journal: Journal,
+        *,
+        seed: int = 0,
+        replicas: Callable[[int], int] = lambda batch_size: 1,
+        bounds: tuple[float, float] | None = BOUNDS,
+        chosen: Collection[str] = (),
+        data_dir: str | Path | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+    ):
+        if experiment not in EXPERIMENTS:
+            raise unknown("experiment", experiment, map(str, EXPERIMENTS))
+        self.experiment = EXPERIMENTS[experiment]
+        super().__init__(
+            partial(trials, self.experiment, scale, seed=seed, replicas=replicas),
+            journal,
+            bound=np.inf if bounds is None else bounds[1],
+            chosen=chosen,
+            data_dir=data_dir,
+            timeout=timeout,
+            executor=executor,
+        )
+        self.number = experiment
+        self.bounds = bounds
+        self.improvement = "errors"
+        if self.experiment.against_ce:
+            self.fitness_name = "mean % improvement over CE"
+        self._references: dict[str, float] = {}
+
+    @property
+    def settings(self) -> dict:
+        """What decides the fitness, as JSON has it."""
+        settings = {"experiment": self.number, **super().settings}
+        if self.experiment.against_ce and self.improvement != "accuracies":
+            settings["improvement"] = self.improvement
+        return settings
+
+    def as_begun(self, settings: dict) -> None:
+        """Go on as the search with these settings, if an earlier version began it."""
+        super().as_begun(settings)
+        self.improvement = settings.get("improvement", "accuracies")
+
+    @property
+    def notes(self) -> list[str]:
+        """What must stand under the results of a folder that an earlier version began."""
+        if not self.experiment.against_ce or self.improvement == "errors":
+            return super().notes
+        return [*super().notes, "The improvement over CE is that of the accuracy, not the error."]
+
+    def prepare(self) -> None:
+        """Have the data, and for experiment 5 the cross entropy's rows, before the search.
+
+        Raises:
+            UserError: If data can neither be found nor downloaded, or the cross entropy fails.
+        """
+        super().prepare()
+        if not self.experiment.against_ce:
+            return
+        for dataset in self.datasets:
+            formula = str(self.cross_entropy(dataset))
+            rows = self.rows_of([t for t in self.trials(formula) if t.dataset == dataset])
+            bad = [row for row in rows if row.status != "ok"]
+            if bad:
+                raise UserError(f"the cross entropy failed on {dataset}: {bad[0].message}")
+            self._references[dataset] = float(np.mean([row.validation_accuracy for row in rows]))
+
+    def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
+        """The fitness of mean validation accuracies by data set."""
+        if self.experiment.against_ce:
+            return wins_and_improvement(accuracies, self._references, self.improvement)
+        return super().combine(accuracies)
+
+
+def wins_and_improvement(
+    accuracies: dict[str, float], references: dict[str, float], of: str = "errors"
+) -> tuple[float, float]:
+    """Fitness of experiment 5: data sets on which CE is beaten, and the mean improvement in %.
+
+    The improvement on a data set is 100 (err_CE - err) / err_CE, with validation errors
+    err = 1 - accuracy. A data set is won if it is above 0; an equal error is no win. Where
+    err_CE = 0 nothing can be won, and the improvement is -100 err. The mean is over the data sets
+    that were won; without any, over all of them.
+
+    The paper (section 4.1) says: who beats CE at least once is better than who never does; of as
+    many wins, the higher mean improvement is better; without wins, the smaller mean deterioration.
+    Our readings: more wins are better than fewer, and the mean of those with wins is over the data
+    sets that they won. The numbers are compared one after the other.
+
+    Args:
+        accuracies: Mean validation accuracy by data set, in [0, 1].
+        references: That of the cross entropy.
+        of: "errors", or "accuracies" as earlier versions had it: 100 (acc - acc_CE) / acc_CE.
+    """
+    changes = []
+    for name, accuracy in accuracies.items():
+        reference = references[name]
+        if of == "accuracies":
+            base = max(reference, 1e-12)
+        else:
+            base = 1 - reference if reference < 1 else 1.0
+        changes.append(100 * (accuracy - reference) / base)
+    won = [change for change in changes if change > 0]
+    return float(len(won)), float(np.mean(won or changes))

@@ -1,0 +1,180 @@
+"""What a search shows at its end: the best losses, a comparison, files and plots."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from nglkeras import paths
+from nglkeras.data import catalog
+from nglkeras.experiments.classification import tables
+from nglkeras.experiments.discovery.fitness import TrialFitness
+from nglkeras.expression import Expression
+from nglkeras.losses.formulas import FORMULAS
+from nglkeras.report import figures, output
+from nglkeras.report.latex import table as as_latex
+from nglkeras.report.statistics import CONFIDENCE
+from nglkeras.report.text import as_markdown
+from nglkeras.runs.live_status import duration
+from nglkeras.search import plots
+from nglkeras.search.fitness import Comparison
+from nglkeras.search.records import Result, shown
+
+# Losses that are shown at the end.
+BEST = 4
+
+
+def write(
+    result: Result,
+    fitness: TrialFitness,
+    out: Path,
+    heading: str,
+    *,
+    compare_runs: int,
+    contenders: dict[str, Expression | None] | None = None,
+    in_print: Callable[[Expression], Expression] | None = None,
+    save: Callable[..., list[Path]] = figures.save_png,
+) -> None:
+    """Print what was found, compare it on the test set, and write files and plots into a folder.
+
+    Written are best.md and best.tex (the best losses), generations.csv, comparison.csv if there is
+    a comparison, and the figures convergence, losses, winner and family.
+
+    Args:
+        result: What was found.
+        fitness: What it was found with.
+        out: The folder.
+        heading: What the search was, for the reader of best.md.
+        compare_runs: Networks for each loss and data set; with 0 nothing is compared.
+        contenders: What the winner is compared with, as `TrialFitness.compare` takes it; CE, NGL
+            and Baikal by default.
+        in_print: Makes of a loss what stands for it in lists and pictures; by default losses
+            stand there as they are, and the winner's simplified form beside it.
+        save: Saves a figure as `figures.save` does.
+
+    Raises:
+        UserError: If no loss has a fitness.
+    """
+    out = paths.expand(out)
+    winner, best = result.best, result.best_losses(BEST)
+    form = in_print or (lambda expression: expression)
+    columns = ["id", "fitness", "nodes", "made by", "formula"]
+    rows = [
+        [
+            member.individual.id,
+            shown(member.evaluation.rank),
+            str(member.individual.expression.size),
+            " + ".join(member.individual.made_by) or "copy",
+            str(form(member.individual.expression)),
+        ]
+        for member in best
+    ]
+    last = result.generations[-1]
+    spared = last.asked - last.trained
+    summary = (
+        f"{last.asked} evaluations asked, {last.trained} trained, {spared} saved "
+        f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
+        f"{duration(result.seconds)} of training"
+    )
+    simple = in_print(winner) if in_print else winner.simplify()
+    lines = ["The best losses: id, fitness, nodes, made by, formula"]
+    lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
+    lines.append(summary)
+    lines.append(f"The winner: {winner}")
+    if simple != winner:
+        lines.append(f"simplified: {simple}")
+    lines.append(f"LaTeX: {simple.to_latex()}")
+    lines += fitness.notes
+    output.say("", "\n\n".join(lines))
+
+    verdicts = []
+    if compare_runs:
+        output.say(f"\nComparing on the test set, {compare_runs} networks a loss ...")
+        if contenders is None:
+            contenders = {"CE": None, **paper_losses("NGL", "Baikal")}
+        comparisons = fitness.compare({"winner": winner, **contenders}, compare_runs)
+        verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
+        output.say(*verdicts)
+        _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
+
+    latex = [
+        [row[0], f"${form(member.individual.expression).to_latex()}$"]
+        for row, member in zip(rows, best, strict=True)
+    ]
+    markdown = [
+        "# The best losses of a search",
+        heading,
+        as_markdown([columns, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
+        as_markdown([["id", "p prediction, t label"], *latex]),
+        f"{summary}.",
+        *fitness.notes,
+        "Winner, simplified: " + f"`{simple}`",
+        *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
+    ]
+    (out / "best.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
+    in_latex = [[*row[:-1], formula] for row, (_, formula) in zip(rows, latex, strict=True)]
+    notes = [heading, "p is the prediction, t the label."]
+    in_latex = as_latex([columns, *in_latex], "The best losses", notes)
+    (out / "best.tex").write_text(in_latex, encoding="utf-8")
+    generations = pd.json_normalize([_flat(generation) for generation in result.generations])
+    generations.to_csv(out / "generations.csv", index=False)
+    curves = {member.individual.id: form(member.individual.expression) for member in best}
+    drawn = {
+        "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
+        "losses": partial(plots.curves, curves, fitness.class_reduction),
+        "winner": partial(plots.tree, form(winner)),
+        "family": partial(plots.family, result),
+    }
+    files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if verdicts else [])]
+    files += [path.name for name, figure in drawn.items() for path in save(figure, out, name)]
+    output.say(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
+
+
+def paper_losses(*names: str) -> dict[str, Expression]:
+    """Losses of the papers by name."""
+    return {name: Expression.parse(FORMULAS[name]) for name in names}
+
+
+def _comparison_frame(comparisons):
+    return pd.DataFrame(
+        [
+            {"dataset": dataset, "loss": one.name, "formula": one.formula, "accuracy": accuracy}
+            for dataset, found in comparisons.items()
+            for one in found
+            for accuracy in one.accuracies
+        ]
+    )
+
+
+def judge(comparisons: Sequence[Comparison], dataset: str) -> list[str]:
+    """A line for each loss: its accuracy, and its change against CE with interval and p."""
+    samples = {one.name: [100 * accuracy for accuracy in one.accuracies] for one in comparisons}
+    lines = []
+    for name, sample in samples.items():
+        found = tables.compare(sample, samples["CE"], name == "CE")
+        where = f"{catalog.get_info(dataset).title}, {name}"
+        if found["accuracy"] is None:
+            lines.append(f"{where}: every training failed")
+            continue
+        line = f"{where}: {found['accuracy']:.2f} % over {len(sample)} runs"
+        if found["change"] is not None:
+            line += f", {found['change']:+.2f} % against CE"
+        if found["low"] is not None:
+            line += f", 95 % interval [{found['low']:.2f}, {found['high']:.2f}]"
+        if found["p"] is not None:
+            line += f", Welch's p {found['p']:.2g}: {_verdict(found)}"
+        lines.append(line)
+    return lines
+
+
+def _verdict(found):
+    if found["p"] >= 1 - CONFIDENCE:
+        return "the same within noise"
+    return "better than CE" if found["change"] > 0 else "worse than CE"
+
+
+def _flat(generation):
+    row = vars(generation) | {"best": shown(generation.best), "mean": shown(generation.mean)}
+    saved = row.pop("saved")
+    return row | {f"saved_{kind}": count for kind, count in saved.items()}

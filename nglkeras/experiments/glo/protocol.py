@@ -1,0 +1,352 @@
+"""What paper B fixes before a network is trained, as trials.
+
+The text gives the number of steps, of evaluations and of networks for each loss, the shortened
+training of a candidate (2,000 steps on MNIST), and the initial σ of CMA-ES. Everything else is in a
+supplement that this project does not have. Some of it is remembered, some is published with the
+follow-up (TaylorGLO), and some is our choice: `PAPER_SILENT` says which for the trainings on MNIST,
+`PAPER_SILENT_ON_TRANSFER` for CIFAR-10, `PAPER_SILENT_ON_SEARCH` for both stages of the search.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import nglkeras
+from nglkeras.data.catalog import get_info
+from nglkeras.errors import UserError, unknown
+from nglkeras.experiments import classification
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery import draws
+from nglkeras.expression import Expression
+from nglkeras.search.screening import CHECKS
+from nglkeras.training.schedule import PRECISIONS, Schedule
+
+LOSSES = ("CE", "Baikal", "BaikalCMA")
+BATCH_SIZE = 100
+LEARNING_RATE = 0.01
+# Of each class, as the printed formulas have it but for the factor 1/n: see `plan`.
+CROSS_ENTROPY = "-(y_true*log(y_pred))"
+PAPER_SILENT = (
+    "The text of paper B does not give network, optimizer, learning rate and batch: convolutions "
+    "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
+    "100 are of its supplement as remembered and of its follow-up's published configuration; the "
+    "division into 55,000 images for training, 5,000 for validation and 10,000 for test is "
+    "remembered; same-padding, pixels divided by 255, a constant learning rate and the portions "
+    "of the training set are our choice."
+)
+PAPER_SILENT_ON_TRANSFER = (
+    "The text of paper B gives neither the network nor the durations of its CIFAR-10 experiment: "
+    "two convolutions 5x5x64 with max-pooling 3x3, dense 384 and 192 after TensorFlow's tutorial "
+    "of the time, whole images of 32 x 32, plain SGD 0.01 without decay and batches of 100 as on "
+    "MNIST are our choice. From memory, and unverified: the arXiv version uses a network like "
+    "AlexNet with local response normalisation, crops of 24 x 24, batches of 1,024, rate 0.05 and "
+    "weight decay 0.004."
+)
+PAPER_SILENT_ON_SEARCH = (
+    "The text of paper B does not give the parameters of its genetic algorithm: 80 trees, 6 "
+    "elites, a roulette of parents, recombination 0.8, node mutations 0.05 with half of that for "
+    "deletion and insertion, random trees of height 2 at most and the weights by which nodes are "
+    "drawn are of its supplement as remembered; 100 generations of trees, 50 of coefficients, the "
+    "limit of 40 nodes and CMA-ES's population of 4 + 3 log(coefficients) are our choice."
+)
+
+
+@dataclass(frozen=True)
+class GLOScale:
+    """The part of paper B's protocol that a script carries out.
+
+    Attributes:
+        name: What `--scale` calls it.
+        note: What a reader must know of numbers at this scale.
+        dataset: Name of the data set.
+        model: Name of the network.
+        steps: Steps of a training.
+        evaluate_every: Steps from one look at the test set to the next.
+        runs: Networks for each loss.
+        portions: Shares of the training images, for the data-portion experiment.
+        portion_runs: Networks for each loss and share.
+        train_images: Upper limit on training images.
+        transfer_dataset: Data set of the transfer experiment.
+        durations: Steps of each training of the transfer experiment.
+        search_steps: Steps of a candidate's training in the search.
+        population: Trees in a generation of the search.
+        generations: Generations of trees.
+        coefficient_generations: Generations of CMA-ES.
+        transfer_images: Upper limit on training images of the transfer experiment.
+        validation_images: Number of validation images; `None` for a tenth of the train split.
+        evaluation_images: Upper limit on images for validation, and for test.
+        screening: What spares a tree's training: some of `search.protocol.CHECKS`. The paper only
+            keeps the fitness of a tree that comes again ("duplicates").
+        draws: "fresh", a new split and new initial weights for every evaluation of the search, or
+            "shared".
+    """
+
+    name: str
+    note: str
+    dataset: str
+    model: str
+    steps: int
+    evaluate_every: int
+    runs: int
+    portions: tuple[float, ...]
+    portion_runs: int
+    train_images: int
+    durations: tuple[int, ...]
+    search_steps: int
+    population: int
+    generations: int
+    coefficient_generations: int
+    transfer_dataset: str = "cifar10"
+    transfer_images: int = 45_000
+    validation_images: int | None = 5_000
+    evaluation_images: int | None = None
+    screening: tuple[str, ...] = CHECKS
+    draws: str = "shared"
+
+
+# The text gives the number of tests (18) but neither portions nor durations: ours.
+_PORTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_DURATIONS = tuple(range(1_000, 18_001, 1_000))
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        GLOScale(
+            "demo",
+            "a demonstration of the protocol on scikit-learn's digits: not the paper's "
+            "experiment, and no evidence for or against its numbers",
+            dataset="digits",
+            model="glo_mnist",
+            steps=300,
+            evaluate_every=50,
+            runs=3,
+            portions=(0.1, 0.3, 1.0),
+            portion_runs=3,
+            train_images=1_400,
+            durations=(50, 100, 200, 400),
+            search_steps=100,
+            population=40,
+            generations=6,
+            coefficient_generations=4,
+            transfer_dataset="digits",
+            transfer_images=1_400,
+            validation_images=None,
+        ),
+        GLOScale(
+            "reduced",
+            "the paper's network and data, with fewer networks and shorter trainings",
+            dataset="mnist",
+            model="glo_mnist",
+            steps=2_000,
+            evaluate_every=500,
+            runs=5,
+            portions=(0.02, 0.1, 0.3, 1.0),
+            portion_runs=3,
+            train_images=55_000,
+            durations=(500, 1_000, 2_000, 4_000),
+            search_steps=200,
+            population=80,
+            generations=15,
+            coefficient_generations=8,
+        ),
+        GLOScale(
+            "paper",
+            "the full protocol of the paper",
+            dataset="mnist",
+            model="glo_mnist",
+            steps=20_000,
+            evaluate_every=250,
+            runs=10,
+            portions=_PORTIONS,
+            portion_runs=5,
+            train_images=55_000,
+            durations=_DURATIONS,
+            search_steps=2_000,
+            population=80,
+            generations=100,
+            coefficient_generations=50,
+            screening=("duplicates",),
+            draws="fresh",
+        ),
+    )
+}
+
+
+def schedule(steps: int, evaluate_every: int) -> Schedule:
+    """Plain SGD at a constant rate, evaluated every so many steps.
+
+    Raises:
+        UserError: If the steps are not a multiple of those between two evaluations.
+    """
+    if steps % evaluate_every:
+        raise UserError(
+            f"{steps} steps are not a multiple of the {evaluate_every} between evaluations"
+        )
+    return Schedule(
+        steps // evaluate_every,
+        BATCH_SIZE,
+        optimizer="SGD",
+        optimizer_settings=(),
+        learning_rate=LEARNING_RATE,
+        plateau=None,
+        steps_per_epoch=evaluate_every,
+    )
+
+
+def plan(
+    scale: GLOScale,
+    loss_names: Iterable[str] = LOSSES,
+    *,
+    class_reduction: str = "sum",
+    precision: str = "float32",
+    formulas: dict[str, str] | None = None,
+    seed: int = 0,
+    replicas: int = 1,
+) -> list[Trial]:
+    """The networks of an experiment, run by run, each loss in turn.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: "CE", "Baikal", "BaikalCMA" or another row of `losses.ROWS` that can be summed
+            over the classes.
+        class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
+            numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
+        precision: One of `PRECISIONS`.
+        formulas: Further losses by name, each as `Expression.parse` takes it.
+        seed: Root of all randomness.
+        replicas: Devices that share a batch.
+
+    Raises:
+        UserError: If a name is unknown, or a formula is none.
+    """
+    get_info(scale.dataset)
+    for what, name, valid in (
+        ("model", scale.model, classification.models.NAMES),
+        ("precision", precision, PRECISIONS),
+    ):
+        if name not in valid:
+            raise unknown(what, name, valid)
+    nglkeras.losses.functions.check_class_reduction(class_reduction)
+    rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}
+    blanks = [_blank(row, class_reduction) for row in rows.values()]
+    for name, text in (formulas or {}).items():
+        formula = str(Expression.parse(text))
+        blanks.append({"loss": name, "formula": formula, **_reduced(class_reduction)})
+    return [
+        Trial(
+            dataset=scale.dataset,
+            model=scale.model,
+            schedule=schedule(scale.steps, scale.evaluate_every),
+            run=run,
+            seed=seed,
+            train_images=scale.train_images,
+            evaluation_images=scale.evaluation_images,
+            validation_images=scale.validation_images,
+            precision=precision,
+            replicas=replicas,
+            monitored="test",
+            **blank,
+        )
+        for run in range(scale.runs)
+        for blank in blanks
+    ]
+
+
+def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
+    """The network that a candidate's fitness takes: its validation accuracy after a short training.
+
+    Args:
+        scale: How much of the protocol.
+        formula: The candidate's.
+        **arguments: Further ones of `plan`.
+    """
+    short = replace(
+        scale,
+        runs=1,
+        steps=scale.search_steps,
+        # Four looks at whether the loss is finite: many need not be trained to their end.
+        evaluate_every=scale.search_steps // 4,
+    )
+    (trial,) = plan(short, (), formulas={"candidate": formula}, **arguments)
+    trial = replace(trial, monitored="validation", test=False, compile_once=True)
+    return draws.planned([trial], scale.draws)
+
+
+def _blank(row, class_reduction):
+    """What a trial says of its loss."""
+    common = {"loss": row.name, "l2": row.l2}
+    if row.make is nglkeras.losses.ROWS["CE"].make:
+        # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
+        if class_reduction == "sum":
+            return common
+        return {**common, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
+    if not _takes_reduction(row):
+        valid = ", ".join(
+            name for name, row in nglkeras.losses.ROWS.items() if _takes_reduction(row)
+        )
+        raise UserError(
+            f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
+        )
+    # A reconstruction counts by its formula: a corrected one runs anew.
+    formula = nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None
+    return {**common, "formula": formula, **_reduced(class_reduction)}
+
+
+def _takes_reduction(row):
+    return "class_reduction" in row.make().get_config()
+
+
+def _reduced(class_reduction):
+    return {"loss_settings": (("class_reduction", class_reduction),)}
+
+
+def by_portion(
+    scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments
+) -> dict[float, list[Trial]]:
+    """The networks of the data-portion experiment, by share of the training images.
+
+    The shares of a run lie within each other: they are the beginning of one random order.
+
+    Args:
+        scale: How much of the protocol; shares are of its training images.
+        loss_names: As in `plan`.
+        **arguments: Further ones of `plan`.
+    """
+    trials = {}
+    for portion in scale.portions:
+        if not 0 < portion <= 1:
+            raise UserError(f"a portion of {portion} is not in (0, 1]")
+        images = round(portion * scale.train_images)
+        if images < BATCH_SIZE:
+            raise UserError(
+                f"a portion of {portion} is {images} images, fewer than a batch of {BATCH_SIZE}"
+            )
+        part = replace(scale, train_images=images, runs=scale.portion_runs)
+        trials[portion] = plan(part, loss_names, **arguments)
+    return trials
+
+
+def by_duration(
+    scale: GLOScale, loss_names: Iterable[str] = ("CE", "Baikal"), **arguments
+) -> dict[int, list[Trial]]:
+    """The networks of the transfer experiment, by their number of steps.
+
+    Each duration is the number of its run, and so has its own initial weights: as many tests.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: As in `plan`.
+        **arguments: Further ones of `plan`.
+    """
+    trials = {}
+    for steps in scale.durations:
+        part = replace(
+            scale,
+            dataset=scale.transfer_dataset,
+            model="glo_cifar10",
+            train_images=min(scale.train_images, scale.transfer_images),
+            steps=steps,
+            evaluate_every=steps,
+            runs=1,
+        )
+        trials[steps] = [replace(trial, run=steps) for trial in plan(part, loss_names, **arguments)]
+    return trials

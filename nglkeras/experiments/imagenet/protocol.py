@@ -1,0 +1,322 @@
+"""What paper A fixes of its ImageNet trainings, as data: recipes, trials, scales.
+
+The paper gives optimizer, learning rate, weight decay, epochs, warm-up and batch, and refers to
+Swin (Liu et al. 2021) for augmentation and regularisation. Our readings and choices where it is
+silent:
+
+- The augmentation is Swin's for the ResNets too, in the strengths of the authors' code; Mixup and
+  CutMix draw for each image where that draws for each batch.
+- Gradients of the Swin Transformers are cut to a norm of 5, as in the authors' code (the text of
+  their paper says 1), those of the ResNets are not.
+- "CE runs with label smoothing and L2" is taken at its word: label smoothing 0.1 and an L2 penalty
+  of 1e-4 on all kernels (the factor is ours, that of CE + L2 in table 2) with CE alone, in addition
+  to AdamW's weight decay, which all have. Mixup and CutMix soften the labels of every loss.
+- The warm-up begins at 0 and the cosine ends there, step by step; AdamW has Keras' betas.
+- Symmetric cross entropy has the settings that its authors give for CIFAR-100 (α 6, β 0.1) where
+  there are 100 classes or more, and those for CIFAR-10 (0.1, 1) elsewhere.
+- A run with other epochs keeps the warm-up's share; one with another batch has the learning rate
+  times the square root of the batches' ratio.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import nglkeras
+from nglkeras.errors import unknown
+from nglkeras.runs.trial import key_of
+from nglkeras.seeds import at_most
+from nglkeras.training.devices import backend
+from nglkeras.training.schedule import PRECISIONS, Schedule
+
+LOSSES = ("CE", "SCE", "Focal", "NGL")
+# In the order of its legend.
+FIGURE2_LOSSES = ("NGL", "SCE", "Focal")
+# Figure 2 zooms in on epochs 100 to 180 of 180.
+ZOOM_FROM = 100 / 180
+CE_LABEL_SMOOTHING = 0.1
+CE_L2 = 1e-4
+MANY_CLASSES = 100
+_SCE_MANY_CLASSES = (("alpha", 6.0), ("beta", 0.1))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Random changes to training images and their labels; Swin's by default.
+
+    Attributes:
+        crop_area: Least share of an image that its crop covers; the crop becomes the input.
+        crop_ratio: Least and largest width to height of a crop.
+        flip: Whether half of the images are mirrored.
+        operations: RandAugment's, for each image.
+        magnitude: Of these, of 10 at most.
+        operation_rate: Share of them that is carried out.
+        erasing: Share of images with an erased rectangle.
+        mixup: α of Mixup's Beta(α, α); 0 for none.
+        cutmix: α of CutMix's; 0 for none.
+        switch: Share of batches that CutMix gets where there is Mixup too.
+    """
+
+    crop_area: float = 0.08
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    operations: int = 2
+    magnitude: float = 9.0
+    operation_rate: float = 0.5
+    erasing: float = 0.25
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    switch: float = 0.5
+
+
+# A mirrored digit is no digit, and a small part of one is not either.
+_DIGITS = Policy(crop_area=0.6, flip=False, operations=1, magnitude=5.0)
+POLICIES = {"digits": _DIGITS, "mnist": _DIGITS}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, with AdamW, linear warm-up and a cosine, step by step.
+
+    Attributes:
+        epochs: Passes over the training images.
+        warmup_epochs: Of these, while the learning rate rises.
+        batch_size: Images an update, over all devices together.
+        learning_rate: At the end of the warm-up.
+        weight_decay: AdamW's, times the learning rate; not on biases, norms and position tables.
+        drop_path: Stochastic depth of the last block.
+        clip_norm: Norm of all gradients together that they are cut to; `None` for none.
+        policy: Of the training images.
+        accumulation: Parts into which a batch is divided where memory has no room for it.
+    """
+
+    epochs: int
+    warmup_epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    drop_path: float = 0.0
+    clip_norm: float | None = None
+    policy: Policy = field(default_factory=Policy)
+    accumulation: int = 1
+
+    part_size = Schedule.part_size
+
+    def limited(self, epochs: int | None, batch_size: int | None) -> "Recipe":
+        """With at most so many epochs and images a batch."""
+        fewer = at_most(self.epochs, epochs)
+        smaller = at_most(self.batch_size, batch_size)
+        return replace(
+            self,
+            epochs=fewer,
+            warmup_epochs=self.warmup_epochs * fewer / self.epochs,
+            batch_size=smaller,
+            learning_rate=self.learning_rate * math.sqrt(smaller / self.batch_size),
+        )
+
+
+_RESNET = Recipe(180, 30, 256, 0.003, 0.01)
+_SWIN = Recipe(400, 60, 1024, 0.001, 0.05, clip_norm=5.0)
+# The latter two are ours, for demonstrations.
+RECIPES = {
+    "ResNet101": _RESNET,
+    "ResNet152": _RESNET,
+    "Swin-T": replace(_SWIN, drop_path=0.2),
+    "Swin-S": replace(_SWIN, drop_path=0.3),
+    "ResNet-small": replace(_RESNET, batch_size=64),
+    "Swin-small": replace(_SWIN, batch_size=64, learning_rate=0.003, drop_path=0.1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetTrial:
+    """One network to be trained, and everything that can change the outcome.
+
+    What the paper reports is the accuracy on ImageNet's validation split. No training looks at it
+    to decide anything: it takes the place of a test set here, and rows call it so.
+
+    Attributes:
+        dataset: "digits", "folder", or a TFDS data set by name.
+        model: One of `models.NAMES`.
+        loss: A row of `losses.ROWS`.
+        schedule: How the network is trained.
+        image_size: Height and width of its input, in pixels.
+        formula: Of a loss that is reconstructed.
+        loss_settings: Arguments of the loss, as pairs.
+        l2: Factor of the L2 penalty on the kernels.
+        run: Number of the repetition. All losses share a run's initial weights and batches.
+        seed: Root of all randomness.
+        files: Hash of the names and sizes of a folder's files.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on evaluation images.
+        replicas: Devices that share each batch.
+        precision: Keras' dtype policy of the layers; weights and logits are float32 in each.
+        monitored: The part that is looked at after each epoch.
+        test: Whether it is the one that is reported.
+        backend: Keras' backend; the same seed means other numbers on another.
+    """
+
+    measure: ClassVar[str] = "accuracy"
+
+    dataset: str
+    model: str
+    loss: str
+    schedule: Recipe
+    image_size: int
+    formula: str | None = None
+    loss_settings: tuple[tuple[str, float], ...] = ()
+    l2: float = 0.0
+    run: int = 0
+    seed: int = 0
+    files: str = ""
+    train_images: int | None = None
+    evaluation_images: int | None = None
+    replicas: int = 1
+    precision: str = "float32"
+    monitored: str = "test"
+    test: bool = True
+    backend: str = field(default_factory=backend)
+
+    @property
+    def key(self) -> str:
+        """A hash of everything above and of the version of the protocol."""
+        return key_of(self)
+
+    @property
+    def kind(self) -> "ImageNetTrial":
+        """What it shares with those that differ in loss and run alone."""
+        return replace(self, loss="", loss_settings=(), formula=None, l2=0.0, run=0)
+
+    def __str__(self):
+        loss = nglkeras.losses.label(self.loss)
+        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+
+
+@dataclass(frozen=True)
+class ImageNetScale:
+    """The part of the protocol that a script carries out; `None` keeps the recipes' values.
+
+    Attributes:
+        name: What `--scale` calls it.
+        note: What a reader must know of numbers at this scale.
+        dataset: "digits", "folder", or a TFDS data set by name.
+        models: Rows of the table.
+        figure_model: That of figure 2.
+        runs: Networks for each model and loss.
+        image_size: Height and width of a network's input, in pixels.
+        epochs: Upper limit on epochs.
+        batch_size: Upper limit on images a batch.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on evaluation images.
+    """
+
+    name: str
+    note: str
+    dataset: str
+    models: tuple[str, ...]
+    figure_model: str
+    runs: int = 1
+    image_size: int = 224
+    epochs: int | None = None
+    batch_size: int | None = None
+    train_images: int | None = None
+    evaluation_images: int | None = None
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        ImageNetScale(
+            "demo",
+            "a demonstration of the protocol on scikit-learn's digits, enlarged, with small "
+            "networks: not the paper's experiment, and no evidence for or against its numbers",
+            dataset="digits",
+            models=("ResNet-small", "Swin-small"),
+            figure_model="ResNet-small",
+            image_size=32,
+            epochs=10,
+        ),
+        ImageNetScale(
+            "reduced",
+            "the paper's networks and recipes on Imagenette, ten classes of ImageNet, with smaller "
+            "images and fewer epochs: its accuracies are of another task than the paper's",
+            dataset="imagenette/160px-v2",
+            models=("ResNet101", "Swin-T"),
+            figure_model="ResNet101",
+            image_size=160,
+            epochs=90,
+            batch_size=256,
+        ),
+        ImageNetScale(
+            "paper",
+            "the full protocol of the paper",
+            dataset="imagenet2012",
+            models=("ResNet101", "ResNet152", "Swin-T", "Swin-S"),
+            figure_model="ResNet101",
+        ),
+    )
+}
+
+
+def plan(
+    scale: ImageNetScale,
+    loss_names: Iterable[str] = LOSSES,
+    *,
+    classes: int,
+    seed: int = 0,
+    precision: str = "float32",
+    files: str = "",
+) -> list[ImageNetTrial]:
+    """The trials of table 3, run by run.
+
+    Args:
+        scale: Which data set and models, and how much of each.
+        loss_names: Rows of `losses.ROWS`.
+        classes: Of the data set.
+        seed: Root of all randomness.
+        precision: One of `PRECISIONS`.
+        files: Of a folder; see `ImageNetTrial`.
+
+    Raises:
+        UserError: If a model, loss or precision is unknown.
+    """
+    for model in scale.models:
+        if model not in RECIPES:
+            raise unknown("model", model, RECIPES)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    rows = [nglkeras.losses.row(name) for name in loss_names]
+    return [
+        ImageNetTrial(
+            dataset=scale.dataset,
+            model=model,
+            loss=row.name,
+            schedule=_recipe(scale, model),
+            image_size=scale.image_size,
+            # A reconstruction counts by its formula: a corrected one runs anew.
+            formula=nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None,
+            loss_settings=_settings(row.name, classes),
+            l2=CE_L2 if row.name == "CE" else row.l2,
+            run=run,
+            seed=seed,
+            files=files,
+            train_images=scale.train_images,
+            evaluation_images=scale.evaluation_images,
+            precision=precision,
+        )
+        for run in range(scale.runs)
+        for model in scale.models
+        for row in rows
+    ]
+
+
+def _recipe(scale, model):
+    recipe = RECIPES[model].limited(scale.epochs, scale.batch_size)
+    return replace(recipe, policy=POLICIES.get(scale.dataset, recipe.policy))
+
+
+def _settings(loss, classes):
+    if loss == "CE":
+        return (("label_smoothing", CE_LABEL_SMOOTHING),)
+    return _SCE_MANY_CLASSES if loss == "SCE" and classes >= MANY_CLASSES else ()

@@ -1,0 +1,305 @@
+"""Labelled images by name: the bundled digits, a folder, or any TFDS image data set.
+
+A folder holds `train/CLASS/*` and `val/CLASS/*`: ImageNet as most libraries have it; see `folders`.
+TFDS' imagenet2012 is not downloaded: its makers ask for a registration at image-net.org; put
+ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into TFDS_DATA_DIR/downloads/manual.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.data import class_folders
+from nglkeras.data import sources as bundled
+from nglkeras.data.catalog import MEMORY_BYTES, data_directory
+from nglkeras.errors import UserError
+from nglkeras.paths import expand
+from nglkeras.seeds import derive_seed
+from nglkeras.startup.extras import needed
+
+FOLDER = "folder"
+PARTS = ("train", "evaluation")
+# Seconds for which images of a folder are looked at before a training.
+SURVEY_SECONDS = 20.0
+# TFDS' splits for the evaluation; the first that is there. ImageNet's test split has no labels.
+_EVALUATION = ("validation", "test")
+# TFDS has shuffled the examples when it wrote them: files in random order, several at a time, and
+# a window of examples mix them enough.
+FILES_AT_A_TIME = 16
+WINDOW = 10_000
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The images of a part of a data set, encoded, with their labels.
+
+    Attributes:
+        count: How many.
+        in_order: Gives (encoded image, label) of all, once, in an order that never changes.
+        shuffled: The same in an order that a seed (int64 tensor `[2]`) decides.
+        decode: Makes a uint8 image `[height, width, 1 or 3]` of an encoded one.
+        paths: The files of a folder, which are its encoded images.
+    """
+
+    count: int
+    in_order: Callable[[], tf.data.Dataset]
+    shuffled: Callable[[tf.Tensor], tf.data.Dataset]
+    decode: Callable
+    paths: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        train: For training.
+        evaluation: For what is reported.
+        classes: Number of classes.
+        files: Hash of the names and sizes of a folder's files.
+        names: Names of a folder's classes.
+        notes: What the user should know of a folder, a line each.
+    """
+
+    train: Examples
+    evaluation: Examples
+    classes: int
+    files: str = ""
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    train_images: int | None = None,
+    evaluation_images: int | None = None,
+) -> Source:
+    """A data set by name.
+
+    Args:
+        name: "digits", "folder", or a TFDS data set, e.g. "imagenet2012" or "imagenette/160px-v2".
+        data_dir: The folder, or where TFDS keeps its data.
+        seed: Decides which of the digits are for evaluation, and which files of a folder are
+            kept where there is a limit.
+        train_images: Upper limit on training images; of TFDS' files the first are kept.
+        evaluation_images: The same for evaluation images.
+
+    Raises:
+        UserError: If there is no such data set, or it can neither be found nor downloaded.
+    """
+    limits = dict(zip(PARTS, (train_images, evaluation_images), strict=True))
+    if name == "digits":
+        return _digits(seed, limits)
+    if name == FOLDER:
+        return _folder(data_dir, seed, limits)
+    return _tfds(name, data_dir, limits)
+
+
+def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
+    """Classes and, of a folder, hash of the files; of TFDS' data sets without reading them."""
+    if name not in ("digits", FOLDER):
+        return _builder(name, data_dir).info.features["label"].num_classes, ""
+    source = load(name, data_dir)
+    return source.classes, source.files
+
+
+def survey(
+    name: str, data_dir: str | Path | None = None, *, seconds: float = SURVEY_SECONDS, **settings
+) -> tuple[str, list[str]]:
+    """Say in a line what a training will read; look at the files of a folder.
+
+    Args:
+        name: As `load` takes it.
+        data_dir: As `load` takes it.
+        seconds: Time for the files of a folder; what is damaged and not found by then is found
+            when a training reads it.
+        **settings: As `load` takes them.
+
+    Returns:
+        The line, and what the user should know beside it.
+
+    Raises:
+        UserError: As `load` does, or if an image cannot be read.
+    """
+    source = load(name, data_dir, **settings)
+    counts = f"{source.train.count:,} images to train, {source.evaluation.count:,} to evaluate"
+    if not source.names:
+        return f"{name}: {source.classes:,} classes, {counts}", []
+    shown = ", ".join(source.names[:10]) + (", ..." if source.classes > 10 else "")
+    paths = source.train.paths + source.evaluation.paths
+    done = class_folders.check(paths, seconds)
+    looked = f"; {done:,} of them looked at" if done < len(paths) else ""
+    return f"{data_dir}: {source.classes:,} classes ({shown}), {counts}{looked}", [*source.notes]
+
+
+def prepare(name: str, data_dir: str | Path | None = None) -> None:
+    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    if name not in ("digits", FOLDER):
+        _prepared(name, data_dir)
+
+
+def _indexed(images, labels, decode):
+    """Examples that are all at hand: any order is as quick as another."""
+    images, labels = tf.constant(images), tf.constant(labels, tf.int64)
+    count = len(labels)
+
+    def taken(order):
+        data = tf.data.Dataset.from_tensor_slices(order)
+        return data.map(lambda i: (tf.gather(images, i), tf.gather(labels, i)))
+
+    return Examples(
+        count,
+        lambda: taken(tf.range(count)),
+        lambda seed: taken(tf.random.experimental.stateless_shuffle(tf.range(count), seed)),
+        decode,
+    )
+
+
+def _digits(seed, limits):
+    source = bundled.source("digits")
+    images, labels = map(np.array, zip(*source.read("train").as_numpy_iterator(), strict=True))
+    order = np.random.default_rng(derive_seed(seed, "digits")).permutation(len(labels))
+    fifth = len(order) // 5
+    places = {"evaluation": order[:fifth], "train": order[fifth:]}
+    parts = {
+        part: _indexed(images[rows[: limits[part]]], labels[rows[: limits[part]]], source.decode)
+        for part, rows in places.items()
+    }
+    return Source(parts["train"], parts["evaluation"], 10)
+
+
+def _folder(folder, seed, limits):
+    """Any order of a folder's files is as quick as another."""
+    if folder is None:
+        raise UserError("data set folder: say which with --data-dir")
+    found = class_folders.read_folder(expand(folder))
+    parts = {}
+    for part, paths in found.paths.items():
+        order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
+        kept = sorted(order[: limits[part]])
+        # Names of files are bytes: some are no text.
+        names = tuple(os.fsencode(paths[i]) for i in kept)
+        labels = [found.labels[part][i] for i in kept]
+        parts[part] = replace(_indexed(names, labels, class_folders.decode), paths=names)
+    return Source(
+        parts["train"],
+        parts["evaluation"],
+        len(found.classes),
+        found.digest,
+        tuple(found.classes),
+        tuple(found.notes),
+    )
+
+
+@lru_cache(maxsize=4)
+def _builder(name, data_dir):
+    """TFDS' builder of a data set of labelled images, prepared or not."""
+    try:
+        builder = bundled.find_builder(name, data_dir)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"unknown data set {name!r}; choose from: digits, folder, or a TFDS image data set "
+            "such as imagenet2012, imagenette/160px-v2 or cifar10"
+        ) from error
+    if not {"image", "label"} <= set(getattr(builder.info.features, "keys", list)()):
+        raise UserError(f"{name} does not hold labelled images")
+    return builder
+
+
+def _prepared(name, data_dir):
+    """The same, prepared."""
+    builder = _builder(name, data_dir)
+    wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
+    if wanted:
+        advice += f"; by hand: {wanted}"
+    address = None if wanted else "https://storage.googleapis.com/tfds-data"
+    return bundled.download(builder, name, data_dir, address, advice)
+
+
+def _tfds(name, data_dir, limits):
+    builder = _prepared(name, data_dir)
+    splits = builder.info.splits
+    evaluation = next((split for split in _EVALUATION if split in splits), None)
+    if "train" not in splits or evaluation is None:
+        raise UserError(f"{name} has no splits named train and validation, or test")
+    parts = {
+        part: _split(builder, split, limits[part])
+        for part, split in zip(PARTS, ("train", evaluation), strict=True)
+    }
+    return Source(**parts, classes=builder.info.features["label"].num_classes)
+
+
+def _split(builder, split, limit):
+    """In memory if it is small, else streamed from as many whole files as the limit allows."""
+    info = builder.info.splits[split]
+    decode = builder.info.features["image"].decode_example
+    count = info.num_examples if limit is None else min(limit, info.num_examples)
+    lengths = np.cumsum(info.shard_lengths)
+    files = int((lengths <= count).sum())
+    if not files or info.num_bytes * count / info.num_examples <= MEMORY_BYTES:
+        return _indexed(*_in_memory(builder, split, count), decode)
+    return _streamed(_paths(builder, split)[:files], int(lengths[files - 1]), builder, decode)
+
+
+@lru_cache(maxsize=4)
+def _in_memory(builder, split, count):
+    data = _parsed(builder, tf.data.TFRecordDataset(_paths(builder, split)).take(count))
+    images, labels = zip(*data.as_numpy_iterator(), strict=True)
+    return np.array(images, object), np.array(labels)
+
+
+def _streamed(paths, count, builder, decode):
+    paths = tf.constant(paths)
+
+    def opened(path):
+        return tf.data.TFRecordDataset(path)
+
+    def shuffled(seed):
+        order = tf.random.experimental.stateless_shuffle(paths, seed)
+        data = tf.data.Dataset.from_tensor_slices(order).interleave(
+            opened,
+            FILES_AT_A_TIME,
+            block_length=16,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return _parsed(builder, data.shuffle(WINDOW, seed[1], reshuffle_each_iteration=False))
+
+    return Examples(
+        count,
+        lambda: _parsed(builder, tf.data.TFRecordDataset(paths)),
+        shuffled,
+        decode,
+    )
+
+
+def _paths(builder, split):
+    kind = str(getattr(builder.info.file_format, "value", "tfrecord"))
+    if kind != "tfrecord":
+        raise UserError(f"{builder.name} is prepared as {kind}; wanted are TFDS' tfrecord files")
+    return [str(path) for path in builder.info.splits[split].filepaths]
+
+
+@needed()
+def _parsed(builder, records):
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    skipped = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(record):
+        example = features.deserialize_example(record, decoders=skipped)
+        return example["image"], example["label"]
+
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)

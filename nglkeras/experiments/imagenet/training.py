@@ -1,0 +1,158 @@
+"""`run_trial`: one network from scratch, over days if need be, and its row.
+
+What a loss makes of mixed labels t in [0, 1] (Mixup, CutMix, label smoothing), for softmax outputs
+p, summed over the classes j of a sample:
+
+- CE: −Σ t log p. Linear in t: a mixed label's loss is the mean of its labels' losses.
+- Focal: −Σ α (1 − p)^γ t log p, with α 0.25, γ 2. Linear in t as well.
+- SCE: −α Σ t log p − β Σ p log max(t, 1e-4). The second term is not linear: a class with any share
+  of the label costs −log of that share where its like without one costs −log 1e-4.
+- NGL: the mean over j of exp(2.4092 − p(1 + t)) − cos(cos(sin p)). The share goes into the exponent
+  and pulls p up as strongly as it says; it is convex in t, so that a mixed label costs at most the
+  mean of its labels' losses.
+
+Label smoothing mixes with the uniform label, t (1 − 0.1) + 0.1 / N, after the mixing, which is the
+same as before it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from nglkeras.data import class_folders
+from nglkeras.experiments.classification.training import loss_of
+from nglkeras.experiments.imagenet import data, models
+from nglkeras.experiments.imagenet.optimization import make_optimizer
+from nglkeras.experiments.imagenet.protocol import SCALES, ImageNetTrial, plan
+from nglkeras.runs.attempt import row_of
+from nglkeras.runs.trial import TrialResult
+from nglkeras.seeds import derive_seed
+from nglkeras.training import checkpoint
+from nglkeras.training.checkpoint import Checkpoints
+from nglkeras.training.monitor import Monitor
+
+TOP = 5
+# Of ImageNet.
+CLASSES = 1000
+
+
+def run_trial(
+    trial: ImageNetTrial,
+    *,
+    data_dir: str | Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    timeout: float | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+) -> TrialResult:
+    """Train and evaluate the network of a trial, from its checkpoint on if there is one.
+
+    Where memory has no room for a batch, it is tried again in parts.
+
+    Args:
+        trial: What to do.
+        data_dir: Where TFDS keeps its data, or the folder of images.
+        checkpoints: Where trainings leave their states; see `checkpoint.TidyJournal`. Without them
+            an interrupted training begins anew.
+        timeout: Seconds after which training stops with status "timeout", all tries together.
+        on_model: Called with the model when its training ended well, e.g. to save it.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+
+    Returns:
+        The row. Its accuracy is top-1 after the last epoch, its metrics are top-5 and the number of
+        parameters, its seconds those of all tries.
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had, or if a
+            checkpoint cannot be read or written.
+    """
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+
+    def attempt(schedule):
+        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
+        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
+
+        def train(divided):
+            return _train(divided, data_dir, kept, monitor)
+
+        return row_of(trial, schedule, train, monitor, on_model)
+
+    return attempt.row_with_room(attempt, trial)
+
+
+def _train(trial, data_dir, kept, monitor):
+    streams = data.streams_of(trial, data_dir)
+    model = compiled(trial, streams.classes, streams.steps)
+    with class_folders.naming_files(streams.paths):
+        checkpoint.fit(
+            model,
+            streams.batches,
+            epochs=trial.schedule.epochs,
+            steps=streams.steps,
+            checkpoint=kept,
+            callbacks=[monitor],
+            validation_data=streams.evaluation,
+        )
+    outcome = {"sizes": streams.sizes}
+    # One that was killed after its last epoch has not looked at its losses.
+    losses = [row["loss"] for row in monitor.history]
+    if monitor.status == "ok" and not all(map(math.isfinite, losses)):
+        monitor.status, monitor.message = "non_finite", "the loss left the finite numbers"
+    if monitor.status == "ok":
+        last = monitor.history[-1]
+        outcome["accuracy"] = last["test_accuracy"]
+        outcome["metrics"] = {"top5": last["test_top5"], "parameters": model.count_params()}
+    return outcome, model
+
+
+def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
+    """The network of a trial with the initial weights of its run, ready to be trained.
+
+    Args:
+        trial: Says which.
+        classes: Of its data set.
+        steps: Of an epoch, parts of batches counted.
+    """
+    recipe = trial.schedule
+    run_seed = derive_seed(trial.seed, "run", trial.run)
+    keras.utils.set_random_seed(derive_seed(run_seed, "model"))
+    model = models.build(
+        trial.model,
+        trial.image_size,
+        classes,
+        drop_path=recipe.drop_path,
+        l2=trial.l2,
+        precision=trial.precision,
+    )
+    settings = (("from_logits", True), *trial.loss_settings)
+    model.compile(
+        make_optimizer(recipe, steps, model, trial.replicas),
+        loss_of(replace(trial, loss_settings=settings)),
+        weighted_metrics=[
+            "accuracy",
+            keras.metrics.TopKCategoricalAccuracy(min(TOP, classes), name="top5"),
+        ],
+    )
+    return model
+
+
+def paper_step(name: str, batch_size: int) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """What one training step with NGL at the paper's scale takes, with random data.
+
+    Args:
+        name: A row of table 3.
+        batch_size: Images of the step.
+
+    Returns:
+        The compiled network, images of 0 to 255 and one-hot labels.
+    """
+    (trial,) = plan(replace(SCALES["paper"], models=(name,)), ["NGL"], classes=CLASSES)
+    model = compiled(trial, CLASSES, steps=1)
+    size = (batch_size, trial.image_size, trial.image_size, 3)
+    images = np.random.default_rng(0).uniform(0, 255, size).astype("float32")
+    return model, images, np.eye(CLASSES, dtype="float32")[np.arange(batch_size) % CLASSES]

@@ -1,0 +1,263 @@
+"""Streams of images and masks: training from any step on, evaluation in a fixed order.
+
+Which images a step sees, and what is done to them, depends on the seed and the step alone, so that
+a training can continue in the middle of an epoch. Whatever is added to images, at the border of a
+crop or to fill a batch, is void (label 255).
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.data.catalog import MEMORY_BYTES
+from nglkeras.errors import UserError
+from nglkeras.experiments.segmentation import VOID
+from nglkeras.experiments.segmentation.recipes import Views
+from nglkeras.experiments.segmentation.sources import Examples
+from nglkeras.seeds import derive_seed
+from nglkeras.training.streams import PARALLEL, settled
+
+# The colour of borders that are added: ImageNet's mean, which preprocessing makes about 0.
+FILL = (124, 116, 104)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The examples of a data set by what they are used for, and their numbers.
+
+    Attributes:
+        train: Examples to train on.
+        validation: Examples to look at after every epoch; may be none.
+        test: Examples to look at when the training is over.
+    """
+
+    train: tuple[Examples, np.ndarray]
+    validation: tuple[Examples, np.ndarray]
+    test: tuple[Examples, np.ndarray]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Images in train, validation and test."""
+        return tuple(len(part[1]) for part in (self.train, self.validation, self.test))
+
+
+def divide(
+    splits: dict[str, Examples],
+    seed: int,
+    *,
+    train_images: int | None = None,
+    evaluation_images: int | None = None,
+    test_seed: int = 0,
+    validation: bool = True,
+) -> Sets:
+    """Choose the examples of each part.
+
+    Args:
+        splits: Splits of a data set by name; without a "val" a tenth of train is set aside for
+            validation.
+        seed: Decides which tenth, and what is left out.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on images for validation, and for test.
+        test_seed: Decides what is left out of the test set, which all runs share.
+        validation: Whether there is a validation set; if not, all of train is trained on.
+    """
+    order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(splits["train"]))
+    if not validation:
+        source, held = splits["train"], order[:0]
+    elif "val" in splits:
+        source = splits["val"]
+        held = np.random.default_rng(derive_seed(seed, "val")).permutation(len(source))
+    else:
+        source, count = splits["train"], max(round(len(order) / 10), 1)
+        held, order = order[:count], order[count:]
+    test = np.random.default_rng(test_seed).permutation(len(splits["test"]))
+    return Sets(
+        (splits["train"], np.sort(order[:train_images])),
+        (source, np.sort(held[:evaluation_images])),
+        (splits["test"], np.sort(test[:evaluation_images])),
+    )
+
+
+class Reader:
+    """Reads examples for tf.data, and keeps them where there is room.
+
+    Args:
+        examples: Of a split.
+        rows: The numbers of those that are used.
+        resize: Height and width of all; their own by default.
+
+    Attributes:
+        error: What went wrong while tf.data was reading.
+
+    Raises:
+        UserError: If an example cannot be read, as far as they are read already.
+    """
+
+    def __init__(self, examples: Examples, rows: Sequence[int], resize: int | None = None):
+        self.examples, self.rows, self.resize = examples, rows, resize
+        self.error = None
+        self._lock = threading.Lock()
+        sides = {(resize, resize)} if resize else {tuple(examples.size(i)) for i in rows}
+        # Size of the smallest canvas that fits every image.
+        self.height, self.width = (max(side[axis] for side in sides) for axis in (0, 1))
+        self._kept = None
+        if len(rows) * self.height * self.width * 4 <= MEMORY_BYTES:
+            self._kept = [examples.read(i, resize) for i in rows]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def get(self, i) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask of the i-th."""
+        if self._kept is not None:
+            return self._kept[i]
+        try:
+            return self.examples.read(self.rows[i], self.resize)
+        except UserError as error:
+            # TensorFlow would make a text of it.
+            with self._lock:
+                self.error = error
+            raise
+
+    def tensors(self, i):
+        """As `get`, inside tf.data: float32 and uint8, `[height, width, 3 or 1]`."""
+        image, mask = tf.numpy_function(self.get, [i], (tf.uint8, tf.uint8))
+        image.set_shape([None, None, 3])
+        mask.set_shape([None, None])
+        return tf.cast(image, tf.float32), mask[..., None]
+
+
+@contextlib.contextmanager
+def telling_mistakes(*readers: Reader) -> Iterator[None]:
+    """What goes wrong while tf.data reads is raised as it was, not as TensorFlow's text of it."""
+    try:
+        yield
+    except Exception as error:
+        for reader in readers:
+            if reader.error is not None:
+                raise reader.error from error
+        raise
+
+
+class Training:
+    """The images of a training in the order in which they are trained on.
+
+    Args:
+        reader: Reads the training images.
+        views: What is done to them.
+        batch_size: Images of a step; images that do not fill a batch are left out of a pass.
+        steps: Steps of the whole training.
+        seed: Decides the order and the random views.
+
+    Raises:
+        UserError: If the images do not fill a batch.
+    """
+
+    def __init__(self, reader: Reader, views: Views, batch_size: int, steps: int, seed: int):
+        used = len(reader) // batch_size * batch_size
+        if used == 0:
+            raise UserError(f"{len(reader)} training images do not fill a batch of {batch_size}")
+        self.reader, self.views = reader, views
+        passes = -(-steps * batch_size // used)
+        orders = [
+            np.random.default_rng(derive_seed(seed, "order", k)).permutation(len(reader))[:used]
+            for k in range(passes)
+        ]
+        self.order = np.concatenate(orders)[: steps * batch_size].astype("int32")
+        self.seed = derive_seed(seed, "views")
+
+    def batches(self, first_step: int, batch_size: int) -> tf.data.Dataset:
+        """Stream batches of (images, masks) from a step on.
+
+        Args:
+            first_step: The first step, counted in batches of this size.
+            batch_size: Images of a batch; the training's batch size, or a part of it.
+        """
+        numbers = np.arange(first_step * batch_size, len(self.order))
+
+        def example(row, number):
+            image, mask = self.reader.tensors(row)
+            return view(image, mask, self.views, tf.stack([self.seed, number]))
+
+        rows = self.order[numbers], numbers.astype("int32")
+        data = tf.data.Dataset.from_tensor_slices(rows)
+        data = data.map(example, num_parallel_calls=PARALLEL, deterministic=True)
+        return settled(data.batch(batch_size, drop_remainder=True))
+
+
+def view(image, mask, views: Views, seed):
+    """Scale, crop and perhaps mirror an image and its mask in the same random way.
+
+    Args:
+        image: `[height, width, 3]`, float32.
+        mask: `[height, width, 1]`, uint8.
+        views: The range of the changes.
+        seed: Two numbers, the seed of the random draws.
+
+    Returns:
+        `[crop, crop, 3]`, float32, and `[crop, crop]`, int32.
+    """
+    chance, down, across, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
+    low, high = views.scale
+    scale = low + (high - low) * chance
+    if views.scales:
+        scale = tf.gather(views.scales, tf.cast(chance * len(views.scales), tf.int32))
+    if views.scales or views.scale != (1, 1):
+        size = tf.cast(tf.shape(mask)[:2], tf.float32) * scale
+        size = tf.maximum(tf.cast(tf.round(size), tf.int32), 1)
+        image = tf.image.resize(image, size)
+        mask = tf.image.resize(mask, size, tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+    crop = views.crop
+    image, mask = _filled(image, mask, tf.maximum(tf.shape(mask)[:2], crop))
+    room = tf.cast(tf.shape(mask)[:2] - crop + 1, tf.float32)
+    top, left = tf.cast(down * room[0], tf.int32), tf.cast(across * room[1], tf.int32)
+    image = image[top : top + crop, left : left + crop]
+    mask = mask[top : top + crop, left : left + crop]
+    if views.flip:
+        image = tf.where(mirror < 0.5, image[:, ::-1], image)
+        mask = tf.where(mirror < 0.5, mask[:, ::-1], mask)
+    image.set_shape([crop, crop, 3])
+    mask.set_shape([crop, crop, 1])
+    return image, tf.cast(mask[..., 0], tf.int32)
+
+
+def _filled(image, mask, size):
+    """Both enlarged to a size below and to the right: the mean colour, and void."""
+    missing = size - tf.shape(mask)[:2]
+    paddings = [[0, missing[0]], [0, missing[1]], [0, 0]]
+    fill = tf.constant(FILL, tf.float32)
+    image = tf.pad(image - fill, paddings) + fill
+    return image, tf.pad(mask, paddings, constant_values=VOID)
+
+
+def evaluation(reader: Reader, batch_size: int, multiple: int = 1) -> tf.data.Dataset:
+    """Stream (images, masks) in order and at full size, in batches of one shape.
+
+    Smaller images are padded to the size of the largest, and the last batch with void images, so
+    that a step is compiled once. Keras' mean of the losses gives each batch the same weight, full
+    or not; no decision depends on it, and the measures count pixels.
+
+    Args:
+        reader: Reads the images.
+        batch_size: Images of a batch.
+        multiple: Number that divides height and width of a batch; they are rounded up.
+    """
+    count = len(reader)
+    size = [-(-side // multiple) * multiple for side in (reader.height, reader.width)]
+    batches = -(-count // batch_size)
+
+    def example(row):
+        image, mask = reader.tensors(tf.minimum(row, count - 1))
+        mask = tf.where(row < count, mask, tf.cast(VOID, tf.uint8))
+        image, mask = _filled(image, mask, size)
+        image.set_shape([*size, 3])
+        mask.set_shape([*size, 1])
+        return image, tf.cast(mask[..., 0], tf.int32)
+
+    data = tf.data.Dataset.range(batches * batch_size, output_type=tf.int32)
+    data = data.map(example, num_parallel_calls=PARALLEL, deterministic=True)
+    return settled(data.batch(batch_size, drop_remainder=True))

@@ -1,0 +1,108 @@
+"""Mean IoU, pixel accuracy and mean accuracy of label maps, of one confusion matrix."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from nglkeras.errors import UserError
+from nglkeras.experiments.segmentation import VOID
+from nglkeras.losses.labels import check_ignore_class, class_indices
+
+NAMES = ("mean_iou", "pixel_accuracy", "mean_accuracy")
+
+
+@keras.saving.register_keras_serializable(package="nglkeras")
+class SegmentationScores(keras.metrics.Metric):
+    """Streams a confusion matrix; its result holds the three measures of table 5 by name.
+
+    Keras' `MeanIoU` gives one of them, and counts in float32, which is off by one from
+    16.8 million pixels of a kind on; this counts in int32, up to 2.1 billion.
+
+    A label that is neither a class nor `ignore_class` makes all measures NaN.
+
+    Args:
+        classes: Number of classes.
+        ignore_class: The label whose pixels do not count; a whole number.
+        name: Of the metric.
+        dtype: Unused; Keras passes it.
+    """
+
+    def __init__(self, classes: int, ignore_class: int | None = VOID, name="scores", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.classes = classes
+        self.ignore_class = check_ignore_class(ignore_class)
+        self.confusion = self.add_variable(
+            (classes, classes), initializer="zeros", name="confusion", dtype="int32"
+        )
+        self.strays = self.add_variable((), initializer="zeros", name="strays", dtype="int32")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Count a batch.
+
+        Args:
+            y_true: Labels `[batch, height, width]` (or with a last axis of length 1).
+            y_pred: Logits or probabilities `[batch, height, width, classes]`.
+            sample_weight: Must be `None`: void pixels are marked in the labels.
+
+        Raises:
+            UserError: If the shapes differ, or there are weights.
+        """
+        if sample_weight is not None:
+            raise UserError("pixels that do not count are labelled void; there are no weights")
+        y_pred = ops.convert_to_tensor(y_pred)
+        if y_pred.shape[-1] not in (self.classes, None):
+            raise UserError(
+                f"y_pred of shape {tuple(y_pred.shape)} does not have {self.classes} classes"
+            )
+        truth, valid = class_indices(y_true, y_pred, self.ignore_class)
+        counts = ops.logical_and(truth >= 0, truth < self.classes)
+        strays = ops.logical_not(counts)
+        if valid is not None:
+            counts, strays = ops.logical_and(counts, valid), ops.logical_and(strays, valid)
+        found = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        cells = ops.segment_sum(
+            ops.reshape(ops.cast(counts, "int32"), (-1,)),
+            ops.reshape(ops.where(counts, truth * self.classes + found, 0), (-1,)),
+            num_segments=self.classes * self.classes,
+        )
+        shape = (self.classes, self.classes)
+        self.confusion.assign_add(ops.cast(ops.reshape(cells, shape), "int32"))
+        self.strays.assign_add(ops.sum(ops.cast(strays, "int32")))
+
+    def result(self):
+        """Return the measures by name, as tensors."""
+        found = measures(ops.cast(self.confusion, "float32"))
+        is_whole = ops.equal(self.strays, 0)
+        return {name: ops.where(is_whole, value, np.nan) for name, value in found.items()}
+
+    def get_config(self):
+        """Every argument of the constructor."""
+        own = {"classes": self.classes, "ignore_class": self.ignore_class}
+        return super().get_config() | own
+
+
+def measures(confusion) -> dict:
+    """The measures of a confusion matrix, rows the truth: `[classes, classes]`.
+
+    A class that neither occurs nor is predicted has no IoU, one that does not occur no accuracy:
+    they are left out of the means.
+    """
+    right = ops.diagonal(confusion)
+    truth, found = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
+    return {
+        "mean_iou": _mean_ratio(right, truth + found - right),
+        "pixel_accuracy": ops.divide_no_nan(ops.sum(right), ops.sum(confusion)),
+        "mean_accuracy": _mean_ratio(right, truth),
+    }
+
+
+def _mean_ratio(right, of):
+    ratios = ops.divide_no_nan(right, of)
+    return ops.divide_no_nan(ops.sum(ratios), ops.sum(ops.cast(of > 0, ratios.dtype)))
+
+
+def class_ious(confusion: np.ndarray) -> list[float | None]:
+    """The IoU of each class of a confusion matrix; `None` where it has none."""
+    right = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - right
+    return [float(r / u) if u else None for r, u in zip(right, union, strict=True)]

@@ -1,0 +1,273 @@
+"""The networks that tables 4 and 5 train, as trials: what is trained with which loss from what.
+
+`recipes` holds what the paper prints and what the scales of the scripts are.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import nglkeras
+from nglkeras.errors import UserError, unknown
+from nglkeras.experiments import segmentation
+from nglkeras.experiments.segmentation.catalog import get_info
+from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
+from nglkeras.runs.trial import key_of, start_of
+from nglkeras.seeds import at_most
+from nglkeras.training.devices import backend
+from nglkeras.training.schedule import PRECISIONS
+
+if TYPE_CHECKING:
+    import keras
+
+LOSSES = ("CE", "Focal", "Dice", "NGL")
+# The names of `models.ARCHITECTURES`, which cannot be read without Keras.
+MODELS = (
+    *("unet", "deeplabv2", "deeplabv2_multiscale"),
+    *("unet_narrow", "deeplabv2_narrow", "deeplabv2_multiscale_narrow"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationTrial:
+    """One network to be trained, and everything that can change the outcome.
+
+    Attributes:
+        dataset: One of `catalog.NAMES`.
+        model: One of `MODELS`.
+        loss: One of `LOSSES`.
+        schedule: How the network is trained.
+        views: What is done to images and masks.
+        l2: As in `Recipe`.
+        weights: What the encoder or trunk starts from: `None`, "imagenet" or a file.
+        weights_sha256: Hash of that file's content.
+        files_sha256: Hash of the list of files of a "folder".
+        run: Number of the repetition. All losses share a run's split and initial weights.
+        seed: Root of all randomness.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on images for validation, and for test.
+        replicas: Devices that share each batch.
+        test: Whether the test set is looked at.
+        monitored: The part that is looked at after each epoch.
+        precision: Keras' dtype policy of the layers.
+        backend: Keras' backend.
+        scale_losses: Whether a network that reads its images at several scales has a loss for each
+            scale and one for their maximum, instead of one for the enlarged maximum.
+        validation: As in `Recipe`.
+    """
+
+    measure: ClassVar[str] = "mean_iou"
+
+    dataset: str
+    model: str
+    loss: str
+    schedule: Schedule
+    views: Views
+    l2: float = 0.0
+    weights: str | None = None
+    weights_sha256: str = ""
+    files_sha256: str = ""
+    run: int = 0
+    seed: int = 0
+    train_images: int | None = None
+    evaluation_images: int | None = None
+    replicas: int = 1
+    test: bool = True
+    monitored: str = "validation"
+    precision: str = "float32"
+    backend: str = field(default_factory=backend)
+    scale_losses: bool = False
+    validation: bool = True
+
+    @property
+    def key(self) -> str:
+        """Hash of all fields that differ from their defaults, and of the protocol's version."""
+        return key_of(self)
+
+    @property
+    def kind(self) -> "SegmentationTrial":
+        """The trial without its loss and run: equal for trials of the same kind."""
+        return replace(self, loss="", run=0)
+
+    def __str__(self):
+        loss = nglkeras.losses.label(self.loss)
+        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+
+
+def make_loss(name: str) -> "keras.losses.Loss":
+    """Make the loss of a row, for labels with void pixels and for logits.
+
+    Raises:
+        UserError: If there is no such row.
+    """
+    if name not in LOSSES:
+        raise unknown("loss", name, LOSSES)
+    arguments = {"from_logits": True, "ignore_class": segmentation.VOID}
+    return nglkeras.losses.get(name, sparse=True, **arguments)
+
+
+def plan(
+    scale: SegmentationScale,
+    loss_names: Iterable[str] = LOSSES,
+    *,
+    seed: int = 0,
+    replicas: int = 1,
+    data_dir: str | Path | None = None,
+) -> list[SegmentationTrial]:
+    """List the networks of a table, run by run: an interrupted table has every cell.
+
+    Args:
+        scale: How much of the protocol.
+        loss_names: Names from `LOSSES`, in any case.
+        seed: Root of all randomness.
+        replicas: Devices that share a batch.
+        data_dir: Where the data set is; of a "folder" the list of files is part of the trials.
+
+    Raises:
+        UserError: If a name is unknown, or the paper has no recipe for what is asked.
+    """
+    if scale.precision not in PRECISIONS:
+        raise unknown("precision", scale.precision, PRECISIONS)
+    names = list(dict.fromkeys(map(_loss_name, loss_names)))
+    blanks = [_blank(scale, model, data_dir) for model in scale.models]
+    return [
+        SegmentationTrial(
+            loss=loss,
+            run=run,
+            seed=seed,
+            train_images=scale.train_images,
+            evaluation_images=scale.evaluation_images,
+            precision=scale.precision,
+            replicas=replicas,
+            **blank,
+        )
+        for run in range(scale.runs)
+        for blank in blanks
+        for loss in names
+    ]
+
+
+def _loss_name(name):
+    for valid in LOSSES:
+        if str(name).lower() == valid.lower():
+            return valid
+    raise unknown("loss", name, LOSSES)
+
+
+def _recipe(scale, model):
+    """The recipe of a model at a scale."""
+    dataset = scale.dataset_of(model)
+    recipe = scale.recipe or RECIPES.get((model, dataset))
+    if recipe is None:
+        pairs = ", ".join(f"{model} on {dataset}" for model, dataset in RECIPES)
+        raise UserError(
+            f"the paper does not train {model} on {dataset}; it does: {pairs}. Another scale has "
+            "a recipe for all"
+        )
+    return recipe
+
+
+def _blank(scale, model, data_dir):
+    """The fields that all trials of a model share."""
+    dataset = scale.dataset_of(model)
+    get_info(dataset, data_dir)
+    architecture = segmentation.models.get_architecture(model)
+    recipe = _recipe(scale, model)
+    views = recipe.views
+    if scale.image_size is not None:
+        size = scale.image_size
+        views = replace(views, crop=size, resize=views.resize and size)
+    if views.crop % architecture.multiple:
+        raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
+    weights = _weights(scale.weights, model) or recipe.weights
+    weights = None if weights == "none" else weights
+    segmentation.models.check_weights(model, weights)
+    schedule = recipe.schedule
+    return {
+        "dataset": dataset,
+        "files_sha256": segmentation.sources.fingerprint(dataset, data_dir),
+        "model": model,
+        "schedule": replace(
+            schedule,
+            epochs=at_most(schedule.epochs, scale.epochs),
+            learning_rate=dict(scale.learning_rates).get(model, schedule.learning_rate),
+        ),
+        "views": views,
+        "l2": recipe.l2,
+        "scale_losses": architecture.is_multiscale,
+        "validation": recipe.validation,
+        **start_of(weights),
+    }
+
+
+def _weights(given, model):
+    """The weights given for a model, else those given for all models, else `None`."""
+    find, found = segmentation.models.get_architecture, None
+    for text in given:
+        name, equals, weights = text.partition("=")
+        if not equals:
+            found = found or text
+        elif find(name) is find(model):
+            found = weights
+    return found
+
+
+def missing_starts(scale: SegmentationScale, trials: Iterable[SegmentationTrial]) -> list[str]:
+    """Say which networks do not start from the weights that their recipe's source starts from.
+
+    Args:
+        scale: The scale that the trials were planned from.
+        trials: The trials; one of each model is looked at.
+
+    Returns:
+        A sentence for each model whose recipe names a start and that got no file of weights.
+    """
+    lines = []
+    for model, trial in {trial.model: trial for trial in trials}.items():
+        start = _recipe(scale, model).start
+        if start and not trial.weights_sha256:
+            own = {None: "random weights", "imagenet": "ImageNet weights"}[trial.weights]
+            lines.append(
+                f"The paper's start of {model}, {start}, was not given (--weights {model}=FILE): "
+                f"it starts from {own}; expect less."
+            )
+    return lines
+
+
+def describe(trial: SegmentationTrial) -> str:
+    """Describe in a line how the network of a trial is trained."""
+    schedule, views = trial.schedule, trial.views
+    length = f"{schedule.epochs} epochs"
+    if schedule.steps_per_epoch:
+        length = f"{schedule.epochs * schedule.steps_per_epoch:,} steps"
+    batch = f"batch {schedule.batch_size}"
+    if schedule.accumulation > 1:
+        batch += f" in {schedule.accumulation} parts"
+    rate = f"{schedule.optimizer} {schedule.learning_rate:g}"
+    if schedule.power is not None:
+        rate += f", polynomial decay of power {schedule.power:g}"
+    if schedule.plateau is not None:
+        rate += ", reduced on a plateau of the validation IoU"
+    parts = [length, batch, rate, *_described_views(views)]
+    if trial.scale_losses:
+        parts.append("a loss for each scale and for their maximum")
+    if not trial.validation:
+        parts.append("no validation set")
+    start = "random weights" if trial.weights is None else Path(trial.weights).name
+    parts += [f"L2 {trial.l2:g}", f"from {start}", trial.precision]
+    title = segmentation.models.get_architecture(trial.model).title
+    return f"{title} ({trial.model}): {', '.join(parts)}."
+
+
+def _described_views(views):
+    if views.resize is not None:
+        yield f"images resized to {views.resize} x {views.resize}"
+    if views.crop != views.resize or views.scale != (1, 1):
+        yield f"crops of {views.crop} pixels"
+    if views.scales:
+        yield f"random scale of {', '.join(f'{scale:g}' for scale in views.scales)}"
+    elif views.scale != (1, 1):
+        yield f"random scale {views.scale[0]:g} to {views.scale[1]:g}"
+    if not views.flip:
+        yield "no flips"

@@ -1,0 +1,78 @@
+"""The bundled data set: scanned digits on photographs, with exact masks. A demonstration.
+
+Digits (UCI, 8 x 8) and photographs (a Chinese temple, a flower) ship inside scikit-learn. A scene
+is a piece of a photograph on which some digits are painted, enlarged; a pixel that is painted has
+its digit's class, any other is background. Train, validation and test share neither scans nor
+regions of the photographs.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.seeds import derive_seed
+from nglkeras.startup.extras import needed
+
+SIDE = 64
+# Scenes of each split, and the share of scans and of the photographs' width that it draws from.
+SPLITS = {"train": (160, 0.0, 0.6), "val": (40, 0.6, 0.75), "test": (80, 0.75, 1.0)}
+DIGITS = 3
+# Of the scans' 16 levels of ink.
+INK = 7.5
+# Photographs, that digits stand out.
+DIMMED = 0.6
+SEED = 2024
+
+
+@lru_cache(maxsize=1)
+def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images `[n, 64, 64, 3]` and masks `[n, 64, 64]`, both uint8, of each split."""
+    return {split: _split(split, *SPLITS[split]) for split in SPLITS}
+
+
+@needed()
+def _split(split, count, low, high):
+    from sklearn.datasets import load_digits, load_sample_images
+
+    digits = load_digits()
+    scans = digits.images[digits.target < DIGITS].astype("float32")
+    labels = digits.target[digits.target < DIGITS]
+    used = slice(int(low * len(scans)), int(high * len(scans)))
+    photos = [_columns(photo, low, high) for photo in load_sample_images().images]
+    random = np.random.default_rng(derive_seed(SEED, split))
+    pairs = [_scene(random, photos, scans[used], labels[used]) for _ in range(count)]
+    images, masks = zip(*pairs, strict=True)
+    return np.stack(images), np.stack(masks)
+
+
+def _columns(photo, low, high):
+    width = photo.shape[1]
+    return photo[:, int(low * width) : int(high * width)]
+
+
+def _scene(random, photos, scans, labels):
+    image = _piece(random, photos[random.integers(len(photos))])
+    mask = np.zeros((SIDE, SIDE), "uint8")
+    for _ in range(random.integers(1, 3)):
+        which = random.integers(len(scans))
+        side = int(random.integers(28, 45))
+        top, left = random.integers(0, SIDE - side + 1, 2)
+        ink = tf.image.resize(scans[which][..., None], (side, side))[..., 0].numpy() > INK
+        place = (slice(top, top + side), slice(left, left + side))
+        # Bright, with the grain of a brush.
+        colour = random.integers(190, 256, 3)
+        grain = random.normal(0, 8, (side, side, 1))
+        painted = np.clip(colour + grain, 0, 255).astype("uint8")
+        image[place] = np.where(ink[..., None], painted, image[place])
+        mask[place] = np.where(ink, labels[which] + 1, mask[place])
+    return image, mask
+
+
+def _piece(random, photo):
+    height, width, _ = photo.shape
+    side = int(random.integers(SIDE, min(height, width, 2 * SIDE) + 1))
+    top, left = random.integers(0, height - side + 1), random.integers(0, width - side + 1)
+    piece = photo[top : top + side, left : left + side]
+    piece = tf.image.resize(piece, (SIDE, SIDE), antialias=True).numpy()
+    return (DIMMED * piece).round().astype("uint8")

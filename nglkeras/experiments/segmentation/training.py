@@ -1,0 +1,276 @@
+"""`run_trial`: build a segmentation network, train it, evaluate it, and return its row.
+
+`nglkeras.training` does the same for classifiers. Here a training also writes checkpoints, from
+which it continues in the middle of an epoch, and the networks of the first run keep their
+predictions for some test images.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from nglkeras import paths
+from nglkeras.errors import UserError
+from nglkeras.experiments.segmentation import VOID, data, models, sources
+from nglkeras.experiments.segmentation.catalog import Info, get_info
+from nglkeras.experiments.segmentation.deeplab import deeplabv2
+from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
+from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
+from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule
+from nglkeras.runs.attempt import row_of
+from nglkeras.runs.trial import TrialResult
+from nglkeras.seeds import derive_seed
+from nglkeras.training import accumulation, checkpoint, optimizer
+from nglkeras.training.checkpoint import Checkpoints
+from nglkeras.training.monitor import Monitor, plateau_callbacks
+
+# Images of the test set whose predictions are kept.
+KEPT = 4
+
+
+def run_trial(
+    trial: SegmentationTrial,
+    *,
+    data_dir: str | Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    predictions: Path | None = None,
+    timeout: float | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
+    accumulate: bool = True,
+) -> TrialResult:
+    """Train and evaluate the network of a trial, from its checkpoint on if there is one.
+
+    Args:
+        trial: The trial.
+        data_dir: Where the data set is.
+        checkpoints: Where trainings keep their states; see `checkpoint.TidyJournal`. Without them
+            an interrupted training starts again.
+        predictions: Folder for the predictions of the networks of the first run; see
+            `predictions_path`. By default none are kept.
+        timeout: Seconds after which training stops with status "timeout", all tries together.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        on_model: Called with the network when its training ended well, e.g. to save it.
+        accumulate: Whether to try again with batches in parts when memory has no room for them.
+
+    Returns:
+        The row. Its accuracies are pixel accuracies (that of validation is `None` where the trial
+        has no validation set); `metrics` has the measures of table 5 on the test set, and the IoU
+        of each class as "iou/NAME".
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had.
+    """
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+    keeps = predictions is not None and trial.run == 0
+    shown = predictions_path(predictions, trial.key) if keeps else None
+
+    def attempt(schedule):
+        monitor = Monitor(deadline, on_epoch)
+        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
+
+        def train(divided):
+            return _train(divided, data_dir, kept, monitor, shown)
+
+        return row_of(trial, schedule, train, monitor, on_model)
+
+    if not accumulate:
+        return attempt(trial.schedule)
+    # Frozen BatchNormalization allows parts of a single image.
+    is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
+    return attempt.row_with_room(attempt, trial, 1 if is_frozen else accumulation.MIN_IMAGES)
+
+
+def predictions_path(folder: Path, key: str) -> Path:
+    """Return the file with the predictions of a network, for the key of its trial."""
+    return paths.expand(folder) / f"{key}.npz"
+
+
+def _train(trial, data_dir, kept, monitor, shown):
+    schedule, views = trial.schedule, trial.views
+    info = get_info(trial.dataset, data_dir)
+    sets = find_sets(trial, data_dir)
+    train = data.Reader(*sets.train, views.resize)
+    validation = data.Reader(*sets.validation, views.resize) if trial.validation else None
+
+    def held(reader):
+        multiple = models.get_architecture(trial.model).multiple
+        # About as many pixels as a training step has, so that they fit into memory.
+        pixels = schedule.part_size * views.crop**2
+        size = max(pixels // (reader.height * reader.width), trial.replicas)
+        return data.evaluation(reader, size // trial.replicas * trial.replicas, multiple)
+
+    steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
+    stream = data.Training(
+        train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
+    )
+    model = build(trial, info, schedule.epochs * steps)
+    with data.telling_mistakes(*filter(None, (train, validation))):
+        checkpoint.fit(
+            model,
+            lambda first: stream.batches(first, schedule.part_size),
+            epochs=schedule.epochs,
+            # Keras counts the parts of batches.
+            steps=steps * schedule.accumulation,
+            checkpoint=kept,
+            callbacks=[monitor, *plateau_callbacks(schedule)],
+            validation_data=validation and held(validation),
+        )
+    outcome = {"sizes": sets.sizes}
+    if monitor.status != "ok":
+        return outcome, model
+    outcome["validation_accuracy"] = monitor.history[-1].get("val_pixel_accuracy")
+    if trial.test:
+        # Read after the training, which thus needs no memory for it.
+        test = data.Reader(*sets.test, views.resize)
+        with data.telling_mistakes(test):
+            scores = measure(model, held(test), info)
+        outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
+        if shown is not None:
+            _keep_predictions(model, trial, sets.test, shown)
+    return outcome, model
+
+
+def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> data.Sets:
+    """Choose the examples that a trial trains on, validates with and is tested on."""
+    return data.divide(
+        sources.load(trial.dataset, data_dir),
+        _run_seed(trial),
+        train_images=trial.train_images,
+        evaluation_images=trial.evaluation_images,
+        test_seed=derive_seed(trial.seed, "test"),
+        validation=trial.validation,
+    )
+
+
+def _run_seed(trial):
+    return derive_seed(trial.seed, "run", trial.run)
+
+
+def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
+    """Build the compiled network of a trial, with the initial weights of its run.
+
+    Args:
+        trial: The trial.
+        info: What is known of its data set.
+        steps: Updates in the whole training.
+    """
+    keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
+    model = models.build(
+        trial.model,
+        len(info.classes),
+        weights=trial.weights,
+        l2=trial.l2,
+        precision=trial.precision,
+        scale_losses=trial.scale_losses,
+    )
+    model.compile(
+        optimizer=make_optimizer(trial.schedule, steps, trial.replicas),
+        loss=make_loss(trial.loss),
+        metrics=[SegmentationScores(len(info.classes))],
+    )
+    # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a schedule.
+
+    Args:
+        schedule: The schedule.
+        steps: Updates in the whole training.
+        replicas: Devices that share a batch.
+    """
+    if schedule.power is not None:
+        decay = keras.optimizers.schedules.PolynomialDecay(
+            schedule.learning_rate,
+            # Keras counts the parts of batches.
+            decay_steps=steps * schedule.accumulation,
+            end_learning_rate=0.0,
+            power=schedule.power,
+        )
+        # The form that an optimizer's configuration holds.
+        rate = keras.optimizers.schedules.serialize(decay)
+        schedule = replace(schedule, learning_rate=rate)
+    return optimizer.make_optimizer(schedule, replicas)
+
+
+def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
+    """Return the measures of table 5 on a stream, and the IoU of each class as "iou/NAME"."""
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    found.pop("loss")
+    scores = next(m for m in model.metrics if m.name == "compile_metrics").metrics[0]
+    ious = class_ious(keras.ops.convert_to_numpy(scores.confusion))
+    named = zip(info.classes, ious, strict=True)
+    return {name: float(value) for name, value in found.items()} | {
+        f"iou/{name}": iou for name, iou in named
+    }
+
+
+def kept_rows(part: tuple) -> np.ndarray:
+    """Return the numbers of the test images whose predictions are kept."""
+    rows = part[1]
+    return rows[np.linspace(0, len(rows) - 1, min(KEPT, len(rows))).astype(int)]
+
+
+def _keep_predictions(model, trial, part, path):
+    """Write label maps of some test images, at their own size."""
+    multiple = models.get_architecture(trial.model).multiple
+    reader = data.Reader(part[0], kept_rows(part), trial.views.resize)
+    logits = model.predict(data.evaluation(reader, 1, multiple), verbose=0)
+    labels = logits.argmax(-1).astype("uint8")
+    maps = {}
+    for i in range(len(reader)):
+        height, width = reader.get(i)[1].shape
+        maps[str(reader.rows[i])] = labels[i, :height, :width]
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **maps)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write predictions to {path}: {error}") from error
+
+
+def paper_step(
+    name: str, dataset: str, batch_size: int, loss: str = "NGL"
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """Prepare a training step of the paper's scale, with random data, to measure its cost.
+
+    Weights are random too, which needs no download. BatchNormalization is then trained, where it is
+    frozen with the paper's weights: a step takes more memory than in a real training.
+
+    Args:
+        name: A model of `recipes.RECIPES`.
+        dataset: Its data set there.
+        batch_size: Images of the step.
+        loss: One of `protocol.LOSSES`.
+
+    Returns:
+        The compiled network, images of 0 to 255 and labels, some of them void.
+    """
+    recipe = RECIPES[name, dataset]
+    schedule = recipe.schedule
+    trial = SegmentationTrial(
+        dataset=dataset,
+        model=name,
+        loss=loss,
+        schedule=schedule,
+        views=recipe.views,
+        l2=recipe.l2,
+        scale_losses=models.get_architecture(name).is_multiscale,
+    )
+    info = get_info(dataset)
+    random = np.random.default_rng(0)
+    shape = (batch_size, recipe.views.crop, recipe.views.crop)
+    images = random.uniform(0, 255, (*shape, 3)).astype("float32")
+    labels = random.integers(0, len(info.classes), shape, dtype="int32")
+    labels[:, :8] = VOID
+    return build(trial, info, schedule.epochs * (schedule.steps_per_epoch or 1)), images, labels

@@ -1,0 +1,103 @@
+"""What the scripts write: in which folder, and tables and figures in which formats."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+# What needs Keras or pandas is reached through it after parsing: see `lazy`.
+from nglkeras import paths
+from nglkeras.errors import UserError
+from nglkeras.report import figures, latex, text
+from nglkeras.startup import extras
+
+# In the working directory, wherever the package is installed.
+RESULTS = Path("results")
+
+
+def add_out_option(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add `--out`, the folder of results, by default `results/NAME/SCALE`."""
+    default = RESULTS / name / "SCALE"
+    parser.add_argument("--out", metavar="DIR", help=f"folder of results (default: {default})")
+
+
+def folder(args: argparse.Namespace, name: str, scale: str) -> Path:
+    """Return the folder of results that the options name, as an absolute path."""
+    return paths.absolute(args.out or RESULTS / name / scale)
+
+
+def add_figure_options(parser: argparse.ArgumentParser, formats: Sequence[str] = ("png",)) -> None:
+    """Add the options that say how figures are saved."""
+    add = parser.add_argument_group("figures").add_argument
+    add(
+        "--format",
+        nargs="+",
+        metavar="FORMAT",
+        dest="formats",
+        default=formats,
+        help=f"any of {', '.join(figures.FORMATS)} (default: {' '.join(formats)})",
+    )
+    add("--width", type=float, metavar="INCHES", help="width of a figure; it keeps its proportions")
+    add("--font-size", type=float, metavar="POINTS", help="size of normal text (default: 10)")
+
+
+def saver(args: argparse.Namespace) -> Callable[..., list[Path]]:
+    """Return `figures.save` with the formats and sizes that the options name.
+
+    Raises:
+        UserError: If one of them cannot be, or what draws is not installed. Call this before a
+            training, not after it.
+    """
+    extras.require("matplotlib", "pandas", "scipy")
+    formats = [kind.lower() for text in args.formats for kind in text.split(",") if kind]
+    figures.check(formats, args.width, args.font_size)
+    return partial(figures.save, formats=formats, width=args.width, font_size=args.font_size)
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn a failure to write into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error}") from error
+
+
+def write_table(
+    path: Path,
+    title: str,
+    parts: Sequence[Sequence[Sequence[str]]],
+    notes: Sequence[str],
+    frame,
+    figure: Callable,
+    save: Callable[..., list[Path]],
+) -> None:
+    """Write a table as CSV, Markdown and LaTeX, save its figure, and print the files' names.
+
+    Args:
+        path: Folder and name of the files, without an ending.
+        title: Heading.
+        parts: Tables as rows of text; the first is the one that LaTeX has.
+        notes: What readers must know.
+        frame: Data frame of the CSV file.
+        figure: Function that draws the figure.
+        save: As `saver` returns it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    markdown = [f"# {title}", *map(text.as_markdown, parts), *notes]
+    markdown = "\n\n".join(markdown) + "\n"
+    path.with_name(f"{path.name}.md").write_text(markdown, encoding="utf-8")
+    in_latex = latex.table(parts[0], title, notes)
+    path.with_name(f"{path.name}.tex").write_text(in_latex, encoding="utf-8")
+    frame.to_csv(path.with_name(f"{path.name}.csv"), index=False)
+    saved = save(figure, path.parent, path.name)
+    endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
+    print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
+
+
+def say(*lines: str) -> None:
+    """Print lines; what the terminal cannot show becomes a question mark."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print("\n".join(lines).encode(encoding, "replace").decode(encoding), flush=True)

@@ -1,0 +1,144 @@
+"""A trial and its result, as data: what every experiment shares."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Protocol
+
+from nglkeras import paths
+from nglkeras.runs import foreign
+from nglkeras.training.outcome import FINAL_STATUSES, STATUSES
+
+# Raise it when the same trial would give another result than before: old rows no longer count.
+VERSION = 1
+
+
+class Trial(Protocol):
+    """What the runner needs of a trial of any kind."""
+
+    key: str
+    kind: object
+    run: int
+    replicas: int
+
+
+def key_of(trial) -> str:
+    """The key of a trial of any kind: see `Trial.key`."""
+    content = essentials(trial)
+    if "weights_sha256" in content:
+        content.pop("weights", None)
+    text = json.dumps([VERSION, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def essentials(value: object) -> object:
+    """What of a dataclass differs from the defaults, as JSON takes it.
+
+    A field that is added later thus leaves older keys valid.
+
+    The price is that a default, once published, must not change.
+    """
+    if not is_dataclass(value):
+        return value
+    return {
+        field.name: essentials(getattr(value, field.name))
+        for field in fields(value)
+        if getattr(value, field.name) != field.default
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """The row that a trial leaves behind.
+
+    Attributes:
+        key: Of the trial.
+        trial: The trial, as JSON has it.
+        status: One of `STATUSES`.
+        accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached.
+        validation_accuracy: On the validation set after the last epoch.
+        history: For each finished epoch its training loss and accuracy, those of the monitored
+            part ("val_..." or "test_..."), learning rate and seconds.
+        sizes: Images in train, validation and test.
+        seconds: Wall time of the whole trial.
+        message: What went wrong.
+        attempts: How often it was begun; more than once where workers were lost.
+        environment: Hardware and versions.
+        finished: When, as an ISO date and time in UTC.
+        accumulation: Parts of a batch that memory had room for, 1 for all of it; the last that
+            were tried, where it had room for none.
+        metrics: Further measures on the test set, by name.
+    """
+
+    key: str
+    trial: dict
+    status: str
+    accuracy: float | None = None
+    validation_accuracy: float | None = None
+    history: list[dict] = field(default_factory=list)
+    sizes: tuple[int, int, int] | None = None
+    seconds: float = 0.0
+    message: str = ""
+    attempts: int = 1
+    environment: dict = field(default_factory=dict)
+    finished: str = ""
+    accumulation: int = 1
+    metrics: dict = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, row: dict) -> "TrialResult":
+        """The result of a line of a journal; columns of a later version are passed over.
+
+        Raises:
+            UserError: If a column holds what it cannot hold.
+            TypeError: If one that must be there is missing.
+        """
+        foreign.check(row, _RULES)
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: row[name] for name in row.keys() & known})
+
+    def answers(self, trial: Trial) -> bool:
+        """Whether the trial need not be run again: it would end so again, or all is measured."""
+        if self.status != "ok":
+            return self.status in FINAL_STATUSES
+        if trial.monitored == "test":
+            looks = [epoch.get("test_accuracy") for epoch in self.history]
+            if len(looks) != trial.schedule.epochs or None in looks:
+                return False
+        return (self.accuracy if trial.test else self.validation_accuracy) is not None
+
+
+def _is_epoch(value):
+    number = foreign.optional(foreign.is_number)
+    return foreign.is_object(value) and all(map(number, value.values()))
+
+
+def _are_sizes(value):
+    return foreign.list_of(foreign.is_count)(value) and len(value) == 3
+
+
+_RULES = {
+    "key": foreign.is_text,
+    "trial": foreign.is_object,
+    "status": foreign.one_of(STATUSES),
+    "accuracy": foreign.optional(foreign.is_share),
+    "validation_accuracy": foreign.optional(foreign.is_share),
+    "history": foreign.list_of(_is_epoch),
+    "sizes": foreign.optional(_are_sizes),
+    "seconds": foreign.is_number,
+    "message": foreign.is_text,
+    "environment": foreign.is_object,
+    "finished": foreign.is_text,
+    "attempts": foreign.is_count,
+    "accumulation": foreign.is_count,
+    "metrics": _is_epoch,
+}
+
+
+def start_of(weights: str | None) -> dict:
+    """What a trial says of the weights that it starts from."""
+    path = weights and paths.absolute(weights)
+    if not path or not path.is_file():
+        return {"weights": weights}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"weights": str(path), "weights_sha256": digest}

@@ -1,0 +1,297 @@
+"""Trainings of days: `fit` goes on where it was cut off, in the middle of an epoch too.
+
+Keras' `BackupAndRestore` begins an epoch again, with other dropout, and with its callbacks as
+if nothing had been. Here the stream of batches can begin at any step, and a checkpoint holds all
+that decides on what follows: weights, averages, states of random generators, the optimizer, the
+means of the epoch so far and what callbacks know. A run that was killed thus ends as one that was
+not, under a `MirroredStrategy` too, where averages and means are each device's own.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nglkeras import paths
+from nglkeras.errors import UserError
+
+# Between two checkpoints within an epoch; each epoch ends with one.
+SECONDS = 600.0
+# What a callback knows, by its class: all others begin anew.
+_PLATEAU = ("best", "wait", "cooldown_counter")
+
+
+def fit(
+    model: keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    *,
+    epochs: int,
+    steps: int,
+    checkpoint: "Checkpoint | None" = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    validation_data: tf.data.Dataset | None = None,
+) -> None:
+    """Train a compiled model, from its checkpoint on if there is one.
+
+    Args:
+        model: Compiled, its optimizer built.
+        batches: Gives the batches from that step of the whole training on, in an order that does
+            not depend on where it begins.
+        epochs: How many.
+        steps: Of an epoch.
+        checkpoint: Where the state is kept; without one an interrupted training begins anew.
+        callbacks: Keras'; one whose state matters has `get_state` and `set_state`.
+        validation_data: Looked at after each epoch.
+
+    Raises:
+        UserError: If the checkpoint is another training's, or cannot be read or written.
+    """
+    keeper = _Keeper(checkpoint, callbacks, steps)
+    done = 0 if checkpoint is None else keeper.restore(model)
+    ends = [steps * epochs]
+    if done % steps:
+        # Keras makes its metrics when they are first asked, which leaves the weights as they are.
+        # Told the number of steps, it does not warn where a stream does not tell its length.
+        model.evaluate(batches(done).take(1), steps=1, verbose=0)
+        # Keras counts a call's steps from the beginning of an epoch: the rest of one is a call.
+        ends.insert(0, done - done % steps + steps)
+    for end in ends:
+        if done >= end or getattr(model, "stop_training", False):
+            continue
+        keeper.first_step = done
+        model.fit(
+            batches(done),
+            initial_epoch=done // steps,
+            epochs=end // steps,
+            steps_per_epoch=min(steps, end - done),
+            validation_data=validation_data,
+            callbacks=[*callbacks, keeper],
+            shuffle=False,
+            verbose=0,
+        )
+        done = end
+
+
+class Checkpoint:
+    """The state of a training on disk, replaced as a whole.
+
+    Args:
+        path: The file, an `.npz`.
+        key: Of the training; a file with another is refused.
+        seconds: Between two writings within an epoch.
+    """
+
+    def __init__(self, path: str | Path, key: str, seconds: float = SECONDS):
+        self.path = paths.expand(path)
+        self.key = key
+        self.seconds = seconds
+
+    def write(self, arrays: dict[str, list[np.ndarray]], notes: dict) -> None:
+        """Replace the state.
+
+        Raises:
+            UserError: If it cannot be written; the one before is then still there.
+        """
+        flat = {f"{name}_{i}": a for name, some in arrays.items() for i, a in enumerate(some)}
+        flat["notes"] = np.array(json.dumps(notes | {"key": self.key}))
+        temporary = self.path.with_name(f"{self.path.name}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez(file, **flat)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            raise UserError(f"cannot write the checkpoint {self.path}: {error}") from error
+
+    def read(self) -> tuple[dict[str, list[np.ndarray]], dict] | None:
+        """Arrays and notes as they were written; `None` if nothing is there.
+
+        Raises:
+            UserError: If the file is damaged or another training's.
+        """
+        try:
+            # Nothing of a file is executed.
+            with self.path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                notes = json.loads(str(file["notes"]))
+                arrays = {}
+                for name in file.files:
+                    if name != "notes":
+                        arrays.setdefault(name.rpartition("_")[0], []).append(file[name])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UserError(f"cannot read the checkpoint {self.path}: {error}") from error
+        except Exception as error:
+            raise UserError(f"{self.path} is no checkpoint: remove it to begin anew") from error
+        if notes.get("key") != self.key:
+            raise UserError(f"{self.path} is another training's: remove it to begin anew")
+        return arrays, notes
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of many trainings, in a folder.
+
+    Attributes:
+        folder: The folder.
+        seconds: Between two writings within an epoch.
+    """
+
+    folder: Path
+    seconds: float = SECONDS
+
+    def __post_init__(self):
+        object.__setattr__(self, "folder", paths.expand(self.folder))
+
+    def of(self, key: str, parts: int = 1) -> Checkpoint:
+        """That of a trial, by its key; with its batches in parts it is another training."""
+        return Checkpoint(self.folder / f"{key}-{parts}.npz", f"{key}-{parts}", self.seconds)
+
+    def discard(self, key: str) -> None:
+        """Remove what is kept of a trial."""
+        for path in self.folder.glob(f"{key}-*.npz*"):
+            path.unlink(missing_ok=True)
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Writes and restores a checkpoint; the last of the callbacks."""
+
+    async_safe = True
+
+    def __init__(self, checkpoint, callbacks, steps):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.steps = steps
+        # From which Keras counts batches: an epoch's, or where a call begins within one.
+        self.first_step = self.done = 0
+        self.states = self.means = None
+        self.written = time.monotonic()
+
+    def restore(self, model):
+        """Put the model where it was; the step with which to go on."""
+        found = self.checkpoint.read()
+        if found is None:
+            return 0
+        arrays, notes = found
+        self.means = arrays.pop("means", [])
+        for name, values in arrays.items():
+            variables = _variables(model)[name]
+            if not _fit(variables, values):
+                raise UserError(f"{self.checkpoint.path} is of another model: remove it")
+            _assign(variables, values)
+        self.states = notes["callbacks"]
+        self._tell_callbacks()
+        return notes["step"]
+
+    def on_train_begin(self, logs=None):
+        """Keras' hook; the other callbacks have begun anew in theirs."""
+        self._tell_callbacks()
+
+    def _tell_callbacks(self):
+        if self.states is not None:
+            for callback, state in zip(self.callbacks, self.states, strict=True):
+                _set_state(callback, state)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keras' hook, after it has set the means to nothing."""
+        if self.means is not None and self.first_step % self.steps:
+            _assign(self.model.metrics_variables, self.means)
+        self.means = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Keras' hook."""
+        self.done = self.first_step + batch + 1
+        # What is written at an epoch's end knows its row, and what callbacks make of it.
+        if self.checkpoint is None or self.done % self.steps == 0:
+            return
+        is_due = time.monotonic() - self.written >= self.checkpoint.seconds
+        # A callback that stops a training, e.g. for want of time, leaves it to be gone on with.
+        if is_due or self.model.stop_training:
+            self._write(self.done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook; where a callback has stopped the training, not at an epoch's end."""
+        if self.done < (epoch + 1) * self.steps:
+            return
+        self.first_step = (epoch + 1) * self.steps
+        self.states = [_get_state(callback) for callback in self.callbacks]
+        if self.checkpoint is not None:
+            self._write(self.first_step)
+
+    def _write(self, step):
+        if keras.backend.backend() == "jax":
+            # Within an epoch JAX's state is not the variables'.
+            self.model.jax_state_sync()
+        arrays = {
+            name: [_read(variable) for variable in variables]
+            for name, variables in _variables(self.model).items()
+        }
+        states = [_get_state(callback) for callback in self.callbacks]
+        self.checkpoint.write(arrays, {"step": step, "callbacks": states})
+        self.written = time.monotonic()
+
+
+def _variables(model):
+    """All that a step reads and writes; states of random generators are among the weights."""
+    return {
+        "weights": model.variables,
+        "optimizer": model.optimizer.variables,
+        "means": model.metrics_variables,
+    }
+
+
+def _copies(variable):
+    """Those of each device, where TensorFlow has several."""
+    return getattr(variable.value, "values", ()) if keras.backend.backend() == "tensorflow" else ()
+
+
+def _read(variable):
+    """The value of a variable, or its values, one a device, where they differ."""
+    copies = [copy.numpy() for copy in _copies(variable)]
+    if any(not np.array_equal(copy, copies[0], equal_nan=True) for copy in copies):
+        return np.stack(copies)
+    return copies[0] if copies else keras.ops.convert_to_numpy(variable)
+
+
+def _fit(variables, values):
+    """Whether the values can be those of the variables."""
+    return len(variables) == len(values) and all(
+        value.shape in (tuple(variable.shape), (len(_copies(variable)), *variable.shape))
+        for variable, value in zip(variables, values, strict=True)
+    )
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        copies = _copies(variable)
+        if not copies:
+            variable.assign(value)
+        own = value if value.ndim > len(variable.shape) else [value] * len(copies)
+        for copy, its in zip(copies, own, strict=True):
+            copy.assign(its)
+
+
+def _get_state(callback):
+    if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
+        known = {name: getattr(callback, name) for name in _PLATEAU}
+        return {name: None if value is None else float(value) for name, value in known.items()}
+    return callback.get_state() if hasattr(callback, "get_state") else None
+
+
+def _set_state(callback, state):
+    if state is None:
+        return
+    if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
+        for name in _PLATEAU:
+            setattr(callback, name, state[name])
+    else:
+        callback.set_state(state)

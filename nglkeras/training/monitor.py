@@ -1,0 +1,119 @@
+"""What watches a training, and ends what cannot end well."""
+
+import math
+import time
+
+import keras
+
+from nglkeras.training.schedule import Schedule
+
+
+def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
+    """Build the callbacks that reduce the learning rate on a plateau; none without one."""
+    plateau = schedule.plateau
+    if plateau is None:
+        return []
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor=plateau.monitor,
+            mode=plateau.mode,
+            factor=plateau.factor,
+            patience=plateau.patience,
+            min_lr=plateau.min_learning_rate,
+        )
+    ]
+
+
+class Monitor(keras.callbacks.Callback):
+    """Keeps the history and the status of a training, and ends what cannot end well.
+
+    Args:
+        deadline: When it ends with status "timeout", by `time.perf_counter`.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        bound: A mean loss beyond it, in absolute value, ends the training as "exploded".
+        part: What is looked at after each epoch, "validation" or "test".
+    """
+
+    # It reads no metrics during an epoch: Keras need not wait for the device at every step.
+    async_safe = True
+
+    def __init__(self, deadline=math.inf, on_epoch=None, bound=math.inf, part="validation"):
+        super().__init__()
+        self.bound = bound
+        self.accuracy = "test_accuracy" if part == "test" else "val_accuracy"
+        self.deadline = deadline
+        self.on_epoch = on_epoch
+        self.history = []
+        self.status = "ok"
+        self.message = ""
+
+    def get_state(self):
+        """What a checkpoint keeps of it."""
+        return self.history
+
+    def set_state(self, state):
+        """Go on from what a checkpoint kept."""
+        self.history = list(state)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keras' hook."""
+        self.epoch_started = time.perf_counter()
+        self.trained = None
+
+    def on_test_begin(self, logs=None):
+        """Keras' hook."""
+        self.trained = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Keras' hook."""
+        # After the last step of an epoch, its end decides.
+        if batch + 1 != self.params.get("steps"):
+            self._look_at_the_clock()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook."""
+        if self.status == "timeout":
+            # Keras looks at the validation set all the same; the epoch was not finished.
+            return
+        now = time.perf_counter()
+        # Keras calls whatever it is given for validation so.
+        part = self.accuracy.removesuffix("accuracy")
+        row = {name.replace("val_", part): float(value) for name, value in logs.items()}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(now - self.epoch_started, 3)
+        row["training_seconds"] = round((self.trained or now) - self.epoch_started, 3)
+        self.history.append(row)
+        # The test set decides on nothing.
+        sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
+        if not all(map(math.isfinite, sizes)):
+            self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
+        elif max(sizes) > self.bound:
+            self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
+        elif epoch + 1 < self.params.get("epochs", 0):
+            self._look_at_the_clock()
+        if self.on_epoch is not None:
+            self.on_epoch(epoch + 1, row)
+
+    def _look_at_the_clock(self):
+        if time.perf_counter() > self.deadline:
+            self._stop("timeout", "the time limit was reached")
+
+    def fail(self, error):
+        """Note that the training broke off."""
+        self.status, self.message = failure(error)
+
+    def _stop(self, status, message):
+        self.status, self.message = status, message
+        self.model.stop_training = True
+
+
+def failure(error: Exception) -> tuple[str, str]:
+    """Status and message of what broke off with this error."""
+    status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
+    return status, f"{type(error).__name__}: {error}"[:1000]
+
+
+def _is_out_of_memory(error):
+    text = f"{type(error).__name__} {error}".lower()
+    signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
+    return any(sign in text for sign in signs)

@@ -1,0 +1,209 @@
+"""Arrays as streams of batches that begin alike every time they are read.
+
+`tf.data` shuffles anew whenever a stream is read again. Here the order of all epochs is fixed
+beforehand, so that the fortieth training on a stream sees what the first has seen.
+
+Where an epoch is a number of steps, the samples are passed over as often as those take, each
+time in another order; without augmentation a shorter training then sees the beginning of what a
+longer one sees.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nglkeras.data.augment import augmented
+from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.datasets import Arrays, Splits, finish
+from nglkeras.errors import UserError
+from nglkeras.seeds import derive_seed
+from nglkeras.training.schedule import Schedule
+
+# Batches that are made at a time, and ahead.
+PARALLEL, PREFETCH = 4, 8
+
+Parts = TypeVar("Parts", "Streams", Splits)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What one training needs.
+
+    Attributes:
+        train: (x, one-hot y), whole batches of all epochs, one epoch after the other.
+        validation: (x, one-hot y, weight), the last batch filled up with weight zero.
+        steps: Batches of an epoch.
+        test: As `validation`, if it was asked for.
+        sizes: Images in train, validation and test, where they come from a data set.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    steps: int
+    test: tf.data.Dataset | None = None
+    sizes: tuple[int, int, int] | None = None
+
+
+def of_arrays(
+    arrays: Arrays, schedule: Schedule, seed: int, augmentation: Augmentation | None = None
+) -> Streams:
+    """The streams of a data set in memory.
+
+    Args:
+        arrays: The data set.
+        schedule: How a network is trained on it.
+        seed: Decides order and augmentation.
+        augmentation: Random changes to the training images.
+
+    Raises:
+        UserError: If the images do not fill a batch.
+    """
+
+    def finished(images):
+        return finish(images, arrays.size)
+
+    def one_hot(part):
+        return part[0], keras.utils.to_categorical(part[1], arrays.classes)
+
+    train, steps = training(
+        *one_hot(arrays.train),
+        batch_size=schedule.batch_size,
+        epochs=schedule.epochs,
+        steps_per_epoch=schedule.steps_per_epoch,
+        seed=seed,
+        augmentation=augmentation,
+        finish=finished,
+    )
+    held = [
+        None
+        if part is None
+        else evaluation(*one_hot(part), batch_size=schedule.batch_size, finish=finished)
+        for part in (arrays.validation, arrays.test)
+    ]
+    parts = (arrays.train, arrays.validation, arrays.test)
+    sizes = tuple(0 if part is None else len(part[1]) for part in parts)
+    return Streams(train, held[0], steps, held[1], sizes)
+
+
+def training(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    steps_per_epoch: int | None = None,
+    augmentation: Augmentation | None = None,
+    finish: Callable | None = None,
+) -> tuple[tf.data.Dataset, int]:
+    """All epochs of a training, one after the other, and the number of steps of each.
+
+    Args:
+        x: Inputs, first axis the samples; a dict or tuple of such arrays for several inputs.
+        y: One-hot labels `[samples, classes]`.
+        batch_size: Samples a step; what does not fill a batch is left out of a pass.
+        epochs: How many.
+        seed: Decides the orders and the augmentation.
+        steps_per_epoch: Steps of an epoch; by default one pass over the samples.
+        augmentation: Random changes to inputs that are images.
+        finish: A function of a batch of inputs.
+
+    Raises:
+        UserError: If the samples do not fill a batch.
+    """
+    steps_per_pass = len(y) // batch_size
+    if steps_per_pass == 0:
+        raise UserError(f"{len(y)} training samples do not fill a batch of {batch_size}")
+    steps = steps_per_epoch or steps_per_pass
+    passes = -(-epochs * steps // steps_per_pass)
+    random = np.random.default_rng(derive_seed(seed, "order"))
+    used = steps_per_pass * batch_size
+    order = np.concatenate([random.permutation(len(y))[:used] for _ in range(passes)])
+    order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
+    seeds = random.integers(0, 2**31, epochs * steps)
+    x, y = _constants(x), tf.constant(y, tf.float32)
+
+    def gathered(rows):
+        return _gathered(x, rows), tf.gather(y, rows)
+
+    def finished(inputs, labels):
+        return inputs if finish is None else finish(inputs), labels
+
+    data = tf.data.Dataset.from_tensor_slices(order)
+    if augmentation is None:
+        data = data.map(lambda rows: finished(*gathered(rows)), PARALLEL)
+    else:
+        data = tf.data.Dataset.zip(
+            data.map(gathered, PARALLEL), tf.data.Dataset.from_tensor_slices(seeds)
+        )
+        data = augmented(data, augmentation, seed).map(finished, PARALLEL)
+    return settled(data), steps
+
+
+def settled(data):
+    """Prefetching without autotuning, whose thread now and then holds up an end by a second."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.prefetch(PREFETCH).with_options(options)
+
+
+def evaluation(
+    x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable | None = None
+) -> tf.data.Dataset:
+    """The samples in order, in batches of one size, as (inputs, labels, weight).
+
+    Keras divides a batch's loss by its size, padding included; the weight of a real sample makes
+    up for it.
+    """
+    batches = -(-len(y) // batch_size)
+    rows = np.arange(batches * batch_size)
+    weights = np.where(rows < len(y), batches * batch_size / len(y), 0.0).astype("float32")
+    rows = np.where(rows < len(y), rows, 0).astype("int32")
+    x, y = _constants(x), tf.constant(y, tf.float32)
+
+    def batch(rows, weights):
+        inputs = _gathered(x, rows)
+        return inputs if finish is None else finish(inputs), tf.gather(y, rows), weights
+
+    shape = (batches, batch_size)
+    data = tf.data.Dataset.from_tensor_slices((rows.reshape(shape), weights.reshape(shape)))
+    return settled(data.map(batch, num_parallel_calls=PARALLEL))
+
+
+def _constants(x):
+    return keras.tree.map_structure(tf.constant, x)
+
+
+def _gathered(x, rows):
+    return keras.tree.map_structure(lambda array: tf.gather(array, rows), x)
+
+
+def in_parts(whole: Parts, schedule: Schedule) -> Parts:
+    """The same images in the same order, a part of a batch at a time.
+
+    Args:
+        whole: Streams of batches as the schedule has them.
+        schedule: Says into how many parts each is divided.
+
+    Raises:
+        UserError: If the batches do not divide into so many parts.
+    """
+    if schedule.accumulation == 1:
+        return whole
+    streams = {name: getattr(whole, name) for name in ("train", "validation", "test")}
+    cut = {name: _cut(data, schedule) for name, data in streams.items() if data is not None}
+    return replace(whole, **cut)
+
+
+def _cut(data, schedule):
+    batches = data.cardinality()
+    data = data.rebatch(schedule.part_size, drop_remainder=True)
+    if batches > 0:
+        # Which rebatching forgets.
+        parts = batches * schedule.accumulation
+        data = data.apply(tf.data.experimental.assert_cardinality(parts))
+    return data.prefetch(PREFETCH)
