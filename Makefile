@@ -32,8 +32,8 @@ test-all: test
 
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet "ray>=2.40"
-	$(BIN)/python -m pytest -m "" --soak tests/test_faults.py \
-		tests/test_segmentation_training.py $(ARGS)
+	$(BIN)/python -m pytest -m "" --soak tests/runs/test_faults.py \
+		tests/experiments/segmentation/test_training.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -44,17 +44,13 @@ __version__ = "0.1.0"
 _CLASSIFICATION = "nglkeras.experiments.classification"
 _PUBLIC = {
     "nglkeras.errors": ("UserError",),
-    "nglkeras.executors": (),
+    "nglkeras": ("executors", "losses", "search"),
     "nglkeras.losses": (
         *("F1", "F2", "F3", "F4", "NGL", "Baikal", "BaikalCMA", "Dice", "FormulaLoss"),
         *("SparseDice", "SparseFocal", "SparseNGL", "SymmetricCrossentropy", "load_loss"),
     ),
-    "nglkeras.search": (),
-    "nglkeras.data.datasets": (),
-    f"{_CLASSIFICATION}.models": (),
-    f"{_CLASSIFICATION}.plots": (),
-    f"{_CLASSIFICATION}.protocol": (),
-    f"{_CLASSIFICATION}.tables": (),
+    "nglkeras.data": ("datasets",),
+    _CLASSIFICATION: ("models", "plots", "protocol", "tables"),
     f"{_CLASSIFICATION}.training": ("run_trial",),
     f"{_CLASSIFICATION}.trial": ("Trial",),
     "nglkeras.expression": ("Expression",),

@@ -16,7 +16,7 @@ from functools import partial
 
 from nglkeras import search
 from nglkeras.errors import UserError
-from nglkeras.experiments import cli
+from nglkeras.experiments import cli, discovery
 from nglkeras.experiments.discovery import script as common
 from nglkeras.experiments.glo import protocol, script
 from nglkeras.report import output
@@ -56,7 +56,7 @@ def run(args, executor):
     extras.require("gplearn", "cma", "sympy")
     output.saver(args)  # refuses what cannot be drawn, before a training
     out = script.folder(args) / "search"
-    fitness = search.TrialFitness(
+    fitness = discovery.TrialFitness(
         partial(protocol.candidate, scale, **script.plan_arguments(args, executor)),
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
         chosen=["draws"] if args.draws else [],
@@ -84,7 +84,7 @@ def both_stages(args, scale, checks, fitness, heading, out):
     trees = search.search(strategy, fitness, out=out / "trees", screening=screening)
     heading = f"{heading} {common.describe(screening, fitness)}"
     with output.writing_to(out):
-        search.report.write(
+        discovery.report.write(
             trees,
             fitness,
             out / "trees",
@@ -105,10 +105,10 @@ def both_stages(args, scale, checks, fitness, heading, out):
     contenders = {
         "tree": trees.best,
         "CE": None,
-        **search.report.paper_losses("Baikal", "BaikalCMA"),
+        **discovery.report.paper_losses("Baikal", "BaikalCMA"),
     }
     with output.writing_to(out):
-        search.report.write(
+        discovery.report.write(
             coefficients,
             fitness,
             tuned,

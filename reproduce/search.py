@@ -18,7 +18,7 @@ from functools import partial
 
 from nglkeras import search
 from nglkeras.errors import unknown
-from nglkeras.experiments import cli
+from nglkeras.experiments import cli, discovery
 from nglkeras.experiments.discovery import script
 from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES
 from nglkeras.report import output
@@ -87,7 +87,7 @@ def run(args, executor):
     bounds = check_bounds(tuple(args.bounds))
     extras.require("gplearn", "sympy")
     out, save = output.folder(args, "search", scale.name), output.saver(args)
-    fitness = search.ExperimentFitness(
+    fitness = discovery.ExperimentFitness(
         int(args.experiment),
         scale,
         Journal(out / "trials.jsonl", report=partial(print, file=cli.sys.stderr)),
@@ -118,7 +118,7 @@ def run(args, executor):
         result = search.search(strategy, fitness, out=out, screening=screening)
         heading = f"{heading} {script.describe(screening, fitness)}"
         with output.writing_to(out):
-            search.report.write(
+            discovery.report.write(
                 result, fitness, out, heading, compare_runs=args.compare_runs, save=save
             )
 

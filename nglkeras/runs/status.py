@@ -62,7 +62,7 @@ class Status:
     lost: int
     seconds: float
     holder: lock.Holder | None
-    live_status: dict
+    board: dict
     unreadable: list[str]
 
 
@@ -176,14 +176,12 @@ def describe(status: Status, *, failures: int = 10) -> str:
 def _rest(board):
     """How much is done and left, as the board has it."""
     parts = []
-    if "generation" in live_status:
-        parts.append(
-            f"generation {live_status['generation']} of {live_status.get('generations', '?')}"
-        )
-    if "total" in live_status:
-        parts.append(f"{live_status.get('done')} of {live_status['total']} done")
-    if live_status.get("seconds_left") is not None:
-        parts.append(f"about {duration(live_status['seconds_left'])} left")
-    if "workers" in live_status:
-        parts.append(f"{live_status['workers']} workers ({live_status.get('executor')})")
+    if "generation" in board:
+        parts.append(f"generation {board['generation']} of {board.get('generations', '?')}")
+    if "total" in board:
+        parts.append(f"{board.get('done')} of {board['total']} done")
+    if board.get("seconds_left") is not None:
+        parts.append(f"about {duration(board['seconds_left'])} left")
+    if "workers" in board:
+        parts.append(f"{board['workers']} workers ({board.get('executor')})")
     return ", ".join(parts)

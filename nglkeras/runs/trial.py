@@ -2,24 +2,92 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Protocol
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import ClassVar
 
+# Losses are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras import paths
 from nglkeras.runs import foreign
+from nglkeras.seeds import derive_seed
+from nglkeras.training.devices import backend
 from nglkeras.training.outcome import FINAL_STATUSES, STATUSES
 
 # Raise it when the same trial would give another result than before: old rows no longer count.
 VERSION = 1
 
 
-class Trial(Protocol):
-    """What the runner needs of a trial of any kind."""
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One network to be trained, and everything that can change the outcome.
 
-    key: str
-    kind: object
-    run: int
-    replicas: int
+    Each experiment has a class of its own, with further fields.
+
+    Attributes:
+        dataset: Name of the data set.
+        model: Name of the network.
+        loss: A row of `losses.ROWS`; any name, where a formula says what it is.
+        schedule: How the network is trained; it has `epochs`, `batch_size` and `accumulation`.
+        formula: Formula of the loss, as `Expression.parse` takes it; it overrules the row.
+        loss_settings: Arguments of the loss, as pairs.
+        l2: Factor of the L2 penalty on the kernels.
+        weights: What the network starts from: `None`, "imagenet" or a file.
+        weights_sha256: Hash of that file's content.
+        run: Number of the repetition. All losses share a run's split and initial weights.
+        seed: Root of all randomness; see `seeds.derive_seed`.
+        train_images: Upper limit on training images.
+        evaluation_images: Upper limit on images for validation, and for test.
+        replicas: Devices that share each batch. On TensorFlow BatchNormalization and dropout are
+            each one's own, so their number changes the result; on JAX they are the batch's.
+        test: Whether the test set is looked at; a search must not.
+        monitored: The part that is looked at after each epoch, "validation" or "test".
+        precision: Keras' dtype policy of the layers; weights and outputs are float32 in each.
+        backend: Keras' backend; the same seed means other numbers on another.
+    """
+
+    # What progress lines show.
+    measure: ClassVar[str] = "accuracy"
+
+    dataset: str
+    model: str
+    loss: str
+    schedule: object
+    formula: str | None = None
+    loss_settings: tuple[tuple[str, float], ...] = ()
+    l2: float = 0.0
+    weights: str | None = None
+    weights_sha256: str = ""
+    run: int = 0
+    seed: int = 0
+    train_images: int | None = None
+    evaluation_images: int | None = None
+    replicas: int = 1
+    test: bool = True
+    monitored: str = "validation"
+    precision: str = "float32"
+    backend: str = field(default_factory=backend)
+
+    @property
+    def key(self) -> str:
+        """Hash of all fields that differ from their defaults, and of the protocol's version.
+
+        A file of weights counts by its content, wherever it lies.
+        """
+        return key_of(self)
+
+    @property
+    def kind(self) -> "Trial":
+        """The trial without loss and run: equal for trials of the same kind."""
+        return replace(self, loss="", loss_settings=(), formula=None, run=0)
+
+    @property
+    def run_seed(self) -> int:
+        """Root of the randomness of the trial's run, which all losses share."""
+        return derive_seed(self.seed, "run", self.run)
+
+    def __str__(self):
+        loss = nglkeras.losses.label(self.loss)
+        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
 def key_of(trial) -> str:

@@ -21,24 +21,18 @@ def attributes(
 
     Args:
         package: The package's `__name__`.
-        public: Full names of modules, each with the names that the package takes from there; a
-            module without names is itself taken, under the last part of its name.
+        public: The names that `__dir__` lists, by the module or package that each comes from.
     """
-    homes, modules = {}, {}
-    for module, names in (public or {}).items():
-        homes |= dict.fromkeys(names, module)
-        if not names:
-            modules[module.rpartition(".")[2]] = module
+    homes = {name: module for module, names in (public or {}).items() for name in names}
 
     def get(name):
-        if name in homes:
+        if homes.get(name, package) != package:
             value = getattr(importlib.import_module(homes[name]), name)
             setattr(sys.modules[package], name, value)
             return value
-        module = modules.get(name, f"{package}.{name}")
-        if name in modules or (not name.startswith("__") and find_spec(module) is not None):
+        module = f"{package}.{name}"
+        if not name.startswith("__") and find_spec(module) is not None:
             return importlib.import_module(module)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    names = sorted([*homes, *modules])
-    return get, lambda: names
+    return get, lambda: sorted(homes)

@@ -13,7 +13,7 @@ from nglkeras.experiments import classification, cli, earlier
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.experiments.classification.trial import Trial, plan
-from nglkeras.report import output
+from nglkeras.report import output, text
 from nglkeras.runs.journal import Journal
 
 # Fields of a scale that options change.
@@ -214,8 +214,8 @@ def _notes(scale, table):
 def report(table, paper, title: str, notes: list[str], path: Path, save: Callable) -> None:
     """Print a table, write it as CSV, Markdown and LaTeX, and draw it."""
     tables = classification.tables
-    body = tables.as_text(tables.layout(table, paper))
-    print("", title, "", body, "", tables.as_text(tables.details(table)), "", *notes, sep="\n")
+    body = text.as_text(tables.layout(table, paper))
+    print("", title, "", body, "", text.as_text(tables.details(table)), "", *notes, sep="\n")
     parts = [tables.layout(table, paper, bold=("**", "**")), tables.details(table)]
     figure = partial(classification.plots.accuracy_table, table, title)
     output.write_table(path, title, parts, notes, tables.to_frame(table), figure, save)

@@ -16,7 +16,7 @@ from nglkeras.data import datasets
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.runs.attempt import row_of
+from nglkeras.runs.attempt import row_of, row_with_room
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
@@ -74,7 +74,7 @@ def run_trial(
 
         return row_of(trial, schedule, train, monitor, on_model)
 
-    return attempt.row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
+    return row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
 
 
 def _train(trial, data_dir, log_dir, monitor):

@@ -5,12 +5,12 @@ journal. `training.run_trial` turns one into a `TrialResult`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 # Losses and models are reached through it when a plan is made: they need Keras, see `lazy`.
 import nglkeras
+from nglkeras import runs
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.catalog import get_info
 from nglkeras.data.division import SPLITS
@@ -19,95 +19,42 @@ from nglkeras.experiments import classification
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.expression import Expression
-from nglkeras.runs.trial import key_of, start_of
+from nglkeras.runs.trial import start_of
 from nglkeras.seeds import at_most
-from nglkeras.training.devices import backend
 from nglkeras.training.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One network to be trained, and everything that can change the outcome.
+class Trial(runs.trial.Trial):
+    """One classifier to be trained; see `runs.trial.Trial`.
 
     Attributes:
-        dataset: One of `catalog.INFO`.
-        model: One of `models.NAMES`.
-        loss: A row of `losses.ROWS`; any name, where a formula says what it is.
-        formula: Of the loss, as `Expression.parse` takes it; it overrules the row.
-        loss_settings: Arguments of the loss, as pairs.
-        l2: Factor of the L2 penalty on the kernels.
-        weights: What the backbone starts from: `None`, "imagenet" or a file.
-        weights_sha256: Of that file.
-        run: Number of the repetition. All losses share a run's split and initial weights.
-        seed: Root of all randomness; see `protocol.derive_seed`.
         schedule: How the network is trained.
         image_size: Height and width of the images, in pixels.
         upsampling: Factor by which the network enlarges them.
-        augmentation: Of the training images.
-        train_images: Upper limit on training images.
-        evaluation_images: Upper limit on images for validation, and for test.
-        replicas: Devices that share each batch. On TensorFlow BatchNormalization and dropout are
-            each one's own, so their number changes the result; on JAX they are the batch's.
-        test: Whether the test set is looked at; a search must not.
-        validation_images: So many for validation instead of a tenth of the train split.
-        monitored: The part that is looked at after each epoch, "validation" or "test".
-        precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
+        augmentation: Random changes to the training images.
         compile_once: Whether the network shares one compiled step with others, on data in memory:
             its batches then come in another order. With "official" splits, a data set without a
             test split then has one test set for all runs.
-        backend: Keras' backend; the same seed means other numbers on another.
-        splits: How the images are divided; one of `protocol.SPLITS`.
+        validation_images: Number of validation images, instead of a tenth of the train split.
+        splits: How the images are divided; one of `data.division.SPLITS`.
         own_validation: Whether the data set's own validation split is the validation set, where
             splits are official; otherwise that split is left out.
     """
 
-    # What progress lines show.
-    measure: ClassVar[str] = "accuracy"
-
-    dataset: str
-    model: str
-    loss: str
     schedule: Schedule
-    loss_settings: tuple[tuple[str, float], ...] = ()
-    l2: float = 0.0
-    weights: str | None = None
-    weights_sha256: str = ""
-    run: int = 0
-    seed: int = 0
     image_size: int | None = None
     upsampling: int = 1
     augmentation: Augmentation | None = None
-    train_images: int | None = None
-    evaluation_images: int | None = None
-    replicas: int = 1
-    test: bool = True
-    formula: str | None = None
     compile_once: bool = False
     validation_images: int | None = None
-    monitored: str = "validation"
-    precision: str = "float32"
     splits: str = "official"
     own_validation: bool = False
-    backend: str = field(default_factory=backend)
-
-    @property
-    def key(self) -> str:
-        """A hash of everything above and of the version of the protocol.
-
-        A file of weights counts by its content, wherever it lies.
-        """
-        return key_of(self)
 
     @property
     def kind(self) -> "Trial":
-        """What it shares with those that differ in loss, run and initial weights alone."""
-        return replace(
-            self, loss="", loss_settings=(), formula=None, run=0, weights=None, weights_sha256=""
-        )
-
-    def __str__(self):
-        loss = nglkeras.losses.label(self.loss)
-        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+        """The trial without loss, run and initial weights: equal for trials of the same kind."""
+        return replace(super().kind, weights=None, weights_sha256="")
 
 
 def plan(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nglkeras import search
 from nglkeras.errors import unknown
-from nglkeras.experiments import cli
+from nglkeras.experiments import cli, discovery
 from nglkeras.experiments.discovery import draws
 from nglkeras.search.screening import CHECKS, Screening, screening
 
@@ -76,7 +76,7 @@ def screening_of(
     return screening(checks, gradients=gradients, bounds=bounds)
 
 
-def describe(checks: Screening, fitness: "search.TrialFitness") -> str:
+def describe(checks: Screening, fitness: "discovery.TrialFitness") -> str:
     """Say in two sentences what was screened and drawn, for the reader of results."""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]

@@ -21,13 +21,11 @@ silent:
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import nglkeras
 from nglkeras.errors import unknown
-from nglkeras.runs.trial import key_of
+from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
-from nglkeras.training.devices import backend
 from nglkeras.training.schedule import PRECISIONS, Schedule
 
 LOSSES = ("CE", "SCE", "Focal", "NGL")
@@ -130,67 +128,27 @@ RECIPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNetTrial:
-    """One network to be trained, and everything that can change the outcome.
+class ImageNetTrial(Trial):
+    """One classifier of table 3 to be trained; see `runs.trial.Trial`.
 
     What the paper reports is the accuracy on ImageNet's validation split. No training looks at it
     to decide anything: it takes the place of a test set here, and rows call it so.
 
     Attributes:
-        dataset: "digits", "folder", or a TFDS data set by name.
-        model: One of `models.NAMES`.
-        loss: A row of `losses.ROWS`.
         schedule: How the network is trained.
         image_size: Height and width of its input, in pixels.
-        formula: Of a loss that is reconstructed.
-        loss_settings: Arguments of the loss, as pairs.
-        l2: Factor of the L2 penalty on the kernels.
-        run: Number of the repetition. All losses share a run's initial weights and batches.
-        seed: Root of all randomness.
         files: Hash of the names and sizes of a folder's files.
-        train_images: Upper limit on training images.
-        evaluation_images: Upper limit on evaluation images.
-        replicas: Devices that share each batch.
-        precision: Keras' dtype policy of the layers; weights and logits are float32 in each.
-        monitored: The part that is looked at after each epoch.
-        test: Whether it is the one that is reported.
-        backend: Keras' backend; the same seed means other numbers on another.
     """
 
-    measure: ClassVar[str] = "accuracy"
-
-    dataset: str
-    model: str
-    loss: str
     schedule: Recipe
     image_size: int
-    formula: str | None = None
-    loss_settings: tuple[tuple[str, float], ...] = ()
-    l2: float = 0.0
-    run: int = 0
-    seed: int = 0
     files: str = ""
-    train_images: int | None = None
-    evaluation_images: int | None = None
-    replicas: int = 1
-    precision: str = "float32"
     monitored: str = "test"
-    test: bool = True
-    backend: str = field(default_factory=backend)
-
-    @property
-    def key(self) -> str:
-        """A hash of everything above and of the version of the protocol."""
-        return key_of(self)
 
     @property
     def kind(self) -> "ImageNetTrial":
-        """What it shares with those that differ in loss and run alone."""
-        return replace(self, loss="", loss_settings=(), formula=None, l2=0.0, run=0)
-
-    def __str__(self):
-        loss = nglkeras.losses.label(self.loss)
-        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+        """The trial without loss, L2 penalty and run: equal for trials of the same kind."""
+        return replace(super().kind, l2=0.0)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.imagenet import data, models
 from nglkeras.experiments.imagenet.optimization import make_optimizer
 from nglkeras.experiments.imagenet.protocol import SCALES, ImageNetTrial, plan
-from nglkeras.runs.attempt import row_of
+from nglkeras.runs.attempt import row_of, row_with_room
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import checkpoint
@@ -82,7 +82,7 @@ def run_trial(
 
         return row_of(trial, schedule, train, monitor, on_model)
 
-    return attempt.row_with_room(attempt, trial)
+    return row_with_room(attempt, trial)
 
 
 def _train(trial, data_dir, kept, monitor):

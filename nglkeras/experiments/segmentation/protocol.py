@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,9 +13,8 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import segmentation
 from nglkeras.experiments.segmentation.catalog import get_info
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
-from nglkeras.runs.trial import key_of, start_of
+from nglkeras.runs.trial import Trial, start_of
 from nglkeras.seeds import at_most
-from nglkeras.training.devices import backend
 from nglkeras.training.schedule import PRECISIONS
 
 if TYPE_CHECKING:
@@ -30,28 +29,13 @@ MODELS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationTrial:
-    """One network to be trained, and everything that can change the outcome.
+class SegmentationTrial(Trial):
+    """One segmentation network to be trained; see `runs.trial.Trial`.
 
     Attributes:
-        dataset: One of `catalog.NAMES`.
-        model: One of `MODELS`.
-        loss: One of `LOSSES`.
         schedule: How the network is trained.
         views: What is done to images and masks.
-        l2: As in `Recipe`.
-        weights: What the encoder or trunk starts from: `None`, "imagenet" or a file.
-        weights_sha256: Hash of that file's content.
         files_sha256: Hash of the list of files of a "folder".
-        run: Number of the repetition. All losses share a run's split and initial weights.
-        seed: Root of all randomness.
-        train_images: Upper limit on training images.
-        evaluation_images: Upper limit on images for validation, and for test.
-        replicas: Devices that share each batch.
-        test: Whether the test set is looked at.
-        monitored: The part that is looked at after each epoch.
-        precision: Keras' dtype policy of the layers.
-        backend: Keras' backend.
         scale_losses: Whether a network that reads its images at several scales has a loss for each
             scale and one for their maximum, instead of one for the enlarged maximum.
         validation: As in `Recipe`.
@@ -59,40 +43,11 @@ class SegmentationTrial:
 
     measure: ClassVar[str] = "mean_iou"
 
-    dataset: str
-    model: str
-    loss: str
     schedule: Schedule
     views: Views
-    l2: float = 0.0
-    weights: str | None = None
-    weights_sha256: str = ""
     files_sha256: str = ""
-    run: int = 0
-    seed: int = 0
-    train_images: int | None = None
-    evaluation_images: int | None = None
-    replicas: int = 1
-    test: bool = True
-    monitored: str = "validation"
-    precision: str = "float32"
-    backend: str = field(default_factory=backend)
     scale_losses: bool = False
     validation: bool = True
-
-    @property
-    def key(self) -> str:
-        """Hash of all fields that differ from their defaults, and of the protocol's version."""
-        return key_of(self)
-
-    @property
-    def kind(self) -> "SegmentationTrial":
-        """The trial without its loss and run: equal for trials of the same kind."""
-        return replace(self, loss="", run=0)
-
-    def __str__(self):
-        loss = nglkeras.losses.label(self.loss)
-        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
 def make_loss(name: str) -> "keras.losses.Loss":

@@ -22,7 +22,7 @@ from nglkeras.experiments.segmentation.deeplab import deeplabv2
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule
-from nglkeras.runs.attempt import row_of
+from nglkeras.runs.attempt import row_of, row_with_room
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import accumulation, checkpoint, optimizer
@@ -83,7 +83,7 @@ def run_trial(
         return attempt(trial.schedule)
     # Frozen BatchNormalization allows parts of a single image.
     is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
-    return attempt.row_with_room(attempt, trial, 1 if is_frozen else accumulation.MIN_IMAGES)
+    return row_with_room(attempt, trial, 1 if is_frozen else accumulation.MIN_IMAGES)
 
 
 def predictions_path(folder: Path, key: str) -> Path:

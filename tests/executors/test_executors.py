@@ -351,7 +351,8 @@ class TestSearches:
         from dataclasses import replace
 
         from nglkeras import Journal
-        from nglkeras.search import SCALES, ExperimentFitness, GeneticProgramming, search
+        from nglkeras.experiments.discovery import SCALES, ExperimentFitness
+        from nglkeras.search import GeneticProgramming, search
 
         scale = replace(
             SCALES["demo"], model="head", epochs=1, train_images=64, evaluation_images=32
@@ -394,7 +395,8 @@ class TestSearches:
 
     def test_of_trials_take_their_own_executor_only(self, tmp_path):
         from nglkeras import Journal
-        from nglkeras.search import SCALES, ExperimentFitness, GeneticProgramming, search
+        from nglkeras.experiments.discovery import SCALES, ExperimentFitness
+        from nglkeras.search import GeneticProgramming, search
 
         fitness = ExperimentFitness(1, SCALES["demo"], Journal(tmp_path / "trials.jsonl"))
         with pytest.raises(UserError, match="an executor of its own"):

@@ -11,12 +11,13 @@ from test_search import by_hash, lines, run
 
 import nglkeras
 from nglkeras import UserError
+from nglkeras.experiments.discovery import TrialFitness
 from nglkeras.experiments.glo import protocol
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.losses.interpreted import assemble
 from nglkeras.runs.journal import Journal
-from nglkeras.search import CoefficientSearch, Evaluation, TrialFitness, glo, search
+from nglkeras.search import CoefficientSearch, Evaluation, glo, search
 from nglkeras.search.coefficients import SCREENING, count_coefficients, in_print, with_coefficients
 from nglkeras.search.glo import GLO, mutate, random_tree, splice
 

@@ -12,21 +12,24 @@ from matplotlib.image import imread
 
 import nglkeras
 from nglkeras import UserError
-from nglkeras.experiments.discovery import draws
+from nglkeras.experiments import discovery
+from nglkeras.experiments.discovery import (
+    EXPERIMENTS,
+    SCALES,
+    ExperimentFitness,
+    SearchScale,
+    draws,
+)
 from nglkeras.experiments.discovery.experiments import trials
 from nglkeras.experiments.glo import protocol
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.runs.journal import Journal
 from nglkeras.search import (
-    EXPERIMENTS,
     GLO,
-    SCALES,
     CoefficientSearch,
-    ExperimentFitness,
     GeneticProgramming,
     Record,
-    SearchScale,
     TrainingFitness,
     Variation,
     search,
@@ -407,7 +410,7 @@ class TestScript:
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(nglkeras.search.ExperimentFitness, "each", stop)
+        monkeypatch.setattr(discovery.ExperimentFitness, "each", stop)
         code, _, err = script("search", *SMALL, "--out", tmp_path)
         assert code == 130
         assert "the same command goes on from here" in err

@@ -15,7 +15,7 @@ from nglkeras.startup.extras import _PROJECTS, EXTRAS, MissingPackageError, need
 USES = {
     "matplotlib": "import nglkeras.experiments.classification.plots as plots; plots.figure1()",
     "pandas": "from nglkeras.experiments.classification.tables import cells; cells([], {}, None)",
-    "scipy": "from nglkeras import tables; tables.interval([0.1, 0.2])",
+    "scipy": "from nglkeras.report import statistics; statistics.interval([0.1, 0.2])",
     "tqdm": "from nglkeras.search import search",
     "gplearn": (
         "from nglkeras.search import Variation; import numpy;"
@@ -27,16 +27,19 @@ USES = {
     ),
     "sympy": "from nglkeras import Expression; Expression.parse('y_pred*1').simplify()",
     "cloudpickle": "from nglkeras.executors import Processes; Processes(1)",
-    "sklearn": "from nglkeras import sources; sources.source('digits', None)",
-    "tensorflow_datasets": "from nglkeras import sources; sources.source('cifar10', '/nowhere')",
+    "sklearn": "from nglkeras.data import sources; sources.source('digits', None)",
+    "tensorflow_datasets": (
+        "from nglkeras.data import sources; sources.source('cifar10', '/nowhere')"
+    ),
     "tensorboard": (
         "from nglkeras.experiments.classification.shared_networks import Benches; "
         "from nglkeras.experiments.classification.protocol import TABLE2_SCALES as S; "
-        "from nglkeras.experiments.classification.trial import plan; Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
+        "from nglkeras.experiments.classification.trial import plan; "
+        "Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
     ),
     "ray": "from nglkeras.executors import Ray; Ray()",
     "deap": "from nglkeras.benchmarks import gp; gp._deap()",
-    "PIL": "from nglkeras import image_files",
+    "PIL": "from nglkeras.data import image_files",
 }
 # For each package, a script that needs it before its first training.
 SCRIPTS = {"pandas": "table2", "matplotlib": "figure1", "gplearn": "search", "cma": "glo_search"}

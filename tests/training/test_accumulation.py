@@ -73,7 +73,7 @@ class Hungry(keras.losses.Loss):
 
 @pytest.fixture(autouse=True)
 def fresh_memory(monkeypatch):
-    monkeypatch.setattr(accumulation, "_needed", {})
+    monkeypatch.setattr(attempt, "_needed", {})
 
 
 def without_normalization(name, shape, classes, **settings):

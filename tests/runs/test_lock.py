@@ -17,7 +17,7 @@ from nglkeras.runs.trial import TrialResult
 
 HOLD = (
     "import sys, time\n"
-    "from nglkeras import lock\n"
+    "from nglkeras.runs import lock\n"
     "with lock.writing(sys.argv[1]):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(600)\n"
@@ -62,7 +62,7 @@ class TestTwoProcesses:
         looking = (
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from nglkeras import lock\n"
+            "from nglkeras.runs import lock\n"
             "print('looking', flush=True)\n"
             "while True:\n"
             "    lock.holder(Path(sys.argv[1]))\n"

@@ -56,8 +56,10 @@ class TestPaper:
 
     def test_the_package_ships_them(self):
         shipped = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-        assert "paper/*.csv" in shipped["tool"]["setuptools"]["package-data"]["nglkeras"]
-        assert len(list((ROOT / "nglkeras" / "paper").glob("*.csv"))) == 8
+        assert (
+            "experiments/paper/*.csv" in shipped["tool"]["setuptools"]["package-data"]["nglkeras"]
+        )
+        assert len(list((ROOT / "nglkeras/experiments/paper").glob("*.csv"))) == 8
 
     def test_daggers(self):
         assert [losses.row(name).label for name in ("f1", "f3", "f4", "NGL")] == [
