@@ -1,6 +1,7 @@
-"""One attempt at a trial, and the row it leaves."""
+"""Train the network of a trial, again with divided batches when memory runs out."""
 
 import datetime
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,68 +12,84 @@ from nglkeras.errors import UserError
 from nglkeras.runs.environment import environment
 from nglkeras.runs.trial import Trial, TrialResult
 from nglkeras.training import accumulation
-from nglkeras.training.accumulation import MIN_IMAGES, with_room
 from nglkeras.training.devices import distribution
 from nglkeras.training.monitor import Monitor
 from nglkeras.training.outcome import FINAL_STATUSES
-from nglkeras.training.schedule import Schedule
 
 
-def row_of(
+def run_attempts(
     trial: Trial,
-    schedule: Schedule,
-    train: Callable[[Trial], tuple[dict, keras.Model]],
-    monitor: "Monitor",
+    train: Callable[[Trial, Monitor], tuple[dict, keras.Model]],
+    *,
+    timeout: float | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
+    accumulate: bool = True,
+    least: int = accumulation.MIN_IMAGES,
 ) -> TrialResult:
-    """The row of a trial that is trained by this schedule, whatever comes of it.
+    """Train the network of a trial and return its row, whatever happens during the training.
 
     Args:
-        trial: What is done; of any kind.
-        schedule: The trial's, or the same with its batches in parts.
-        train: Trains the trial with that schedule, and gives further fields of the row and the
-            network.
-        monitor: Of the training.
-        on_model: Called with the network when its training ended well.
+        trial: The trial.
+        train: Trains one attempt. It gets the trial, whose schedule may divide batches into parts,
+            and the callback that keeps history and status. It returns further fields of the row,
+            and the network.
+        timeout: Seconds for all attempts together; then the status is "timeout". No limit by
+            default.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        on_model: Called with the network if the training ended well, e.g. to save it.
+        accumulate: Whether to try again with divided batches when memory runs out. Later trials of
+            the same kind in this process begin with the division that worked.
+        least: Lower limit on the images of a part, on each device.
 
     Raises:
         UserError: If the trial names something that does not exist or cannot be had.
     """
-    started = time.perf_counter()
-    outcome = {}
-    try:
-        scope = distribution(trial.replicas, schedule)
-        # Without this, every model that was ever built stays in memory.
-        keras.utils.clear_session()
-        with accumulation.freeing_graphs():
-            with scope:
-                outcome, model = train(replace(trial, schedule=schedule))
-            if on_model is not None and monitor.status == "ok":
-                on_model(model)
-    except UserError:
-        raise
-    # Whatever a loss does to a network, the next trial must have its turn.
-    except Exception as error:
-        monitor.fail(error)
-    # What was trained before an interruption counts too.
-    trained = sum(epoch.get("seconds", 0.0) for epoch in monitor.history)
-    return make_row(
-        trial,
-        status=monitor.status,
-        message=monitor.message,
-        history=monitor.history,
-        seconds=round(max(time.perf_counter() - started, trained), 3),
-        accumulation=schedule.accumulation,
-        **outcome,
-    )
+    deadline = math.inf if timeout is None else time.perf_counter() + timeout
+
+    def attempt(schedule):
+        started = time.perf_counter()
+        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
+        outcome = {}
+        try:
+            scope = distribution(trial.replicas, schedule)
+            # Without this, every model that was ever built stays in memory.
+            keras.utils.clear_session()
+            with accumulation.freeing_graphs():
+                with scope:
+                    outcome, model = train(replace(trial, schedule=schedule), monitor)
+                if on_model is not None and monitor.status == "ok":
+                    on_model(model)
+        except UserError:
+            raise
+        # An error of one training must not end the trials after it.
+        except Exception as error:
+            monitor.fail(error)
+        # A training that continues from a checkpoint has taken longer than this process knows.
+        trained = sum(epoch.get("seconds", 0.0) for epoch in monitor.history)
+        return make_row(
+            trial,
+            status=monitor.status,
+            message=monitor.message,
+            history=monitor.history,
+            seconds=round(max(time.perf_counter() - started, trained), 3),
+            accumulation=schedule.accumulation,
+            **outcome,
+        )
+
+    if not accumulate:
+        return attempt(trial.schedule)
+    row = accumulation.with_room(attempt, remembered(trial).schedule, trial.replicas, least)
+    remember(trial, row.status, row.accumulation)
+    return row
 
 
 def make_row(trial: Trial, *, here: bool = True, **outcome) -> TrialResult:
-    """The row of a trial with its outcome, and with where and when it came about.
+    """Build the result row of a finished trial, with time and environment.
 
     Args:
-        trial: What was done.
-        here: Whether by this process; if not, where is not known.
+        trial: The trial.
+        here: Whether this process trained it; otherwise the environment is unknown and empty.
         **outcome: The other fields of `TrialResult`.
     """
     return TrialResult(
@@ -84,32 +101,17 @@ def make_row(trial: Trial, *, here: bool = True, **outcome) -> TrialResult:
     )
 
 
-# What kinds of trials have needed in this process.
+# How many parts the batches of each kind of trial needed in this process.
 _needed: dict[Trial, int] = {}
 
 
-def row_with_room(
-    attempt: Callable[[Schedule], TrialResult], trial: Trial, least: int = MIN_IMAGES
-) -> TrialResult:
-    """The row of a trial, its batches in the parts that it or its kind needs in this process.
-
-    Args:
-        attempt: As `with_room` takes it.
-        trial: What is tried.
-        least: As `with_room` takes it.
-    """
-    row = with_room(attempt, remembered(trial).schedule, trial.replicas, least)
-    remember(trial, row.status, row.accumulation)
-    return row
-
-
 def remember(trial: Trial, status: str, accumulation: int) -> None:
-    """Note the parts with which a trial ended in this status, for others of its kind."""
+    """Note with how many parts a batch a trial ended, for later trials of its kind."""
     if status in FINAL_STATUSES:
         _needed[trial.kind] = accumulation
 
 
 def remembered(trial: Trial) -> Trial:
-    """The trial with its batches in the parts that its kind has needed in this process."""
+    """Return the trial with its batches divided as its kind needed it in this process."""
     parts = _needed.get(trial.kind, trial.schedule.accumulation)
     return replace(trial, schedule=replace(trial.schedule, accumulation=parts))

@@ -4,9 +4,8 @@ It never fails on account of the network: what goes wrong there becomes the stat
 Mistakes of the user (`UserError`) and Ctrl-C go through.
 """
 
-import math
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,12 +15,12 @@ from nglkeras.data import datasets
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.runs.attempt import row_of, row_with_room
+from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
 from nglkeras.training import streams
-from nglkeras.training.monitor import Monitor, plateau_callbacks
+from nglkeras.training.monitor import plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.steps import steps_per_execution
 
@@ -61,23 +60,21 @@ def run_trial(
         )
         return run(trial, on_epoch=on_epoch, on_model=on_model)
 
-    deadline = math.inf if timeout is None else time.perf_counter() + timeout
     if log_dir is not None:
         extras.require("tensorboard")
     logs = None if log_dir is None else paths.expand(log_dir) / trial.key
 
-    def attempt(schedule):
-        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
+    return run_attempts(
+        trial,
+        partial(_train, data_dir=data_dir, log_dir=logs),
+        timeout=timeout,
+        on_epoch=on_epoch,
+        on_model=on_model,
+        accumulate=accumulate,
+    )
 
-        def train(divided):
-            return _train(divided, data_dir, logs, monitor)
 
-        return row_of(trial, schedule, train, monitor, on_model)
-
-    return row_with_room(attempt, trial) if accumulate else attempt(trial.schedule)
-
-
-def _train(trial, data_dir, log_dir, monitor):
+def _train(trial, monitor, data_dir, log_dir):
     schedule = trial.schedule
     run_seed = derive_seed(trial.seed, "run", trial.run)
     splits = streams.in_parts(_splits(trial, run_seed, data_dir), schedule)

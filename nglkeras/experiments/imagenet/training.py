@@ -16,7 +16,6 @@ same as before it.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +28,11 @@ from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.imagenet import data, models
 from nglkeras.experiments.imagenet.optimization import make_optimizer
 from nglkeras.experiments.imagenet.protocol import SCALES, ImageNetTrial, plan
-from nglkeras.runs.attempt import row_of, row_with_room
+from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import checkpoint
 from nglkeras.training.checkpoint import Checkpoints
-from nglkeras.training.monitor import Monitor
 
 TOP = 5
 # Of ImageNet.
@@ -71,18 +69,12 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had, or if a
             checkpoint cannot be read or written.
     """
-    deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
-    def attempt(schedule):
-        monitor = Monitor(deadline, on_epoch, part=trial.monitored)
-        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
+    def train(divided, monitor):
+        kept = checkpoints and checkpoints.of(trial.key, divided.schedule.accumulation)
+        return _train(divided, data_dir, kept, monitor)
 
-        def train(divided):
-            return _train(divided, data_dir, kept, monitor)
-
-        return row_of(trial, schedule, train, monitor, on_model)
-
-    return row_with_room(attempt, trial)
+    return run_attempts(trial, train, timeout=timeout, on_epoch=on_epoch, on_model=on_model)
 
 
 def _train(trial, data_dir, kept, monitor):

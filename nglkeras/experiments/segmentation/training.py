@@ -5,8 +5,6 @@ which it continues in the middle of an epoch, and the networks of the first run 
 predictions for some test images.
 """
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +20,12 @@ from nglkeras.experiments.segmentation.deeplab import deeplabv2
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule
-from nglkeras.runs.attempt import row_of, row_with_room
+from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import accumulation, checkpoint, optimizer
 from nglkeras.training.checkpoint import Checkpoints
-from nglkeras.training.monitor import Monitor, plateau_callbacks
+from nglkeras.training.monitor import plateau_callbacks
 
 # Images of the test set whose predictions are kept.
 KEPT = 4
@@ -66,24 +64,25 @@ def run_trial(
     Raises:
         UserError: If the trial names something that does not exist or cannot be had.
     """
-    deadline = math.inf if timeout is None else time.perf_counter() + timeout
     keeps = predictions is not None and trial.run == 0
     shown = predictions_path(predictions, trial.key) if keeps else None
 
-    def attempt(schedule):
-        monitor = Monitor(deadline, on_epoch)
-        kept = checkpoints and checkpoints.of(trial.key, schedule.accumulation)
-
-        def train(divided):
-            return _train(divided, data_dir, kept, monitor, shown)
-
-        return row_of(trial, schedule, train, monitor, on_model)
-
-    if not accumulate:
-        return attempt(trial.schedule)
     # Frozen BatchNormalization allows parts of a single image.
     is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
-    return row_with_room(attempt, trial, 1 if is_frozen else accumulation.MIN_IMAGES)
+
+    def train(divided, monitor):
+        kept = checkpoints and checkpoints.of(trial.key, divided.schedule.accumulation)
+        return _train(divided, data_dir, kept, monitor, shown)
+
+    return run_attempts(
+        trial,
+        train,
+        timeout=timeout,
+        on_epoch=on_epoch,
+        on_model=on_model,
+        accumulate=accumulate,
+        least=1 if is_frozen else accumulation.MIN_IMAGES,
+    )
 
 
 def predictions_path(folder: Path, key: str) -> Path:
