@@ -1,4 +1,4 @@
-"""Trials in, rows out: what the journal has is taken from it, the rest is run and appended."""
+"""Run the trials that a journal lacks, and append their rows to it."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,87 +6,116 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
+# `attempt` needs Keras and is imported when a row is built here: see `startup.lazy`.
+from nglkeras import runs
 from nglkeras.executors import Executor, Local
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import Board, seconds_left
 from nglkeras.runs.trial import Trial, TrialResult
 
 
-def run_trials(
+def run_missing(
     trials: Sequence[Trial],
     journal: Journal,
-    run: Callable[..., TrialResult] | None = None,
+    make_run: Callable[[list[Trial]], Callable[..., TrialResult]],
     *,
-    executor: Executor | None = None,
-    quiet: bool = False,
+    executor: Executor,
+    prepare: Callable[[list[Trial]], None] | None = None,
+    results: dict[str, TrialResult] | None = None,
 ) -> dict[str, TrialResult]:
-    """Run the trials that the journal does not have; show each result and a progress bar.
+    """Return the row of each trial by its key; run the trials that the journal lacks.
 
-    A row that ended in a timeout, a crash or without memory is tried again; later rows replace
-    earlier ones.
+    The journal is read once before and, if something is missing, once more under its lock.
 
     Args:
-        trials: What is wanted.
-        journal: What is there, and where new rows go.
-        run: Turns a trial into a row; it is also given `on_epoch`. `training.run_trial` by
-            default.
-        executor: Where trials run; in this process by default.
-        quiet: Show nothing.
-
-    Returns:
-        The row of each trial by its key.
+        trials: The trials of a table or figure.
+        journal: Holds the rows and takes the new ones.
+        make_run: Takes the missing trials and returns the function that turns one of them into a
+            row; see `run_trials`.
+        executor: Runs the trials.
+        prepare: Called with the missing trials before any of them runs, e.g. to download data.
+        results: Rows of the journal by key, if the caller has read them already.
 
     Raises:
         UserError: If another process writes this journal, or it cannot be written.
     """
-    if run is None:
-        from nglkeras.experiments.classification.training import run_trial as run
+    results = _only(trials, journal.results() if results is None else results)
+    missing = pending(trials, results)
+    if not missing:
+        return results
+    if prepare is not None:
+        prepare(missing)
+    print(f"{len(missing)} of {len(trials)} trials to run; rows go to {journal.path}", flush=True)
+    return _run_under_lock(trials, journal, make_run(missing), executor, quiet=False)
 
-    executor = executor or Local()
-    wanted = {trial.key: trial for trial in trials}
-    results = _rows_there(journal, wanted)
+
+def run_trials(
+    trials: Sequence[Trial],
+    journal: Journal,
+    run: Callable[..., TrialResult],
+    *,
+    executor: Executor | None = None,
+    quiet: bool = False,
+) -> dict[str, TrialResult]:
+    """Return the row of each trial by its key; run the trials that the journal lacks.
+
+    A trial that ended in a timeout, a crash or without memory runs again; its later row replaces
+    the earlier one.
+
+    Args:
+        trials: The trials.
+        journal: Holds the rows and takes the new ones.
+        run: Turns a trial into a row, e.g. `nglkeras.run_trial`; it also gets `on_epoch`.
+        executor: Runs the trials; by default one after the other in this process.
+        quiet: Whether to show neither results nor a progress bar.
+
+    Raises:
+        UserError: If another process writes this journal, or it cannot be written.
+    """
+    results = _only(trials, journal.results())
     if not pending(trials, results):
         return results
+    return _run_under_lock(trials, journal, run, executor or Local(), quiet)
+
+
+def _only(trials, results):
+    keys = {trial.key for trial in trials}
+    return {key: row for key, row in results.items() if key in keys}
+
+
+def _run_under_lock(trials, journal, run, executor, quiet):
     with journal.writing():
-        # Once more: whoever held the journal until now may have added to it.
-        results = _rows_there(journal, wanted)
-        _run_missing(wanted, results, journal, run, executor, quiet)
+        # The process that held the lock until now may have added rows.
+        results = _only(trials, journal.results())
+        missing = pending(trials, results)
+        total = len({trial.key for trial in trials})
+        left = {trial.key: trial for trial in missing}
+
+        def summary():
+            return {
+                "total": total,
+                "done": total - len(left),
+                "seconds_left": seconds_left(list(left.values()), results, executor),
+            }
+
+        with (
+            Board(journal.path, executor, summary),
+            tqdm(
+                total=total,
+                initial=total - len(missing),
+                unit="trial",
+                disable=quiet,
+                smoothing=0,
+            ) as bar,
+            _reporting(executor, bar, quiet),
+        ):
+            for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
+                results[trial.key] = result
+                left.pop(trial.key)
+                if not quiet:
+                    bar.write(_describe(trial, result))
+                bar.update()
     return results
-
-
-def _rows_there(journal, wanted):
-    return {key: row for key, row in journal.results().items() if key in wanted}
-
-
-def _run_missing(wanted, results, journal, run, executor, quiet):
-    """Run what has no row yet, and add its rows to the results."""
-    missing = pending(list(wanted.values()), results)
-    left = {trial.key: trial for trial in missing}
-
-    def summary():
-        return {
-            "total": len(wanted),
-            "done": len(wanted) - len(left),
-            "seconds_left": seconds_left(list(left.values()), results, executor),
-        }
-
-    with (
-        Board(journal.path, executor, summary),
-        tqdm(
-            total=len(wanted),
-            initial=len(wanted) - len(missing),
-            unit="trial",
-            disable=quiet,
-            smoothing=0,
-        ) as bar,
-        _reporting(executor, bar, quiet),
-    ):
-        for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
-            results[trial.key] = result
-            left.pop(trial.key)
-            if not quiet:
-                bar.write(_describe(trial, result))
-            bar.update()
 
 
 def rows(
@@ -96,44 +125,42 @@ def rows(
     executor: Executor,
     on_epoch: Callable | None = None,
 ) -> Iterator[tuple[Trial, TrialResult]]:
-    """Run trials; each row is in the journal before it is handed on.
+    """Run trials; yield each trial with its row, which is in the journal by then.
 
     Args:
-        trials: What to run.
-        journal: Where the rows go.
+        trials: The trials.
+        journal: Takes the rows.
         run: Turns a trial into a row.
-        executor: Where trials run.
-        on_epoch: Called with a trial, an epoch's number and its row of the history; not with every
-            epoch where trials run elsewhere.
+        executor: Runs the trials.
+        on_epoch: Called with a trial, the number of an epoch and its row of the history. Where
+            trials run in other processes, some epochs are left out.
     """
     outcomes = executor.run(run, trials, on_progress=on_epoch, affinity=_affinity)
     with contextlib.closing(outcomes):
-        yield from _written(outcomes, journal)
-
-
-def _written(outcomes, journal):
-    """Trials and rows of outcomes, each on the disk before it is handed on."""
-    from nglkeras.runs.attempt import make_row
-
-    for outcome in outcomes:
-        row = outcome.result
-        if outcome.failure is not None:
-            failure = outcome.failure
-            # No worker has said where; to ask for this process' devices would touch them.
-            row = make_row(outcome.task, here=False, status=failure.status, message=failure.message)
-        if outcome.attempts > 1:
-            row = replace(row, attempts=outcome.attempts)
-        journal.append(row)
-        yield outcome.task, row
+        for outcome in outcomes:
+            row = outcome.result
+            if outcome.failure is not None:
+                row = runs.attempt.make_row(
+                    outcome.task,
+                    # A lost worker has not told its environment, and asking for this process'
+                    # devices would take memory on them.
+                    here=False,
+                    status=outcome.failure.status,
+                    message=outcome.failure.message,
+                )
+            if outcome.attempts > 1:
+                row = replace(row, attempts=outcome.attempts)
+            journal.append(row)
+            yield outcome.task, row
 
 
 def _affinity(trial):
-    """What trials share that one worker had better do: a compiled network, and a run's data."""
+    """Trials that share a compiled network and a run's data."""
     return trial.kind, trial.run
 
 
 def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Trial]:
-    """The trials that have no row yet, or one that another try may better."""
+    """Return the trials without a row, and those whose row another attempt may improve."""
     unique = {trial.key: trial for trial in trials}
     return [
         trial
@@ -144,7 +171,7 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
 
 @contextlib.contextmanager
 def _reporting(executor, bar, quiet):
-    """Lines of the executor go past the bar."""
+    """Print the executor's reports above the progress bar."""
     before, executor.report = executor.report, (lambda line: None) if quiet else bar.write
     try:
         yield
@@ -155,7 +182,7 @@ def _reporting(executor, bar, quiet):
 def _show_epoch(bar):
     def show(trial, epoch, row):
         text = f"{trial}: epoch {epoch}/{trial.schedule.epochs}"
-        # Some trainings are looked at when they are over.
+        # A training without validation reports its measure at the end only.
         part = "test" if trial.monitored == "test" else "val"
         found = row.get(f"{part}_{trial.measure}")
         if found is not None:

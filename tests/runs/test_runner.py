@@ -3,8 +3,10 @@
 import pytest
 
 from nglkeras import Journal, run_trials
+from nglkeras.executors import Local
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.trial import plan
+from nglkeras.runs.runner import run_missing
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.outcome import STATUSES
 
@@ -81,6 +83,73 @@ def test_interruption_loses_only_the_running_trial(journal):
     assert list(journal.results()) == [trial.key for trial in TRIALS[:3]]
     run_trials(TRIALS, journal, laboratory, quiet=True)
     assert laboratory.seen == TRIALS
+
+
+class CountingJournal(Journal):
+    reads = 0
+
+    def results(self):
+        self.reads += 1
+        return super().results()
+
+
+class TestRunMissing:
+    """`run_missing`: what experiments run their trials with."""
+
+    @pytest.fixture
+    def journal(self, tmp_path):
+        return CountingJournal(tmp_path / "journal.jsonl")
+
+    def run(self, journal, laboratory=None, **settings):
+        self.prepared, self.asked = [], []
+
+        def make_run(missing):
+            self.asked += missing
+            return laboratory or Laboratory()
+
+        settings = {"executor": Local(), "prepare": self.prepared.extend} | settings
+        return run_missing(TRIALS, journal, make_run, **settings)
+
+    def test_reads_the_journal_once_before_and_once_under_the_lock(self, journal):
+        self.run(journal)
+        assert journal.reads == 2
+        self.run(journal)
+        assert journal.reads == 3
+
+    def test_does_not_read_again_what_the_caller_has_read(self, journal):
+        self.run(journal, results={})
+        assert journal.reads == 1
+        rows = Journal(journal.path).results()
+        assert self.run(journal, results=rows) == rows
+        assert journal.reads == 1
+
+    def test_only_missing_trials_are_prepared_and_run(self, journal, capsys):
+        run_trials(TRIALS[:4], journal, Laboratory(), quiet=True)
+        laboratory = Laboratory()
+        rows = self.run(journal, laboratory)
+        assert laboratory.seen == self.prepared == self.asked == TRIALS[4:]
+        assert list(rows) == [trial.key for trial in TRIALS]
+        assert f"2 of 6 trials to run; rows go to {journal.path}" in capsys.readouterr().out
+
+    def test_prepares_nothing_when_nothing_is_missing(self, journal, capsys):
+        run_trials(TRIALS, journal, Laboratory(), quiet=True)
+        assert len(self.run(journal)) == 6
+        assert self.prepared == self.asked == []
+        assert capsys.readouterr().out == ""
+
+    def test_rows_that_another_process_added_meanwhile_are_not_run_again(self, journal):
+        laboratory = Laboratory()
+
+        def prepare(missing):
+            run_trials(TRIALS[:5], Journal(journal.path), Laboratory(), quiet=True)
+
+        self.run(journal, laboratory, prepare=prepare)
+        assert laboratory.seen == TRIALS[5:]
+
+    def test_returns_no_rows_of_other_trials(self, journal):
+        run_trials(TRIALS, journal, Laboratory(), quiet=True)
+        rows = run_missing(TRIALS[:1], journal, None, executor=Local())
+        assert list(rows) == [TRIALS[0].key]
 
 
 def test_progress_names_trial_epoch_accuracy_and_count(journal, capsys):
