@@ -11,17 +11,7 @@ GPUs of a machine: --strategy mirrored. What is there is printed in the paper's 
 written as CSV, Markdown, LaTeX and PNG.
 """
 
-from nglkeras.experiments import cli
-from nglkeras.experiments.classification import accuracy
-
-
-def main():
-    """Run the script."""
-    parser = cli.Parser(__doc__)
-    accuracy.add_options(parser, "table2")
-    args = parser.parse_args()
-    accuracy.accuracy_table(args, "table2", "Table 2: accuracy from scratch")
-
+from nglkeras.experiments.classification.table import TABLE_2
 
 if __name__ == "__main__":
-    cli.run(main)
+    TABLE_2.run(__doc__)

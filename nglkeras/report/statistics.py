@@ -1,4 +1,4 @@
-"""Intervals and tests."""
+"""Intervals and tests of small samples, as SciPy has them; nothing where they would say nothing."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,6 +7,11 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+
+
+def mean(sample: Sequence[float]) -> float | None:
+    """The mean of a sample; `None` for an empty one."""
+    return float(np.mean(sample)) if len(sample) else None
 
 
 def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
@@ -25,6 +30,12 @@ def welch(sample: Sequence[float], other: Sequence[float]):
         # Of one sample without variance; the test then rests on the other's.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         return stats.ttest_ind(sample, other, equal_var=False)
+
+
+def welch_p(sample: Sequence[float], other: Sequence[float] | None) -> float | None:
+    """The p of `welch`; `None` where there is nothing to compare with."""
+    test = None if other is None else welch(sample, other)
+    return None if test is None else float(test.pvalue)
 
 
 def _varies(sample):

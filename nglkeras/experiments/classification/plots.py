@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.data import catalog
-from nglkeras.experiments.classification import tables
+from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.losses.curves import binary, minus_log, value_and_gradient
 from nglkeras.report.figures import save as save
 from nglkeras.report.figures import styled
+from nglkeras.report.plots import Dot, dot_plot
 
 CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
 
@@ -84,50 +85,31 @@ def _without_poles(values):
     return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
 
 
-# Of a table's plot, by what a change is.
+# What the values of a table's plot are, by what a change is.
 _AXES = {
     "relative": "change of test accuracy against CE, %",
     "points": "test accuracy less CE's, percentage points",
 }
 
 
-@styled
-def accuracy_table(table: Sequence[tables.Cell], title: str) -> Figure:
+def accuracy_table(table: Sequence[AccuracyCell], title: str) -> Figure:
     """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
-    names = list(dict.fromkeys(cell.loss for cell in table))
-    columns = list(dict.fromkeys(cell.dataset for cell in table))
-    figure = Figure(
-        figsize=(4.2 * len(columns) + 1.2, 0.42 * len(names) + 1.8), layout="constrained"
-    )
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for panel, dataset in zip(panels, columns, strict=True):
+    panels = {}
+    for dataset in dict.fromkeys(cell.dataset for cell in table):
         column = [cell for cell in table if cell.dataset == dataset]
-        reference = next((cell.accuracy for cell in column if cell.loss == "CE"), None)
-        for cell in column:
-            _draw_cell(panel, names.index(cell.loss), cell)
-        panel.axvline(0, color="gray", linewidth=0.8)
         heading = catalog.get_info(dataset).title
+        reference = next((cell.mean for cell in column if cell.loss == "CE"), None)
         if reference is not None:
             heading += f" (CE {reference:.1f} %)"
-        panel.set(title=heading, xlabel=_AXES[column[0].reading])
-        panel.set_yticks(range(len(names)), [losses.label(name) for name in names])
-    panels[0].invert_yaxis()
-    figure.suptitle(title)
-    measured = panels[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    printed = panels[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
-    figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
-    return figure
+        panels[heading] = [_dot(cell) for cell in column]
+    return dot_plot(panels, title, xlabel=_AXES[table[0].reading], reference=0)
 
 
-def _draw_cell(panel, y, cell):
-    value = 0.0 if cell.loss == "CE" else cell.value
-    if value is not None:
-        bars = None
-        if cell.low is not None:
-            centre = cell.accuracy if cell.loss == "CE" else value
-            relative = cell.loss == "CE" and cell.reading == "relative"
-            scale = 100 / cell.accuracy if relative else 1.0
-            bars = [[scale * (centre - cell.low)], [scale * (cell.high - centre)]]
-        panel.errorbar(value, y, xerr=bars, fmt="o", color="tab:blue", capsize=3)
-    if cell.paper is not None and cell.loss != "CE":
-        panel.plot(cell.paper, y + 0.25, "D", color="tab:orange", mfc="none")
+def _dot(cell):
+    label = losses.label(cell.loss)
+    if cell.loss != "CE":
+        return Dot(label, cell.value, cell.low, cell.high, cell.paper)
+    # Cross entropy is the zero of its panel.
+    scale = 100 / cell.mean if cell.reading == "relative" and cell.mean else 1.0
+    ends = [None if end is None else scale * (end - cell.mean) for end in cell.interval]
+    return Dot(label, None if cell.mean is None else 0.0, *ends, None)

@@ -7,6 +7,7 @@ protocol a run of a script takes on. Training code reads these and decides nothi
 from dataclasses import dataclass, field
 
 from nglkeras.data.augmentation import Augmentation
+from nglkeras.experiments.options import Scale, by_name
 from nglkeras.training.schedule import ON_ACCURACY, SGD, Schedule
 
 
@@ -70,39 +71,31 @@ OTHER_SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The part of the protocol that a script carries out; `None` keeps table B.2.1's values.
+@dataclass(frozen=True, kw_only=True)
+class ClassificationScale(Scale):
+    """The part of paper A's protocol of tables 2 and B.2.2 that a script carries out.
 
     Attributes:
-        name: What `--scale` calls it.
-        note: What a reader must know of numbers at this scale.
-        datasets: Which data sets.
-        models: Which models; a table's cell is the mean over them.
-        runs: Networks trained for each data set, model and loss.
-        epochs: Upper limit on epochs.
-        train_images: Upper limit on training images, drawn at random.
-        evaluation_images: Upper limit on images for validation, and for test, drawn at random.
-        image_size: Upper limit on the image size, in pixels.
-        upsampling: At most this factor.
-        splits: One of `SPLITS`, instead of each data set's own.
-        image_sizes: Pairs of a data set and its image size, which no limit changes.
-        upsamplings: Pairs of a data set and its factor, which no limit changes.
+        runs: Networks for each data set, model and loss.
+        image_size: Upper limit on the image size, in pixels; `None` for table B.2.1's.
+        image_sizes: Upper limit in pixels; with the name of a data set, exactly its size.
+        upsampling: Upper limit on the factor by which networks enlarge small images.
+        upsamplings: Upper limit of the factor by which networks enlarge small images; with the name
+            of a data set, exactly its factor.
+        splits: official: a data set's own test split; random: all of its images divided 80/10/10
+            for every run; `None` for each data set's own: official where there is a test split,
+            but random for Caltech 101.
+        datasets: Data sets, instead of the scale's own.
+        models: Models, instead of the scale's own; a cell is the mean over them.
     """
 
-    name: str
-    note: str
     datasets: tuple[str, ...]
     models: tuple[str, ...]
-    runs: int
-    epochs: int | None = None
-    train_images: int | None = None
-    evaluation_images: int | None = None
     image_size: int | None = None
-    upsampling: int | None = None
-    splits: str | None = None
     image_sizes: tuple[tuple[str, int], ...] = ()
+    upsampling: int | None = None
     upsamplings: tuple[tuple[str, int], ...] = ()
+    splits: str | None = None
 
 
 _ALL = (
@@ -114,27 +107,33 @@ _ALL = (
     "cifar100",
     "caltech101",
 )
-_DEMO = Scale(
-    "demo",
-    "a demonstration of the protocol on scikit-learn's digits with a small network: "
-    "not the paper's experiment, and no evidence for or against its numbers",
-    datasets=("digits",),
-    models=("small_cnn",),
-    runs=3,
-)
-_REDUCED = Scale(
-    "reduced",
-    "the paper's data and protocol with fewer images, epochs and runs and smaller inputs: "
-    "expect lower accuracies than the paper's",
-    datasets=("fashion_mnist", "cifar10"),
-    models=("InceptionV3",),
-    runs=2,
-    epochs=8,
-    train_images=10_240,
-    image_size=75,
-    upsampling=3,
-)
-_PAPER = Scale("paper", "the full protocol of the paper", _ALL, ("ResNet50", "InceptionV3"), 5)
-
 # Tables 2 and B.2.2 share their scales: they differ in the weights that training starts from.
-TABLE2_SCALES = {scale.name: scale for scale in (_DEMO, _REDUCED, _PAPER)}
+TABLE2_SCALES = by_name(
+    ClassificationScale(
+        name="demo",
+        note="a demonstration of the protocol on scikit-learn's digits with a small network: "
+        "not the paper's experiment, and no evidence for or against its numbers",
+        datasets=("digits",),
+        models=("small_cnn",),
+        runs=3,
+    ),
+    ClassificationScale(
+        name="reduced",
+        note="the paper's data and protocol with fewer images, epochs and runs and smaller inputs: "
+        "expect lower accuracies than the paper's",
+        datasets=("fashion_mnist", "cifar10"),
+        models=("InceptionV3",),
+        runs=2,
+        epochs=8,
+        train_images=10_240,
+        image_size=75,
+        upsampling=3,
+    ),
+    ClassificationScale(
+        name="paper",
+        note="the full protocol of the paper",
+        datasets=_ALL,
+        models=("ResNet50", "InceptionV3"),
+        runs=5,
+    ),
+)

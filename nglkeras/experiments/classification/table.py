@@ -1,0 +1,164 @@
+"""The accuracy tables of paper A, 2 and B.2.2, as experiments."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+# What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+import nglkeras
+from nglkeras import data
+from nglkeras.data import catalog, division
+from nglkeras.errors import UserError, unknown
+from nglkeras.experiments import classification, earlier, options, script
+from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification.protocol import ClassificationScale
+from nglkeras.experiments.classification.trial import Trial, plan
+
+# The text elsewhere calls points "%", so that the paper's "percentual change" can be either.
+_READ_AS = {
+    "relative": "change against it, 100 (a - a_CE) / a_CE (the paper does not say whether its "
+    "percentual change is this or the difference: --change points)",
+    "points": "difference to it in percentage points (the paper does not say whether its "
+    "percentual change is this or the relative one: --change relative)",
+}
+
+
+class AccuracyTable(script.Experiment):
+    """Table 2 or B.2.2: they differ in the weights that training starts from."""
+
+    scales = protocol.TABLE2_SCALES
+    changes = earlier.CHANGES
+    needs_a_network = False
+
+    def add_options(self, parser):
+        """Add the options of both tables."""
+        options.add_losses(parser)
+        flags = {
+            name: f"--{name.replace('_', '-')}"
+            for name in ("runs", "epochs", "train_images", "evaluation_images")
+        }
+        flags |= {"image_sizes": "--image-size", "upsamplings": "--upsampling"}
+        flags |= {"splits": "--splits", "datasets": "--datasets", "models": "--models"}
+        options.add_fields(parser, ClassificationScale, flags)
+        parser.add_argument(
+            "--change",
+            default="relative",
+            metavar="READING",
+            help="what the paper's percentual change is taken for: relative, or points "
+            "(default: relative)",
+        )
+        parser.add_argument(
+            "--tensorboard", type=options.folder, metavar="DIR", help="write TensorBoard logs there"
+        )
+
+    def chosen_scale(self, args):
+        """The scale that the options name.
+
+        Raises:
+            UserError: If an option names what does not exist, or an upper limit is given twice.
+        """
+        for field in ("image_size", "upsampling"):
+            given = getattr(args, f"{field}s") or []
+            limits = [number for name, number in given if name is None]
+            if len(limits) > 1:
+                raise UserError(f"--{field.replace('_', '-')} has more than one upper limit")
+            setattr(args, field, limits[0] if limits else None)
+            setattr(args, f"{field}s", [pair for pair in given if pair[0] is not None] or None)
+        scale = super().chosen_scale(args)
+        for name, _ in (*scale.image_sizes, *scale.upsamplings):
+            if name not in scale.datasets:
+                raise unknown("data set", name, scale.datasets)
+        return scale
+
+    def plan(self, args, scale, replicas):
+        """The networks of the table."""
+        if args.change not in _READ_AS:
+            raise unknown("change", args.change, _READ_AS)
+        names, formulas = script.named_formulas(args.losses or TABLE_LOSSES, args.formula)
+        trials = plan(
+            scale, names, seed=args.seed, weights=self.weights(args, scale), formulas=formulas
+        )
+        return [
+            replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials
+        ]
+
+    def weights(self, args, scale) -> str | Sequence[str] | None:
+        """What the backbones start from; as in `trial.plan`."""
+
+    def prepare(self, args, missing):
+        """Have the data sets, downloaded where that is possible."""
+        for dataset in dict.fromkeys(trial.dataset for trial in missing):
+            data.sources.prepare(dataset, args.data_dir)
+
+    def trainer(self, args, out, missing):
+        """Networks of the same kind are compiled once, for all that is missing."""
+        return classification.shared_networks.Benches(
+            missing, timeout=args.timeout, data_dir=args.data_dir, log_dir=args.tensorboard
+        )
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw the table."""
+        tables, paper = classification.tables, classification.tables.read_paper(self.name)
+        table = tables.cells(trials, results, paper, args.change)
+        title = f"{self.title}, {scale.name} scale"
+        details = tables.details(table)
+        script.show(
+            args,
+            out / self.name,
+            title,
+            [tables.layout(table, paper, bold=("**", "**")), details],
+            [*_notes(scale, table), *split_notes(trials), *notes],
+            tables.to_frame(table),
+            partial(classification.plots.accuracy_table, table, title),
+            printed=[tables.layout(table, paper), details],
+        )
+
+
+TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
+TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")
+
+
+def split_notes(trials: Sequence[Trial]) -> list[str]:
+    """Say how the data sets of some trials are divided."""
+    kinds = {}
+    for trial in trials:
+        titles = kinds.setdefault(division.describe(trial), [])
+        title = catalog.get_info(trial.dataset).title
+        if title not in titles:
+            titles.append(title)
+    return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
+
+
+def _notes(scale, table):
+    limits = {
+        "epochs": scale.epochs,
+        "training images": scale.train_images,
+        "images each for validation and test": scale.evaluation_images,
+        "pixels a side": scale.image_size,
+    }
+    at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
+    notes = [
+        f"Scale {scale.name}: {scale.note}.",
+        f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
+        f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
+        "the best of a column is marked. The losses of a run share its split and initial weights, "
+        "which Welch's test does not use: its p is cautious.",
+        f"Verdicts are the paper's: a change within ±{classification.tables.SAME:g} is the same, "
+        "any other better or worse, whatever its interval and p.",
+        *classification.tables.verdict_counts(table),
+    ]
+    for pairs, what in (
+        (scale.image_sizes, "images of {} x {} pixels"),
+        (scale.upsamplings, "images enlarged {} times in the network"),
+    ):
+        notes += [
+            f"{catalog.get_info(name).title}: {what.format(number, number)}."
+            for name, number in pairs
+        ]
+    divided = sum(cell.divided for cell in table)
+    if divided:
+        notes.append(
+            f"{divided} of the networks had their batches divided for lack of memory: their "
+            "BatchNormalization saw smaller batches."
+        )
+    return notes + script.reconstruction_note(cell.loss for cell in table)

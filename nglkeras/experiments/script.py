@@ -1,0 +1,297 @@
+"""The one shape of every experiment's script: options, plan, trainings, report.
+
+An `Experiment` is a table or figure of a paper. `Experiment.run` does what all have in common: it
+reads options, plans trials, trains those that the journal does not have, and reports the rows.
+"""
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+# What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+import nglkeras
+from nglkeras import paths, report
+from nglkeras.errors import UserError, in_a_line
+from nglkeras.experiments import earlier, options
+from nglkeras.experiments.options import Parser, Scale
+from nglkeras.report import output
+from nglkeras.runs import runner
+from nglkeras.runs.journal import Journal
+from nglkeras.runs.trial import Trial, TrialResult
+from nglkeras.startup import extras
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# After the name of a row whose formula the user has given: it stands beside the row's paper value.
+GIVEN = " (given)"
+
+
+class Experiment:
+    """A table or figure of a paper; a subclass says what is special about it.
+
+    Attributes:
+        name: Name of the files that are written.
+        title: Heading of table and figure.
+        scales: The scales by name.
+        folder: Folder of the results below `results/`; by default the name.
+        changes: Settings that earlier versions did not have; see `earlier`.
+        needs_a_network: Whether there is nothing to report if no training ended well.
+    """
+
+    folder: str = ""
+    scales: ClassVar[Mapping[str, Scale]] = {}
+    changes: ClassVar[Sequence[earlier.Change]] = ()
+    needs_a_network = True
+
+    def __init__(self, name: str, title: str):
+        self.name = name
+        self.title = title
+
+    def add_options(self, parser: Parser) -> None:
+        """Add the experiment's own options to those that all have."""
+
+    def chosen_scale(self, args: argparse.Namespace) -> Scale:
+        """The scale that the options name, with what they change of it."""
+        return options.chosen_scale(args, self.scales)
+
+    def plan(
+        self, args: argparse.Namespace, scale: Scale, replicas: Callable[[int], int]
+    ) -> list[Trial]:
+        """The networks to be trained.
+
+        Args:
+            args: The options.
+            scale: How much of the protocol.
+            replicas: Gives the number of devices that share a batch, by its size.
+        """
+        raise NotImplementedError
+
+    def journal(self, out: Path) -> Journal:
+        """The journal of a folder of results."""
+        return Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+
+    def prepare(self, args: argparse.Namespace, missing: Sequence[Trial]) -> None:
+        """Look at the data of the trials that are to be trained, before the first of them."""
+
+    def trainer(
+        self, args: argparse.Namespace, out: Path, missing: Sequence[Trial]
+    ) -> Callable[..., TrialResult]:
+        """The function that turns a trial into its row."""
+        raise NotImplementedError
+
+    def report(
+        self,
+        args: argparse.Namespace,
+        scale: Scale,
+        trials: Sequence[Trial],
+        results: Mapping[str, TrialResult],
+        out: Path,
+        notes: Sequence[str],
+    ) -> None:
+        """Print and draw what was measured, and write it to files.
+
+        Args:
+            args: The options.
+            scale: How much of the protocol.
+            trials: The networks.
+            results: Their rows by key.
+            out: Folder of the results.
+            notes: What readers must know of the folder.
+        """
+        raise NotImplementedError
+
+    def run(self, doc: str) -> None:
+        """Run the experiment's script; mistakes of the user end in one line and exit code 2.
+
+        Args:
+            doc: The script's docstring, which `--help` shows.
+        """
+        main(partial(self._run, doc))
+
+    def _run(self, doc):
+        parser = Parser(doc)
+        options.add_common(parser, self.folder or self.name, self.scales)
+        self.add_options(parser)
+        args = parser.parse_args()
+        scale = self.chosen_scale(args)
+        out = output.folder(args, self.folder or self.name, scale.name)
+        # What cannot be drawn is refused before a training, not after it.
+        output.saver(args)
+        with options.make_executor(args) as executor:
+            replicas = partial(options.count_replicas, args, executor)
+            trials = self.plan(args, scale, replicas)
+            journal = self.journal(out)
+            rows = journal.results()
+            begun = earlier.settings_of(
+                trials, rows, chosen=chosen_settings(args), changes=self.changes
+            )
+            trials = [begun(trial) for trial in trials]
+            results = runner.run_missing(
+                trials,
+                journal,
+                partial(self.trainer, args, out),
+                executor=executor,
+                prepare=partial(self.prepare, args),
+                results=rows,
+            )
+        if self.needs_a_network and all(results[trial.key].status != "ok" for trial in trials):
+            message = results[trials[0].key].message
+            raise UserError(f"no network was trained to its end; the first: {message}")
+        with output.writing_to(out):
+            self.report(args, scale, trials, results, out, begun.notes)
+
+
+def chosen_settings(args: argparse.Namespace) -> list[str]:
+    """List the settings of `earlier.CHANGES` that an option gives, and no journal overrules."""
+    return [change.name for change in earlier.CHANGES if getattr(args, change.name, None)]
+
+
+def main(run: Callable[[], None]) -> None:
+    """Run a script; mistakes of the user end in one line and exit code 2."""
+    # A terminal without some character shows another one; the results are not lost over it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    # Every trial traces a network of its own; TensorFlow takes that for a mistake, and says so.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # No information on devices and compilers, in workers neither; warnings are for the user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    _open_closed_streams()
+    try:
+        with extras.needed():
+            run()
+    except UserError as error:
+        sys.exit(_fail(f"error: {error}", 2))
+    except ModuleNotFoundError as error:
+        sys.exit(_fail(f"error: {error}; the scripts need nglkeras[reproduce]", 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped; the same command goes on from here", 130))
+
+
+def _open_closed_streams():
+    """Replace standard streams that are closed, as by `2>&-`, by the null device.
+
+    Without them progress bars fail, and what libraries write goes into the next file opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - it stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+def _fail(message, code):
+    print(message, file=sys.stderr)
+    return code
+
+
+def tell(found: str, warnings: Iterable[str] = ()) -> None:
+    """Print what was found in a data set, and warnings to the standard error stream."""
+    print(in_a_line(found), flush=True)
+    for warning in warnings:
+        print(f"warning: {in_a_line(warning)}", file=sys.stderr, flush=True)
+
+
+def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
+    """Run a script that draws a figure without any training."""
+
+    def run():
+        parser = Parser(doc)
+        default = output.RESULTS / "figures"
+        help_text = f"folder of the files (default: {default})"
+        parser.add_argument("--out", default=default, help=help_text)
+        output.add_figure_options(parser, ("png", "svg"))
+        args = parser.parse_args()
+        out = paths.expand(args.out)
+        with output.writing_to(out):
+            for path in output.saver(args)(make, out, name):
+                print(f"written: {path}")
+
+    main(run)
+
+
+def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Find the names of the losses of a table, and the formulas among them.
+
+    Args:
+        names: Rows of the papers' tables.
+        texts: Values of `--formula`; one with the name of a reconstruction takes its place.
+
+    Raises:
+        UserError: If a name is unknown, given twice, or that of a row whose formula is known.
+    """
+    formulas, names = {}, [nglkeras.losses.row(name).name for name in names]
+    for text in texts:
+        name, equals, formula = text.partition("=")
+        name = name.strip()
+        if not (name and equals):
+            raise UserError(f"--formula {text}: wanted is NAME=FORMULA")
+        # A name with this ending stands beside the printed numbers of the row before it.
+        row = _row_of(name.removesuffix(GIVEN))
+        if row is not None:
+            if not row.reconstructed:
+                losses = nglkeras.losses
+                guesses = [name for name in losses.ROWS if losses.is_reconstructed(name)]
+                reference = ", the reference of all changes" if row.name == "CE" else ""
+                raise UserError(
+                    f"--formula {text}: {row.name} is a row of the papers{reference}; give the "
+                    f"formula another name (it can replace {', '.join(guesses)})"
+                )
+            name = row.name + GIVEN
+            names = [name if other == row.name else other for other in names]
+        if name in formulas:
+            raise UserError(f"--formula {text}: {name} is given twice")
+        formulas[name] = formula
+    return names, formulas
+
+
+def _row_of(name):
+    """The row of the papers with this name, whatever its case and spaces, if there is one."""
+    try:
+        return nglkeras.losses.row(name)
+    except UserError:
+        return None
+
+
+def reconstruction_note(names: Iterable[str]) -> list[str]:
+    """What must stand under a table with a reconstructed loss in it; nothing without one."""
+    if not any(map(nglkeras.losses.is_reconstructed, names)):
+        return []
+    return [
+        f"{nglkeras.losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
+        "shows legibly; the paper's values beside them are of the originals."
+    ]
+
+
+def show(
+    args: argparse.Namespace,
+    path: Path,
+    title: str,
+    parts: Sequence[Sequence[Sequence[str]]],
+    notes: Sequence[str],
+    frame,
+    figure: "Callable[[], Figure]",
+    *,
+    printed: Sequence[Sequence[Sequence[str]]] | None = None,
+) -> None:
+    """Print a table; write it as CSV, Markdown and LaTeX; draw its figure.
+
+    Args:
+        args: Options.
+        path: Folder and name of the files, without an ending.
+        title: Heading.
+        parts: Tables as rows of text; the first is the one that LaTeX has.
+        notes: What readers must know.
+        frame: Data frame of the CSV file.
+        figure: Function that draws the figure.
+        printed: The parts as the terminal shows them, if otherwise.
+    """
+    bodies = "\n\n".join(map(report.tables.as_text, parts if printed is None else printed))
+    print("", title, "", bodies, "", *notes, sep="\n")
+    output.write_table(path, title, parts, notes, frame, figure, output.saver(args))

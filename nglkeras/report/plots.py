@@ -1,0 +1,129 @@
+"""The two plots of measured tables: dots with intervals, and curves of a training."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nglkeras.report.figures import styled
+from nglkeras.report.tables import Cell, number
+
+# The same loss has the same colour in every figure.
+COLORS = {
+    "CE": "tab:gray",
+    "SCE": "tab:green",
+    "Focal": "tab:orange",
+    "NGL": "tab:blue",
+    "Baikal": "tab:blue",
+    "BaikalCMA": "tab:orange",
+}
+
+
+class Dot(NamedTuple):
+    """A mean in a figure.
+
+    Attributes:
+        label: Name of the loss, in print.
+        mean: The mean; `None` leaves the dot out.
+        low: Lower end of the interval; `None` leaves it out.
+        high: Upper end.
+        paper: The printed value; `None` without one.
+        text: What stands beside the dot.
+    """
+
+    label: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    paper: float | None
+    text: str = ""
+
+
+def dot_of(cell: Cell, label: str, form: str) -> Dot:
+    """The dot of a cell; the interval of two runs, often huge, is left to the table."""
+    low, high = cell.interval if cell.runs > 2 else (None, None)
+    return Dot(label, cell.mean, low, high, cell.paper, number(cell.mean, form))
+
+
+@styled
+def dot_plot(
+    panels: Mapping[str, Sequence[Dot]], title: str, *, xlabel: str, reference: float | None = None
+) -> Figure:
+    """Panels side by side, with a line for each loss: its mean, 95 % interval and printed value.
+
+    Args:
+        panels: Dots by the title of their panel.
+        title: Title of the figure.
+        xlabel: What the values are; a panel's title can say it instead.
+        reference: Where to draw a vertical line.
+    """
+    names = list(dict.fromkeys(dot.label for dots in panels.values() for dot in dots))
+    size = (4.2 * len(panels) + 1.2, 0.42 * len(names) + 1.8)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (heading, dots) in zip(axes, panels.items(), strict=True):
+        for dot in dots:
+            _draw(axis, names.index(dot.label), dot)
+        if reference is not None:
+            axis.axvline(reference, color="gray", linewidth=0.8)
+        axis.set(title=heading, xlabel=xlabel)
+        axis.margins(x=0.12)
+        axis.set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.suptitle(title)
+    measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
+    printed = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
+    figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw(axis, y, dot):
+    if dot.mean is not None:
+        bars = None if dot.low is None else [[dot.mean - dot.low], [dot.high - dot.mean]]
+        axis.errorbar(dot.mean, y, xerr=bars, fmt="o", color="tab:blue", capsize=3)
+        axis.annotate(dot.text, (dot.mean, y), (0, 6), textcoords="offset points", ha="center")
+    if dot.paper is not None:
+        axis.plot(dot.paper, y + 0.25, "D", color="tab:orange", mfc="none")
+
+
+@styled
+def curve_plot(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    title: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    zoom_from: float,
+) -> Figure:
+    """The course of trainings with each loss: the mean of the runs, and their range; whole, zoomed.
+
+    Args:
+        curves: By the label of the loss: positions `[n]`, and values `[runs, n]`.
+        title: Title of the figure.
+        xlabel: What the positions are.
+        ylabel: What the values are.
+        zoom_from: First position of the zoomed panel.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for name, (x, runs) in curves.items():
+        count = f"{name}, {len(runs)} run{'s' * (len(runs) > 1)}"
+        for axis in axes:
+            (line,) = axis.plot(x, runs.mean(0), color=COLORS.get(name), label=count)
+            if len(runs) > 1:
+                fill = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
+                axis.fill_between(x, runs.min(0), runs.max(0), **fill)
+    last = max(x[-1] for x, _ in curves.values())
+    shown = np.concatenate([runs[:, x >= zoom_from].ravel() for x, runs in curves.values()])
+    margin = 0.05 * float(np.ptp(shown)) + 1e-3 * abs(float(shown.max()))
+    axes[1].set(
+        xlim=(zoom_from, max(last, zoom_from + 1)),
+        ylim=(shown.min() - margin, shown.max() + margin),
+        title=f"{xlabel} {zoom_from:g} to {last:g}",
+    )
+    for axis in axes:
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+    axes[0].legend(loc="lower right")
+    figure.suptitle(title, fontsize="medium")
+    return figure

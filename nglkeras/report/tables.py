@@ -1,0 +1,176 @@
+"""Tables of results: cells with their statistics, columns as data, rows of text."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from nglkeras.report import statistics
+from nglkeras.runs.trial import TrialResult
+
+NOTHING = "–"
+
+AnyCell = TypeVar("AnyCell", bound="Cell")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The networks that one place of a table is about.
+
+    Attributes:
+        loss: Name of the loss.
+        model: Name of the network; empty where a cell is about several.
+        dataset: Name of the data set.
+        measure: What was measured.
+        values: What each finished network, or run, has reached, in the table's unit.
+        rows: The networks' rows; `None` for one that is missing.
+        paper: The printed value; `None` without one.
+        reference: The values of cross entropy at the same place; `None` for cross entropy itself.
+    """
+
+    loss: str
+    model: str = ""
+    dataset: str = ""
+    measure: str = ""
+    values: Sequence[float] = ()
+    rows: Sequence[TrialResult | None] = ()
+    paper: float | None = None
+    reference: Sequence[float] | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values; `None` without one."""
+        return statistics.mean(self.values)
+
+    @cached_property
+    def interval(self) -> tuple[float | None, float | None]:
+        """95 % interval of the mean (Student's t)."""
+        return statistics.interval(self.values)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return self.interval[1]
+
+    @cached_property
+    def p(self) -> float | None:
+        """Welch's two-sided p of equal means with cross entropy."""
+        return statistics.welch_p(self.values, self.reference)
+
+    @property
+    def runs(self) -> int:
+        """Number of values."""
+        return len(self.values)
+
+    @property
+    def failed(self) -> str:
+        """Networks that ended in another status than "ok", e.g. "2 non_finite, 1 missing"."""
+        statuses = ["missing" if row is None else row.status for row in self.rows]
+        bad = Counter(status for status in statuses if status != "ok")
+        return ", ".join(f"{count} {status}" for status, count in bad.most_common())
+
+    @property
+    def finished(self) -> list[TrialResult]:
+        """The rows of networks that were trained to the end."""
+        return [row for row in self.rows if row is not None and row.status == "ok"]
+
+    @property
+    def divided(self) -> int:
+        """Finished networks whose batches were divided further than planned, for lack of memory."""
+        return sum(
+            row.accumulation > row.trial.get("schedule", {}).get("accumulation", 1)
+            for row in self.finished
+        )
+
+    @property
+    def difference(self) -> float | None:
+        """Measured mean less printed value."""
+        return None if None in (self.mean, self.paper) else self.mean - self.paper
+
+
+def with_references(cells: Iterable[AnyCell]) -> list[AnyCell]:
+    """Give each cell the values of the cross entropy at its place."""
+    cells = list(cells)
+    references = {
+        (cell.model, cell.dataset, cell.measure): cell.values for cell in cells if cell.loss == "CE"
+    }
+    return [
+        cell
+        if cell.loss == "CE"
+        else replace(cell, reference=references.get((cell.model, cell.dataset, cell.measure)))
+        for cell in cells
+    ]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in a format such as ".2f"; a dash where there is none."""
+    return NOTHING if value is None or np.isnan(value) else format(value, form)
+
+
+def interval_text(cell: Cell, form: str = ".2f") -> str:
+    """The interval of a cell, e.g. "[1.00, 2.00]"."""
+    return NOTHING if cell.low is None else f"[{cell.low:{form}}, {cell.high:{form}}]"
+
+
+def columns_of(
+    items: Sequence, columns: dict[str, Callable[[object], str | float | None]]
+) -> list[list[str]]:
+    """Rows of text: the headings, then a line an item; what is not a text is shown as `str`.
+
+    Args:
+        items: What the lines are about.
+        columns: What a line has under each heading.
+    """
+    return [[*columns], *([str(column(item)) for column in columns.values()] for item in items)]
+
+
+def frame(items: Sequence, columns: Sequence[str] | dict[str, Callable]) -> pd.DataFrame:
+    """A data frame for a CSV file, a line an item.
+
+    Args:
+        items: What the lines are about.
+        columns: Names of attributes, or what a line has in each column.
+    """
+    if not isinstance(columns, dict):
+        columns = {name: lambda item, name=name: getattr(item, name) for name in columns}
+    return pd.DataFrame([{name: get(item) for name, get in columns.items()} for item in items])
+
+
+def mark_best(
+    texts: Sequence[str], values: Sequence[float | None], bold: tuple[str, str]
+) -> list[str]:
+    """Put `bold` around the texts whose value is the greatest; the first part is before it."""
+    best = max((value for value in values if value is not None), default=None)
+    return [
+        text.join(bold) if value is not None and value == best else text
+        for text, value in zip(texts, values, strict=True)
+    ]
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * sum(widths, 2 * (len(widths) - 1)))
+    return "\n".join(lines)
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table; the first row is the heading."""
+    heading, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([heading, "|" + " --- |" * len(rows[0]), *body])
