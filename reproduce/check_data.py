@@ -8,7 +8,7 @@ from pathlib import Path
 from nglkeras import data
 from nglkeras.data import catalog
 from nglkeras.experiments import cli
-from nglkeras.report import text
+from nglkeras.report import tables
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     print(
         f"Data sets in {catalog.data_directory(args.data_dir)}",
         "",
-        text.as_text(rows),
+        tables.as_text(rows),
         sep="\n",
     )
     if missing:

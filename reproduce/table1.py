@@ -13,9 +13,10 @@ import numpy as np
 from nglkeras import data, report
 from nglkeras.data import catalog
 from nglkeras.experiments import cli
-from nglkeras.experiments.classification import accuracy, protocol
+from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification.table import split_notes
 from nglkeras.experiments.classification.trial import plan
-from nglkeras.report import text
+from nglkeras.report import tables
 
 
 def measured(name: str, data_dir: Path | None) -> list[str]:
@@ -29,7 +30,7 @@ def measured(name: str, data_dir: Path | None) -> list[str]:
 def divided() -> list[str]:
     """Say how each data set of the table is divided by default."""
     scale = protocol.TABLE2_SCALES["paper"]
-    notes = accuracy.split_notes(plan(scale, ["CE"]))
+    notes = split_notes(plan(scale, ["CE"]))
     return ["Tables 2 and B.2.2 divide them, unless --splits says otherwise:", *notes]
 
 
@@ -48,7 +49,7 @@ def main():
             rows.append(["", "counted", *measured(row.tfds_name, args.data_dir), size])
         else:
             rows.append(["", "catalogue", str(info.classes), str(info.images), "–", size])
-    print("Table 1: data sets", "", text.as_text(rows), sep="\n")
+    print("Table 1: data sets", "", tables.as_text(rows), sep="\n")
     print("\nCaltech 101 has 101 classes and a background.", *divided(), sep="\n")
 
 

@@ -23,7 +23,7 @@ from functools import partial
 from nglkeras.experiments import cli, imagenet
 from nglkeras.experiments.imagenet import script
 from nglkeras.experiments.imagenet.protocol import LOSSES
-from nglkeras.report import output, text
+from nglkeras.report import output, tables
 
 
 def main():
@@ -49,8 +49,8 @@ def main():
     if divided:
         notes.append(f"{divided} of the networks had their batches divided for lack of memory.")
     details = imagenet.tables.details(table)
-    body = text.as_text(imagenet.tables.layout(table, printed))
-    print("", title, "", body, "", text.as_text(details), "", *notes, sep="\n")
+    body = tables.as_text(imagenet.tables.layout(table, printed))
+    print("", title, "", body, "", tables.as_text(details), "", *notes, sep="\n")
     parts = [imagenet.tables.layout(table, printed, bold=("**", "**")), details]
     figure = partial(imagenet.plots.table3, table, title)
     path = script.folder(args) / "table3"

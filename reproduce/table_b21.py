@@ -10,7 +10,7 @@ from nglkeras import report
 from nglkeras.data import catalog
 from nglkeras.experiments import cli
 from nglkeras.experiments.classification import protocol
-from nglkeras.report import text
+from nglkeras.report import tables
 
 SHORT = ("epochs", "optimizer", "learning_rate", "batch_size", "image_size")
 PLATEAU = "reduce on plateau: factor {:g} patience {} min {:.0e}"
@@ -71,7 +71,7 @@ def main():
     rows = [["data set", *SHORT]]
     for title in printed.columns:
         rows.append([title, *(both(ours[title][name], printed[title][name]) for name in SHORT)])
-    print("Table B.2.1: training settings", "", text.as_text(rows), sep="\n")
+    print("Table B.2.1: training settings", "", tables.as_text(rows), sep="\n")
     for name in (name for name in printed.index if name not in SHORT):
         groups = {}
         for title in printed.columns:

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
 from nglkeras.report.figures import styled
-from nglkeras.report.text import as_text
+from nglkeras.report.tables import as_text
 from nglkeras.runs.environment import environment
 
 

@@ -26,7 +26,7 @@ from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.shared_networks import Benches
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.report.figures import styled
-from nglkeras.report.text import as_text
+from nglkeras.report.tables import as_text
 from nglkeras.runs import runner
 from nglkeras.runs.attempt import make_row
 from nglkeras.runs.environment import environment

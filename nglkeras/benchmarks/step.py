@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from nglkeras.errors import UserError, unknown
-from nglkeras.report.text import as_text
+from nglkeras.report.tables import as_text
 from nglkeras.runs.environment import environment
 
 GIB = 2**30

@@ -74,7 +74,9 @@ def documented(cls: type) -> dict[str, str]:
     return found
 
 
-def add_fields(parser: Parser, scale: type[Scale], flags: Mapping[str, str] | Sequence[str]) -> None:
+def add_fields(
+    parser: Parser, scale: type[Scale], flags: Mapping[str, str] | Sequence[str]
+) -> None:
     """Add an option for each of some fields of a scale; what is not given leaves it as it is.
 
     Args:
@@ -108,16 +110,20 @@ def _argument(hint):
     return {"type": positive, "metavar": "N"} if hint is int else {"metavar": "NAME"}
 
 
-def add_common(parser: Parser, name: str, scales: Mapping[str, Scale]) -> None:
+def add_scale(parser: Parser, scales: Mapping[str, Scale]) -> None:
+    """Add the option that names a scale."""
+    text = f"one of: {', '.join(scales)} (default: demo)"
+    parser.add_argument("--scale", default="demo", metavar="NAME", help=text)
+
+
+def add_common(parser: Parser, name: str) -> None:
     """Add the options that every script with trainings has.
 
     Args:
         parser: Where the options go.
         name: Folder of the results below `results/`.
-        scales: The script's scales by name.
     """
     add = parser.add_argument
-    add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(parser, name)
     add("--data-dir", type=folder, help="folder of the data (default: TFDS' own, TFDS_DATA_DIR)")
@@ -126,7 +132,7 @@ def add_common(parser: Parser, name: str, scales: Mapping[str, Scale]) -> None:
 
 
 def add_losses(parser: Parser, *, formulas: bool = True) -> None:
-    """Add the options that say which losses are trained."""
+    """Add the options that say which losses are trained, by name and by formula."""
     parser.add_argument(
         "--losses", nargs="+", metavar="NAME", help="which losses (default: the paper's)"
     )
@@ -155,11 +161,11 @@ def chosen_scale(args: argparse.Namespace, scales: Mapping[str, AnyScale]) -> An
     if args.scale not in scales:
         raise unknown("scale", args.scale, scales)
     scale = scales[args.scale]
-    given = {field.name: getattr(args, field.name, None) for field in fields(scale)}
+    names = {field.name for field in fields(scale)}
     changes = {
         name: tuple(dict.fromkeys(value)) if isinstance(value, list) else value
-        for name, value in given.items()
-        if value is not None
+        for name, value in vars(args).items()
+        if name in names and value is not None
     }
     if not changes:
         return scale
@@ -171,7 +177,7 @@ def chosen_scale(args: argparse.Namespace, scales: Mapping[str, AnyScale]) -> An
 
 def add_executor_options(parser: Parser) -> None:
     """Add the options that say where networks are trained, and on how many devices each."""
-    add = parser.add_argument
+    add = parser.add_argument_group("where networks are trained").add_argument
     add("--executor", default="local", help=f"one of: {', '.join(executors.NAMES)}")
     add("--workers", type=positive, help="networks at a time (default: as many as there are GPUs)")
     add(

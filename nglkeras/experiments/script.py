@@ -115,11 +115,16 @@ class Experiment:
         """
         main(partial(self._run, doc))
 
-    def _run(self, doc):
+    def parser(self, doc: str = "") -> Parser:
+        """The parser of all the script's options."""
         parser = Parser(doc)
-        options.add_common(parser, self.folder or self.name, self.scales)
+        options.add_scale(parser, self.scales)
         self.add_options(parser)
-        args = parser.parse_args()
+        options.add_common(parser, self.folder or self.name)
+        return parser
+
+    def _run(self, doc):
+        args = self.parser(doc).parse_args()
         scale = self.chosen_scale(args)
         out = output.folder(args, self.folder or self.name, scale.name)
         # What cannot be drawn is refused before a training, not after it.

@@ -1,16 +1,16 @@
 """Folders that were begun with the settings of an earlier version go on with them."""
 
-import runpy
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
 
-from nglkeras.experiments import cli, earlier
-from nglkeras.experiments.classification import accuracy
+from nglkeras.experiments import earlier
+from nglkeras.experiments.classification import pretraining
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.table import TABLE_2
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.experiments.earlier import CHANGES, Earlier
+from nglkeras.experiments.script import chosen_settings
 
 TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "f1"])
 EACH = [(change,) for change in CHANGES]
@@ -42,25 +42,23 @@ def test_what_the_user_has_chosen_stays(change):
 
 
 def test_only_an_option_of_its_own_keeps_a_setting():
-    parser = cli.Parser("")
-    accuracy.add_options(parser, "table2")
+    parser = TABLE_2.parser()
     for options, chosen in (
         ([], []),
         (["--formula", "mine=y_pred"], []),
         (["--splits", "random"], ["splits"]),
     ):
-        assert accuracy.chosen_settings(parser.parse_args(options)) == chosen
+        assert chosen_settings(parser.parse_args(options)) == chosen
 
 
 @pytest.mark.parametrize(("chosen", "same"), [([], True), (["splits"], False)])
 def test_pre_trained_weights_of_an_earlier_version_are_found(chosen, same, tmp_path):
-    script = runpy.run_path(str(ROOT / "reproduce" / "table_b22.py"))
-    trials = script["pretraining"](0, 2)
+    trials = pretraining.pretraining(0, 2)
     before = [Earlier(CHANGES)(trial) for trial in trials]
     files = {tmp_path / f"turned_digits_{trial.key}.weights.h5" for trial in before}
     for file in files:
         file.touch()
-    found = script["weights_of"](trials, tmp_path, chosen)
+    found = pretraining.weights_of(trials, tmp_path, chosen)
     assert (set(found) == files) == same
     assert all(trial.key in path.name for path, trial in found.items())
 

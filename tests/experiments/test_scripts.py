@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, run_python
 
-from nglkeras.experiments import cli
-from nglkeras.experiments.classification import accuracy, protocol
+from nglkeras.experiments import earlier
+from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification.table import TABLE_2
 from nglkeras.experiments.classification.trial import plan
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
@@ -81,7 +82,7 @@ class TestTable2:
         for dataset in datasets:
             trial = next(trial for trial in trials if trial.dataset == dataset)
             journal.append(make_row(trial, status="ok", accuracy=0.5))
-        assert accuracy.as_begun(trials, tmp_path).changes == ()
+        assert earlier.settings_of(trials, journal.results()).changes == ()
 
     def test_formulas_given_on_the_command_line(self, script, tmp_path):
         code, out, _ = script(
@@ -289,9 +290,8 @@ class TestOthers:
         found = {}
         for line in lines:
             options = line[line.index("--") :].split()
-            args = cli.Parser("")
-            accuracy.add_options(args, "table2")
-            scale = accuracy.chosen_scale(args.parse_args(["--scale", "paper", *options]))
+            args = TABLE_2.parser().parse_args(["--scale", "paper", *options])
+            scale = TABLE_2.chosen_scale(args)
             ((name, size),) = scale.image_sizes
             trial = next(trial for trial in plan(scale, ["CE"]) if trial.dataset == name)
             found.setdefault(name, []).append((trial.image_size, trial.upsampling))
@@ -382,7 +382,7 @@ def test_the_first_line_is_ours(tmp_path):
 
 @pytest.mark.parametrize("names", [["stderr"], ["stdout", "stderr"], ["stdin", "stderr"]])
 def test_standard_streams_that_are_closed(monkeypatch, names):
-    from nglkeras.experiments import cli
+    from nglkeras.experiments.script import main as run_script
 
     def main():
         print("lost", file=sys.stderr)
@@ -392,7 +392,7 @@ def test_standard_streams_that_are_closed(monkeypatch, names):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
     for name in names:
         monkeypatch.setattr(sys, name, None)
-    cli.run(main)
+    run_script(main)
     streams = [getattr(sys, name) for name in names]
     assert all(stream.name == os.devnull for stream in streams)
     for stream in streams:

@@ -1,11 +1,11 @@
 """The accuracy tables of paper A, 2 and B.2.2, as experiments."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
-import nglkeras
 from nglkeras import data
 from nglkeras.data import catalog, division
 from nglkeras.errors import UserError, unknown
@@ -21,6 +21,8 @@ _READ_AS = {
     "points": "difference to it in percentage points (the paper does not say whether its "
     "percentual change is this or the relative one: --change relative)",
 }
+# The rows of tables 2 and B.2.2.
+TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
 
 class AccuracyTable(script.Experiment):
@@ -57,14 +59,17 @@ class AccuracyTable(script.Experiment):
         Raises:
             UserError: If an option names what does not exist, or an upper limit is given twice.
         """
-        for field in ("image_size", "upsampling"):
-            given = getattr(args, f"{field}s") or []
-            limits = [number for name, number in given if name is None]
-            if len(limits) > 1:
-                raise UserError(f"--{field.replace('_', '-')} has more than one upper limit")
-            setattr(args, field, limits[0] if limits else None)
-            setattr(args, f"{field}s", [pair for pair in given if pair[0] is not None] or None)
-        scale = super().chosen_scale(args)
+        given = {}
+        for name, value in vars(args).items():
+            if name in ("image_sizes", "upsamplings") and value is not None:
+                limits = [number for dataset, number in value if dataset is None]
+                if len(limits) > 1:
+                    option = name.removesuffix("s").replace("_", "-")
+                    raise UserError(f"--{option} has more than one upper limit")
+                given[name.removesuffix("s")] = limits[0] if limits else None
+                value = [pair for pair in value if pair[0] is not None] or None
+            given[name] = value
+        scale = options.chosen_scale(argparse.Namespace(**given), self.scales)
         for name, _ in (*scale.image_sizes, *scale.upsamplings):
             if name not in scale.datasets:
                 raise unknown("data set", name, scale.datasets)
@@ -78,9 +83,7 @@ class AccuracyTable(script.Experiment):
         trials = plan(
             scale, names, seed=args.seed, weights=self.weights(args, scale), formulas=formulas
         )
-        return [
-            replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials
-        ]
+        return [replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials]
 
     def weights(self, args, scale) -> str | Sequence[str] | None:
         """What the backbones start from; as in `trial.plan`."""
@@ -114,7 +117,6 @@ class AccuracyTable(script.Experiment):
         )
 
 
-TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")
 
 

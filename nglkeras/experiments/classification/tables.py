@@ -9,7 +9,7 @@ relative change takes a_CE in the denominator as exact.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from nglkeras.data import catalog
 from nglkeras.experiments.script import GIVEN
 from nglkeras.report import statistics, tables
 from nglkeras.report.printed import read_numbers
-from nglkeras.report.tables import NOTHING, interval_text, number
+from nglkeras.report.tables import interval_text, number
 from nglkeras.runs.trial import Trial, TrialResult
 
 # "relative": 100 (a - a_CE) / a_CE. "points": the difference a - a_CE in percentage points. The
@@ -195,16 +195,16 @@ def layout(
                 for text, cell in zip(marked, of_losses, strict=True)
             ]
         )
-    has_all = columns.keys() == set(paper.columns) - {"Mean"}
     means = _means(columns, losses)
     marked = tables.mark_best(
-        [_number(mean) for mean in means], means, bold if max(_numbers(means), default=0) > 0 else ("", "")
+        [_number(mean) for mean in means],
+        means,
+        bold if max(_numbers(means), default=0) > 0 else ("", ""),
     )
+    printed = paper["Mean"] if columns.keys() == set(paper.columns) - {"Mean"} else {}
     texts.append(
         [
-            ""
-            if loss == "CE"
-            else f"{text} ({_number(paper['Mean'].get(loss.removesuffix(GIVEN)) if has_all else None)})"
+            "" if loss == "CE" else f"{text} ({_number(printed.get(loss.removesuffix(GIVEN)))})"
             for text, loss in zip(marked, losses, strict=True)
         ]
     )

@@ -8,14 +8,14 @@ import pandas as pd
 
 from nglkeras import paths
 from nglkeras.data import catalog
-from nglkeras.experiments.classification import tables
+from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report import figures, output
 from nglkeras.report.latex import table as as_latex
 from nglkeras.report.statistics import CONFIDENCE
-from nglkeras.report.text import as_markdown
+from nglkeras.report.tables import as_markdown, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.fitness import Comparison
@@ -149,29 +149,27 @@ def _comparison_frame(comparisons):
 
 def judge(comparisons: Sequence[Comparison], dataset: str) -> list[str]:
     """A line for each loss: its accuracy, and its change against CE with interval and p."""
-    samples = {one.name: [100 * accuracy for accuracy in one.accuracies] for one in comparisons}
-    lines = []
-    for name, sample in samples.items():
-        found = tables.compare(sample, samples["CE"], name == "CE")
-        where = f"{catalog.get_info(dataset).title}, {name}"
-        if found["accuracy"] is None:
-            lines.append(f"{where}: every training failed")
-            continue
-        line = f"{where}: {found['accuracy']:.2f} % over {len(sample)} runs"
-        if found["change"] is not None:
-            line += f", {found['change']:+.2f} % against CE"
-        if found["low"] is not None:
-            line += f", 95 % interval [{found['low']:.2f}, {found['high']:.2f}]"
-        if found["p"] is not None:
-            line += f", Welch's p {found['p']:.2g}: {_verdict(found)}"
-        lines.append(line)
-    return lines
+    cells = with_references(
+        AccuracyCell(loss=one.name, values=[100 * accuracy for accuracy in one.accuracies])
+        for one in comparisons
+    )
+    return [f"{catalog.get_info(dataset).title}, {cell.loss}: {_judged(cell)}" for cell in cells]
 
 
-def _verdict(found):
-    if found["p"] >= 1 - CONFIDENCE:
-        return "the same within noise"
-    return "better than CE" if found["change"] > 0 else "worse than CE"
+def _judged(cell):
+    if cell.mean is None:
+        return "every training failed"
+    text = f"{cell.mean:.2f} % over {cell.runs} runs"
+    if cell.change is not None:
+        text += f", {cell.change:+.2f} % against CE"
+    if cell.low is not None:
+        text += f", 95 % interval {interval_text(cell)}"
+    if cell.p is not None:
+        verdict = "better than CE" if cell.change > 0 else "worse than CE"
+        if cell.p >= 1 - CONFIDENCE:
+            verdict = "the same within noise"
+        text += f", Welch's p {cell.p:.2g}: {verdict}"
+    return text
 
 
 def _flat(generation):

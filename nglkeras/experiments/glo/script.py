@@ -14,7 +14,7 @@ from nglkeras.experiments import cli
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import LOSSES, SCALES, GLOScale
-from nglkeras.report import output, text
+from nglkeras.report import output, tables
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import PRECISIONS
 
@@ -188,7 +188,7 @@ def report(
     rate = frame.steps_per_second.median()
     if not np.isnan(rate):
         notes.append(f"Median of the networks: {rate:.0f} steps a second.")
-    print("", title, "", text.as_text(body), "", *notes, sep="\n")
+    print("", title, "", tables.as_text(body), "", *notes, sep="\n")
     settings = (args.class_reduction, "sum"), (args.precision, "float32")
     suffix = "".join(f"_{value}" for value, default in settings if value != default)
     path = folder(args) / (name + suffix)

@@ -16,7 +16,7 @@ from nglkeras.experiments import cli, segmentation
 from nglkeras.experiments.segmentation import catalog, protocol, recipes
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.experiments.segmentation.recipes import SegmentationScale
-from nglkeras.report import output, text
+from nglkeras.report import output, tables
 from nglkeras.runs.runner import pending, run_trials
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import PRECISIONS
@@ -177,7 +177,7 @@ def _report(table, trials, results, scale, title, layout, path, save):
     notes = _notes(scale, table, trials)
     detailed = segmentation.tables.details(table)
     classes = segmentation.tables.classes_layout(trials, results)
-    texts = [text.as_text(layout(table)), text.as_text(detailed)]
+    texts = [tables.as_text(layout(table)), tables.as_text(detailed)]
     print("", title, "", "\n\n".join(texts), "", *notes, sep="\n")
     parts = [layout(table, bold=("**", "**")), detailed, classes]
     figure = partial(segmentation.plots.scores, table, title)

@@ -10,12 +10,13 @@ from conftest import ROOT
 from scipy import stats
 
 from nglkeras import UserError, losses
-from nglkeras.experiments import cli
-from nglkeras.experiments.classification import accuracy, plots, tables
-from nglkeras.experiments.classification.protocol import TABLE2_SCALES, Scale
+from nglkeras.experiments import script
+from nglkeras.experiments.classification import plots, tables
+from nglkeras.experiments.classification import table as table2
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES, ClassificationScale
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.report.printed import read_printed
-from nglkeras.report.text import as_markdown, as_text
+from nglkeras.report.tables import as_markdown, as_text
 from nglkeras.runs.trial import TrialResult
 
 CE = [0.90, 0.92, 0.94]
@@ -25,7 +26,10 @@ NGL = [0.93, 0.95, 0.94]
 def rows(values, datasets=("fashion_mnist",), models=("small_cnn",), status="ok"):
     """Trials and results with the given accuracies by loss, the same for every data set."""
     runs = len(next(iter(values.values())))
-    trials = plan(Scale("test", "", datasets, models, runs), values)
+    trials = plan(
+        ClassificationScale(name="test", note="", datasets=datasets, models=models, runs=runs),
+        values,
+    )
     results = {
         trial.key: TrialResult(
             key=trial.key,
@@ -73,7 +77,7 @@ class TestPaper:
 class TestCells:
     def test_change_interval_and_p(self):
         ce, ngl = cells({"CE": CE, "NGL": NGL})
-        assert ce.accuracy == pytest.approx(92.0)
+        assert ce.mean == pytest.approx(92.0)
         assert ngl.change == pytest.approx(100 * (0.94 - 0.92) / 0.92)
         assert ngl.paper == 0.07
         assert ngl.difference == pytest.approx(ngl.change - 0.07)
@@ -100,7 +104,7 @@ class TestCells:
         }
         (cell,) = tables.cells(trials, results, tables.read_paper("table2"))
         assert cell.runs == 3
-        assert cell.accuracy == pytest.approx(86.0)
+        assert cell.mean == pytest.approx(86.0)
 
     def test_one_run_has_no_interval(self):
         ce, ngl = cells({"CE": [0.9], "NGL": [0.99]})
@@ -118,18 +122,18 @@ class TestCells:
 
     def test_without_ce_there_is_no_change(self):
         (ngl,) = cells({"NGL": NGL})
-        assert ngl.accuracy == pytest.approx(94.0)
+        assert ngl.mean == pytest.approx(94.0)
         assert (ngl.change, ngl.p, ngl.difference) == (None, None, None)
 
     def test_failed_runs_are_left_out_and_named(self):
         _, ngl = cells({"CE": CE, "NGL": [0.93, None, 0.95]}, status="non_finite")
         assert ngl.runs == 2
-        assert ngl.accuracy == pytest.approx(94.0)
+        assert ngl.mean == pytest.approx(94.0)
         assert ngl.failed == "1 non_finite"
 
     def test_nothing_but_failures(self):
         _, ngl = cells({"CE": CE, "NGL": [None, None, None]}, status="crashed")
-        assert (ngl.runs, ngl.accuracy, ngl.change, ngl.failed) == (0, None, None, "3 crashed")
+        assert (ngl.runs, ngl.mean, ngl.change, ngl.failed) == (0, None, None, "3 crashed")
 
     def test_networks_whose_batches_were_divided(self):
         trials, results = rows({"CE": CE, "NGL": [0.93, None, 0.95]}, status="out_of_memory")
@@ -142,10 +146,8 @@ class TestCells:
         assert (
             "2 of the networks had their batches divided for lack of memory: their "
             "BatchNormalization saw smaller batches."
-        ) in accuracy._notes(TABLE2_SCALES["demo"], table)
-        assert not any(
-            "memory" in note for note in accuracy._notes(TABLE2_SCALES["demo"], table[:1])
-        )
+        ) in table2._notes(TABLE2_SCALES["demo"], table)
+        assert not any("memory" in note for note in table2._notes(TABLE2_SCALES["demo"], table[:1]))
 
     def test_data_sets_that_the_paper_does_not_have(self):
         ce, _ = cells({"CE": CE, "NGL": NGL}, datasets=("digits",))
@@ -221,7 +223,7 @@ class TestReading:
         assert set(tables.to_frame(table).reading) == {"points"}
         assert (
             "difference to it in percentage points"
-            in accuracy._notes(TABLE2_SCALES["demo"], table)[2]
+            in table2._notes(TABLE2_SCALES["demo"], table)[2]
         )
 
     def test_the_best_mean_depends_on_the_reading(self):
@@ -274,7 +276,7 @@ class TestVerdict:
         assert ngl.verdict == expected
 
     def test_counts_are_the_papers(self):
-        nine = dict.fromkeys(accuracy.TABLE_LOSSES, CE) | {"NGL": NGL}
+        nine = dict.fromkeys(table2.TABLE_LOSSES, CE) | {"NGL": NGL}
         table = cells(nine, datasets=("patch_camelyon", "fashion_mnist", "digits"))
         assert tables.verdict_counts(table) == [
             # "6 of 9 better" in the paper's words, which count cross entropy among the nine.
@@ -298,16 +300,15 @@ class TestVerdict:
 
 
 def test_losses_of_the_tables_exist():
-    from nglkeras.experiments.classification.accuracy import TABLE_LOSSES
-
-    assert list(TABLE_LOSSES) == list(tables.read_paper("table2").index)
-    assert all(losses.row(name).name == name for name in TABLE_LOSSES)
+    names = table2.TABLE_LOSSES
+    assert list(names) == list(tables.read_paper("table2").index)
+    assert all(losses.row(name).name == name for name in names)
 
 
 class TestFormulas:
     @pytest.mark.parametrize("name", ["f3", "F3", " f3 ", "f3 (given)"])
     def test_a_reconstruction_can_be_replaced(self, name):
-        assert cli.named_formulas(["CE", "f3"], [f"{name}=y_true/y_pred"]) == (
+        assert script.named_formulas(["CE", "f3"], [f"{name}=y_true/y_pred"]) == (
             ["CE", "f3 (given)"],
             {"f3 (given)": "y_true/y_pred"},
         )
@@ -318,13 +319,13 @@ class TestFormulas:
     )
     def test_no_other_row_can_be_replaced(self, name):
         with pytest.raises(UserError, match=r"is a row of the papers.*it can replace f1, f2, f3"):
-            cli.named_formulas(["CE"], [f"{name}=y_true/y_pred"])
+            script.named_formulas(["CE"], [f"{name}=y_true/y_pred"])
 
     def test_the_reference_is_named_so(self):
         with pytest.raises(UserError, match="CE is a row of the papers, the reference of all"):
-            cli.named_formulas(["NGL"], ["CE=y_pred"])
+            script.named_formulas(["NGL"], ["CE=y_pred"])
 
     @pytest.mark.parametrize("texts", [["a=y_pred", "a=y_true"], ["f1=y_pred", "F1=y_true"]])
     def test_given_twice(self, texts):
         with pytest.raises(UserError, match="is given twice"):
-            cli.named_formulas(["CE"], texts)
+            script.named_formulas(["CE"], texts)
