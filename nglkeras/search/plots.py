@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses
-from nglkeras.experiments.classification import plots
 from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report.figures import styled
+from nglkeras.report.loss_curves import draw_binary
 from nglkeras.search.records import Generation, Result
 from nglkeras.search.variation import Variation
 
@@ -158,7 +158,7 @@ def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> 
     figure = Figure(figsize=(13, 3.8 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (name, loss) in zip(axes, panels, strict=False):
-        plots.draw_binary(axis, loss, name)
+        draw_binary(axis, loss, name)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     figure.suptitle(

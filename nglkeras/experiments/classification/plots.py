@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.data import catalog
 from nglkeras.experiments.classification.tables import AccuracyCell
-from nglkeras.losses.curves import binary, minus_log, value_and_gradient
+from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import save as save
 from nglkeras.report.figures import styled
+from nglkeras.report.loss_curves import draw_binary, draw_side_by_side, mark_minimum
 from nglkeras.report.plots import Dot, dot_plot
 
 CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
@@ -26,13 +26,8 @@ def figure1() -> Figure:
     p = np.linspace(0, 1, 502)[1:-1]
     functions = {"NGL": binary(losses.NGL(dtype="float64")), "CE": minus_log}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, function in functions.items():
-        value, gradient = value_and_gradient(function, p)
-        left.plot(p, value, label=name)
-        right.plot(p, gradient, label=name)
-        if name == "NGL":
-            mark_minimum(left, p, value)
+    left, right, values = draw_side_by_side(figure, functions, p)
+    mark_minimum(left, p, values["NGL"])
     xlabel = "predicted probability p"
     left.set(xlabel=xlabel, ylabel="loss", ylim=(0, 7.5))
     right.set(xlabel=xlabel, ylabel="gradient", ylim=(-25, 5))
@@ -40,13 +35,6 @@ def figure1() -> Figure:
     right.legend(loc="lower right")
     figure.suptitle("NGL and cross entropy of two classes, for y_real = 1")
     return figure
-
-
-def mark_minimum(axis, x: np.ndarray, values: np.ndarray) -> None:
-    """Mark the least of the values by a vertical line and its place, e.g. "min 0.57"."""
-    at = values.argmin()
-    axis.axvline(x[at], color="gray", linewidth=0.8)
-    axis.annotate(f"min {x[at]:.2f}", (x[at], values[at]), (4, 8), textcoords="offset points")
 
 
 @styled
@@ -61,28 +49,6 @@ def figure_b2() -> Figure:
         f"{losses.DAGGER} reconstructed from an illegible equation"
     )
     return figure
-
-
-def draw_binary(axis, loss: keras.losses.Loss, title: str) -> None:
-    """A loss and its gradient in the binary case, and where its minimum is."""
-    p = np.linspace(0.005, 0.995, 400, dtype="float32")
-    value, gradient = value_and_gradient(binary(loss), p)
-    (line,) = axis.plot(p, value, label="loss")
-    axis.set(title=title, xlabel="p", ylim=_without_poles(value))
-    axis.set_ylabel("loss", color=line.get_color())
-    slope = axis.twinx()
-    slope.grid(visible=False)
-    slope.plot(p, gradient, color="tab:red", linestyle="--")
-    slope.set_ylabel("gradient", color="tab:red")
-    slope.set_ylim(_without_poles(gradient))
-    if np.diff(value)[-1] > 0:
-        mark_minimum(axis, p, value)
-
-
-def _without_poles(values):
-    low, high = np.quantile(values, [0.03, 0.97])
-    margin = 0.15 * (high - low)
-    return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02
 
 
 # What the values of a table's plot are, by what a change is.

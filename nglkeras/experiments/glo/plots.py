@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.experiments.glo.tables import Summary
-from nglkeras.losses.curves import binary, minus_log, value_and_gradient
+from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import styled
+from nglkeras.report.loss_curves import draw_side_by_side
 
 _COLORS = {"CE": "tab:gray", "Baikal": "tab:blue", "BaikalCMA": "tab:orange"}
 
@@ -52,11 +53,8 @@ def figure2() -> Figure:
         loss = losses.get(name, class_reduction="mean", dtype="float64")
         functions[name] = binary(loss)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, function in functions.items():
-        value, slope = value_and_gradient(function, y0)
-        left.plot(y0, value, label=name, color=color(name))
-        right.plot(y0, slope, label=name, color=color(name))
+    left, right, values = draw_side_by_side(figure, functions, y0, _COLORS)
+    for name, value in values.items():
         if value.argmin() < len(y0) - 1:
             least = y0[value.argmin()]
             left.plot(least, value.min(), "v", color=color(name))
