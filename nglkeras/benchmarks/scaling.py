@@ -23,7 +23,7 @@ from nglkeras import executors
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.shared_networks import SharedNetworks
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import as_text
@@ -125,7 +125,7 @@ def _throughput(count):
     trials = plan(scale, ["CE"])
     for workers in (1, 2):
         with executors.make("processes", workers=workers) as executor:
-            work = Benches(trials)
+            work = SharedNetworks(trials)
             warm = [trial for trial in trials if trial.run >= count]
             list(executor.run(work, warm))
             rest = trials[:count]

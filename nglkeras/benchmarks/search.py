@@ -1,4 +1,4 @@
-"""A search's candidate: what it takes on the workbench, compiled anew, and at the very least.
+"""A search's candidate: its time on a compiled network, compiled anew, and for bare steps.
 
 A whole candidate is the network's reset, its steps, its validation and its row in a journal. The
 least it could take is its bare steps: the compiled step itself, called again and again on one
@@ -27,7 +27,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.runs.journal import Journal
 from nglkeras.training import streams
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import Training
 from nglkeras.training.schedule import Schedule
@@ -84,7 +84,7 @@ class _Contest:
         self.x = random.integers(0, 256, shape, dtype="uint8")
         self.y = np.eye(CLASSES, dtype="float32")[random.integers(0, CLASSES, len(self.x))]
         self.schedule = Schedule(1, setting.batch_size, plateau=None, steps_per_epoch=setting.steps)
-        self.bench = Workbench(self.build, self.make_streams, self.schedule)
+        self.network = CompiledNetwork(self.build, self.make_streams, self.schedule)
         self.journal = Journal(folder / "journal.jsonl")
         self.batch = (
             tf.constant(self.x[: setting.batch_size], tf.float32),
@@ -126,11 +126,11 @@ class _Contest:
         )
         self.journal.append(row_of(trial, training))
 
-    def on_the_workbench(self, expression):
-        self.record(expression, self.bench.train(expression))
+    def on_compiled_network(self, expression):
+        self.record(expression, self.network.train(expression))
 
     def anew(self, expression):
-        """As one would without a workbench: the optimizer is built, so that `fit` traces once."""
+        """Train a new network; its optimizer is built first, so that `fit` traces once."""
         keras.utils.clear_session()
         gc.collect()
         model = self.compiled(expression)
@@ -154,7 +154,7 @@ class _Contest:
     def bare_steps(self, expression):
         """The compiled step alone, as often as a candidate takes it."""
         data = iter(tf.data.Dataset.from_tensors(self.batch).repeat())
-        step = self.bench.model.train_function
+        step = self.network.model.train_function
         for _ in range(self.setting.steps // steps_per_execution(self.setting.steps, 1)):
             logs = step(data)
         [np.asarray(value) for value in tf.nest.flatten(logs)]
@@ -163,12 +163,12 @@ class _Contest:
 def _measure(setting, rounds):
     with tempfile.TemporaryDirectory() as folder:
         contest = _Contest(setting, Path(folder))
-        bench = contest.bench
-        bench.train(LOSSES[0])
-        traces = bench.loss.traces
+        network = contest.network
+        network.train(LOSSES[0])
+        traces = network.loss.traces
         ways = {
             ANEW: contest.anew,
-            "on the workbench": contest.on_the_workbench,
+            "on the workbench": contest.on_compiled_network,
             "bare steps": contest.bare_steps,
         }
         whole = {way: [] for way in ways}
@@ -176,11 +176,11 @@ def _measure(setting, rounds):
             for way, train in ways.items():
                 if way == "on the workbench":
                     # A search compiles nothing in between. What was compiled has made TensorFlow
-                    # forget what it had prepared of the workbench's steps.
-                    bench.train(LOSSES[i - 1])
+                    # forget what it had prepared of the compiled network's steps.
+                    network.train(LOSSES[i - 1])
                 whole[way].append(_time(partial(train, LOSSES[i % len(LOSSES)])))
-        if bench.loss.traces != traces:
-            raise RuntimeError("the workbench traced its loss again")
+        if network.loss.traces != traces:
+            raise RuntimeError("the compiled network traced its loss again")
         what = f"{setting.model}, {setting.size} x {setting.size}, batch {setting.batch_size}"
         case = f"{what}: a candidate of {setting.steps} steps"
         found = compared(case, _arrays(whole), ANEW)
@@ -191,13 +191,13 @@ def _measure(setting, rounds):
 
 def _overheads(contest, what, rounds):
     """From a new loss to the end of its first step, less a steady step."""
-    bench = contest.bench
+    network = contest.network
 
     def step(model):
         model.train_on_batch(*contest.batch)
 
-    bench.reset(LOSSES[0])
-    step(bench.model)
+    network.reset(LOSSES[0])
+    step(network.model)
     direct = contest.build(0)
     seconds = {"compiled anew": [], "reset": []}
     for i in range(rounds):
@@ -209,25 +209,25 @@ def _overheads(contest, what, rounds):
             step(direct)
 
         def reset(expression=expression):
-            bench.reset(expression)
-            step(bench.model)
+            network.reset(expression)
+            step(network.model)
 
         anew = _time(compile_anew)
         gc.collect()
-        step(bench.model)
+        step(network.model)
         # Its own steady step each: their speed changes with the machine's other work.
-        steady = min(_time(partial(step, bench.model)) for _ in range(3))
+        steady = min(_time(partial(step, network.model)) for _ in range(3))
         seconds["compiled anew"].append(anew - steady)
         seconds["reset"].append(max(_time(reset) - steady, 1e-6))
     return compared(f"{what}: overhead of a candidate", _arrays(seconds), "compiled anew")
 
 
 def _steady_steps(contest, what, rounds):
-    bench, direct = contest.bench, contest.compiled(LOSSES[0])
-    bench.reset(LOSSES[0])
+    network, direct = contest.network, contest.compiled(LOSSES[0])
+    network.reset(LOSSES[0])
     seconds = {"traced loss": [], "interpreted loss": []}
     for i in range(rounds + 1):
-        for name, model in zip(seconds, (direct, bench.model), strict=True):
+        for name, model in zip(seconds, (direct, network.model), strict=True):
             taken = _time(lambda model=model: model.train_on_batch(*contest.batch))
             if i:
                 seconds[name].append(taken)

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from nglkeras.benchmarks.measure import Measurement, compared
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.shared_networks import SharedNetworks
 from nglkeras.experiments.classification.training import run_trial
 from nglkeras.experiments.classification.trial import plan
 
@@ -24,7 +24,7 @@ def measure(rounds: int) -> list[Measurement]:
     trials = plan(replace(TABLE2_SCALES["demo"], models=MODELS, runs=rounds), LOSSES)
     ways = {
         "built and compiled anew": lambda trial: run_trial(replace(trial, compile_once=False)),
-        "compiled once": Benches(trials),
+        "compiled once": SharedNetworks(trials),
     }
     seconds = {way: np.zeros(rounds) for way in ways}
     for run in range(rounds):

@@ -231,7 +231,7 @@ def run_missing(
     return run_trials(
         trials,
         journal,
-        classification.shared_networks.Benches(missing, timeout=args.timeout, **places),
+        classification.shared_networks.SharedNetworks(missing, timeout=args.timeout, **places),
         executor=executor,
     )
 

@@ -23,7 +23,7 @@ from nglkeras.search.identity import fingerprint
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Schedule
 
 SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
@@ -145,7 +145,7 @@ class TrainingFitness:
             learning_rate=rate,
             plateau=None,
         )
-        self.workbench = Workbench(
+        self.compiled = CompiledNetwork(
             build,
             make_streams,
             schedule,
@@ -212,14 +212,14 @@ class TrainingFitness:
     def values(self, expression: Expression) -> np.ndarray:
         """Loss of each sample of a batch of the freshly initialised model."""
         self.check()
-        return fresh_values(self.workbench, expression)
+        return fresh_values(self.compiled, expression)
 
     def __call__(self, expression: Expression) -> Evaluation:
         """Train with this loss; its fitness is the mean validation accuracy over the runs."""
         self.check()
         accuracies, seconds = [], 0.0
         for run in range(self.runs):
-            training = self.workbench.train(expression, run, timeout=self.timeout)
+            training = self.compiled.train(expression, run, timeout=self.timeout)
             seconds += training.seconds
             if training.status != "ok":
                 return Evaluation(training.status, message=training.message, seconds=seconds)
@@ -239,20 +239,20 @@ class TrainingFitness:
         """
         x, y = samples.read("test", test)
         y = samples.one_hot("test", y, self.classes)
-        held = streams.evaluation(x, y, batch_size=self.workbench.schedule.part_size)
+        held = streams.evaluation(x, y, batch_size=self.compiled.schedule.part_size)
         results = []
         for name, expression in losses.items():
             accuracies = []
             for run in range(self.runs, self.runs + runs):
-                if self.workbench.train(expression, run).status == "ok":
-                    accuracies.append(self.workbench.evaluate(held)["accuracy"])
+                if self.compiled.train(expression, run).status == "ok":
+                    accuracies.append(self.compiled.evaluate(held)["accuracy"])
             results.append(Comparison(name, str(expression), tuple(accuracies)))
         return results
 
 
-def fresh_values(workbench: Workbench, expression: Expression) -> np.ndarray:
+def fresh_values(compiled: CompiledNetwork, expression: Expression) -> np.ndarray:
     """Loss of each sample of the first training batch under the untrained network."""
-    y_true, y_pred = workbench.fresh_batch()
+    y_true, y_pred = compiled.fresh_batch()
     return expression(y_true, y_pred).mean(axis=-1)
 
 

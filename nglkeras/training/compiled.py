@@ -29,7 +29,7 @@ class _Network(keras.Model):
     """The network and the memory of its loss, which must travel with the weights."""
 
     def __init__(self, network, memory):
-        super().__init__(name=f"{network.name}_workbench")
+        super().__init__(name=f"{network.name}_compiled")
         self.network = network
         self.memory = accumulation
         self.built = True
@@ -46,7 +46,7 @@ class _Start:
     streams: Streams
 
 
-class Workbench:
+class CompiledNetwork:
     """Trains one network with any number of losses.
 
     Args:

@@ -200,12 +200,12 @@ class TestTable2:
         assert "TFDS_DATA_DIR" in err
 
     def test_ctrl_c_says_how_to_go_on(self, script, tmp_path, monkeypatch):
-        from nglkeras.experiments.classification.shared_networks import Benches
+        from nglkeras.experiments.classification.shared_networks import SharedNetworks
 
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Benches, "__call__", interrupted)
+        monkeypatch.setattr(SharedNetworks, "__call__", interrupted)
         code, _, err = script("table2", "--out", tmp_path)
         assert code == 130
         assert "the same command goes on from here" in err

@@ -74,7 +74,7 @@ class TestLabels:
     def test_are_taken(self, y):
         evaluate = fitness((X, y), (X, y))
         assert evaluate.classes == 4
-        (batch,) = evaluate.workbench.streams(0).validation.take(1)
+        (batch,) = evaluate.compiled.streams(0).validation.take(1)
         np.testing.assert_array_equal(batch[1], EYE[:32])
 
     def test_bool(self):
@@ -86,7 +86,7 @@ class TestLabels:
         few = Y < 3
         evaluate = fitness((X[few], Y[few]), model_fn=lambda: model(5))
         assert evaluate.classes == 5
-        (batch,) = evaluate.workbench.streams(0).validation.take(1)
+        (batch,) = evaluate.compiled.streams(0).validation.take(1)
         np.testing.assert_array_equal(batch[1], np.eye(5)[Y[:32]])
 
     @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ class TestInputs:
         mixed = made.shuffle(64, seed=1).batch(batch or 5)
         first, other = fitness(plain, plain), fitness(mixed, mixed)
         assert first.settings == other.settings
-        (batch,) = first.workbench.streams(0).validation.take(1)
-        (same,) = other.workbench.streams(0).validation.take(1)
+        (batch,) = first.compiled.streams(0).validation.take(1)
+        (same,) = other.compiled.streams(0).validation.take(1)
         np.testing.assert_array_equal(batch[0], same[0])
 
     def test_a_py_dataset(self):
@@ -274,7 +274,7 @@ class TestModel:
         with pytest.raises(UserError, match=message) as error:
             ways[way]()
         assert "\n" not in str(error.value)
-        assert evaluate.workbench.model is None
+        assert evaluate.compiled.model is None
 
     @pytest.mark.parametrize(
         "model_fn",
@@ -346,7 +346,7 @@ class TestSettings:
         evaluate = fitness(optimizer=optimizer)
         assert evaluate.gradients == gradients
         assert json.loads(json.dumps(evaluate.settings)) == evaluate.settings
-        made = make_optimizer(evaluate.workbench.schedule)
+        made = make_optimizer(evaluate.compiled.schedule)
         if isinstance(optimizer, keras.optimizers.Optimizer):
             assert type(made) is type(optimizer)
             assert str(made.get_config() | {"name": optimizer.name}) == str(optimizer.get_config())
@@ -371,7 +371,7 @@ class TestSettings:
         decay = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
         evaluate = fitness(learning_rate=decay, epochs=2)
         assert evaluate(CE).status == "ok"
-        rates = [row["learning_rate"] for row in evaluate.workbench.train(CE).history]
+        rates = [row["learning_rate"] for row in evaluate.compiled.train(CE).history]
         assert rates == pytest.approx([0.025, 0.00625])
 
     def test_the_bound_on_a_training(self):

@@ -82,7 +82,7 @@ class TestTrainingFitness:
         best = result.population[0].evaluation
         assert best.status == "ok"
         assert best.fitness[0] > 0.5
-        assert evaluate.workbench.loss.traces <= 3
+        assert evaluate.compiled.loss.traces <= 3
 
         loss = nglkeras.load_loss(tmp_path / "best.json")
         model = model_fn()
@@ -224,8 +224,8 @@ class TestExperiments:
         assert tested.trial["run"] == 1
         assert tested.accuracy is not None
         # Nothing is kept of the draws that are over.
-        (bench,) = evaluate.train.benches.values()
-        assert len(bench._starts) <= 2
+        (network,) = evaluate.train.networks.values()
+        assert len(network._starts) <= 2
         # From the journal, though of a formula that was trained before.
         evaluate.train = None
         assert evaluate(NGL, names[0]).fitness == found[0].fitness

@@ -32,10 +32,10 @@ USES = {
         "from nglkeras.data import sources; sources.source('cifar10', '/nowhere')"
     ),
     "tensorboard": (
-        "from nglkeras.experiments.classification.shared_networks import Benches; "
+        "from nglkeras.experiments.classification.shared_networks import SharedNetworks; "
         "from nglkeras.experiments.classification.protocol import TABLE2_SCALES as S; "
         "from nglkeras.experiments.classification.trial import plan; "
-        "Benches(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
+        "SharedNetworks(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
     ),
     "ray": "from nglkeras.executors import Ray; Ray()",
     "deap": "from nglkeras.benchmarks import gp; gp._deap()",

@@ -14,14 +14,14 @@ from nglkeras import UserError, losses, run_trial
 from nglkeras.data import datasets
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.experiments.classification import models, shared_networks
-from nglkeras.experiments.classification.shared_networks import Benches
+from nglkeras.experiments.classification.shared_networks import SharedNetworks
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import attempt
 from nglkeras.runs.journal import Journal
 from nglkeras.training import accumulation, streams
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.schedule import Plateau, Schedule
 
@@ -156,20 +156,20 @@ def make_streams(run):
 
 
 def trained(replicas=1, **schedule):
-    bench = Workbench(
+    network = CompiledNetwork(
         plain,
         make_streams,
         Schedule(4, 16, **schedule),
         lambda: WithMemory(keras.losses.CategoricalCrossentropy()),
         replicas=replicas,
     )
-    training = bench.train("")
+    training = network.train("")
     assert training.status == "ok", training.message
-    return bench, training
+    return network, training
 
 
 class WithMemory(keras.losses.Loss):
-    """A loss as the workbench wants one."""
+    """A loss as the compiled network wants one."""
 
     def __init__(self, loss):
         super().__init__()
@@ -209,17 +209,17 @@ class TestUpdates:
 
     @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=needs_two_devices)])
     def test_an_epoch_ends_with_one(self, replicas):
-        bench, _ = trained(replicas, **FOUR)
-        optimizer = bench.model.optimizer
+        network, _ = trained(replicas, **FOUR)
+        optimizer = network.model.optimizer
         assert int(optimizer.iterations) == 4 * 6
         held = [v for v in optimizer.variables if "accumulator" in v.path or "sum" in v.path]
         assert len(held) == 4
         assert all(not np.any(keras.ops.convert_to_numpy(v)) for v in held)
 
     def test_an_interrupted_one_leaves_nothing_behind(self):
-        bench, first = trained(**FOUR)
-        assert bench.train("", timeout=0.0).status == "timeout"
-        assert outcome(bench.train("")) == outcome(first)
+        network, first = trained(**FOUR)
+        assert network.train("", timeout=0.0).status == "timeout"
+        assert outcome(network.train("")) == outcome(first)
 
     def test_repeat_to_the_last_bit(self):
         assert outcome(trained(**FOUR)[1]) == outcome(trained(**FOUR)[1])
@@ -370,7 +370,7 @@ class TestTrials:
         assert journal.results()[TRIAL.key].accumulation == 1
 
 
-class TestBenches:
+class TestSharedNetworks:
     @pytest.mark.slow
     def test_losses_still_share_a_network(self, room):
         sizes = room(8)
@@ -378,25 +378,25 @@ class TestBenches:
         trials = [
             replace(shared, loss=loss, run=run) for run in (0, 1) for loss in ("CE", "SCE", "NGL")
         ]
-        run = Benches(trials)
+        run = SharedNetworks(trials)
         assert run(trials[0]).accumulation == 4
-        (bench,) = run._benches.values()
-        traces = bench.loss.traces
+        (network,) = run._networks.values()
+        traces = network.loss.traces
         sizes.clear()
         rows = [run(trial) for trial in trials[1:]]
         assert [(row.status, row.accumulation) for row in rows] == [("ok", 4)] * 5
-        assert run._benches[shared.kind] is bench
+        assert run._networks[shared.kind] is network
         if keras.backend.backend() != "torch":
-            assert bench.loss.traces == traces
+            assert network.loss.traces == traces
             assert sizes == []
 
     @pytest.mark.slow
     def test_a_network_that_is_built_again_remembers(self, room, monkeypatch):
-        monkeypatch.setattr(shared_networks, "MAX_BENCHES", 1)
+        monkeypatch.setattr(shared_networks, "MAX_NETWORKS", 1)
         sizes = room(16)
         shared = replace(TRIAL, compile_once=True)
         trials = [shared, replace(shared, l2=1e-3)]
-        run = Benches(trials)
+        run = SharedNetworks(trials)
         assert [run(trial).accumulation for trial in trials] == [2, 2]
         sizes.clear()
         assert run(shared).accumulation == 2
@@ -407,10 +407,10 @@ class TestBenches:
         room(8)
         shared = replace(TRIAL, compile_once=True)
         trials = [replace(shared, loss=loss) for loss in ("CE", "NGL")]
-        run = Benches(trials)
+        run = SharedNetworks(trials)
         rows = [run(trial) for trial in trials]
         attempt._needed.clear()
-        backwards = Benches(trials)
+        backwards = SharedNetworks(trials)
         again = [backwards(trial) for trial in reversed(trials)]
         assert [outcome(row) for row in rows] == [outcome(row) for row in reversed(again)]
 

@@ -9,7 +9,7 @@ from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.training import streams
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Plateau, Schedule
 
 RANDOM = np.random.default_rng(0)
@@ -36,9 +36,9 @@ def make_streams(run, epochs=3):
     return streams.Streams(data, held, steps)
 
 
-def workbench(replicas=1, **changes):
+def compiled_network(replicas=1, **changes):
     settings = {"epochs": 3, "batch_size": 16, "plateau": None} | changes
-    return Workbench(build, make_streams, Schedule(**settings), replicas=replicas, bound=1e5)
+    return CompiledNetwork(build, make_streams, Schedule(**settings), replicas=replicas, bound=1e5)
 
 
 def outcome(training):
@@ -46,40 +46,40 @@ def outcome(training):
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return workbench()
+def network():
+    return compiled_network()
 
 
 class TestRepeats:
-    def test_first_or_fortieth_is_the_same_to_the_last_bit(self, bench):
-        first = bench.train(NGL)
-        weights = [np.array(w) for w in bench.model.network.get_weights()]
+    def test_first_or_fortieth_is_the_same_to_the_last_bit(self, network):
+        first = network.train(NGL)
+        weights = [np.array(w) for w in network.model.network.get_weights()]
         # On the other backends an epoch takes longer to begin.
         for i in range(38 if keras.backend.backend() == "tensorflow" else 8):
-            bench.train(OTHERS[i % 3], run=i % 2)
-        fortieth = bench.train(NGL)
+            network.train(OTHERS[i % 3], run=i % 2)
+        fortieth = network.train(NGL)
         assert first.status == fortieth.status == "ok"
         assert outcome(first) == outcome(fortieth)
         assert first.validation_accuracy == fortieth.validation_accuracy
-        for before, after in zip(weights, bench.model.network.get_weights(), strict=True):
+        for before, after in zip(weights, network.model.network.get_weights(), strict=True):
             np.testing.assert_array_equal(before, after)
 
-    def test_nothing_is_traced_again(self, bench):
-        bench.train(NGL)
-        traces = bench.loss.traces
+    def test_nothing_is_traced_again(self, network):
+        network.train(NGL)
+        traces = network.loss.traces
         for expression in OTHERS:
-            bench.train(expression, run=3)
+            network.train(expression, run=3)
         if keras.backend.backend() != "torch":
-            assert bench.loss.traces == traces
+            assert network.loss.traces == traces
 
-    def test_another_bench_gives_the_same(self, bench):
-        assert outcome(workbench().train(NGL)) == outcome(bench.train(NGL))
+    def test_another_network_gives_the_same(self, network):
+        assert outcome(compiled_network().train(NGL)) == outcome(network.train(NGL))
 
-    def test_runs_differ(self, bench):
-        assert outcome(bench.train(NGL, run=1)) != outcome(bench.train(NGL, run=2))
+    def test_runs_differ(self, network):
+        assert outcome(network.train(NGL, run=1)) != outcome(network.train(NGL, run=2))
 
-    def test_trains_as_keras_does_with_the_loss_itself(self, bench):
-        training = bench.train(NGL)
+    def test_trains_as_keras_does_with_the_loss_itself(self, network):
+        training = network.train(NGL)
         model, data = build(0), make_streams(0)
         model.compile("adam", NGL.to_loss(), weighted_metrics=["accuracy"])
         seeding = keras.callbacks.LambdaCallback(
@@ -99,9 +99,9 @@ class TestRepeats:
     def test_learning_rate_is_put_back(self):
         # A loss that does not depend on the predictions is always on a plateau.
         plateau = Plateau(factor=0.1, patience=0, min_learning_rate=0.0)
-        bench = workbench(plateau=plateau, learning_rate=100.0)
+        network = compiled_network(plateau=plateau, learning_rate=100.0)
         constant = Expression.parse("y_true + 1")
-        first, second = bench.train(constant), bench.train(constant)
+        first, second = network.train(constant), network.train(constant)
         assert first.history[0]["learning_rate"] == 100.0
         assert first.history[-1]["learning_rate"] < 100.0
         assert outcome(first) == outcome(second)
@@ -109,39 +109,39 @@ class TestRepeats:
 
 
 class TestStatuses:
-    def test_non_finite(self, bench):
-        training = bench.train(Expression.parse("exp(exp(exp(3 + y_pred)))*y_true"))
+    def test_non_finite(self, network):
+        training = network.train(Expression.parse("exp(exp(exp(3 + y_pred)))*y_true"))
         assert training.status == "non_finite"
         assert training.validation_accuracy is None
         assert "epoch 1" in training.message
 
-    def test_exploded(self, bench):
-        training = bench.train(Expression.parse("1e7*y_true*y_pred"))
+    def test_exploded(self, network):
+        training = network.train(Expression.parse("1e7*y_true*y_pred"))
         assert (training.status, training.message) == (
             "exploded",
             "the loss went beyond 100000 in epoch 1",
         )
 
-    def test_timeout(self, bench):
-        assert bench.train(NGL, timeout=0.0).status == "timeout"
-        assert bench.train(NGL).status == "ok"
+    def test_timeout(self, network):
+        assert network.train(NGL, timeout=0.0).status == "timeout"
+        assert network.train(NGL).status == "ok"
 
-    def test_crash_leaves_the_bench_usable(self, bench, monkeypatch):
+    def test_crash_leaves_the_network_usable(self, network, monkeypatch):
         def fit(*_, **__):
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-        bench.train(NGL)
+        network.train(NGL)
         with monkeypatch.context() as patch:
-            patch.setattr(type(bench.model), "fit", fit)
-            assert bench.train(NGL).status == "out_of_memory"
-        assert bench.train(NGL).status == "ok"
+            patch.setattr(type(network.model), "fit", fit)
+            assert network.train(NGL).status == "out_of_memory"
+        assert network.train(NGL).status == "ok"
 
     def test_the_user_s_mistakes_go_through(self):
         def nothing(run):
             raise UserError("no data")
 
         with pytest.raises(UserError, match="no data"):
-            Workbench(build, nothing, Schedule(1, 8, plateau=None)).train(NGL)
+            CompiledNetwork(build, nothing, Schedule(1, 8, plateau=None)).train(NGL)
 
     def test_too_few_samples(self):
         with pytest.raises(UserError, match="96 training samples do not fill a batch of 100"):
@@ -177,8 +177,8 @@ class TestMirrored:
             return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
 
         schedule = Schedule(3, 16, plateau=None)
-        one = Workbench(plain, make_streams, schedule)
-        two = Workbench(plain, make_streams, schedule, replicas=2)
+        one = CompiledNetwork(plain, make_streams, schedule)
+        two = CompiledNetwork(plain, make_streams, schedule, replicas=2)
         traces = []
         for expression in (NGL, *OTHERS, NGL):
             a, b = one.train(expression), two.train(expression)
@@ -192,7 +192,7 @@ class TestMirrored:
     def test_dropout_and_statistics_are_the_batch_s_on_jax(self):
         # SGD: where a gradient is nearly zero, Adam makes a step out of its rounding.
         settings = {"optimizer": "SGD", "optimizer_settings": (), "learning_rate": 0.01}
-        one, two = workbench(**settings), workbench(2, **settings)
+        one, two = compiled_network(**settings), compiled_network(2, **settings)
         for expression in (NGL, OTHERS[1]):
             a, b = one.train(expression, run=1), two.train(expression, run=1)
             assert b.status == "ok", b.message
@@ -202,9 +202,9 @@ class TestMirrored:
             assert {len(x.value.sharding.device_set) for x in v} == {devices}
 
     def test_same_bits_whatever_came_before(self):
-        bench = workbench(2)
-        first = bench.train(NGL)
-        bench.train(OTHERS[0], run=1)
-        assert outcome(bench.train(NGL)) == outcome(first)
-        y, p = bench.fresh_batch()
+        network = compiled_network(2)
+        first = network.train(NGL)
+        network.train(OTHERS[0], run=1)
+        assert outcome(network.train(NGL)) == outcome(first)
+        y, p = network.fresh_batch()
         assert y.shape == p.shape == (16, 3)

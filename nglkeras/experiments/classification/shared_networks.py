@@ -27,15 +27,15 @@ from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
 from nglkeras.training import accumulation, streams
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.outcome import Training
 from nglkeras.training.streams import Streams
 
 # Compiled networks that are kept: each holds a graph, and weights on the device.
-MAX_BENCHES = 4
+MAX_NETWORKS = 4
 
 
-class Benches:
+class SharedNetworks:
     """Turns trials into rows, and compiles each kind of network once where trials allow it.
 
     It may be sent to a worker before its first trial.
@@ -72,7 +72,7 @@ class Benches:
             extras.require("tensorboard")
         self.timeout = timeout
         self.accumulate = accumulate
-        self._benches: OrderedDict[Trial, Workbench] = OrderedDict()
+        self._networks: OrderedDict[Trial, CompiledNetwork] = OrderedDict()
         self._runs: dict[Trial, int] = {}
 
     def __call__(
@@ -95,10 +95,10 @@ class Benches:
         if not trial.compile_once:
             places = {"data_dir": self.data_dir, "log_dir": self.log_dir, "timeout": self.timeout}
             return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
-        bench = self._bench(trial)
+        network = self._network(trial)
         logs = [] if self.log_dir is None else [paths.expand(self.log_dir) / trial.key]
         with accumulation.freeing_graphs():
-            training = bench.train(
+            training = network.train(
                 _name_of_loss(trial),
                 trial.run,
                 timeout=self.timeout,
@@ -106,39 +106,39 @@ class Benches:
                 callbacks=[keras.callbacks.TensorBoard(path) for path in logs],
             )
         if training.status == "ok" and on_model is not None:
-            on_model(bench.model.network)
+            on_model(network.model.network)
         if self.accumulate:
             attempt.remember(trial, training.status, training.accumulation)
         if training.status in ("crashed", "out_of_memory"):
             # It may be the compilation that failed, and on account of another loss: from here on
             # each of these compiles by itself.
-            del self._benches[trial.kind]
+            del self._networks[trial.kind]
             self.trials[trial.kind] = []
         return row_of(trial, training)
 
-    def _bench(self, trial):
+    def _network(self, trial):
         kind = trial.kind
-        bench = self._benches.pop(kind, None)
+        network = self._networks.pop(kind, None)
         trials = self.trials.get(kind, [])
-        if bench is None or trial not in trials:
-            bench = self._make(trials if trial in trials else [trial])
-        self._benches[kind] = bench
-        while len(self._benches) > MAX_BENCHES:
-            self._benches.popitem(last=False)
+        if network is None or trial not in trials:
+            network = self._make(trials if trial in trials else [trial])
+        self._networks[kind] = network
+        while len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
         if self._runs.get(kind) != trial.run:
             # Weights and data of a run are large, and runs come one after the other. A new one
             # builds a network, and every model that was ever built would stay in memory.
-            bench.forget_others(trial.run)
+            network.forget_others(trial.run)
             keras.utils.clear_session()
         self._runs[kind] = trial.run
-        return bench
+        return network
 
     def _make(self, trials):
         choices = {_name_of_loss(trial): trial for trial in trials}
         make_loss = partial(_switched, choices)
         if self.accumulate:
             trials = map(attempt.remembered, trials)
-        return make_workbench(
+        return compiled_network(
             trials, make_loss, validate=True, data_dir=self.data_dir, accumulate=self.accumulate
         )
 
@@ -152,7 +152,7 @@ def _switched(trials):
     return SwitchedLoss({name: loss_of(trial) for name, trial in trials.items()})
 
 
-def make_workbench(
+def compiled_network(
     trials: Iterable[Trial],
     make_loss: Callable[[], keras.losses.Loss],
     *,
@@ -161,17 +161,17 @@ def make_workbench(
     tested: Callable[[int], bool] | None = None,
     data_dir: str | Path | None = None,
     accumulate: bool = True,
-) -> Workbench:
-    """The workbench for trials that differ only in loss, run and initial weights.
+) -> CompiledNetwork:
+    """The compiled network for trials that differ only in loss, run and initial weights.
 
     Args:
         trials: Of any losses; a run without one starts like the first.
-        make_loss: As in `Workbench`.
-        validate: As in `Workbench`.
-        bound: As in `Workbench`.
+        make_loss: As in `CompiledNetwork`.
+        validate: As in `CompiledNetwork`.
+        bound: As in `CompiledNetwork`.
         tested: Whether a run may look at the test set; by default, as its trial says.
         data_dir: Where TFDS keeps its data.
-        accumulate: As in `Workbench`.
+        accumulate: As in `CompiledNetwork`.
     """
     by_run = {trial.run: trial for trial in trials}
     any_trial = next(iter(by_run.values()))
@@ -186,7 +186,7 @@ def make_workbench(
         trial = of_run(run)
         return load_streams(replace(trial, test=tested(run)) if tested else trial, data_dir)
 
-    return Workbench(
+    return CompiledNetwork(
         build,
         make_streams,
         any_trial.schedule,

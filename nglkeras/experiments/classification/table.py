@@ -95,7 +95,7 @@ class AccuracyTable(script.Experiment):
 
     def trainer(self, args, out, missing):
         """Networks of the same kind are compiled once, for all that is missing."""
-        return classification.shared_networks.Benches(
+        return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir, log_dir=args.tensorboard
         )
 

@@ -53,9 +53,9 @@ def run_trial(
         UserError: If the trial names something that does not exist or cannot be had.
     """
     if trial.compile_once:
-        from nglkeras.experiments.classification.shared_networks import Benches
+        from nglkeras.experiments.classification.shared_networks import SharedNetworks
 
-        run = Benches(
+        run = SharedNetworks(
             [trial], data_dir=data_dir, log_dir=log_dir, timeout=timeout, accumulate=accumulate
         )
         return run(trial, on_epoch=on_epoch, on_model=on_model)

@@ -1,4 +1,4 @@
-"""Fitness by trials: each candidate's networks are rows of a journal, trained on workbenches."""
+"""Fitness by trials: each network of a candidate is a row of a journal."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.experiments import earlier
-from nglkeras.experiments.classification.shared_networks import make_workbench, row_of
+from nglkeras.experiments.classification.shared_networks import compiled_network, row_of
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery import draws
 from nglkeras.expression import Expression
@@ -26,7 +26,7 @@ from nglkeras.runs.trial import TrialResult
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
 from nglkeras.training import accumulation
-from nglkeras.training.compiled import Workbench
+from nglkeras.training.compiled import CompiledNetwork
 
 
 class Candidates:
@@ -54,7 +54,7 @@ class Candidates:
         self.bound = bound
         self.data_dir = data_dir
         self.timeout = timeout
-        self.benches: dict[str, Workbench] = {}
+        self.networks: dict[str, CompiledNetwork] = {}
         self._drawn: dict[str, int] = {}
 
     def __call__(
@@ -66,31 +66,31 @@ class Candidates:
             trial: One with a formula.
             on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         """
-        training = self._bench(trial).train(
+        training = self._network(trial).train(
             Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
         )
         return row_of(trial, training)
 
     def values(self, trial: Trial) -> np.ndarray:
         """Loss of each sample of the first batch under the untrained network of a trial."""
-        return fresh_values(self._bench(trial), Expression.parse(trial.formula))
+        return fresh_values(self._network(trial), Expression.parse(trial.formula))
 
-    def _bench(self, trial):
-        if trial.dataset not in self.benches:
-            self.benches[trial.dataset] = make_workbench(
+    def _network(self, trial):
+        if trial.dataset not in self.networks:
+            self.networks[trial.dataset] = compiled_network(
                 [trial],
                 partial(InterpretedLoss, _class_reduction(trial)),
                 bound=self.bound,
                 tested=lambda run: self.searched_runs <= run < draws.FIRST,
                 data_dir=self.data_dir,
             )
-        bench = self.benches[trial.dataset]
+        network = self.networks[trial.dataset]
         if draws.is_fresh(trial) and self._drawn.get(trial.dataset) != trial.run:
             # Nobody comes back to a draw of its own. Its network and its data are large.
-            bench.forget_others(trial.run)
+            network.forget_others(trial.run)
             accumulation.release()
             self._drawn[trial.dataset] = trial.run
-        return bench
+        return network
 
 
 class TrialFitness:

@@ -10,7 +10,7 @@ from conftest import needs_two_devices, to_numpy
 from nglkeras import UserError, losses, run_trial
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.shared_networks import MAX_BENCHES, Benches
+from nglkeras.experiments.classification.shared_networks import MAX_NETWORKS, SharedNetworks
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.training.schedule import Plateau, Schedule
@@ -42,9 +42,9 @@ def outcome(row):
 @pytest.fixture(scope="module")
 def shared():
     trials = some_trials()
-    benches = Benches(trials)
-    rows = {trial: benches(trial) for trial in trials}
-    return benches, rows
+    networks = SharedNetworks(trials)
+    rows = {trial: networks(trial) for trial in trials}
+    return networks, rows
 
 
 class TestSwitchedLoss:
@@ -82,9 +82,9 @@ class TestRows:
     @pytest.mark.slow
     def test_order_does_not_matter(self, shared):
         _, rows = shared
-        benches = Benches(list(rows))
+        networks = SharedNetworks(list(rows))
         for trial in reversed(rows):
-            assert outcome(benches(trial)) == outcome(rows[trial])
+            assert outcome(networks(trial)) == outcome(rows[trial])
 
     def test_losses_and_runs_differ(self, shared):
         _, rows = shared
@@ -92,12 +92,12 @@ class TestRows:
         assert len(first_losses) == len(rows)
 
     def test_compiled_once(self, shared):
-        benches, rows = shared
-        (bench,) = benches._benches.values()
-        traces = bench.loss.traces
-        benches(next(iter(rows)))
+        networks, rows = shared
+        (network,) = networks._networks.values()
+        traces = network.loss.traces
+        networks(next(iter(rows)))
         if keras.backend.backend() != "torch":  # which runs its steps eagerly
-            assert bench.loss.traces == traces
+            assert network.loss.traces == traces
 
     def test_all_runs_have_one_test_set(self):
         # The digits have no test split of their own.
@@ -111,25 +111,25 @@ class TestRows:
 
     def test_schedule_without_a_plateau_is_validated_after_every_epoch_too(self):
         trial = replace(TRIAL, schedule=Schedule(2, 32, "SGD", (("momentum", 0.9),), 1e-2, None))
-        assert "val_loss" in Benches([trial])(trial).history[0]
+        assert "val_loss" in SharedNetworks([trial])(trial).history[0]
 
 
 class TestKinds:
     @pytest.mark.slow
     def test_another_network_is_compiled_by_itself(self):
         trials = [TRIAL, replace(TRIAL, l2=1e-3), replace(TRIAL, train_images=128)]
-        benches = Benches(trials)
-        rows = [benches(trial) for trial in trials]
-        assert len(benches._benches) == 3
+        networks = SharedNetworks(trials)
+        rows = [networks(trial) for trial in trials]
+        assert len(networks._networks) == 3
         assert len({row.history[0]["loss"] for row in rows}) == 3
 
     @pytest.mark.slow
     def test_only_some_are_kept(self):
-        trials = [replace(TRIAL, train_images=32 * n) for n in range(1, MAX_BENCHES + 3)]
-        benches = Benches(trials)
+        trials = [replace(TRIAL, train_images=32 * n) for n in range(1, MAX_NETWORKS + 3)]
+        networks = SharedNetworks(trials)
         for trial in trials:
-            assert benches(trial).status == "ok"
-        assert len(benches._benches) == MAX_BENCHES
+            assert networks(trial).status == "ok"
+        assert len(networks._networks) == MAX_NETWORKS
 
     @pytest.mark.slow
     def test_weights_of_each_run(self, tmp_path):
@@ -141,14 +141,14 @@ class TestKinds:
             network = build_network(replace(trial, seed=100 + seed))
             network.get_layer("small_trunk").save_weights(path)
         trials = [replace(trial, run=run, weights=path) for run, path in enumerate(paths)]
-        benches = Benches([*trials, replace(trials[0], loss="CE")])
-        losses_of_runs = [benches(t).history[0]["loss"] for t in trials]
+        networks = SharedNetworks([*trials, replace(trials[0], loss="CE")])
+        losses_of_runs = [networks(t).history[0]["loss"] for t in trials]
         swapped = replace(trials[0], weights=paths[1])
-        assert Benches([swapped])(swapped).history[0]["loss"] not in losses_of_runs
+        assert SharedNetworks([swapped])(swapped).history[0]["loss"] not in losses_of_runs
 
     def test_a_run_has_one_beginning(self):
         with pytest.raises(ValueError, match="run 0 begins with None and with imagenet"):
-            Benches([TRIAL, replace(TRIAL, weights="imagenet")])
+            SharedNetworks([TRIAL, replace(TRIAL, weights="imagenet")])
 
     def test_the_test_set_is_not_monitored(self):
         with pytest.raises(UserError, match="compiled once monitor no test set"):
@@ -167,8 +167,8 @@ class TestFailures:
 
         monkeypatch.setattr(losses.F4, "call", call)
         trials = [replace(TRIAL, loss=name) for name in ("CE", "f4", "NGL")]
-        benches = Benches(trials)
-        rows = [benches(trial) for trial in trials]
+        networks = SharedNetworks(trials)
+        rows = [networks(trial) for trial in trials]
         # The first one meets the bad one's compilation, as would any.
         assert [row.status for row in rows] == ["crashed", "crashed", "ok"]
         assert "no such thing" in rows[0].message
@@ -176,17 +176,17 @@ class TestFailures:
     def test_the_user_s_mistakes_go_through(self):
         trial = replace(TRIAL, model="InceptionV3")
         with pytest.raises(UserError, match="InceptionV3"):
-            Benches([trial])(trial)
+            SharedNetworks([trial])(trial)
 
     def test_timeout(self):
         trial = replace(TRIAL, schedule=Schedule(100, 32))
-        row = Benches([trial], timeout=0.0)(trial)
+        row = SharedNetworks([trial], timeout=0.0)(trial)
         assert (row.status, row.accuracy) == ("timeout", None)
 
     def test_callbacks(self, tmp_path):
         epochs, models = [], []
-        benches = Benches([TRIAL], log_dir=tmp_path)
-        benches(TRIAL, on_epoch=lambda epoch, row: epochs.append(epoch), on_model=models.append)
+        networks = SharedNetworks([TRIAL], log_dir=tmp_path)
+        networks(TRIAL, on_epoch=lambda epoch, row: epochs.append(epoch), on_model=models.append)
         assert epochs == [1, 2]
         assert models[0].output_shape == (None, 10)
         assert any((tmp_path / TRIAL.key).rglob("events*"))
@@ -204,8 +204,8 @@ class TestMirrored:
                 replace(TRIAL, loss=name, schedule=schedule, replicas=replicas)
                 for name in ("CE", "NGL")
             ]
-            benches = Benches(trials)
-            rows.append([benches(trial) for trial in trials])
+            networks = SharedNetworks(trials)
+            rows.append([networks(trial) for trial in trials])
         for one, two in zip(*rows, strict=True):
             assert two.status == "ok", two.message
             assert two.environment["replicas"] == 2
@@ -219,7 +219,7 @@ class TestMirrored:
     def test_impossible_numbers_of_devices(self):
         trial = replace(TRIAL, replicas=8)
         with pytest.raises(UserError, match="8 devices are wanted and there are 2"):
-            Benches([trial])(trial)
+            SharedNetworks([trial])(trial)
         trial = replace(TRIAL, schedule=Schedule(1, 33), replicas=2)
         with pytest.raises(UserError, match="a batch of 33 does not divide by 2 devices"):
-            Benches([trial])(trial)
+            SharedNetworks([trial])(trial)
