@@ -120,7 +120,7 @@ def read_records(
             continue
         try:
             yield convert(_shallow(json.loads(line)))
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             report(f"{path}, line {number}: cannot be read, passed over ({in_a_line(error)})")
 
 

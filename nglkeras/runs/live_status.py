@@ -1,7 +1,7 @@
-"""What a run is doing, for those who look on: a small file beside its journal.
+"""What a run is doing now, in a small file beside its journal.
 
-The journal says what is done; the board, replaced every few seconds, says what is running and how
-much is left. It goes when the run ends; `status` reads both.
+The journal says what is done. The live status, rewritten every few seconds, says what is running
+and how long the rest will take. The file is deleted when the run ends; `status` reads both.
 """
 
 import contextlib
@@ -9,36 +9,92 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from nglkeras.executors import Executor
+from nglkeras.runs.columns import Count, Number
 from nglkeras.runs.trial import Trial, TrialResult
 from nglkeras.training.outcome import FINAL_STATUSES
 
-# Seconds between two versions of the board.
-PAUSE = 2.0
+# Seconds between two versions of the file.
+INTERVAL = 2.0
 
 
-def place(journal: Path) -> Path:
-    """Where the board of a journal is."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task that is running.
+
+    Attributes:
+        task: Its name.
+        worker: Number of its worker.
+        seconds: Since it was started.
+        attempt: Number of the attempt, from 1.
+        progress: Its last report; empty before the first.
+    """
+
+    task: str
+    worker: Count
+    seconds: Number
+    attempt: Count
+    progress: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveStatus:
+    """Content of the file; fields that a run does not have are `None`.
+
+    Attributes:
+        executor: Name of the executor.
+        workers: Number of its workers.
+        running: The tasks that are running.
+        total: Number of trials of the run.
+        done: Number of them that have a row.
+        generation: Number of the current generation of a search.
+        generations: Number of its last generation.
+        seconds_left: Estimate for the rest.
+    """
+
+    executor: str = ""
+    workers: Count | None = None
+    running: list[Task] = field(default_factory=list)
+    total: Count | None = None
+    done: Count | None = None
+    generation: Count | None = None
+    generations: Number | None = None
+    seconds_left: Number | None = None
+
+
+def path_of(journal: Path) -> Path:
+    """Return the file with the live status of a journal."""
     return journal.with_suffix(".status.json")
 
 
-class Board:
-    """Writes what is running beside a journal as long as it is open.
+def read(journal: Path) -> LiveStatus | None:
+    """Return the live status of a journal; `None` without a readable file."""
+    try:
+        return msgspec.convert(json.loads(path_of(journal).read_bytes()), LiveStatus)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+class StatusWriter:
+    """Context manager that keeps the live status of a run up to date.
 
     Args:
-        journal: Beside which file.
-        executor: Says what is running.
-        summary: Gives what else belongs on the board, such as how many are done.
+        journal: The journal of the run.
+        executor: Knows the running tasks.
+        summary: Returns the other fields of `LiveStatus`.
     """
 
     def __init__(self, journal: Path, executor: Executor, summary: Callable[[], dict]):
-        self.path = place(journal)
+        self.path = path_of(journal)
         self.executor = executor
         self.summary = summary
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread = threading.Thread(target=self._keep_writing, daemon=True)
 
     def __enter__(self):
         self._thread.start()
@@ -46,81 +102,74 @@ class Board:
 
     def __exit__(self, *error):
         self._stop.set()
-        self._thread.join(PAUSE)
+        self._thread.join(INTERVAL)
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
-    def _keep(self):
+    def _keep_writing(self):
         while True:
-            # A full disk, say, must not end what others look on at.
+            # A full disk, for example, must not end the run.
             with contextlib.suppress(Exception):
                 self._write()
-            if self._stop.wait(PAUSE):
+            if self._stop.wait(INTERVAL):
                 return
 
     def _write(self):
-        content = {
-            "executor": type(self.executor).__name__.lower(),
-            "workers": self.executor.workers,
-            "running": [_running(one) for one in self.executor.running],
+        status = LiveStatus(
+            executor=type(self.executor).__name__.lower(),
+            workers=self.executor.workers,
+            running=[_describe(running) for running in self.executor.running],
             **self.summary(),
-        }
+        )
         temporary = self.path.with_name(f"{self.path.name}.tmp")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(status)), encoding="utf-8")
         temporary.replace(self.path)
 
 
-def _running(one):
-    trial, progress = one.task, ""
-    if one.progress:
-        epoch, row = one.progress
+def _describe(running):
+    trial, progress = running.task, ""
+    if running.progress:
+        epoch, row = running.progress
         epochs = f"/{trial.schedule.epochs}" if isinstance(trial, Trial) else ""
         progress = f"epoch {epoch}{epochs}, loss {row.get('loss', float('nan')):.4g}"
-    return {
-        "task": str(trial.formula or trial) if _is_candidate(trial) else str(trial),
-        "worker": one.worker,
-        "seconds": round(time.time() - one.since),
-        "attempt": one.attempt,
-        "progress": progress,
-    }
-
-
-def _is_candidate(trial):
-    return isinstance(trial, Trial) and trial.loss == "candidate"
+    is_candidate = isinstance(trial, Trial) and trial.loss == "candidate"
+    return Task(
+        task=str(trial.formula or trial) if is_candidate else str(trial),
+        worker=running.worker,
+        seconds=round(time.time() - running.since),
+        attempt=running.attempt,
+        progress=progress,
+    )
 
 
 def seconds_left(
     missing: Iterable[Trial], results: dict[str, TrialResult], executor: Executor
 ) -> float | None:
-    """How long the rest will take, by what trials of the same data set and model have taken.
+    """Estimate the seconds until all missing trials are done; `None` without any finished trial.
+
+    A trial is expected to take as long as the finished ones of the same data set and model did.
 
     Args:
-        missing: The rest.
+        missing: Trials without a row.
         results: Rows of this run and earlier ones.
-        executor: Where they run.
-
-    Returns:
-        Seconds; `None` as long as nothing is known.
+        executor: Runs the trials.
     """
     taken = {}
-    # A copy: the driver adds to it meanwhile.
+    # A copy: the main thread adds rows meanwhile.
     for row in list(results.values()):
         if row.status in FINAL_STATUSES:
-            taken.setdefault(_what(row.trial), []).append(row.seconds)
+            kind = row.trial.get("dataset"), row.trial.get("model")
+            taken.setdefault(kind, []).append(row.seconds)
     if not taken:
         return None
-    means = {what: sum(seconds) / len(seconds) for what, seconds in taken.items()}
-    usual = sum(means.values()) / len(means)
-    rest = [means.get((trial.dataset, trial.model), usual) for trial in missing]
+    means = {kind: sum(seconds) / len(seconds) for kind, seconds in taken.items()}
+    overall = sum(means.values()) / len(means)
+    rest = [means.get((trial.dataset, trial.model), overall) for trial in missing]
     return sum(rest) / min(executor.workers, max(len(rest), 1))
 
 
-def _what(trial):
-    return trial.get("dataset"), trial.get("model")
-
-
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

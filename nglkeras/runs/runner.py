@@ -10,7 +10,7 @@ from tqdm import tqdm
 from nglkeras import runs
 from nglkeras.executors import Executor, Local
 from nglkeras.runs.journal import Journal
-from nglkeras.runs.live_status import Board, seconds_left
+from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import Trial, TrialResult
 
 
@@ -99,7 +99,7 @@ def _run_under_lock(trials, journal, run, executor, quiet):
             }
 
         with (
-            Board(journal.path, executor, summary),
+            StatusWriter(journal.path, executor, summary),
             tqdm(
                 total=total,
                 initial=total - len(missing),

@@ -1,59 +1,58 @@
-"""What is done, running and failed, read from outside while it is written.
+"""What is done, running and failed, read from the files of a run that may still be writing them."""
 
-Reading disturbs no run.
-"""
-
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+import msgspec
 
 from nglkeras import paths
 from nglkeras.errors import UserError, in_a_line
-from nglkeras.runs import foreign, live_status, lock
+from nglkeras.runs import live_status, lock
+from nglkeras.runs.columns import Number
 from nglkeras.runs.journal import read_records
-from nglkeras.runs.live_status import duration
+from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.records import Record
 
-# Journals that a folder may hold.
+# Names of journals; the last one is of a search, the others have rows of trials.
 JOURNALS = ("journal.jsonl", "trials.jsonl", "search.jsonl")
-# What a reader must know of; rejected and discarded ones are a search's daily work.
+# Statuses that are listed one by one. Rejected and discarded candidates are normal in a search.
 FAILED = ("non_finite", "exploded", "timeout", "out_of_memory", "crashed")
 
-_NUMBER = foreign.optional(foreign.is_number)
-_BOARD = {
-    "executor": foreign.is_text,
-    "workers": foreign.is_count,
-    "total": foreign.is_count,
-    "done": foreign.is_count,
-    "generation": foreign.is_count,
-    "generations": _NUMBER,
-    "seconds_left": _NUMBER,
-    "running": foreign.list_of(foreign.is_object),
-}
-_RUNNING = {
-    "task": foreign.is_text,
-    "worker": foreign.is_count,
-    "seconds": foreign.is_number,
-    "attempt": foreign.is_count,
-    "progress": foreign.is_text,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """The columns of a search's journal that are read here."""
+
+    id: str
+    expression: str
+    status: str
+    message: str
+    seconds: Number
+    attempts: ClassVar[int] = 1
+
+    @property
+    def key(self):
+        return self.id
+
+    def __str__(self):
+        return f"{self.id} {self.expression}"
 
 
 @dataclass(frozen=True)
 class Status:
-    """What can be said of a journal from outside.
+    """The status of a journal.
 
     Attributes:
         journal: The file.
         statuses: How many rows have each status.
-        failed: Lines about the rows whose last status is not "ok".
-        lost: Attempts that ended with a worker.
+        failed: One line for each row that failed.
+        lost: Number of attempts that ended because a worker was lost.
         seconds: Of all trainings.
-        holder: Who writes it; `None` if nobody does.
-        board: What its driver says.
-        unreadable: Lines that cannot be read.
+        holder: The process that writes the journal; `None` if there is none.
+        live: The live status; `None` without one.
+        unreadable: One message for each line that cannot be read.
     """
 
     journal: Path
@@ -62,12 +61,12 @@ class Status:
     lost: int
     seconds: float
     holder: lock.Holder | None
-    board: dict
+    live: LiveStatus | None
     unreadable: list[str]
 
 
 def find(place: str | Path) -> list[Path]:
-    """The journals at or below a place.
+    """Return the journals in a folder and its subfolders, or the file itself.
 
     Raises:
         UserError: If there is none.
@@ -82,71 +81,53 @@ def find(place: str | Path) -> list[Path]:
 
 
 def read(journal: Path) -> Status:
-    """The status of a journal, which may be written to at the same time.
+    """Return the status of a journal, which may be written at the same time.
 
     Raises:
         UserError: If it cannot be read.
     """
-    journal, unreadable, rows = paths.expand(journal), [], {}
+    journal, unreadable = paths.expand(journal), []
     holder = lock.holder(journal)
-    if journal.name == JOURNALS[-1]:
-        found = list(read_records(journal, _individual, unreadable.append))
-        # The last line of an individual counts, as it does for the search.
-        rows = {row[0]: row for row in found if row is not None}
-    else:
-        for row in read_records(journal, TrialResult.from_json, unreadable.append):
-            rows[row.key] = (_name(row.trial), row.status, row.message, row.seconds, row.attempts)
+    convert = _candidate if journal.name == JOURNALS[-1] else TrialResult.from_json
+    found = read_records(journal, convert, unreadable.append)
+    # The last line of a trial or candidate counts.
+    rows = {row.key: row for row in found if row is not None}.values()
     if unreadable and holder is not None and not journal.read_bytes().endswith(b"\n"):
-        # It is being written at this moment.
+        # The last line is being written at this moment.
         unreadable.pop()
     return Status(
         journal,
-        Counter(row[1] for row in rows.values()),
-        [f"{row[0]}: {row[1]} ({row[2]})" for row in rows.values() if row[1] in FAILED],
-        sum(row[4] - 1 for row in rows.values()),
-        sum(row[3] for row in rows.values()),
+        Counter(row.status for row in rows),
+        [f"{_name(row)}: {row.status} ({row.message})" for row in rows if row.status in FAILED],
+        sum(row.attempts - 1 for row in rows),
+        sum(row.seconds for row in rows),
         holder,
-        _board(journal),
+        live_status.read(journal),
         unreadable,
     )
 
 
-def _individual(row):
-    if "settings" in row:
-        return None
-    record = Record.from_json(row)
-    evaluation = record.evaluation
-    name = f"{record.individual.id} {record.individual.expression}"
-    return name, evaluation.status, evaluation.message, evaluation.seconds, 1
+def _candidate(row):
+    """Convert a line of a search's journal; `None` for the settings in its first line."""
+    is_header = isinstance(row, dict) and "settings" in row
+    return None if is_header else msgspec.convert(row, _Candidate)
 
 
-def _name(trial):
-    run = trial.get("run")
+def _name(row):
+    if isinstance(row, _Candidate):
+        return str(row)
+    trial, run = row.trial, row.trial.get("run")
     run = f"run {run + 1}" if isinstance(run, int) else ""
     parts = (trial.get("dataset"), trial.get("model"), trial.get("formula") or trial.get("loss"))
     return ", ".join(str(part) for part in (*parts, run) if part)
 
 
-def _board(journal):
-    """What the driver says; nothing where a file from elsewhere is no board."""
-    try:
-        content = json.loads(live_status.place(journal).read_text("utf-8"))
-        if not isinstance(content, dict):
-            return {}
-        foreign.check(content, _BOARD)
-        for one in content.get("running", ()):
-            foreign.check({name: one.get(name) for name in _RUNNING}, _RUNNING)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content
-
-
 def describe(status: Status, *, failures: int = 10) -> str:
-    """A status in print.
+    """Return a status as text.
 
     Args:
-        status: Of a journal.
-        failures: Upper limit on the failed trials that are named.
+        status: The status.
+        failures: Upper limit on the failed rows that are listed.
     """
     counts = ", ".join(f"{count} {name}" for name, count in status.statuses.most_common())
     lines = [f"{status.journal}: {counts or 'no rows yet'}; {duration(status.seconds)} of training"]
@@ -156,32 +137,36 @@ def describe(status: Status, *, failures: int = 10) -> str:
     if len(status.failed) > failures:
         lines.append(f"  ... and {len(status.failed) - failures} failed ones before")
     lines += [f"  {line}" for line in status.unreadable]
+    live, rest = status.live, _rest(status.live)
     if status.holder is None:
-        rest = _rest(status.board)
         lines.append(f"  not running{'; ' + rest if rest else ''}")
-        if status.board:
+        if live is not None:
             lines.append("  it was stopped in the middle: the same command goes on")
         return "\n".join(map(in_a_line, lines))
     lines.append(f"  running: {status.holder}")
-    lines += [f"  {rest}" for rest in [_rest(status.board)] if rest]
-    for one in status.board.get("running", ()):
-        again = f", attempt {one['attempt']}" if one["attempt"] > 1 else ""
-        progress = f", {one['progress']}" if one["progress"] else ""
+    if rest:
+        lines.append(f"  {rest}")
+    for task in live.running if live else ():
+        again = f", attempt {task.attempt}" if task.attempt > 1 else ""
+        progress = f", {task.progress}" if task.progress else ""
         lines.append(
-            f"  worker {one['worker']}: {one['task']}{progress}, {duration(one['seconds'])}{again}"
+            f"  worker {task.worker}: {task.task}{progress}, {duration(task.seconds)}{again}"
         )
     return "\n".join(map(in_a_line, lines))
 
 
-def _rest(board):
-    """How much is done and left, as the board has it."""
+def _rest(live):
+    """Describe how much is done and left."""
+    if live is None:
+        return ""
     parts = []
-    if "generation" in board:
-        parts.append(f"generation {board['generation']} of {board.get('generations', '?')}")
-    if "total" in board:
-        parts.append(f"{board.get('done')} of {board['total']} done")
-    if board.get("seconds_left") is not None:
-        parts.append(f"about {duration(board['seconds_left'])} left")
-    if "workers" in board:
-        parts.append(f"{board['workers']} workers ({board.get('executor')})")
+    if live.generation is not None:
+        last = "?" if live.generations is None else live.generations
+        parts.append(f"generation {live.generation} of {last}")
+    if live.total is not None:
+        parts.append(f"{live.done} of {live.total} done")
+    if live.seconds_left is not None:
+        parts.append(f"about {duration(live.seconds_left)} left")
+    if live.workers is not None:
+        parts.append(f"{live.workers} workers ({live.executor})")
     return ", ".join(parts)

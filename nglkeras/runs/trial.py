@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import msgspec
 
 # Losses are reached through it: see `startup.lazy`.
 import nglkeras
 from nglkeras import paths
-from nglkeras.runs import foreign
+from nglkeras.runs.columns import Count, Measures, Number, Share
 from nglkeras.seeds import derive_seed
 from nglkeras.training.devices import backend
 from nglkeras.training.outcome import FINAL_STATUSES, STATUSES
@@ -140,30 +142,27 @@ class TrialResult:
 
     key: str
     trial: dict
-    status: str
-    accuracy: float | None = None
-    validation_accuracy: float | None = None
-    history: list[dict] = field(default_factory=list)
-    sizes: tuple[int, int, int] | None = None
-    seconds: float = 0.0
+    status: Literal[*STATUSES]
+    accuracy: Share | None = None
+    validation_accuracy: Share | None = None
+    history: list[Measures] = field(default_factory=list)
+    sizes: tuple[Count, Count, Count] | None = None
+    seconds: Number = 0.0
     message: str = ""
-    attempts: int = 1
+    attempts: Count = 1
     environment: dict = field(default_factory=dict)
     finished: str = ""
-    accumulation: int = 1
-    metrics: dict = field(default_factory=dict)
+    accumulation: Count = 1
+    metrics: Measures = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, row: dict) -> "TrialResult":
-        """The result of a line of a journal; columns of a later version are passed over.
+        """Return the result in a row of a journal; columns that it does not know are ignored.
 
         Raises:
-            UserError: If a column holds what it cannot hold.
-            TypeError: If one that must be there is missing.
+            ValueError: If a column is missing or holds a value that it cannot hold.
         """
-        foreign.check(row, _RULES)
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: row[name] for name in row.keys() & known})
+        return msgspec.convert(row, cls)
 
     def answers(self, trial: Trial) -> bool:
         """Whether the trial need not be run again: it would end so again, or all is measured."""
@@ -174,33 +173,6 @@ class TrialResult:
             if len(looks) != trial.schedule.epochs or None in looks:
                 return False
         return (self.accuracy if trial.test else self.validation_accuracy) is not None
-
-
-def _is_epoch(value):
-    number = foreign.optional(foreign.is_number)
-    return foreign.is_object(value) and all(map(number, value.values()))
-
-
-def _are_sizes(value):
-    return foreign.list_of(foreign.is_count)(value) and len(value) == 3
-
-
-_RULES = {
-    "key": foreign.is_text,
-    "trial": foreign.is_object,
-    "status": foreign.one_of(STATUSES),
-    "accuracy": foreign.optional(foreign.is_share),
-    "validation_accuracy": foreign.optional(foreign.is_share),
-    "history": foreign.list_of(_is_epoch),
-    "sizes": foreign.optional(_are_sizes),
-    "seconds": foreign.is_number,
-    "message": foreign.is_text,
-    "environment": foreign.is_object,
-    "finished": foreign.is_text,
-    "attempts": foreign.is_count,
-    "accumulation": foreign.is_count,
-    "metrics": _is_epoch,
-}
 
 
 def start_of(weights: str | None) -> dict:

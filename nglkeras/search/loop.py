@@ -22,7 +22,7 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.report import output
 from nglkeras.runs.journal import Records
-from nglkeras.runs.live_status import Board, duration
+from nglkeras.runs.live_status import StatusWriter, duration
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.search.functions import FUNCTION_SETTINGS, FunctionEvaluator, normalised
 from nglkeras.search.records import (
@@ -122,7 +122,10 @@ def search(
     journal = Records(out / "search.jsonl")
     with journal.writing(), getattr(evaluate, "writing", contextlib.nullcontext)():
         run = _Search(strategy, evaluator, journal, screening, classes, quiet)
-        with Board(journal.path, evaluator.executor, run.summary), _silence(evaluator, quiet):
+        with (
+            StatusWriter(journal.path, evaluator.executor, run.summary),
+            _silence(evaluator, quiet),
+        ):
             started, timed = time.perf_counter(), 0
             while not strategy.is_done:
                 fresh = run.generation(order or list)
@@ -225,7 +228,7 @@ class _Search:
         return known
 
     def summary(self):
-        """What the board says of the search."""
+        """Return the live status of the search."""
         total = getattr(getattr(self.strategy, "parameters", None), "generations", None)
         number = self.strategy.generation
         known = self.pace is not None and total is not None

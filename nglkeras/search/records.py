@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.runs import foreign
+from nglkeras.runs.columns import Count, Number
 from nglkeras.runs.journal import read_records
 from nglkeras.search.evolution import Evaluation, Individual, Member
 from nglkeras.training.outcome import STATUSES
@@ -17,20 +20,25 @@ from nglkeras.training.outcome import STATUSES
 NOT_TRAINED = ("discarded", "rejected")
 # Ways in which an evaluation need not be made.
 SAVED = ("duplicate", "equal", "gradient", "rejected")
-_RULES = {
-    "generation": foreign.is_count,
-    "index": foreign.is_count,
-    "attempt": foreign.is_count,
-    "parents": foreign.list_of(foreign.is_text),
-    "made_by": foreign.list_of(foreign.is_text),
-    "status": foreign.one_of((*STATUSES, "discarded")),
-    "fitness": foreign.list_of(foreign.optional(foreign.is_number)),
-    "message": foreign.is_text,
-    "details": foreign.is_object,
-    "seconds": foreign.is_number,
-    "twin": foreign.is_text,
-    "why": foreign.one_of(("", *SAVED)),
-}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A record as a line of the journal holds it."""
+
+    expression: str
+    generation: Count
+    index: Count
+    attempt: Count
+    parents: tuple[str, ...]
+    made_by: tuple[str, ...]
+    status: Literal[*STATUSES, "discarded"]
+    fitness: tuple[Number | None, ...]
+    message: str
+    details: dict
+    seconds: Number
+    twin: str
+    why: Literal["", *SAVED]
 
 
 @dataclass(frozen=True)
@@ -67,27 +75,27 @@ class Record:
 
     @classmethod
     def from_json(cls, row: dict) -> "Record":
-        """The record of a line of the journal.
+        """Return the record in a row of the journal; columns that it does not know are ignored.
 
         Raises:
-            UserError: If a column holds what it cannot hold.
-            KeyError: If one is missing.
+            ValueError: If a column is missing or holds a value that it cannot hold.
         """
-        foreign.check(row, _RULES)
-        if row["status"] == "ok" and (not row["fitness"] or None in row["fitness"]):
+        row = msgspec.convert(row, _Row)
+        if row.status == "ok" and (not row.fitness or None in row.fitness):
             raise UserError("its status is ok without a fitness")
-        individual = Individual(
-            Expression.parse(row["expression"]),
-            row["generation"],
-            row["index"],
-            row["attempt"],
-            tuple(row["parents"]),
-            tuple(row["made_by"]),
+        return cls(
+            Individual(
+                Expression.parse(row.expression),
+                row.generation,
+                row.index,
+                row.attempt,
+                row.parents,
+                row.made_by,
+            ),
+            Evaluation(row.status, row.fitness, row.message, row.details, row.seconds),
+            row.twin,
+            row.why,
         )
-        evaluation = Evaluation(
-            row["status"], tuple(row["fitness"]), row["message"], row["details"], row["seconds"]
-        )
-        return cls(individual, evaluation, row["twin"], row["why"])
 
 
 @dataclass(frozen=True)
@@ -195,10 +203,9 @@ def settings_in(folder: Path) -> dict:
 
 def header_or_record(row: dict) -> dict | Record:
     """Convert a row of the journal: settings, or a record."""
-    if "settings" not in row:
-        return Record.from_json(row)
-    foreign.check(row, {"settings": foreign.is_object})
-    return row["settings"]
+    if isinstance(row, dict) and "settings" in row:
+        return msgspec.convert(row["settings"], dict)
+    return Record.from_json(row)
 
 
 def as_json(value: object) -> object:

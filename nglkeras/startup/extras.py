@@ -16,7 +16,7 @@ EXTRAS = {
     **dict.fromkeys(
         (
             *("PIL", "cloudpickle", "cma", "gplearn", "importlib_resources", "matplotlib"),
-            *("pandas", "requests", "scipy", "sklearn", "sympy", "tensorboard"),
+            *("msgspec", "pandas", "requests", "scipy", "sklearn", "sympy", "tensorboard"),
             *("tensorflow_datasets", "tqdm"),
         ),
         "reproduce",

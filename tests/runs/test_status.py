@@ -11,7 +11,7 @@ from nglkeras.executors.base import Running
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.runs import status
-from nglkeras.runs.live_status import Board, seconds_left
+from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 
 TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
@@ -66,7 +66,7 @@ class TestRead:
         row = {"loss": 0.25, "val_accuracy": 0.5}
         executor.running = [Running(TRIALS[0], 0, time.time() - 61, 2, (4, row))]
         summary = {"total": 6, "done": 2, "seconds_left": 3725}
-        with journal.writing(), Board(journal.path, executor, lambda: summary):
+        with journal.writing(), StatusWriter(journal.path, executor, lambda: summary):
             journal.append(result(TRIALS[1]))
             for _ in range(100):
                 if (tmp_path / "journal.status.json").exists():
@@ -79,7 +79,7 @@ class TestRead:
         line = "worker 0: digits, small_cnn, CE, run 1, epoch 4/15, loss 0.25, 0:01:0"
         assert line in text
         assert "attempt 2" in text
-        # A run that ends takes its board away; one that is killed does not.
+        # A run that ends deletes its live status; one that is killed does not.
         assert "not running" in shown(tmp_path)
         assert "same command" not in shown(tmp_path)
         (tmp_path / "journal.status.json").write_text(left)

@@ -16,6 +16,7 @@ USES = {
     "matplotlib": "import nglkeras.experiments.classification.plots as plots; plots.figure1()",
     "pandas": "from nglkeras.experiments.classification.tables import cells; cells([], {}, None)",
     "scipy": "from nglkeras.report import statistics; statistics.interval([0.1, 0.2])",
+    "msgspec": "from nglkeras import Journal",
     "tqdm": "from nglkeras.search import search",
     "gplearn": (
         "from nglkeras.search import Variation; import numpy;"

@@ -21,7 +21,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner
 from nglkeras.runs.journal import Journal
-from nglkeras.runs.live_status import Board, seconds_left
+from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search.evolution import Evaluation
 from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
@@ -310,7 +310,7 @@ class TrialFitness:
             left = seconds_left(rest, self.rows, self.executor)
             return {"total": len(wanted), "done": len(wanted) - len(rest), "seconds_left": left}
 
-        with self.writing(), Board(self.journal.path, self.executor, summary):
+        with self.writing(), StatusWriter(self.journal.path, self.executor, summary):
             self.rows_of(wanted)
         results = {dataset: [] for dataset in self.datasets}
         for (dataset, name), many in trials.items():
