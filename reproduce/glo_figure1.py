@@ -9,37 +9,7 @@ Rows are journalled as they come: stop it when you like, the same command goes o
 draws the training curves of the same rows.
 """
 
-from functools import partial
-
-from nglkeras.experiments import cli, glo
-from nglkeras.experiments.glo import script
-
-
-def main():
-    """Run the script."""
-    args, scale, trials, results = script.figure_networks(__doc__)
-    printed = glo.tables.printed_numbers()
-    found = [
-        one
-        for part in glo.tables.PARTS
-        for one in glo.tables.summaries(trials, results, part, printed)
-    ]
-    title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
-    note = (
-        "p is Welch's, two-sided; the losses of a run share its split and initial weights, which "
-        "it does not use. The paper's numbers are given where it has them for this setting."
-    )
-    script.report(
-        args,
-        scale,
-        f"figure1_{scale.steps}",
-        title,
-        glo.tables.layout(found),
-        glo.tables.to_frame(trials, results),
-        partial(glo.plots.figure1, found, title),
-        [note],
-    )
-
+from nglkeras.experiments.glo.figures import FIGURE_1
 
 if __name__ == "__main__":
-    cli.run(main)
+    FIGURE_1.run(__doc__)

@@ -10,34 +10,7 @@ neither the network nor the durations: ours are models.build("glo_cifar10") and 
 steps. Rows are journalled as they come: stop it when you like, the same command goes on.
 """
 
-from functools import partial
-
-from nglkeras.experiments import cli, glo
-from nglkeras.experiments.glo import protocol, script
-
-
-def main():
-    """Run the script."""
-    parser = script.parser(__doc__)
-    script.add_losses(parser, default=("CE", "Baikal"))
-    durations = script.numbers(cli.positive, "numbers of steps")
-    parser.add_argument("--durations", type=durations, help="steps of each training")
-    args = parser.parse_args()
-    scale = script.chosen_scale(args)
-    with cli.make_executor(args) as executor:
-        settings = script.plan_arguments(args, executor)
-        plans = protocol.by_duration(scale, **script.loss_arguments(args), **settings)
-        trials = [trial for plan in plans.values() for trial in plan]
-        results = script.run(args, trials, executor)
-    found = {steps: glo.tables.summaries(plan, results) for steps, plan in plans.items()}
-    title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
-    body = glo.tables.layout_over(found, "steps", [str(steps) for steps in found])
-    frame = glo.tables.to_frame(trials, results)
-    figure = partial(glo.plots.over, found, "steps", title)
-    notes = glo.tables.paired(trials, results)
-    silent = protocol.PAPER_SILENT_ON_TRANSFER
-    script.report(args, scale, "transfer", title, body, frame, figure, notes, silent)
-
+from nglkeras.experiments.glo.figures import TRANSFER
 
 if __name__ == "__main__":
-    cli.run(main)
+    TRANSFER.run(__doc__)

@@ -50,7 +50,7 @@ class Experiment:
     changes: ClassVar[Sequence[earlier.Change]] = ()
     needs_a_network = True
 
-    def __init__(self, name: str, title: str):
+    def __init__(self, name: str, title: str = ""):
         self.name = name
         self.title = title
 

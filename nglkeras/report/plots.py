@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from nglkeras import losses
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import Cell, number
 
@@ -99,7 +100,7 @@ def curve_plot(
     """The course of trainings with each loss: the mean of the runs, and their range; whole, zoomed.
 
     Args:
-        curves: By the label of the loss: positions `[n]`, and values `[runs, n]`.
+        curves: By the name of the loss: positions `[n]`, and values `[runs, n]`.
         title: Title of the figure.
         xlabel: What the positions are.
         ylabel: What the values are.
@@ -108,7 +109,7 @@ def curve_plot(
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots(1, 2)
     for name, (x, runs) in curves.items():
-        count = f"{name}, {len(runs)} run{'s' * (len(runs) > 1)}"
+        count = f"{losses.label(name)}, {len(runs)} run{'s' * (len(runs) > 1)}"
         for axis in axes:
             (line,) = axis.plot(x, runs.mean(0), color=COLORS.get(name), label=count)
             if len(runs) > 1:

@@ -1,43 +1,26 @@
 """Paper B's figures, drawn from rows and from the losses themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from nglkeras import losses
-from nglkeras.experiments.glo.tables import Summary
+from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_side_by_side
+from nglkeras.report.plots import COLORS, curve_plot, dot_of, dot_plot
 
-_COLORS = {"CE": "tab:gray", "Baikal": "tab:blue", "BaikalCMA": "tab:orange"}
 
-
-@styled
-def figure1(found: Sequence[Summary], title: str) -> Figure:
+def figure1(table: Sequence[GLOCell], title: str) -> Figure:
     """Mean accuracy of each loss with its 95 % interval, and the paper's."""
-    parts = list(dict.fromkeys(one.part for one in found))
-    figure = Figure(figsize=(5.2 * len(parts), 4.2), layout="constrained")
-    for axis, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        of_part = [one for one in found if one.part == part and one.mean is not None]
-        for x, one in enumerate(of_part):
-            bars = None
-            if one.low is not None:
-                bars = [[one.mean - one.low], [one.high - one.mean]]
-            axis.errorbar(x, one.mean, yerr=bars, fmt="o", capsize=5, color=color(one.loss))
-            axis.annotate(f"{one.mean:.4f}", (x, one.mean), (8, -3), textcoords="offset points")
-            if one.paper is not None:
-                axis.plot(x - 0.12, one.paper, "D", color="black", mfc="none")
-        axis.set_xticks(
-            range(len(of_part)), [f"{losses.label(one.loss)}\n{one.runs} runs" for one in of_part]
-        )
-        axis.set(ylabel=f"{part} accuracy", xlim=(-0.5, len(of_part) - 0.2))
-    axis.plot([], [], "o", color="black", label="measured, 95 % interval")
-    axis.plot([], [], "D", color="black", mfc="none", label="paper")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.suptitle(title)
-    return figure
+    panels = {}
+    for cell in table:
+        label = f"{losses.label(cell.loss)}, {cell.runs} runs"
+        dots = panels.setdefault(f"{cell.measure} accuracy", [])
+        dots.append(dot_of(cell, label, ".4f"))
+    return dot_plot(panels, title, xlabel="accuracy")
 
 
 @styled
@@ -53,11 +36,11 @@ def figure2() -> Figure:
         loss = losses.get(name, class_reduction="mean", dtype="float64")
         functions[name] = binary(loss)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right, values = draw_side_by_side(figure, functions, y0, _COLORS)
+    left, right, values = draw_side_by_side(figure, functions, y0, COLORS)
     for name, value in values.items():
         if value.argmin() < len(y0) - 1:
             least = y0[value.argmin()]
-            left.plot(least, value.min(), "v", color=color(name))
+            left.plot(least, value.min(), "v", color=COLORS[name])
             left.annotate(
                 f"min {least:.2f}", (least, value.min()), (-12, 8), textcoords="offset points"
             )
@@ -68,55 +51,38 @@ def figure2() -> Figure:
     return figure
 
 
-@styled
-def figure3(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+def figure3(found: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Test accuracy over the steps: the mean of each loss, its runs around it; whole and zoomed."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for loss, (steps, values) in curves.items():
-        for axis in axes:
-            axis.plot(
-                steps,
-                values.mean(0),
-                color=color(loss),
-                label=f"{losses.label(loss)} ({len(values)})",
-            )
-            if len(values) > 1:
-                axis.fill_between(
-                    steps, values.min(0), values.max(0), color=color(loss), alpha=0.2, linewidth=0
-                )
-    last = [values[:, -1].mean() for _, values in curves.values()]
-    low = min(values[:, len(values[0]) // 4 :].min() for _, values in curves.values())
-    margin = 0.1 * (max(last) - low) + 1e-4
-    axes[1].set(ylim=(low - margin, max(last) + 2 * margin), title="zoomed")
-    for axis in axes:
-        axis.set(xlabel="steps", ylabel="test accuracy")
-    axes[0].legend(loc="lower right")
-    figure.suptitle(title)
-    return figure
+    steps, _ = next(iter(found.values()))
+    zoom_from = steps[len(steps) // 4]
+    axes = {"xlabel": "steps", "ylabel": "test accuracy"}
+    return curve_plot(found, title, zoom_from=zoom_from, **axes)
 
 
 @styled
-def over(found: dict[float, list[Summary]], xlabel: str, title: str, log: bool = False) -> Figure:
+def over(
+    found: Mapping[float, Sequence[GLOCell]], xlabel: str, title: str, log: bool = False
+) -> Figure:
     """Mean test accuracy of each loss over a quantity, with 95 % intervals."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
-    for loss in dict.fromkeys(one.loss for ones in found.values() for one in ones):
-        points = [
-            (x, one)
-            for x, ones in found.items()
-            for one in ones
-            if one.loss == loss and one.mean is not None
-        ]
-        xs, means = [x for x, _ in points], [one.mean for _, one in points]
+    points = [(x, cell) for x, cells in found.items() for cell in cells if cell.mean is not None]
+    for loss in dict.fromkeys(cell.loss for _, cell in points):
+        of_loss = [(x, cell) for x, cell in points if cell.loss == loss]
         bars = [
-            [one.mean - (one.mean if one.low is None else one.low) for _, one in points],
-            [(one.mean if one.high is None else one.high) - one.mean for _, one in points],
+            [0 if cell.low is None else cell.mean - cell.low for _, cell in of_loss],
+            [0 if cell.high is None else cell.high - cell.mean for _, cell in of_loss],
         ]
         axis.errorbar(
-            xs, means, yerr=bars, fmt="o-", capsize=3, color=color(loss), label=losses.label(loss)
+            [x for x, _ in of_loss],
+            [cell.mean for _, cell in of_loss],
+            yerr=bars,
+            fmt="o-",
+            capsize=3,
+            color=COLORS.get(loss),
+            label=losses.label(loss),
         )
-    means = [one.mean for ones in found.values() for one in ones if one.mean is not None]
+    means = [cell.mean for _, cell in points]
     # Intervals of two or three networks may leave the picture; the means do not.
     margin = 0.15 * np.ptp(means) + 0.002
     axis.set_ylim(min(means) - margin, min(max(means) + margin, 1.005))
@@ -125,8 +91,3 @@ def over(found: dict[float, list[Summary]], xlabel: str, title: str, log: bool =
     axis.set(xlabel=xlabel, ylabel="test accuracy", title=title)
     axis.legend(loc="lower right")
     return figure
-
-
-def color(loss: str) -> str | None:
-    """The color of a loss in all figures; `None` leaves it to matplotlib."""
-    return _COLORS.get(loss)

@@ -16,6 +16,7 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import classification
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery import draws
+from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
 from nglkeras.search.screening import CHECKS
 from nglkeras.training.schedule import PRECISIONS, Schedule
@@ -50,43 +51,37 @@ PAPER_SILENT_ON_SEARCH = (
 )
 
 
-@dataclass(frozen=True)
-class GLOScale:
+@dataclass(frozen=True, kw_only=True)
+class GLOScale(Scale):
     """The part of paper B's protocol that a script carries out.
 
     Attributes:
-        name: What `--scale` calls it.
-        note: What a reader must know of numbers at this scale.
+        runs: Networks for each loss.
         dataset: Name of the data set.
         model: Name of the network.
         steps: Steps of a training.
         evaluate_every: Steps from one look at the test set to the next.
-        runs: Networks for each loss.
         portions: Shares of the training images, for the data-portion experiment.
         portion_runs: Networks for each loss and share.
         train_images: Upper limit on training images.
-        transfer_dataset: Data set of the transfer experiment.
         durations: Steps of each training of the transfer experiment.
         search_steps: Steps of a candidate's training in the search.
         population: Trees in a generation of the search.
         generations: Generations of trees.
         coefficient_generations: Generations of CMA-ES.
+        transfer_dataset: Data set of the transfer experiment.
         transfer_images: Upper limit on training images of the transfer experiment.
         validation_images: Number of validation images; `None` for a tenth of the train split.
-        evaluation_images: Upper limit on images for validation, and for test.
-        screening: What spares a tree's training: some of `search.protocol.CHECKS`. The paper only
-            keeps the fitness of a tree that comes again ("duplicates").
+        screening: Checks that spare a tree's training: some of `search.screening.CHECKS`. The paper
+            only keeps the fitness of a tree that comes again ("duplicates").
         draws: "fresh", a new split and new initial weights for every evaluation of the search, or
             "shared".
     """
 
-    name: str
-    note: str
     dataset: str
-    model: str
+    model: str = "glo_mnist"
     steps: int
     evaluate_every: int
-    runs: int
     portions: tuple[float, ...]
     portion_runs: int
     train_images: int
@@ -98,77 +93,71 @@ class GLOScale:
     transfer_dataset: str = "cifar10"
     transfer_images: int = 45_000
     validation_images: int | None = 5_000
-    evaluation_images: int | None = None
     screening: tuple[str, ...] = CHECKS
     draws: str = "shared"
 
+    def images_of(self, portion: float) -> int:
+        """Number of training images of a share."""
+        return round(portion * self.train_images)
 
-# The text gives the number of tests (18) but neither portions nor durations: ours.
-_PORTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-_DURATIONS = tuple(range(1_000, 18_001, 1_000))
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        GLOScale(
-            "demo",
-            "a demonstration of the protocol on scikit-learn's digits: not the paper's "
-            "experiment, and no evidence for or against its numbers",
-            dataset="digits",
-            model="glo_mnist",
-            steps=300,
-            evaluate_every=50,
-            runs=3,
-            portions=(0.1, 0.3, 1.0),
-            portion_runs=3,
-            train_images=1_400,
-            durations=(50, 100, 200, 400),
-            search_steps=100,
-            population=40,
-            generations=6,
-            coefficient_generations=4,
-            transfer_dataset="digits",
-            transfer_images=1_400,
-            validation_images=None,
-        ),
-        GLOScale(
-            "reduced",
-            "the paper's network and data, with fewer networks and shorter trainings",
-            dataset="mnist",
-            model="glo_mnist",
-            steps=2_000,
-            evaluate_every=500,
-            runs=5,
-            portions=(0.02, 0.1, 0.3, 1.0),
-            portion_runs=3,
-            train_images=55_000,
-            durations=(500, 1_000, 2_000, 4_000),
-            search_steps=200,
-            population=80,
-            generations=15,
-            coefficient_generations=8,
-        ),
-        GLOScale(
-            "paper",
-            "the full protocol of the paper",
-            dataset="mnist",
-            model="glo_mnist",
-            steps=20_000,
-            evaluate_every=250,
-            runs=10,
-            portions=_PORTIONS,
-            portion_runs=5,
-            train_images=55_000,
-            durations=_DURATIONS,
-            search_steps=2_000,
-            population=80,
-            generations=100,
-            coefficient_generations=50,
-            screening=("duplicates",),
-            draws="fresh",
-        ),
-    )
-}
+SCALES = by_name(
+    GLOScale(
+        name="demo",
+        note="a demonstration of the protocol on scikit-learn's digits: not the paper's "
+        "experiment, and no evidence for or against its numbers",
+        dataset="digits",
+        steps=300,
+        evaluate_every=50,
+        runs=3,
+        portions=(0.1, 0.3, 1.0),
+        portion_runs=3,
+        train_images=1_400,
+        durations=(50, 100, 200, 400),
+        search_steps=100,
+        population=40,
+        generations=6,
+        coefficient_generations=4,
+        transfer_dataset="digits",
+        transfer_images=1_400,
+        validation_images=None,
+    ),
+    GLOScale(
+        name="reduced",
+        note="the paper's network and data, with fewer networks and shorter trainings",
+        dataset="mnist",
+        steps=2_000,
+        evaluate_every=500,
+        runs=5,
+        portions=(0.02, 0.1, 0.3, 1.0),
+        portion_runs=3,
+        train_images=55_000,
+        durations=(500, 1_000, 2_000, 4_000),
+        search_steps=200,
+        population=80,
+        generations=15,
+        coefficient_generations=8,
+    ),
+    GLOScale(
+        name="paper",
+        note="the full protocol of the paper",
+        dataset="mnist",
+        steps=20_000,
+        evaluate_every=250,
+        runs=10,
+        # The text gives the number of tests (18) but neither portions nor durations: ours.
+        portions=(0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0),
+        portion_runs=5,
+        train_images=55_000,
+        durations=tuple(range(1_000, 18_001, 1_000)),
+        search_steps=2_000,
+        population=80,
+        generations=100,
+        coefficient_generations=50,
+        screening=("duplicates",),
+        draws="fresh",
+    ),
+)
 
 
 def schedule(steps: int, evaluate_every: int) -> Schedule:
@@ -299,10 +288,8 @@ def _reduced(class_reduction):
     return {"loss_settings": (("class_reduction", class_reduction),)}
 
 
-def by_portion(
-    scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments
-) -> dict[float, list[Trial]]:
-    """The networks of the data-portion experiment, by share of the training images.
+def by_portion(scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments) -> list[Trial]:
+    """The networks of the data-portion experiment, share by share.
 
     The shares of a run lie within each other: they are the beginning of one random order.
 
@@ -310,25 +297,28 @@ def by_portion(
         scale: How much of the protocol; shares are of its training images.
         loss_names: As in `plan`.
         **arguments: Further ones of `plan`.
+
+    Raises:
+        UserError: If a share is not in (0, 1], or has fewer images than a batch.
     """
-    trials = {}
+    trials = []
     for portion in scale.portions:
         if not 0 < portion <= 1:
             raise UserError(f"a portion of {portion} is not in (0, 1]")
-        images = round(portion * scale.train_images)
+        images = scale.images_of(portion)
         if images < BATCH_SIZE:
             raise UserError(
                 f"a portion of {portion} is {images} images, fewer than a batch of {BATCH_SIZE}"
             )
         part = replace(scale, train_images=images, runs=scale.portion_runs)
-        trials[portion] = plan(part, loss_names, **arguments)
+        trials += plan(part, loss_names, **arguments)
     return trials
 
 
 def by_duration(
     scale: GLOScale, loss_names: Iterable[str] = ("CE", "Baikal"), **arguments
-) -> dict[int, list[Trial]]:
-    """The networks of the transfer experiment, by their number of steps.
+) -> list[Trial]:
+    """The networks of the transfer experiment, duration by duration.
 
     Each duration is the number of its run, and so has its own initial weights: as many tests.
 
@@ -337,7 +327,7 @@ def by_duration(
         loss_names: As in `plan`.
         **arguments: Further ones of `plan`.
     """
-    trials = {}
+    trials = []
     for steps in scale.durations:
         part = replace(
             scale,
@@ -348,5 +338,5 @@ def by_duration(
             evaluate_every=steps,
             runs=1,
         )
-        trials[steps] = [replace(trial, run=steps) for trial in plan(part, loss_names, **arguments)]
+        trials += [replace(trial, run=steps) for trial in plan(part, loss_names, **arguments)]
     return trials

@@ -1,0 +1,226 @@
+"""Paper B's experiments: figures 1 and 3, the data portions, the transfer to CIFAR-10."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+# What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+from nglkeras import data
+from nglkeras.experiments import classification, earlier, glo, options, script
+from nglkeras.experiments.glo import protocol
+from nglkeras.experiments.glo.protocol import GLOScale
+
+
+class GLOExperiment(script.Experiment):
+    """What paper B's experiments share.
+
+    Attributes:
+        fields: Fields of a scale that options change, and those options.
+        losses: The losses that are trained unless an option names others.
+    """
+
+    folder = "glo"
+    scales = protocol.SCALES
+    changes = earlier.CHANGES
+    fields: ClassVar[dict[str, str]] = {}
+    losses: ClassVar[Sequence[str]] = protocol.LOSSES
+
+    def add_options(self, parser):
+        """Add the options of paper B's experiments."""
+        options.add_losses(parser)
+        add_options(parser, self.fields)
+
+    def chosen_scale(self, args):
+        """The scale that the options name; a limit on images is none that adds some."""
+        return chosen_scale(args)
+
+    def plan(self, args, scale, replicas):
+        """The networks of the experiment, run by run: an interrupted one has every setting."""
+        names, formulas = script.named_formulas(args.losses or self.losses, args.formula)
+        trials = self.trials(
+            scale,
+            [name for name in names if name not in formulas],
+            formulas=formulas,
+            **plan_arguments(args, replicas),
+        )
+        return sorted(trials, key=lambda trial: trial.run)
+
+    def trials(self, scale, loss_names, **arguments):
+        """The networks, as `protocol.plan` takes its arguments."""
+        return protocol.plan(scale, loss_names, **arguments)
+
+    def prepare(self, args, missing):
+        """Have the data sets, downloaded where that is possible."""
+        for dataset in dict.fromkeys(trial.dataset for trial in missing):
+            data.sources.prepare(dataset, args.data_dir)
+
+    def trainer(self, args, out, missing):
+        """Every network is trained by itself."""
+        return classification.shared_networks.Benches(
+            missing, timeout=args.timeout, data_dir=args.data_dir
+        )
+
+    def write(self, args, scale, trials, results, out, name, title, body, figure, notes, silent):
+        """Print a table and write it, the networks as CSV, and its figure."""
+        frame = glo.tables.to_frame(trials, results)
+        over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
+        notes = [
+            *notes,
+            f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
+            f"Losses are the {over} over the classes.",
+            silent,
+            *script.reconstruction_note(frame.loss),
+        ]
+        rate = frame.steps_per_second.median()
+        if not np.isnan(rate):
+            notes.append(f"Median of the networks: {rate:.0f} steps a second.")
+        settings = (args.class_reduction, "sum"), (args.precision, "float32")
+        suffix = "".join(f"_{value}" for value, default in settings if value != default)
+        script.show(args, out / (name + suffix), title, [body], notes, frame, figure)
+
+
+class Figure1(GLOExperiment):
+    """Figure 1: mean accuracy of networks trained with each loss, and Welch's test."""
+
+    fields: ClassVar[dict[str, str]] = {
+        "runs": "--runs",
+        "steps": "--steps",
+        "evaluate_every": "--evaluate-every",
+    }
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw the accuracies."""
+        printed = glo.tables.printed_numbers()
+        found = [
+            cell
+            for part in glo.tables.PARTS
+            for cell in glo.tables.cells(trials, results, part, printed)
+        ]
+        title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
+        note = (
+            "p is Welch's, two-sided; the losses of a run share its split and initial weights, "
+            "which it does not use. The paper's numbers are given where it has them for this "
+            "setting."
+        )
+        figure = partial(glo.plots.figure1, found, title)
+        self.write(
+            *(args, scale, trials, results, out, f"figure1_{scale.steps}", title),
+            *(glo.tables.layout(found), figure, [note, *notes], protocol.PAPER_SILENT),
+        )
+
+
+class Figure3(Figure1):
+    """Figure 3: the training curves of the networks of figure 1."""
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw the curves."""
+        found = glo.tables.curves(trials, results)
+        title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
+        note = "Means over the runs; the figure has their range too."
+        figure = partial(glo.plots.figure3, found, title)
+        self.write(
+            *(args, scale, trials, results, out, f"figure3_{scale.steps}", title),
+            *(glo.tables.curve_layout(found), figure, [note, *notes], protocol.PAPER_SILENT),
+        )
+
+
+class DataPortions(GLOExperiment):
+    """The data-portion experiment: test accuracy against the share of the training images."""
+
+    fields: ClassVar[dict[str, str]] = {
+        "portions": "--portions",
+        "portion_runs": "--runs",
+        "steps": "--steps",
+        "evaluate_every": "--evaluate-every",
+    }
+
+    def trials(self, scale, loss_names, **arguments):
+        """The networks of all shares."""
+        return protocol.by_portion(scale, loss_names, **arguments)
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw the accuracies by share."""
+        found = {
+            portion: glo.tables.cells(of_portion, results)
+            for portion in scale.portions
+            if (of_portion := [t for t in trials if t.train_images == scale.images_of(portion)])
+        }
+        title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
+        body = glo.tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
+        xlabel = "share of the training images"
+        figure = partial(glo.plots.over, found, xlabel, title, log=True)
+        self.write(
+            *(args, scale, trials, results, out, f"data_{scale.steps}", title),
+            *(body, figure, notes, protocol.PAPER_SILENT),
+        )
+
+
+class Transfer(GLOExperiment):
+    """The transfer experiment: another data set and network, by training duration."""
+
+    fields: ClassVar[dict[str, str]] = {"durations": "--durations"}
+    losses: ClassVar[Sequence[str]] = ("CE", "Baikal")
+
+    def trials(self, scale, loss_names, **arguments):
+        """The networks of all durations."""
+        return protocol.by_duration(scale, loss_names, **arguments)
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw the accuracies by duration."""
+        found = {
+            steps: glo.tables.cells([t for t in trials if t.run == steps], results)
+            for steps in scale.durations
+        }
+        title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
+        body = glo.tables.layout_over(found, "steps", [str(steps) for steps in found])
+        figure = partial(glo.plots.over, found, "steps", title)
+        notes = [*glo.tables.paired(trials, results), *notes]
+        self.write(
+            *(args, scale, trials, results, out, "transfer", title),
+            *(body, figure, notes, protocol.PAPER_SILENT_ON_TRANSFER),
+        )
+
+
+def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
+    """Add the options that paper B's experiments and its search share.
+
+    Args:
+        parser: Where the options go.
+        fields: Further fields of a scale that options change, and those options.
+    """
+    shared = {name: f"--{name.replace('_', '-')}" for name in ("train_images", "evaluation_images")}
+    options.add_fields(parser, GLOScale, fields | shared)
+    options.add_precision(parser)
+    parser.add_argument(
+        "--class-reduction",
+        default="sum",
+        metavar="NAME",
+        help="sum over the classes, with which the paper's numbers come out, or mean, as printed "
+        "(default: sum)",
+    )
+
+
+def chosen_scale(args: argparse.Namespace) -> GLOScale:
+    """The scale that the options name; an upper limit on training images adds none."""
+    if args.scale in protocol.SCALES and args.train_images is not None:
+        args.train_images = min(args.train_images, protocol.SCALES[args.scale].train_images)
+    return options.chosen_scale(args, protocol.SCALES)
+
+
+def plan_arguments(args: argparse.Namespace, replicas) -> dict:
+    """What the options say to `protocol.plan` beside scale and losses."""
+    return {
+        "class_reduction": args.class_reduction,
+        "precision": args.precision,
+        "seed": args.seed,
+        "replicas": replicas(protocol.BATCH_SIZE),
+    }
+
+
+FIGURE_1 = Figure1("figure1")
+FIGURE_3 = Figure3("figure3")
+DATA_PORTIONS = DataPortions("data")
+TRANSFER = Transfer("transfer")
