@@ -1,8 +1,7 @@
-"""The journal is the truth: a file of JSON lines, one for each finished trial, only appended to.
+"""The journal of a run: a file of JSON lines, one for each finished trial, only appended to.
 
-A line that cannot be read, such as the half of a line that a power cut leaves behind, is
-reported and passed over; it stays in the file, and its trial runs again. One process writes at a
-time.
+A line that cannot be read, such as half a line after a power cut, is reported and skipped; it stays
+in the file, and its trial runs again. Only one process at a time writes a journal.
 """
 
 import contextlib
@@ -13,25 +12,30 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nglkeras import paths
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.runs import lock
 from nglkeras.runs.trial import TrialResult
+from nglkeras.training.outcome import FINAL_STATUSES
 
-# Of lists and objects within each other: more than rows have, less than what ends Python's stack.
+if TYPE_CHECKING:
+    from nglkeras.training.checkpoint import Checkpoints
+
+# Depth of nested lists and objects: rows need less, and Python's stack allows more.
 MAX_DEPTH = 50
 
 
 class Records:
-    """JSON objects on disk, one a line, only appended to.
+    """A file of JSON objects, one a line, that is only appended to.
 
     Args:
-        path: The file; it and its folders are made when they do not exist.
+        path: The file. It is created with its folders if it does not exist.
         report: Called once with a message for each line that cannot be read.
 
     Raises:
-        UserError: If the file cannot be written to.
+        UserError: If the file cannot be written.
     """
 
     def __init__(self, path: str | Path, report: Callable[[str], None] = print):
@@ -49,14 +53,15 @@ class Records:
             raise UserError(f"cannot write to {self.path.parent}: {reason}") from error
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
-        """While it lasts, no other process may write; see `lock.writing`."""
+        """Return a context manager that keeps other processes from writing; see `lock.writing`."""
         return lock.writing(self.path)
 
     def append(self, record: dict) -> None:
-        """Add a record; when this returns, it is on the disk.
+        """Add a record; it is on the disk when this method returns.
 
         Raises:
-            UserError: If it cannot be written, e.g. on a full disk, or another process writes.
+            UserError: If the file cannot be written, e.g. on a full disk, or another process
+                writes it.
         """
         line = json.dumps(_finite(record), allow_nan=False) + "\n"
         with self.writing():
@@ -65,17 +70,17 @@ class Records:
             except OSError as error:
                 raise UserError(
                     f"cannot write to {self.path}: {error.strerror}; once it can be written to, "
-                    f"the same command goes on{_rescued(line, self.path)}"
+                    f"the same command goes on{_rescue(line, self.path)}"
                 ) from error
 
     def _write(self, line):
-        # Without a buffer: one that could not be written would try again when it is closed.
+        # Without a buffer: closing one that could not be written would try again.
         with self.path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
-                    # Close the half of a line that an interrupted write left behind.
+                    # End the half line that an interrupted write left behind.
                     line = b"\n" + line
             try:
                 rest = memoryview(line)
@@ -83,13 +88,13 @@ class Records:
                     rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
-                # A full disk has room for half a line, which nobody could read.
+                # A full disk may have taken half of the line, which nobody could read.
                 with contextlib.suppress(OSError):
                     file.truncate(end)
                 raise
 
     def read(self, convert: Callable[[dict], object] = dict) -> Iterator:
-        """What `convert` makes of each record; one that it cannot take counts as unreadable."""
+        """Yield `convert(record)` for each record; see `read_records`."""
         return read_records(self.path, convert, self._report_once)
 
     def _report_once(self, message):
@@ -98,14 +103,58 @@ class Records:
             self.report(message)
 
 
+class Journal(Records):
+    """The results of trials on disk.
+
+    Args:
+        path: As in `Records`.
+        report: As in `Records`.
+        checkpoints: Checkpoints of the trainings; those of a trial are deleted once its final row
+            is on the disk.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        report: Callable[[str], None] = print,
+        checkpoints: "Checkpoints | None" = None,
+    ):
+        super().__init__(path, report)
+        self.checkpoints = checkpoints
+
+    def append(self, result: TrialResult) -> None:
+        """Add a row; it is on the disk when this method returns.
+
+        Raises:
+            UserError: If it cannot be written, e.g. on a full disk.
+        """
+        super().append(asdict(result))
+        self._discard_checkpoints(result)
+
+    def results(self) -> dict[str, TrialResult]:
+        """Return the last row of every trial by its key."""
+        found = {result.key: result for result in self.read(TrialResult.from_json)}
+        for result in found.values():
+            # A process that was killed after writing the row left its checkpoints behind.
+            self._discard_checkpoints(result)
+        return found
+
+    def _discard_checkpoints(self, result):
+        if self.checkpoints is not None and result.status in FINAL_STATUSES:
+            self.checkpoints.discard(result.key)
+
+
 def read_records(
     path: Path, convert: Callable[[dict], object], report: Callable[[str], None]
 ) -> Iterator:
-    """What is made of each record of a file that somebody else may be writing.
+    """Yield `convert(record)` for each record of a file that another process may be writing.
 
     Args:
         path: The file.
-        convert: Applied to each; one that it cannot take counts as unreadable.
+        convert: Converts a record; one for which it raises `ValueError` counts as unreadable.
         report: Called with a message for each line that cannot be read.
 
     Raises:
@@ -119,55 +168,19 @@ def read_records(
         if not line.strip():
             continue
         try:
-            yield convert(_shallow(json.loads(line)))
+            yield convert(_check_depth(json.loads(line)))
         except (ValueError, TypeError, RecursionError) as error:
             report(f"{path}, line {number}: cannot be read, passed over ({in_a_line(error)})")
 
 
-class Journal:
-    """Results of trials on disk.
-
-    Args:
-        path: As `Records` takes it.
-        report: As `Records` takes it.
-
-    Raises:
-        UserError: If the file cannot be written to.
-    """
-
-    def __init__(self, path: str | Path, report: Callable[[str], None] = print):
-        self._records = Records(path, report)
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._records.path
-
-    def writing(self) -> contextlib.AbstractContextManager[None]:
-        """While it lasts, no other process may write; see `lock.writing`."""
-        return self._records.writing()
-
-    def append(self, result: TrialResult) -> None:
-        """Add a row; when this returns, the row is on the disk.
-
-        Raises:
-            UserError: If it cannot be written, e.g. on a full disk.
-        """
-        self._records.append(asdict(result))
-
-    def results(self) -> dict[str, TrialResult]:
-        """The last row of every trial, by its key."""
-        return {result.key: result for result in self._records.read(TrialResult.from_json)}
-
-
-def _shallow(value):
-    """A JSON value, unless it is nested deeper than what comes after can follow."""
+def _check_depth(value):
+    """Return the value unless it is nested too deeply for what reads it later."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [item for outer in level for item in _items(outer)]
         if not level:
             return value
-    raise UserError(f"nested deeper than {MAX_DEPTH}")
+    raise ValueError(f"nested deeper than {MAX_DEPTH}")
 
 
 def _items(value):
@@ -176,8 +189,8 @@ def _items(value):
     return value if isinstance(value, list) else ()
 
 
-def _rescued(line, path):
-    """Where a record lies that its own file had no room for, for a message."""
+def _rescue(line, path):
+    """Write a record that had no room in its file elsewhere; return a hint for the message."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix=f"{path.stem}-", suffix=path.suffix, delete=False
@@ -189,7 +202,7 @@ def _rescued(line, path):
 
 
 def _finite(value):
-    """JSON has no NaN and no infinity: both become null."""
+    """Replace NaN and infinity, which JSON does not have, by `None`."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -198,7 +211,7 @@ def _finite(value):
 
 
 def _sync_folder(path):
-    """Make a new file's name as durable as its content."""
+    """Make the name of a new file as durable as its content."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)

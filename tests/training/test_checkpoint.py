@@ -8,7 +8,6 @@ import tensorflow as tf
 from nglkeras import UserError
 from nglkeras.losses import NGL
 from nglkeras.runs.journal import Journal
-from nglkeras.runs.tidy import TidyJournal
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.checkpoint import Checkpoint, Checkpoints, fit
 
@@ -195,13 +194,13 @@ class TestFiles:
             train(tmp_path / "file" / "state.npz")
 
 
-class TestTidyJournal:
+class TestCheckpointsOfFinishedTrials:
     def row(self, status):
         return TrialResult(key="one", trial={}, status=status)
 
     def test_a_row_that_is_final_takes_the_checkpoints_with_it(self, tmp_path):
         checkpoints = Checkpoints(tmp_path / "checkpoints")
-        journal = TidyJournal(tmp_path / "journal.jsonl", checkpoints)
+        journal = Journal(tmp_path / "journal.jsonl", checkpoints=checkpoints)
         states = [checkpoints.of(*which) for which in (("one",), ("one", 2), ("other",))]
         for state in states:
             state.write({}, {})
@@ -214,5 +213,5 @@ class TestTidyJournal:
         checkpoints = Checkpoints(tmp_path / "checkpoints")
         Journal(tmp_path / "journal.jsonl").append(self.row("non_finite"))
         checkpoints.of("one").write({}, {})
-        TidyJournal(tmp_path / "journal.jsonl", checkpoints).results()
+        Journal(tmp_path / "journal.jsonl", checkpoints=checkpoints).results()
         assert not checkpoints.of("one").path.exists()

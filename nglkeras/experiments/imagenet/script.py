@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
-from nglkeras import runs, training
+from nglkeras import training
 from nglkeras.experiments import cli, imagenet
 from nglkeras.experiments.imagenet.protocol import SCALES, ImageNetScale, ImageNetTrial, plan
 from nglkeras.report import output
+from nglkeras.runs.journal import Journal
 from nglkeras.runs.runner import pending, run_trials
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import PRECISIONS
@@ -100,9 +101,7 @@ def trained(
 def _rows(args, trials, executor):
     out = folder(args)
     checkpoints = training.checkpoint.Checkpoints(out / "checkpoints")
-    journal = runs.tidy.TidyJournal(
-        out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr)
-    )
+    journal = Journal(out / "journal.jsonl", partial(print, file=sys.stderr), checkpoints)
     results = journal.results()
     missing = pending(trials, results)
     if not missing:

@@ -55,7 +55,7 @@ def run_trial(
     Args:
         trial: What to do.
         data_dir: Where TFDS keeps its data, or the folder of images.
-        checkpoints: Where trainings leave their states; see `checkpoint.TidyJournal`. Without them
+        checkpoints: Where trainings leave their states; see `runs.journal.Journal`. Without them
             an interrupted training begins anew.
         timeout: Seconds after which training stops with status "timeout", all tries together.
         on_model: Called with the model when its training ended well, e.g. to save it.

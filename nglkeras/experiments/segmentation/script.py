@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
-from nglkeras import runs, training
+from nglkeras import training
 from nglkeras.errors import UserError
 from nglkeras.experiments import cli, segmentation
 from nglkeras.experiments.segmentation import catalog, protocol, recipes
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.experiments.segmentation.recipes import SegmentationScale
 from nglkeras.report import output, tables
+from nglkeras.runs.journal import Journal
 from nglkeras.runs.runner import pending, run_trials
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import PRECISIONS
@@ -116,9 +117,7 @@ def _parser(doc, scales, name):
 def _run_missing(trials, out, args, executor):
     """Return the rows of the trials; those that the journal lacks are trained."""
     checkpoints = training.checkpoint.Checkpoints(out / "checkpoints")
-    journal = runs.tidy.TidyJournal(
-        out / "journal.jsonl", checkpoints, partial(print, file=sys.stderr)
-    )
+    journal = Journal(out / "journal.jsonl", partial(print, file=sys.stderr), checkpoints)
     results = journal.results()
     missing = pending(trials, results)
     if not missing:

@@ -47,7 +47,7 @@ def run_trial(
     Args:
         trial: The trial.
         data_dir: Where the data set is.
-        checkpoints: Where trainings keep their states; see `checkpoint.TidyJournal`. Without them
+        checkpoints: Where trainings keep their states; see `runs.journal.Journal`. Without them
             an interrupted training starts again.
         predictions: Folder for the predictions of the networks of the first run; see
             `predictions_path`. By default none are kept.
