@@ -1,8 +1,8 @@
-"""One writer for a file, on whichever machine: a lock file beside it names its holder.
+"""One writer for a file, on any machine: a lock file beside it names the process that holds it.
 
-The operating system's lock ends with its process, however that dies. Some cluster file systems
-keep such locks on each node by itself, so the holder also touches the lock file now and then: one
-that another machine has touched lately is in use.
+The operating system releases its lock when the process ends, however it ends. On some cluster file
+systems such a lock is valid on one node only, so the holder also touches the lock file regularly:
+a file that another machine has touched recently is in use.
 """
 
 import contextlib
@@ -20,15 +20,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from nglkeras import paths
 from nglkeras.errors import UserError
+from nglkeras.runs.columns import Count
 
-# Seconds between two touches of a lock file, and after which its holder counts as gone.
-BEAT = 20.0
-SILENCE = 90.0
-# Tries, and seconds between them, before a lock counts as somebody's.
-GLANCES, GLANCE = 20, 0.05
-# What file systems without locks answer.
+# Seconds between two touches of a lock file, and age from which another machine's is ignored.
+HEARTBEAT = 20.0
+STALE_AFTER = 90.0
+# Attempts to lock, with seconds between them: a process that only reads the holder locks briefly.
+RETRIES, RETRY_PAUSE = 20, 0.05
+# Errors of file systems without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 _held: dict[Path, "_Held"] = {}
@@ -37,21 +40,23 @@ _guard = threading.RLock()
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes.
+    """The process that writes a file; empty if it left no name.
 
     Attributes:
-        host: Name of the machine.
-        pid: Of the process.
+        host: Name of its machine.
+        pid: Its number.
         command: Its command line.
         since: ISO date and time in UTC.
     """
 
-    host: str
-    pid: int
-    command: str
-    since: str
+    host: str = ""
+    pid: Count = 0
+    command: str = ""
+    since: str = ""
 
     def __str__(self):
+        if not self.host:
+            return "another process"
         return f"process {self.pid} on {self.host} since {self.since} ({self.command})"
 
 
@@ -64,93 +69,86 @@ class _Held:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Be the one process that writes to a file; within a process, as often as one likes.
+    """Keep other processes from writing a file; may be nested within a process.
 
     Args:
-        path: The file. Its lock file is `path` with ".lock" after it, and stays, empty.
+        path: The file. Its lock file is `path` followed by ".lock"; it stays, empty.
 
     Raises:
-        UserError: If another process holds it, or no lock file can be written there.
+        UserError: If another process writes the file, or no lock file can be written there.
     """
-    place = lock_file(paths.absolute(path))
+    file = lock_file(paths.absolute(path))
     with _guard:
-        if place in _held:
-            _held[place].count += 1
+        if file in _held:
+            _held[file].count += 1
         else:
-            _held[place] = _acquire(place)
+            _held[file] = _acquire(file)
     try:
         yield
     finally:
         with _guard:
-            held = _held[place]
+            held = _held[file]
             held.count -= 1
             if held.count == 0:
-                _release(_held.pop(place))
+                _release(_held.pop(file))
 
 
 def lock_file(path: Path) -> Path:
-    """The lock file of a file."""
+    """Return the lock file of a file."""
     return path.with_name(path.name + ".lock")
 
 
 def holder(path: Path) -> Holder | None:
-    """Who writes to a file at the moment; `None` if nobody does, as far as can be seen."""
-    place = lock_file(paths.absolute(path))
+    """Return the process that writes a file now; `None` if there is none that can be seen."""
+    file = lock_file(paths.absolute(path))
     try:
-        descriptor = os.open(place, os.O_RDONLY)
+        descriptor = os.open(file, os.O_RDONLY)
     except OSError:
         return None
     try:
-        locked = _lock(descriptor, fcntl.LOCK_SH)
-        if locked is False:
-            return _read(descriptor) or Holder("an unknown machine", 0, "", "")
-        return _silent_holder(descriptor, place, locked)
+        return _other_holder(descriptor, file, _lock(descriptor, fcntl.LOCK_SH))
     finally:
         os.close(descriptor)
 
 
-def _acquire(place):
+def _acquire(file):
     try:
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"cannot write to {place.parent}: {error.strerror}") from error
+        raise UserError(f"cannot write to {file.parent}: {error.strerror}") from error
     try:
-        locked = _locked_soon(descriptor)
-        other = _read(descriptor) if locked is False else _silent_holder(descriptor, place, locked)
-        if locked is False or other is not None:
+        other = _other_holder(descriptor, file, _lock_with_retries(descriptor))
+        if other is not None:
             raise UserError(
-                f"{place.with_suffix('')} is being written by {other or 'another process'}; wait "
-                "for it, or give another folder"
+                f"{file.with_suffix('')} is being written by {other}; wait for it, or give "
+                "another folder"
             )
-        own = Holder(
-            socket.gethostname(),
-            os.getpid(),
-            " ".join(sys.argv)[:200],
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        own = Holder(socket.gethostname(), os.getpid(), " ".join(sys.argv)[:200], since)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(own)).encode(), 0)
     except OSError as error:
         os.close(descriptor)
-        raise UserError(f"cannot write to {place}: {error.strerror}") from error
+        raise UserError(f"cannot write to {file}: {error.strerror}") from error
     except UserError:
         os.close(descriptor)
         raise
     stop = threading.Event()
-    threading.Thread(target=_beat, args=(place, stop), daemon=True).start()
+    threading.Thread(target=_keep_touching, args=(file, stop), daemon=True).start()
     return _Held(descriptor, stop)
 
 
 def _release(held):
     held.stop.set()
-    # An empty file names nobody. Removing it would let two others lock two files of one name.
+    # An empty file names nobody. If it were deleted, two processes could lock two files of one
+    # name.
     with contextlib.suppress(OSError):
         os.ftruncate(held.descriptor, 0)
     os.close(held.descriptor)
 
 
 def _lock(descriptor, kind):
-    """Whether the lock was had; `None` where the file system knows none."""
+    """Return whether the file could be locked; `None` if its file system has no locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -162,45 +160,42 @@ def _lock(descriptor, kind):
     return True
 
 
-def _locked_soon(descriptor):
-    """As `_lock`, after waiting for those who only want to see who holds it."""
-    for _ in range(GLANCES):
+def _lock_with_retries(descriptor):
+    for _ in range(RETRIES):
         locked = _lock(descriptor, fcntl.LOCK_EX)
         if locked is not False:
             return locked
-        time.sleep(GLANCE)
+        time.sleep(RETRY_PAUSE)
     return False
 
 
-def _silent_holder(descriptor, place, locked):
-    """A holder whom the operating system's lock does not show, but a fresh touch does."""
-    found = _read(descriptor)
-    if found is None:
+def _other_holder(descriptor, file, locked):
+    """Return the other process that holds a lock file; `None` if there is none.
+
+    Args:
+        descriptor: Of the lock file.
+        file: The lock file.
+        locked: Result of `_lock`.
+    """
+    try:
+        found = msgspec.convert(json.loads(os.pread(descriptor, 10_000, 0)), Holder)
+    except (OSError, ValueError, RecursionError):
+        found = Holder()
+    if locked is False:
+        return found
+    if not found.host:
         return None
     if found.host == socket.gethostname():
-        # On one machine the lock is enough; without locks, whether the process is there.
-        return found if locked is None and _lives(found.pid) else None
-    age = _now(place.parent) - os.fstat(descriptor).st_mtime
-    return found if age < SILENCE else None
+        # The lock decides on one machine; without locks, whether the process is alive.
+        return found if locked is None and _is_alive(found.pid) else None
+    age = _now(file.parent) - os.fstat(descriptor).st_mtime
+    return found if age < STALE_AFTER else None
 
 
-def _read(descriptor):
-    try:
-        content = json.loads(os.pread(descriptor, 10_000, 0))
-        return Holder(
-            str(content["host"]),
-            int(content["pid"]),
-            str(content["command"]),
-            str(content["since"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _lives(pid):
+def _is_alive(pid):
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -208,7 +203,7 @@ def _lives(pid):
 
 
 def _now(folder):
-    """The time by the clock of the file system, which may be another machine's."""
+    """Return the time by the clock of the file system, which may be another machine's."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime
@@ -216,8 +211,8 @@ def _now(folder):
         return time.time()
 
 
-def _beat(place, stop):
-    while not stop.wait(BEAT):
-        # A disk that is full or away for a while must not end a training.
+def _keep_touching(file, stop):
+    while not stop.wait(HEARTBEAT):
+        # A disk that is full or unavailable for a while must not end a training.
         with contextlib.suppress(OSError):
-            os.utime(place)
+            os.utime(file)

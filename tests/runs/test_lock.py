@@ -58,6 +58,17 @@ class TestTwoProcesses:
         assert set(journal.results()) == {"a"}
         assert lock.holder(journal.path) is None
 
+    def test_a_holder_whose_name_is_gone_is_another_process(self, journal):
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, journal.path], stdout=subprocess.PIPE
+        ) as first:
+            first.stdout.readline()
+            lock.lock_file(journal.path).write_text("")
+            with pytest.raises(UserError, match="is being written by another process; wait"):
+                journal.append(row())
+            assert str(lock.holder(journal.path)) == "another process"
+            first.kill()
+
     def test_who_only_looks_refuses_nobody(self, journal):
         looking = (
             "import sys, time\n"
@@ -112,13 +123,13 @@ class TestOtherMachines:
     def test_one_that_has_fallen_silent_does_not(self, journal):
         path = lock.lock_file(journal.path)
         path.write_text(holder())
-        past = time.time() - lock.SILENCE - 1
+        past = time.time() - lock.STALE_AFTER - 1
         os.utime(path, (past, past))
         journal.append(row())
         assert set(journal.results()) == {"a"}
 
     def test_the_holder_touches_it_now_and_then(self, journal, monkeypatch):
-        monkeypatch.setattr(lock, "BEAT", 0.05)
+        monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
         path = lock.lock_file(journal.path)
         with journal.writing():
             os.utime(path, (0, 0))
