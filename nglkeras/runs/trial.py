@@ -1,4 +1,4 @@
-"""A trial and its result, as data: what every experiment shares."""
+"""Trials and their results as data, shared by all experiments."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-# Losses are reached through it: see `startup.lazy`.
+# `losses` needs Keras and is imported when a trial is printed: see `startup.lazy`.
 import nglkeras
 from nglkeras import paths
 from nglkeras.runs.columns import Count, Measures, Number, Share
@@ -15,39 +15,40 @@ from nglkeras.seeds import derive_seed
 from nglkeras.training.devices import backend
 from nglkeras.training.outcome import FINAL_STATUSES, STATUSES
 
-# Raise it when the same trial would give another result than before: old rows no longer count.
+# To be raised when the same trial would give another result than before; old rows are then ignored.
 VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One network to be trained, and everything that can change the outcome.
+    """One network to train, with every setting that can change the result.
 
-    Each experiment has a class of its own, with further fields.
+    Each experiment has a subclass with further fields.
 
     Attributes:
         dataset: Name of the data set.
         model: Name of the network.
-        loss: A row of `losses.ROWS`; any name, where a formula says what it is.
-        schedule: How the network is trained; it has `epochs`, `batch_size` and `accumulation`.
-        formula: Formula of the loss, as `Expression.parse` takes it; it overrules the row.
-        loss_settings: Arguments of the loss, as pairs.
+        loss: Name of a row of `losses.ROWS`; any name if there is a formula.
+        schedule: The training schedule, with `epochs`, `batch_size` and `accumulation`.
+        formula: Formula of the loss for `Expression.parse`; replaces that of the row.
+        loss_settings: Arguments of the loss as pairs of name and value.
         l2: Factor of the L2 penalty on the kernels.
-        weights: What the network starts from: `None`, "imagenet" or a file.
+        weights: Initial weights: `None` for random ones, "imagenet" or a file.
         weights_sha256: Hash of that file's content.
-        run: Number of the repetition. All losses share a run's split and initial weights.
-        seed: Root of all randomness; see `seeds.derive_seed`.
+        run: Number of the repetition, from 0. All losses of a run share split and initial weights.
+        seed: Seed from which all others are derived; see `seeds.derive_seed`.
         train_images: Upper limit on training images.
         evaluation_images: Upper limit on images for validation, and for test.
-        replicas: Devices that share each batch. On TensorFlow BatchNormalization and dropout are
-            each one's own, so their number changes the result; on JAX they are the batch's.
-        test: Whether the test set is looked at; a search must not.
-        monitored: The part that is looked at after each epoch, "validation" or "test".
-        precision: Keras' dtype policy of the layers; weights and outputs are float32 in each.
-        backend: Keras' backend; the same seed means other numbers on another.
+        replicas: Number of devices that share each batch. On TensorFlow each device has its own
+            BatchNormalization statistics and dropout, so the number changes the result; on JAX
+            they are those of the whole batch.
+        test: Whether the test set is evaluated; a search must not do that.
+        monitored: The part that is evaluated after each epoch, "validation" or "test".
+        precision: Keras dtype policy of the layers; weights and outputs are always float32.
+        backend: Keras backend; the same seed gives other numbers on another backend.
     """
 
-    # What progress lines show.
+    # The measure in progress lines.
     measure: ClassVar[str] = "accuracy"
 
     dataset: str
@@ -73,18 +74,22 @@ class Trial:
     def key(self) -> str:
         """Hash of all fields that differ from their defaults, and of the protocol's version.
 
-        A file of weights counts by its content, wherever it lies.
+        A file of weights counts by its content, not by its path.
         """
-        return key_of(self)
+        content = _non_defaults(self)
+        if "weights_sha256" in content:
+            content.pop("weights", None)
+        text = json.dumps([VERSION, content], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def kind(self) -> "Trial":
-        """The trial without loss and run: equal for trials of the same kind."""
+        """The trial without loss and run; equal for trials of the same kind."""
         return replace(self, loss="", loss_settings=(), formula=None, run=0)
 
     @property
     def run_seed(self) -> int:
-        """Root of the randomness of the trial's run, which all losses share."""
+        """Seed of the run, which all losses share."""
         return derive_seed(self.seed, "run", self.run)
 
     def __str__(self):
@@ -92,26 +97,15 @@ class Trial:
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
 
 
-def key_of(trial) -> str:
-    """The key of a trial of any kind: see `Trial.key`."""
-    content = essentials(trial)
-    if "weights_sha256" in content:
-        content.pop("weights", None)
-    text = json.dumps([VERSION, content], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _non_defaults(value: object) -> object:
+    """Return the fields of a dataclass that differ from their defaults, for JSON; else the value.
 
-
-def essentials(value: object) -> object:
-    """What of a dataclass differs from the defaults, as JSON takes it.
-
-    A field that is added later thus leaves older keys valid.
-
-    The price is that a default, once published, must not change.
+    Keys thus stay valid when a field is added. In return, a published default must not change.
     """
     if not is_dataclass(value):
         return value
     return {
-        field.name: essentials(getattr(value, field.name))
+        field.name: _non_defaults(getattr(value, field.name))
         for field in fields(value)
         if getattr(value, field.name) != field.default
     }
@@ -119,24 +113,23 @@ def essentials(value: object) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """The row that a trial leaves behind.
+    """The result of a trial, one row of the journal.
 
     Attributes:
-        key: Of the trial.
-        trial: The trial, as JSON has it.
+        key: Key of the trial.
+        trial: The trial as JSON.
         status: One of `STATUSES`.
-        accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached.
-        validation_accuracy: On the validation set after the last epoch.
-        history: For each finished epoch its training loss and accuracy, those of the monitored
-            part ("val_..." or "test_..."), learning rate and seconds.
-        sizes: Images in train, validation and test.
+        accuracy: Test accuracy after the last epoch, in [0, 1]; `None` if it was not reached.
+        validation_accuracy: Validation accuracy after the last epoch, in [0, 1].
+        history: For each finished epoch the loss and accuracy on the training images and on the
+            monitored part ("val_..." or "test_..."), the learning rate and the seconds.
+        sizes: Number of images for training, validation and test.
         seconds: Wall time of the whole trial.
-        message: What went wrong.
-        attempts: How often it was begun; more than once where workers were lost.
+        message: What went wrong; empty if nothing did.
+        attempts: How often the trial was started; more than once if workers were lost.
         environment: Hardware and versions.
-        finished: When, as an ISO date and time in UTC.
-        accumulation: Parts of a batch that memory had room for, 1 for all of it; the last that
-            were tried, where it had room for none.
+        finished: ISO date and time in UTC.
+        accumulation: Number of parts that each batch was divided into for lack of memory.
         metrics: Further measures on the test set, by name.
     """
 
@@ -165,18 +158,18 @@ class TrialResult:
         return msgspec.convert(row, cls)
 
     def answers(self, trial: Trial) -> bool:
-        """Whether the trial need not be run again: it would end so again, or all is measured."""
+        """Return whether the trial need not run again: it is complete, or would fail again."""
         if self.status != "ok":
             return self.status in FINAL_STATUSES
         if trial.monitored == "test":
-            looks = [epoch.get("test_accuracy") for epoch in self.history]
-            if len(looks) != trial.schedule.epochs or None in looks:
+            curve = [epoch.get("test_accuracy") for epoch in self.history]
+            if len(curve) != trial.schedule.epochs or None in curve:
                 return False
         return (self.accuracy if trial.test else self.validation_accuracy) is not None
 
 
-def start_of(weights: str | None) -> dict:
-    """What a trial says of the weights that it starts from."""
+def initial_weights(weights: str | None) -> dict:
+    """Return the fields of a trial for its initial weights."""
     path = weights and paths.absolute(weights)
     if not path or not path.is_file():
         return {"weights": weights}

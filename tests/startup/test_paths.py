@@ -76,12 +76,12 @@ class TestHome:
     def test_weights_are_read_from_there(self, home):
         from nglkeras.experiments.classification import models
         from nglkeras.experiments.segmentation.models import check_weights
-        from nglkeras.runs.trial import start_of
+        from nglkeras.runs.trial import initial_weights
 
         model = models.build("small_cnn", (28, 28, 1), 10)
         model.get_layer("small_trunk").save_weights(home / "trunk.weights.h5")
         models.build("small_cnn", (28, 28, 1), 10, weights="~/trunk.weights.h5")
-        assert start_of("~/trunk.weights.h5")["weights"] == str(home / "trunk.weights.h5")
+        assert initial_weights("~/trunk.weights.h5")["weights"] == str(home / "trunk.weights.h5")
         check_weights("unet", "~/trunk.weights.h5")
 
     def test_data_are_read_from_there(self, home, monkeypatch):

@@ -202,7 +202,7 @@ def build_network(trial: Trial) -> keras.Model:
     """The network of a trial, uncompiled, with the initial weights of its run."""
     info = get_info(trial.dataset)
     size = trial.image_size or info.image_size[0]
-    keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
+    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     return models.build(
         trial.model,
         (size, size, 3),
@@ -218,7 +218,7 @@ def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
     """The data of a trial, as its split, order and augmentation are drawn."""
     arrays = datasets.load_arrays(
         trial.dataset,
-        _run_seed(trial),
+        trial.run_seed,
         image_size=trial.image_size,
         train_images=trial.train_images,
         evaluation_images=trial.evaluation_images,
@@ -230,7 +230,7 @@ def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
         test_seed=derive_seed(trial.seed, "test"),
         data_dir=data_dir,
     )
-    return streams.of_arrays(arrays, trial.schedule, _run_seed(trial), trial.augmentation)
+    return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
 
 
 def row_of(trial: Trial, training: Training) -> TrialResult:
@@ -246,7 +246,3 @@ def row_of(trial: Trial, training: Training) -> TrialResult:
         accuracy=training.accuracy,
         accumulation=training.accumulation,
     )
-
-
-def _run_seed(trial):
-    return derive_seed(trial.seed, "run", trial.run)

@@ -76,12 +76,11 @@ def run_trial(
 
 def _train(trial, monitor, data_dir, log_dir):
     schedule = trial.schedule
-    run_seed = derive_seed(trial.seed, "run", trial.run)
-    splits = streams.in_parts(_splits(trial, run_seed, data_dir), schedule)
+    splits = streams.in_parts(_splits(trial, trial.run_seed, data_dir), schedule)
     steps = schedule.steps_per_epoch
     if steps is not None:
         steps *= schedule.accumulation
-    keras.utils.set_random_seed(derive_seed(run_seed, "model"))
+    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
         trial.model,
         splits.image_shape,

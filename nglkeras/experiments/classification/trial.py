@@ -19,7 +19,7 @@ from nglkeras.experiments import classification
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.expression import Expression
-from nglkeras.runs.trial import start_of
+from nglkeras.runs.trial import initial_weights
 from nglkeras.seeds import at_most
 from nglkeras.training.schedule import Schedule
 
@@ -92,7 +92,7 @@ def plan(
     rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
     rows += [_given(name, given) for name in given if name not in loss_names]
     shared = weights is None or isinstance(weights, str)
-    starts = [start_of(weights if shared else weights[run]) for run in range(scale.runs)]
+    starts = [initial_weights(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
         replace(
             _trial(scale, dataset, model, row),

@@ -111,8 +111,7 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
         steps: Of an epoch, parts of batches counted.
     """
     recipe = trial.schedule
-    run_seed = derive_seed(trial.seed, "run", trial.run)
-    keras.utils.set_random_seed(derive_seed(run_seed, "model"))
+    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
         trial.model,
         trial.image_size,

@@ -13,7 +13,7 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import segmentation
 from nglkeras.experiments.segmentation.catalog import get_info
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
-from nglkeras.runs.trial import Trial, start_of
+from nglkeras.runs.trial import Trial, initial_weights
 from nglkeras.seeds import at_most
 from nglkeras.training.schedule import PRECISIONS
 
@@ -152,7 +152,7 @@ def _blank(scale, model, data_dir):
         "l2": recipe.l2,
         "scale_losses": architecture.is_multiscale,
         "validation": recipe.validation,
-        **start_of(weights),
+        **initial_weights(weights),
     }
 
 

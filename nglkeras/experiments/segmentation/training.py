@@ -106,7 +106,7 @@ def _train(trial, data_dir, kept, monitor, shown):
 
     steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
     stream = data.Training(
-        train, views, schedule.batch_size, schedule.epochs * steps, _run_seed(trial)
+        train, views, schedule.batch_size, schedule.epochs * steps, trial.run_seed
     )
     model = build(trial, info, schedule.epochs * steps)
     with data.telling_mistakes(*filter(None, (train, validation))):
@@ -139,16 +139,12 @@ def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> d
     """Choose the examples that a trial trains on, validates with and is tested on."""
     return data.divide(
         sources.load(trial.dataset, data_dir),
-        _run_seed(trial),
+        trial.run_seed,
         train_images=trial.train_images,
         evaluation_images=trial.evaluation_images,
         test_seed=derive_seed(trial.seed, "test"),
         validation=trial.validation,
     )
-
-
-def _run_seed(trial):
-    return derive_seed(trial.seed, "run", trial.run)
 
 
 def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
@@ -159,7 +155,7 @@ def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
         info: What is known of its data set.
         steps: Updates in the whole training.
     """
-    keras.utils.set_random_seed(derive_seed(_run_seed(trial), "model"))
+    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
         trial.model,
         len(info.classes),
