@@ -1,12 +1,12 @@
-"""The search for losses: trees that vary, survive, and are trained as rarely as can be.
+"""Search for losses: a strategy proposes them, a fitness evaluates them.
 
     from nglkeras.search import GeneticProgramming, TrainingFitness, search
     evaluate = TrainingFitness(model_fn, (x, y), (x_validation, y_validation), epochs=3)
     result = search(GeneticProgramming(seed=0, generations=10), evaluate, out="my_search")
 
-A strategy (`evolution`) proposes trees that `variation` makes; `screening` says which of them
-need no training; `fitness` trains the others; `loop` writes everything down and goes on where it
-was interrupted.
+Strategies are `GeneticProgramming` (paper A), `GLO` and `CoefficientSearch` (paper B), or your own
+`Strategy`. What evaluates losses is a function or a `Fitness`. `screening` finds losses that need
+no training; `search` (in `loop`) writes everything to a journal and goes on after an interruption.
 """
 
 from typing import TYPE_CHECKING
@@ -15,30 +15,26 @@ from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
-    from nglkeras.search.evolution import (
-        Evaluation,
-        GeneticProgramming,
-        Individual,
-        Member,
-        Parameters,
-    )
-    from nglkeras.search.fitness import Comparison, TrainingFitness
+    from nglkeras.search.evolution import GeneticProgramming, Parameters
+    from nglkeras.search.fitness import Fitness
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
     from nglkeras.search.records import Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
+    from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy
+    from nglkeras.search.training_fitness import Comparison, TrainingFitness
     from nglkeras.search.variation import Variation
 
 _PUBLIC = {
     "nglkeras.search.coefficients": ("CoefficientSearch",),
-    "nglkeras.search.evolution": (
-        *("Evaluation", "GeneticProgramming", "Individual", "Member", "Parameters"),
-    ),
-    "nglkeras.search.fitness": ("Comparison", "TrainingFitness"),
+    "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
+    "nglkeras.search.fitness": ("Fitness",),
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
     "nglkeras.search.records": ("Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
+    "nglkeras.search.strategy": ("Evaluation", "Individual", "Member", "Strategy"),
+    "nglkeras.search.training_fitness": ("Comparison", "TrainingFitness"),
     "nglkeras.search.variation": ("Variation",),
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _PUBLIC)

@@ -1,25 +1,26 @@
-"""The second stage of paper B: coefficients for a tree, by CMA-ES, as ask and tell.
+"""The second stage of paper B: CMA-ES tunes the coefficients of a tree.
 
-Every node of the tree is multiplied by a coefficient. They start at 1, and a covariance matrix
-adaptation evolution strategy, (μ/μ_w, λ) with rank-μ update and σ = 1.5, looks for better ones.
-The `cma` package does the evolution; this is the only module that knows it.
+Every node of the tree is multiplied by a coefficient. All start at 1, and a covariance matrix
+adaptation evolution strategy, (μ/μ_w, λ) with rank-μ update and σ = 1.5, improves them. The package
+`cma` does the evolution; only this module imports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.search.evolution import Generational, Individual, best_first, generator
+from nglkeras.search.numbers import convert_whole_numbers, positive
 from nglkeras.search.screening import Screening
+from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
 from nglkeras.startup.extras import needed
 
 SIGMA = 1.5
-# Coefficients are never the same twice.
+# No check can save a training: coefficients are never the same twice.
 SCREENING = Screening(bounds=None, duplicates=False, equals=False, gradients="off", rejection=False)
-# Digits after the point of a coefficient in print.
+# Decimal places of a printed coefficient.
 DECIMALS = 4
 
 
@@ -28,9 +29,10 @@ class CMAParameters:
     """Parameters of the second stage.
 
     Attributes:
-        generations: Samples of λ coefficient vectors; before them comes the tree as it is.
-        population_size: λ; by default cma's 4 + 3 log(coefficients), of which the better half
-            are parents (the paper gives neither).
+        generations: Number of samples of λ coefficient vectors; the tree with unit coefficients is
+            evaluated before them.
+        population_size: λ; by default that of `cma`, 4 + 3 log(coefficients). The better half are
+            parents. The paper gives neither.
         sigma: Initial standard deviation.
     """
 
@@ -39,42 +41,44 @@ class CMAParameters:
     sigma: float = SIGMA
 
     def __post_init__(self):
-        if self.generations < 0:
-            raise UserError(f"generations={self.generations} is not a number of at least 0")
-        if self.population_size is not None and self.population_size < 2:
-            raise UserError(f"population_size={self.population_size}; CMA-ES takes at least 2")
-        if not self.sigma > 0:
-            raise UserError(f"sigma={self.sigma} is not a positive number")
+        convert_whole_numbers(self, generations=0)
+        if self.population_size is not None:
+            convert_whole_numbers(self, population_size=2)
+        positive("sigma", self.sigma)
 
 
-class CoefficientSearch(Generational):
+class CoefficientSearch(Strategy):
     """CMA-ES over the coefficients of a tree.
 
     Args:
-        expression: The tree; of paper B's losses -e, whose sign keeps no coefficient.
+        expression: The tree. The minus sign of paper B's losses -e has no coefficient.
         seed: Root of all randomness.
         **parameters: See `CMAParameters`.
 
     Attributes:
-        generation: 0 while the tree as it is is evaluated, then the samples.
-        population: The best so far, then the others of the last sample, best first.
+        generation: 0 while the tree with unit coefficients is evaluated; then the number of the
+            sample.
+        population: The best so far and the last sample, best first.
     """
+
+    parameters_class = CMAParameters
 
     def __init__(self, expression: Expression, seed: int = 0, **parameters):
         with needed():
             import cma
 
-        super().__init__(seed, CMAParameters(**parameters))
+        super().__init__(seed, **parameters)
         self.expression = expression
         count = count_coefficients(expression)
         options = {
             "verbose": -9,
-            # Neither reads nor sets NumPy's global generator, which the trainings use.
+            # With these two, cma neither reads nor sets NumPy's global generator, which the
+            # trainings use.
             "seed": np.nan,
             "randn": self._normal,
-            # The paper's strategy weights parents only: no negative ("active") update.
+            # The paper's strategy has weights for parents only: no negative ("active") update.
             "CMA_active": False,
-            # How long it goes on is for `generations` to say.
+            # `generations` alone decides when the search ends.
             "maxiter": np.inf,
             "tolfun": 0,
             "tolfunhist": 0,
@@ -86,37 +90,32 @@ class CoefficientSearch(Generational):
             options["popsize"] = self.parameters.population_size
         self._draws = 0
         self._strategy = cma.CMAEvolutionStrategy(np.ones(count), self.parameters.sigma, options)
-        self._samples: list[np.ndarray] = []
-        start = Individual(expression, 0, 0, made_by=("unit coefficients",))
-        self._begin([start])
 
     @property
     def settings(self) -> dict:
-        """What decides the course of the search; how long it goes on does not."""
+        """Everything that decides the course of the search, which its length does not."""
         return {**super().settings, "expression": str(self.expression)}
 
     @property
     def mean(self) -> np.ndarray:
-        """The centre of the search."""
+        """Mean of the distribution that the next coefficients are drawn from."""
         return np.array(self._strategy.mean)
 
-    def _complete(self, members):
-        if self._samples:
-            self._strategy.tell(self._samples, _costs(members))
-        # The best so far stays in view.
-        self.population = best_first(self.population[:1] + members)
-        self.generation += 1
+    def propose(self) -> Iterator[Individual]:
+        """Yield the tree with unit coefficients in generation 0, and samples in the others."""
+        if self.generation == 0:
+            yield Individual(self.expression, 0, 0, made_by=("unit coefficients",))
+            return
         self._samples = self._strategy.ask()
-        self._begin(self._individual(i, sample) for i, sample in enumerate(self._samples))
+        for i, sample in enumerate(self._samples):
+            tree = with_coefficients(self.expression, sample)
+            yield Individual(tree, self.generation, i, parents=("0-0",), made_by=("sampling",))
 
-    def _individual(self, index, sample):
-        return Individual(
-            with_coefficients(self.expression, sample),
-            self.generation,
-            index,
-            parents=("0-0",),
-            made_by=("sampling",),
-        )
+    def select(self, members: list[Member]) -> list[Member]:
+        """Return the best so far and the new sample; update the distribution."""
+        if self.generation:
+            self._strategy.tell(self._samples, _costs(members))
+        return best_first(self.population[:1] + members)
 
     def _normal(self, *shape):
         self._draws += 1
@@ -124,21 +123,24 @@ class CoefficientSearch(Generational):
 
 
 def _costs(members):
-    """What CMA-ES minimises; whatever has no fitness is as bad as the worst, and 0 at best."""
+    """Return the costs to minimise; without a fitness it is that of the worst, or at best 0."""
     found = [m.evaluation.rank[0] if m.evaluation.rank else None for m in members]
     worst = min((value for value in found if value is not None), default=0.0)
     return [-(min(worst, 0.0) if value is None else value) for value in found]
 
 
 def count_coefficients(expression: Expression) -> int:
-    """One for each node but for a minus sign at the root."""
+    """Return the number of nodes, not counting a minus sign at the root."""
     return expression.size - (expression.nodes[0] == "neg")
 
 
 def with_coefficients(expression: Expression, coefficients: Sequence[float]) -> Expression:
-    """The tree with each node multiplied by its coefficient, in prefix order.
+    """Multiply each node of a tree by its coefficient.
 
-    A number is multiplied as it is read; a minus sign at the root has no coefficient.
+    Args:
+        expression: The tree.
+        coefficients: One for each node in prefix order, without a minus sign at the root. A number
+            in the tree becomes its product with the coefficient.
     """
     nodes = list(expression.nodes)
     prefix = (nodes.pop(0),) if nodes[0] == "neg" else ()
@@ -151,11 +153,11 @@ def with_coefficients(expression: Expression, coefficients: Sequence[float]) -> 
 
 
 def in_print(expression: Expression) -> Expression:
-    """The tree with as few coefficients as say the same, rounded to four decimals.
+    """Return an equal tree with as few coefficients as possible, rounded to four decimals.
 
-    Factors move up through products, quotients, squares and roots, and out of a logarithm they do
-    not. Under a protected quotient or root this shifts ε by the factor, so that the printed
-    formula equals the evaluated one up to that and to rounding.
+    Factors are moved up through products, quotients, squares and roots; they stay inside of a
+    logarithm. A protected quotient or root adds ε to what it is applied to, and moving a factor
+    out of it scales ε too: the printed formula equals the evaluated one up to that and to rounding.
     """
 
     def leaf(node):
@@ -191,8 +193,8 @@ def _applied(name, x):
 
 
 def _scaled(factor, tree):
-    """`factor * tree`, rounded."""
-    # A small factor keeps its first digits: rounded to 0 it would take its tree with it.
+    """Return `factor * tree` with a rounded factor."""
+    # A small factor keeps its first digits: rounded to 0 it would remove its tree.
     factor = round(factor, DECIMALS) or float(f"{factor:.{DECIMALS}g}")
     if factor == 1:
         return tree

@@ -1,290 +1,185 @@
-"""Fitness of a loss: train a network with it, look at its validation accuracy.
+"""The base class of everything that evaluates losses for `search`."""
 
-`TrainingFitness` takes a model and data of one's own; `trials.TrialFitness` takes trials, such as
-those of paper A's five experiments or of paper B. Both are functions of an individual's
-expression; neither ever sees a test set.
-"""
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
-import hashlib
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-
-import keras
 import numpy as np
 
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
+from nglkeras.executors import Executor
 from nglkeras.expression import Expression
-from nglkeras.search import optimizers, samples
-from nglkeras.search.evolution import Evaluation
-from nglkeras.search.identity import fingerprint
-from nglkeras.search.screening import BOUNDS, check_bounds
-from nglkeras.seeds import derive_seed
-from nglkeras.training import streams
-from nglkeras.training.compiled import CompiledNetwork
-from nglkeras.training.schedule import Schedule
+from nglkeras.search.identity import fingerprint, name_of
+from nglkeras.search.records import NOT_TRAINED, as_json
+from nglkeras.search.screening import BOUNDS
+from nglkeras.search.strategy import Evaluation
+from nglkeras.training.outcome import STATUSES
 
-SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
-# Settings of an optimizer that let it see the scale of a gradient.
-_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Accuracies of some losses on data that the search has not seen.
-
-    Attributes:
-        name: Of the loss.
-        formula: Of the loss.
-        accuracies: One for each repetition, in [0, 1].
-    """
-
-    name: str
-    formula: str
-    accuracies: tuple[float, ...]
+# What a plain function may have as attributes.
+_OPTIONAL = (
+    *("classes", "gradients", "bounds", "class_reduction"),
+    *("settings", "values", "prepare", "writing"),
+)
 
 
-class TrainingFitness:
-    """Validation accuracy of one's own network after training on one's own data.
+class Fitness(ABC):
+    """Evaluates losses; only `__call__` must be defined.
 
-    The network is compiled once, whatever the number of losses. Sent to a worker it begins there
-    anew, with the same data. Data and settings are checked when it is made; the model is built,
-    and its output looked at on one batch, before the first training, in the process that trains.
-
-    Args:
-        model_fn: Builds the network anew; it ends in a softmax over the classes, whose number is
-            the number of its outputs.
-        train: (x, y): inputs, and labels as class indices `[n]` or `[n, 1]`, or one-hot
-            `[n, classes]`. x is an array, or a dict or list of arrays for a model with several
-            inputs. A finite `tf.data.Dataset` or `keras.utils.PyDataset` of such batches is read
-            into memory, up to `samples.MAX_GATHERED` bytes.
-        validation: The same, of samples to measure the accuracy with.
-        epochs: Passes over the training data for each candidate.
-        batch_size: Samples a step.
-        optimizer: A Keras optimizer: its name, or the optimizer with its settings.
-        learning_rate: A number or a schedule of Keras; by default the optimizer's own, and 1e-3
-            for one that is given by its name.
-        runs: Networks for each candidate; the fitness is their mean accuracy.
-        seed: Of initial weights and orders.
-        replicas: Devices that share each batch.
-        timeout: Seconds after which the training of a network stops.
-        bounds: As in `Screening`: a training whose mean loss exceeds the upper one ends.
+        class Shortness(Fitness):
+            def __call__(self, expression):
+                return -expression.size
 
     Attributes:
-        classes: Number of the model's outputs.
-        settings: What decides the fitness, as JSON has it.
-        gradients: Which twins the optimizer cannot tell apart; see `Screening`.
-
-    Raises:
-        UserError: If data, model and settings do not fit each other.
+        classes: Number of classes that the screening assumes; default: 10.
+        gradients: Which gradients train alike, as in `Screening`; default: "exact".
+        bounds: Bounds on a loss, as in `Screening`.
+        class_reduction: "mean" or "sum" of a loss over the classes; default: "mean".
+        values: Method that maps an expression to the losses of the samples of one batch, which
+            must be within the bounds too; `None` (default) looks at random samples only.
+        executor: Runs the trainings of a fitness that distributes them itself. With `None`
+            (default) `search` sends copies of the fitness to the workers of its own executor.
+        notes: Sentences for the reader of the results; default: none.
     """
 
-    def __init__(
-        self,
-        model_fn: Callable[[], keras.Model],
-        train: tuple[np.ndarray, np.ndarray],
-        validation: tuple[np.ndarray, np.ndarray],
-        *,
-        epochs: int = 3,
-        batch_size: int = 32,
-        optimizer: str | keras.optimizers.Optimizer = "Adam",
-        learning_rate: float | None = None,
-        runs: int = 1,
-        seed: int = 0,
-        replicas: int = 1,
-        timeout: float | None = None,
-        bounds: tuple[float, float] | None = BOUNDS,
-    ):
-        parts = {"train": train, "validation": validation}
-        self._parts = {name: samples.read(name, data) for name, data in parts.items()}
-        self._arguments = {
-            "epochs": samples.whole_number("epochs", epochs),
-            "batch_size": samples.whole_number("batch_size", batch_size),
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "runs": samples.whole_number("runs", runs),
-            "seed": samples.whole_number("seed", seed, None),
-            "replicas": samples.whole_number("replicas", replicas),
-            "timeout": None if timeout is None else samples.positive("timeout", timeout),
-            "bounds": check_bounds(bounds),
-        }
-        count = len(self._parts["train"][1])
-        if batch_size > count:
-            raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
-        name, config, rate = optimizers.read(optimizer, learning_rate)
-        self._optimizer = name, config, rate
-        self.model_fn = model_fn
-        self.runs = self._arguments["runs"]
-        self.timeout = timeout
-        self.bounds = self._arguments["bounds"]
-        # Optimizers that divide a gradient by its own size do not see its scale.
-        scale_free = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
-        self.gradients = "scaled" if scale_free else "exact"
+    classes: int = 10
+    gradients: str = "exact"
+    bounds: tuple[float, float] | None = BOUNDS
+    class_reduction: str = "mean"
+    values: Callable[[Expression], np.ndarray] | None = None
+    executor: Executor | None = None
+    notes: Sequence[str] = ()
 
-        def build(run):
-            keras.utils.set_random_seed(derive_seed(seed, "model", run))
-            return self._build()
-
-        def make_streams(run):
-            data, steps = streams.training(
-                *self._one_hot("train"),
-                batch_size=self._arguments["batch_size"],
-                epochs=self._arguments["epochs"],
-                seed=derive_seed(seed, "run", run),
-            )
-            held = streams.evaluation(*self._one_hot("validation"), batch_size=batch_size)
-            return streams.Streams(data, held, steps)
-
-        schedule = Schedule(
-            self._arguments["epochs"],
-            self._arguments["batch_size"],
-            optimizer=name,
-            optimizer_settings=tuple(config.items()),
-            learning_rate=rate,
-            plateau=None,
-        )
-        self.compiled = CompiledNetwork(
-            build,
-            make_streams,
-            schedule,
-            replicas=self._arguments["replicas"],
-            bound=np.inf if self.bounds is None else self.bounds[1],
-        )
-
-    def __reduce__(self):
-        # Compiled networks do not travel.
-        return partial(type(self), **self._arguments), (self.model_fn, *self._parts.values())
-
-    @property
-    def classes(self) -> int:
-        """Number of the model's outputs."""
-        return self._look[0]
-
-    def check(self) -> None:
-        """Build the model and look at its output on one batch, unless that has been done.
-
-        Raises:
-            UserError: If the model does not end in a softmax, or labels do not fit it.
-        """
-        _ = self._look
-
-    @cached_property
-    def _look(self):
-        """Number of classes and digest of the model, whose output is looked at on one batch."""
-        model = self._build()
-        for name, (x, y) in self._parts.items():
-            classes = samples.count_classes(model, samples.first(x))
-            samples.one_hot(name, y, classes)
-        return classes, _digest_model(model, self.model_fn)
-
-    @property
-    def _first(self):
-        return samples.first(self._parts["train"][0])
-
-    def _build(self):
-        return samples.build(self.model_fn, self._first)
-
-    def _one_hot(self, name):
-        x, y = self._parts[name]
-        return x, samples.one_hot(name, y, self.classes)
+    @abstractmethod
+    def __call__(self, expression: Expression) -> Evaluation | float:
+        """Return the fitness of a loss, more is better, or a whole `Evaluation`."""
 
     @cached_property
     def settings(self) -> dict:
-        """What decides the fitness, as JSON has it; to tell it, the model is built once."""
-        # A timeout decides nothing that counts: another may be tried on what it has ended.
-        named = {name: value for name, value in self._arguments.items() if name != "timeout"}
-        if named["bounds"] == BOUNDS:
-            # Searches from before they could be chosen go on.
-            del named["bounds"]
-        name, config, named["learning_rate"] = self._optimizer
-        named["optimizer"] = {name: config} if config else name
-        parts = [part for name in self._parts for part in self._one_hot(name)]
-        return {
-            "fitness": type(self).__name__,
-            "model": self._look[1],
-            "data": _digest(*parts),
-            **named,
-            "backend": keras.backend.backend(),
-        }
+        """Everything that decides the fitness, as JSON data; by default a hash of the code.
 
-    def values(self, expression: Expression) -> np.ndarray:
-        """Loss of each sample of a batch of the freshly initialised model."""
-        self.check()
-        return fresh_values(self.compiled, expression)
+        The journal records them: a search in the same folder with other settings is refused.
+        """
+        return _code_of(self)
 
-    def __call__(self, expression: Expression) -> Evaluation:
-        """Train with this loss; its fitness is the mean validation accuracy over the runs."""
-        self.check()
-        accuracies, seconds = [], 0.0
-        for run in range(self.runs):
-            training = self.compiled.train(expression, run, timeout=self.timeout)
-            seconds += training.seconds
-            if training.status != "ok":
-                return Evaluation(training.status, message=training.message, seconds=seconds)
-            accuracies.append(training.validation_accuracy)
-        details = {"accuracies": accuracies}
-        return Evaluation("ok", (float(np.mean(accuracies)),), details=details, seconds=seconds)
+    def as_begun(self, settings: dict) -> None:  # noqa: B027 - optional
+        """Adopt the settings of the search in the folder, if an earlier version began it so."""
 
-    def compare(
-        self, losses: dict[str, Expression], test: tuple[np.ndarray, np.ndarray], runs: int = 5
-    ) -> list[Comparison]:
-        """Accuracy of some losses on held-out data, over repetitions with new initial weights.
+    def prepare(self) -> None:  # noqa: B027 - optional
+        """Get the data; called before the first new loss is screened."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process writes the files of this fitness."""
+        return nullcontext()
+
+    def look(self, begun: dict | None = None) -> tuple[int, dict]:
+        """Return `classes` and `settings`.
 
         Args:
-            losses: By name.
-            test: (x, y), as in `train`.
-            runs: Repetitions; numbered on from those of the search.
+            begun: Settings of the search that the folder holds; see `as_begun`.
         """
-        x, y = samples.read("test", test)
-        y = samples.one_hot("test", y, self.classes)
-        held = streams.evaluation(x, y, batch_size=self.compiled.schedule.part_size)
-        results = []
-        for name, expression in losses.items():
-            accuracies = []
-            for run in range(self.runs, self.runs + runs):
-                if self.compiled.train(expression, run).status == "ok":
-                    accuracies.append(self.compiled.evaluate(held)["accuracy"])
-            results.append(Comparison(name, str(expression), tuple(accuracies)))
-        return results
+        if begun is not None:
+            self.as_begun(begun)
+        return self.classes, self.settings
+
+    def each(
+        self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
+    ) -> Iterator[tuple[int, Evaluation | float]]:
+        """Yield the index and the evaluation of each loss, as they finish.
+
+        Args:
+            expressions: The losses.
+            names: Ids of their individuals.
+            executor: Evaluates them, unless the fitness has its own.
+        """
+        for outcome in executor.run(self, expressions):
+            failure = outcome.failure
+            if failure is None:
+                yield outcome.index, outcome.result
+            else:
+                yield outcome.index, Evaluation(failure.status, message=failure.message)
 
 
-def fresh_values(compiled: CompiledNetwork, expression: Expression) -> np.ndarray:
-    """Loss of each sample of the first training batch under the untrained network."""
-    y_true, y_pred = compiled.fresh_batch()
-    return expression(y_true, y_pred).mean(axis=-1)
+class FunctionFitness(Fitness):
+    """A function as a `Fitness`; it is identified by its code and the values that it reads.
 
-
-def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
-    """The cross entropy as an expression: the sum over the classes of -t log p.
-
-    With the mean over N classes it takes a factor of N.
+    Args:
+        function: Maps an expression to a number or an `Evaluation`. It may have attributes such
+            as `settings` or `classes`, which replace those of `Fitness`.
     """
-    if class_reduction == "sum":
-        return Expression.parse("-(y_true*log(y_pred))")
-    return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
+
+    def __init__(self, function: Callable[[Expression], Evaluation | float]):
+        self.function = function
+        own = {name: getattr(function, name) for name in _OPTIONAL if hasattr(function, name)}
+        self._is_code = "settings" not in own
+        vars(self).update({"settings": _code_of(function), **own} if self._is_code else own)
+
+    def __call__(self, expression: Expression) -> Evaluation | float:
+        """Call the function."""
+        return self.function(expression)
+
+    def as_begun(self, settings: dict) -> None:
+        """Adopt the settings of early journals, which do not have the code."""
+        if self._is_code and not settings:
+            self.settings = settings
 
 
-def _digest(*parts):
-    """A hash of what arrays, or dicts and tuples of them, hold."""
-    digest = hashlib.sha256()
-    for array in keras.tree.flatten(parts):
-        digest.update(
-            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()[:16]
+def _code_of(function):
+    return {"function": name_of(function), "code": fingerprint(function)}
 
 
-def _digest_model(model, model_fn):
-    """A hash of a model's architecture: Keras numbers names, which says nothing of it."""
+def as_fitness(evaluate: Fitness | Callable[[Expression], Evaluation | float]) -> Fitness:
+    """Return a `Fitness`; a plain function is wrapped in one.
+
+    Raises:
+        UserError: If it cannot be called.
+    """
+    if isinstance(evaluate, Fitness):
+        return evaluate
+    if not callable(evaluate):
+        raise UserError(f"evaluate is of type {type(evaluate).__name__}; give a function of a loss")
+    return FunctionFitness(evaluate)
+
+
+def ask(fitness: Fitness, executor: Executor, method: str, argument: Any) -> Any:
+    """Call a method of a fitness on a worker, since it may have to build a network.
+
+    Raises:
+        UserError: If no worker could answer.
+    """
+    (outcome,) = executor.run(fitness, [argument], method=method)
+    if outcome.failure is not None:
+        raise UserError(f"no worker could build the network: {outcome.failure.message}")
+    return outcome.result
+
+
+def as_evaluation(outcome: Evaluation | float) -> Evaluation:
+    """Return what a fitness gave as an `Evaluation` that the journal can hold.
+
+    Raises:
+        UserError: If its status is unknown, or its values are neither numbers nor JSON data.
+    """
+    if not isinstance(outcome, Evaluation):
+        outcome = Evaluation("ok", (outcome,))
+    valid = [status for status in STATUSES if status not in NOT_TRAINED]
+    if outcome.status not in valid:
+        raise unknown("status of an evaluation", outcome.status, valid)
     try:
-        config = model.get_config()
-    # A subclass need not have one that Keras can make.
-    except (NotImplementedError, TypeError, ValueError):
-        config = {}
-    if "layers" not in config:
-        # A subclass' config does not say what its layers are: its code must do.
-        return fingerprint(model_fn)
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
+        fitness = tuple(_number(value) for value in np.atleast_1d(outcome.fitness))
+        details = as_json(outcome.details)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"the evaluation {outcome} is neither numbers nor JSON") from error
+    outcome = replace(outcome, fitness=fitness, details=details, seconds=float(outcome.seconds))
+    if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
+        return replace(
+            outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"
+        )
+    return outcome
+
+
+def _number(value):
+    if np.iscomplexobj(value):
+        raise TypeError("complex")
+    return float(value)

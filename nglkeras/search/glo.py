@@ -1,38 +1,34 @@
-"""The genetic algorithm of paper B (GLO), as ask and tell.
+"""The genetic algorithm of paper B (GLO).
 
-A tree e gives the loss -Σ e(x, y) over the classes; an individual's expression is -e, the loss of
-a class. Elites go on unchanged, the others are children of parents that a roulette picks by their
-fitness. Whatever has no fitness counts as 0: trees without both x and y, and trainings that fail.
+A tree e stands for the loss -Σ e(x, y) over the classes; the expression of an individual is -e, the
+loss of one class. Elites survive unchanged; all others are children of parents that are drawn with
+probabilities proportional to their fitness. Trees without both x and y and trainings that fail
+have fitness 0.
 
-The text gives the operators, the leaves, both kinds of fitness 0 and the cache. The numbers in
-`GLOParameters`, `WEIGHTS` and the exact mutations are of the paper's supplement as remembered; the
-number of generations and, for the interpreter, the limit on a tree's size are ours.
+The paper's text gives the operators, the leaves, both cases of fitness 0 and the cache. The numbers
+in `GLOParameters`, `WEIGHTS` and the exact mutations are those of the paper's supplement as
+remembered. The number of generations and the limit on a tree's size, which the interpreter needs,
+are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
-from nglkeras.search.evolution import (
-    Generational,
-    Individual,
-    Member,
-    best_first,
-    check_rates,
-    generator,
-)
+from nglkeras.search.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.screening import screening
+from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
 
 LEAVES = ("y_true", "y_pred", 1.0, -1.0)
-# How much likelier than 1 an element is drawn.
+# Weights with which elements are drawn; all others have weight 1.
 WEIGHTS = {"log": 3.0, "y_true": 3.0, "y_pred": 3.0, "sqrt": 2.0}
 RATES = ("recombination", "mutation")
-# In nodes: with a coefficient on each the interpreter still takes it.
+# Greatest size of a tree in nodes: with a coefficient on each node the interpreter still takes it.
 MAX_SIZE = 40
-# The paper caches fitness, and nothing else spares a training.
+# The paper skips the training of duplicates and no other.
 PAPER = screening(["duplicates"], bounds=None)
 
 
@@ -42,11 +38,11 @@ class GLOParameters:
 
     Attributes:
         population_size: Trees in a generation.
-        generations: After the random one.
-        elites: The best that go on unchanged.
+        generations: Number of generations after the random one.
+        elites: Number of the best that survive unchanged.
         recombination: Probability that two parents exchange subtrees.
         mutation: Probability that a node is replaced by one of the same arity, and that a number
-            is changed by 1. A subtree is deleted, and a leaf grown, with half of it.
+            is changed by 1. With half this probability a subtree is deleted or a leaf grown.
         depth: Greatest height of a random tree.
         max_size: Greatest number of nodes of e; at most `MAX_SIZE`.
     """
@@ -60,55 +56,48 @@ class GLOParameters:
     max_size: int = MAX_SIZE
 
     def __post_init__(self):
-        if not 0 <= self.elites < self.population_size:
+        convert_whole_numbers(self, population_size=1, generations=0, elites=0, depth=0, max_size=1)
+        if self.elites >= self.population_size:
             raise UserError(
                 f"{self.elites} elites in a population of {self.population_size}; at least one "
                 "place must be left for a child"
             )
-        if self.generations < 0:
-            raise UserError(f"generations={self.generations} is not a number of at least 0")
-        if not 1 <= self.max_size <= MAX_SIZE:
+        if self.max_size > MAX_SIZE:
             raise UserError(f"max_size={self.max_size} is not a size from 1 to {MAX_SIZE}")
         check_rates(self, RATES)
 
 
-class GLO(Generational):
-    """Paper B's genetic algorithm.
+class GLO(Strategy):
+    """The genetic algorithm of paper B.
 
     Args:
         seed: Root of all randomness.
         **parameters: See `GLOParameters`.
 
     Attributes:
-        generation: The generation that is being evaluated.
-        population: The last whole generation, best first.
+        generation: Number of the generation that is being evaluated.
+        population: The last evaluated generation and its elites, best first.
     """
 
-    def __init__(self, seed: int = 0, **parameters):
-        super().__init__(seed, GLOParameters(**parameters))
-        self._begin(self._generation())
+    parameters_class = GLOParameters
 
-    def _complete(self, members):
-        self.population = best_first(self.population[: self.parameters.elites] + members)
-        self.generation += 1
-        self._begin(self._generation())
-
-    def _generation(self):
+    def propose(self) -> Iterator[Individual]:
+        """Yield random trees in generation 0, and the children of the population in the others."""
         parameters = self.parameters
         if self.generation == 0:
-            trees = [
-                random_tree(self._random(i, "tree"), parameters.depth)
-                for i in range(parameters.population_size)
-            ]
-            return [
-                Individual(_loss(tree), 0, i, made_by=("random",)) for i, tree in enumerate(trees)
-            ]
-        count = parameters.population_size - parameters.elites
-        pairs = [pair for i in range(-(-count // 2)) for pair in self._pair(i)]
-        return [self._child(i, *pair) for i, pair in enumerate(pairs[:count])]
+            for i in range(parameters.population_size):
+                tree = random_tree(self._random(i, "tree"), parameters.depth)
+                yield Individual(_loss(tree), 0, i, made_by=("random",))
+            return
+        for i in range(parameters.population_size - parameters.elites):
+            yield self._child(i, *self._pair(i // 2)[i % 2])
+
+    def select(self, members: list[Member]) -> list[Member]:
+        """Return the elites and the whole new generation."""
+        return best_first(self.population[: self.parameters.elites] + members)
 
     def _pair(self, index):
-        """Two trees, each with the ids of its parents and what made it."""
+        """Draw two trees; return each with the ids of its parents and what made it."""
         random = self._random(index, "pair")
         weights = np.array([fitness(member) for member in self.population])
         weights = weights / weights.sum() if weights.sum() else None
@@ -137,25 +126,25 @@ class GLO(Generational):
         member = next(m for m in self.population if m.individual.id == id_)
         return _tree(member.individual.expression)
 
-    def _random(self, index, what):
-        return generator(self.seed, self.generation, index, what)
+    def _random(self, index, purpose):
+        return generator(self.seed, self.generation, index, purpose)
 
 
 def fitness(member: Member) -> float:
-    """Fitness with paper B's rule: 0 for whatever could not be trained."""
+    """Return the fitness by paper B's rule: 0 for a loss that could not be trained."""
     rank = member.evaluation.rank
     return max(rank[0], 0.0) if rank else 0.0
 
 
 def random_tree(random: np.random.RandomState, depth: int) -> tuple:
-    """Nodes of a random tree in prefix order, each drawn by its weight; leaves at that depth."""
+    """Return the nodes of a random tree in prefix order; at this depth all are leaves."""
     node = _draw((*PAPER_B, *LEAVES) if depth else LEAVES, random)
     children = [random_tree(random, depth - 1) for _ in range(_arity(node))]
     return (node, *(n for child in children for n in child))
 
 
 def splice(first: tuple, second: tuple, random: np.random.RandomState) -> tuple[tuple, tuple]:
-    """Both trees after exchanging a random subtree each."""
+    """Exchange a random subtree of each tree with one of the other; return both."""
     (a, b), (c, d) = (_random_slice(tree, random) for tree in (first, second))
     return (
         first[:a] + second[c:d] + first[b:],
@@ -164,7 +153,7 @@ def splice(first: tuple, second: tuple, random: np.random.RandomState) -> tuple[
 
 
 def mutate(tree: tuple, random: np.random.RandomState, rate: float) -> tuple:
-    """The tree after each node, leaves first, had its chance of a change."""
+    """Change each node of a tree, leaves first, with a probability that the rate gives."""
 
     def happens(probability):
         return random.uniform() < probability

@@ -6,7 +6,7 @@ import json
 import keras
 
 from nglkeras.errors import UserError, unknown
-from nglkeras.search.samples import positive
+from nglkeras.search.numbers import positive
 
 
 def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:

@@ -13,7 +13,7 @@ from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.runs.columns import Count, Number
 from nglkeras.runs.journal import read_records
-from nglkeras.search.evolution import Evaluation, Individual, Member
+from nglkeras.search.strategy import Evaluation, Individual, Member
 from nglkeras.training.outcome import STATUSES
 
 # Statuses that the screen gives without a training.

@@ -7,7 +7,6 @@ What cannot be trained raises a `UserError` of one line that says what to do.
 
 import contextlib
 import itertools
-import operator
 import re
 
 import keras
@@ -22,32 +21,6 @@ MAX_GATHERED = 2**31
 CHECKED = 32
 # How far rows of a softmax may be from 1, in float32 and in the shorter types.
 _TOLERANCE, _SHORT_TOLERANCE = 1e-3, 2e-2
-
-
-def whole_number(name: str, value: object, least: int | None = 1) -> int:
-    """The value as an int.
-
-    Raises:
-        UserError: If it is not a whole number of at least `least`, if that is given.
-    """
-    with contextlib.suppress(TypeError):
-        number = operator.index(value)
-        if not isinstance(value, bool) and (least is None or number >= least):
-            return number
-    limit = "" if least is None else f" of at least {least}"
-    raise UserError(f"{name}={value!r} is not a whole number{limit}")
-
-
-def positive(name: str, value: object) -> float:
-    """The value as a float.
-
-    Raises:
-        UserError: If it is not a finite number above 0.
-    """
-    with contextlib.suppress(TypeError, ValueError):
-        if 0 < float(value) < np.inf and not isinstance(value, bool):
-            return float(value)
-    raise UserError(f"{name}={value!r} is not a positive number")
 
 
 def read(name: str, data: object) -> tuple[object, np.ndarray]:

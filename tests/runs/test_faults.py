@@ -27,8 +27,8 @@ from nglkeras.executors import Local, Processes
 from nglkeras.experiments.discovery.experiments import trials
 from nglkeras.experiments.discovery.fitness import Candidates
 from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES
-from nglkeras.search.evolution import generator
 from nglkeras.search.screening import BOUNDS
+from nglkeras.search.strategy import generator
 from nglkeras.search.variation import Variation
 
 # The smallest real trainings: a network without a backbone on 64 scans of digits.

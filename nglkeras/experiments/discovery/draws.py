@@ -1,10 +1,10 @@
-"""Which split and which initial weights the networks of a candidate get.
+"""The splits and initial weights of a candidate's networks.
 
-With shared draws, all candidates of a search have those of the same runs: 0, 1, ... With fresh
-draws, as in paper A ("drawn at random for every run"), every evaluation has its own, also that of a
-formula that has been evaluated before. A plan marks such trials by a run from `FIRST` on; `of`
-gives an individual's trials the runs that its name decides, whoever trains them and in whatever
-order. Their journal keys differ with the run, so an interrupted search finds each again.
+With shared draws, all candidates of a search are trained in the same runs 0, 1, ... With fresh
+draws, as in paper A ("drawn at random for every run"), every evaluation has its own split and
+weights, even if its formula was evaluated before. A plan marks such trials by a run from `FIRST`
+on; `of` replaces it by a run that the name of the individual decides. The journal key contains the
+run, so an interrupted search finds its rows again.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from nglkeras.seeds import derive_seed
 
 SHARED, FRESH = "shared", "fresh"
 DRAWS = (SHARED, FRESH)
-# Number of the first run of a draw of its own; the last is below 2^31.
+# First run number of fresh draws; the last is below 2^31.
 FIRST = 2**20
 
 
 def planned(trials: Iterable[Trial], draws: str) -> list[Trial]:
-    """Mark the trials of a plan, whose runs count from 0, with their kind of draws.
+    """Mark the trials of a plan, whose runs count from 0, as shared or fresh draws.
 
     Raises:
         UserError: If there is no such kind.
@@ -34,12 +34,12 @@ def planned(trials: Iterable[Trial], draws: str) -> list[Trial]:
 
 
 def is_fresh(trial: Trial) -> bool:
-    """Whether the trial has a draw of its own."""
+    """Return whether the trial is a fresh draw."""
     return trial.run >= FIRST
 
 
 def of(trial: Trial, name: str) -> Trial:
-    """Give a planned trial the run of the individual of that name; shared runs stay."""
+    """Return a planned trial with the run of an individual; shared draws stay as they are."""
     if not is_fresh(trial):
         return trial
     number = derive_seed(trial.seed, f"draw/{name}", trial.run - FIRST)
@@ -50,7 +50,7 @@ def _shared(trial):
     return replace(trial, run=trial.run - FIRST) if is_fresh(trial) else trial
 
 
-# What earlier versions of a search did in another way: see `earlier`.
+# Settings that earlier versions of a search did not have: see `earlier`.
 SEARCH_CHANGES = (
     Change("draws", "all candidates share splits and initial weights", _shared),
     *CHANGES,

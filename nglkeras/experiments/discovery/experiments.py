@@ -1,14 +1,12 @@
 """The fitness of a loss in the five experiments of paper A (Algorithm B.1)."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from nglkeras.errors import UserError, unknown
-from nglkeras.executors import Executor
 from nglkeras.experiments.classification import models, protocol
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery import draws
@@ -27,14 +25,14 @@ def trials(
     seed: int = 0,
     replicas: Callable[[int], int] = lambda batch_size: 1,
 ) -> list[Trial]:
-    """The networks that one candidate's fitness takes: every data set, run by run.
+    """Return the trials of a candidate: all runs on every data set.
 
     Args:
         experiment: One of `EXPERIMENTS`.
-        scale: How much of it.
-        formula: Of the candidate.
+        scale: One of `SCALES`.
+        formula: Formula of the candidate.
         seed: Root of all randomness.
-        replicas: Devices that share a batch, by its size.
+        replicas: Maps a batch size to the number of devices that share a batch.
 
     Raises:
         UserError: If a data set, the model or the kind of draws is unknown.
@@ -80,18 +78,15 @@ class ExperimentFitness(TrialFitness):
 
     Args:
         experiment: One of `EXPERIMENTS`, 1 to 5.
-        scale: How much of it.
-        journal: Where the rows go.
+        scale: One of `SCALES`.
+        journal: Holds the rows and takes the new ones.
         seed: Root of all randomness.
-        replicas: Devices that share a batch, by its size.
-        bounds: As in `Screening`: a training whose mean loss exceeds the upper one ends.
-        chosen: Names of `draws.SEARCH_CHANGES` that stay as they are today, whatever the folder.
-        data_dir: Where TFDS keeps its data.
-        timeout: Seconds after which the training of a network stops.
-        executor: Where networks are trained; in this process by default.
+        replicas: Maps a batch size to the number of devices that share a batch.
+        bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
+        **settings: Further arguments of `TrialFitness`.
 
     Attributes:
-        improvement: What experiment 5 measures the improvement of, "errors" as the paper, or
+        improvement: In experiment 5, improvement of the "errors", as in the paper, or of the
             "accuracies" in a folder that an earlier version began.
     """
 
@@ -104,10 +99,7 @@ class ExperimentFitness(TrialFitness):
         seed: int = 0,
         replicas: Callable[[int], int] = lambda batch_size: 1,
         bounds: tuple[float, float] | None = BOUNDS,
-        chosen: Collection[str] = (),
-        data_dir: str | Path | None = None,
-        timeout: float | None = None,
-        executor: Executor | None = None,
+        **settings,
     ):
         if experiment not in EXPERIMENTS:
             raise unknown("experiment", experiment, map(str, EXPERIMENTS))
@@ -116,10 +108,7 @@ class ExperimentFitness(TrialFitness):
             partial(trials, self.experiment, scale, seed=seed, replicas=replicas),
             journal,
             bound=np.inf if bounds is None else bounds[1],
-            chosen=chosen,
-            data_dir=data_dir,
-            timeout=timeout,
-            executor=executor,
+            **settings,
         )
         self.number = experiment
         self.bounds = bounds
@@ -130,26 +119,26 @@ class ExperimentFitness(TrialFitness):
 
     @property
     def settings(self) -> dict:
-        """What decides the fitness, as JSON has it."""
+        """Everything that decides the fitness, as JSON data."""
         settings = {"experiment": self.number, **super().settings}
         if self.experiment.against_ce and self.improvement != "accuracies":
             settings["improvement"] = self.improvement
         return settings
 
     def as_begun(self, settings: dict) -> None:
-        """Go on as the search with these settings, if an earlier version began it."""
+        """Adopt the settings of the search in the folder, if an earlier version began it."""
         super().as_begun(settings)
         self.improvement = settings.get("improvement", "accuracies")
 
     @property
     def notes(self) -> list[str]:
-        """What must stand under the results of a folder that an earlier version began."""
+        """Sentences for the reader of the results of a folder that an earlier version began."""
         if not self.experiment.against_ce or self.improvement == "errors":
             return super().notes
         return [*super().notes, "The improvement over CE is that of the accuracy, not the error."]
 
     def prepare(self) -> None:
-        """Have the data, and for experiment 5 the cross entropy's rows, before the search.
+        """Find or download the data; in experiment 5, train the cross entropy.
 
         Raises:
             UserError: If data can neither be found nor downloaded, or the cross entropy fails.
@@ -166,7 +155,7 @@ class ExperimentFitness(TrialFitness):
             self._references[dataset] = float(np.mean([row.validation_accuracy for row in rows]))
 
     def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
-        """The fitness of mean validation accuracies by data set."""
+        """Return the fitness for the mean validation accuracy of each data set."""
         if self.experiment.against_ce:
             return wins_and_improvement(accuracies, self._references, self.improvement)
         return super().combine(accuracies)
@@ -175,22 +164,22 @@ class ExperimentFitness(TrialFitness):
 def wins_and_improvement(
     accuracies: dict[str, float], references: dict[str, float], of: str = "errors"
 ) -> tuple[float, float]:
-    """Fitness of experiment 5: data sets on which CE is beaten, and the mean improvement in %.
+    """Return the fitness of experiment 5: number of wins over CE, mean improvement over CE in %.
 
     The improvement on a data set is 100 (err_CE - err) / err_CE, with validation errors
-    err = 1 - accuracy. A data set is won if it is above 0; an equal error is no win. Where
-    err_CE = 0 nothing can be won, and the improvement is -100 err. The mean is over the data sets
-    that were won; without any, over all of them.
+    err = 1 - accuracy. A loss wins on a data set if its improvement is above 0. Where err_CE = 0
+    no loss can win, and the improvement is -100 err. The mean is over the data sets on which the
+    loss wins; without any, over all of them.
 
-    The paper (section 4.1) says: who beats CE at least once is better than who never does; of as
-    many wins, the higher mean improvement is better; without wins, the smaller mean deterioration.
-    Our readings: more wins are better than fewer, and the mean of those with wins is over the data
-    sets that they won. The numbers are compared one after the other.
+    The paper (section 4.1) says: a loss that beats CE at least once is better than one that never
+    does; with equally many wins, the higher mean improvement is better; without wins, the smaller
+    mean deterioration. Our readings: more wins are better than fewer, and the mean improvement of
+    a loss with wins is over the data sets on which it wins.
 
     Args:
         accuracies: Mean validation accuracy by data set, in [0, 1].
-        references: That of the cross entropy.
-        of: "errors", or "accuracies" as earlier versions had it: 100 (acc - acc_CE) / acc_CE.
+        references: Mean validation accuracy of the cross entropy by data set.
+        of: "errors", or "accuracies" as in earlier versions: 100 (acc - acc_CE) / acc_CE.
     """
     changes = []
     for name, accuracy in accuracies.items():

@@ -1,4 +1,4 @@
-"""Fitness by trials: each network of a candidate is a row of a journal."""
+"""The fitness of a loss as the mean accuracy of trials, each of which is a row of a journal."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,6 @@ import numpy as np
 
 from nglkeras.data import sources
 from nglkeras.data.catalog import get_info
-from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.experiments import earlier
 from nglkeras.experiments.classification.shared_networks import compiled_network, row_of
@@ -23,22 +22,28 @@ from nglkeras.runs import runner
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.evolution import Evaluation
-from nglkeras.search.fitness import SCALE_FREE, Comparison, cross_entropy, fresh_values
+from nglkeras.search.fitness import Fitness, ask
+from nglkeras.search.strategy import Evaluation
+from nglkeras.search.training_fitness import (
+    SCALE_FREE,
+    Comparison,
+    cross_entropy,
+    fresh_values,
+)
 from nglkeras.training import accumulation
 from nglkeras.training.compiled import CompiledNetwork
 
 
 class Candidates:
-    """Turns trials of formulas into rows, on networks that are compiled once for each data set.
+    """Trains the trials of formulas; compiles one network for each data set.
 
-    It may be sent to a worker before its first trial.
+    It can be pickled until its first trial.
 
     Args:
-        searched_runs: Runs from this number on may look at the test set, but for draws of an
-            individual's own.
-        bound: A mean loss beyond it ends a training as "exploded".
-        data_dir: Where TFDS keeps its data.
+        searched_runs: Number of runs that the search uses. Only runs from this number on measure
+            the accuracy on the test set, and no fresh draws.
+        bound: Mean loss beyond which a training ends as "exploded".
+        data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
     """
 
@@ -60,10 +65,10 @@ class Candidates:
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
     ) -> TrialResult:
-        """The row of a trial.
+        """Train a trial and return its row.
 
         Args:
-            trial: One with a formula.
+            trial: A trial with a formula.
             on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         """
         training = self._network(trial).train(
@@ -72,7 +77,7 @@ class Candidates:
         return row_of(trial, training)
 
     def values(self, trial: Trial) -> np.ndarray:
-        """Loss of each sample of the first batch under the untrained network of a trial."""
+        """Return the loss of each sample of a trial's first batch under the untrained network."""
         return fresh_values(self._network(trial), Expression.parse(trial.formula))
 
     def _network(self, trial):
@@ -86,34 +91,32 @@ class Candidates:
             )
         network = self.networks[trial.dataset]
         if draws.is_fresh(trial) and self._drawn.get(trial.dataset) != trial.run:
-            # Nobody comes back to a draw of its own. Its network and its data are large.
+            # Network and data of the draw before this are large, and no trial needs them again.
             network.forget_others(trial.run)
             accumulation.release()
             self._drawn[trial.dataset] = trial.run
         return network
 
 
-class TrialFitness:
-    """Mean validation accuracy of the networks that a loss is to be tried on.
+class TrialFitness(Fitness):
+    """Mean validation accuracy of the trials of a loss.
 
-    Each trained network is a row of the journal, on the disk before the next one starts. The test
-    sets are read by `compare` alone.
+    Each trained network is a row of the journal, on the disk before the next one starts. Only
+    `compare` reads the test sets.
 
     Args:
-        trials: The networks of a formula; those of two formulas differ in nothing else. They are
-            compiled once for each data set. `draws.planned` may mark them: then every evaluation
-            has a split and initial weights of its own.
-        journal: Where the rows go.
-        chosen: Names of `draws.SEARCH_CHANGES` that stay as they are today, whatever the folder.
-        bound: A mean loss beyond it ends a training as "exploded".
-        data_dir: Where TFDS keeps its data.
+        trials: Returns the trials of a formula; those of two formulas differ in the formula alone.
+            `draws.planned` may mark them as fresh draws.
+        journal: Holds the rows and takes the new ones.
+        bound: Mean loss beyond which a training ends as "exploded".
+        chosen: Names of `draws.SEARCH_CHANGES` that keep today's setting in every folder.
+        data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
-        executor: Where networks are trained; in this process by default.
+        executor: Trains the networks; by default this process.
 
     Attributes:
-        begun: What an earlier version of the folder's search did in another way.
-        class_reduction: `"mean"` or `"sum"` of a loss over the classes.
-        fitness_name: What the fitness is, for plots.
+        begun: Settings of an earlier version that the folder's search goes on with.
+        fitness_name: Name of the fitness in plots.
     """
 
     fitness_name = "validation accuracy"
@@ -135,23 +138,22 @@ class TrialFitness:
         self.journal = journal
         self.data_dir = data_dir
         self.executor = executor or Local()
-        # Trials of no formula in particular: what they share identifies the search.
+        # Trials of any formula: their keys identify the search.
         self.blanks = self.trials("y_pred")
         self.class_reduction = _class_reduction(self.blanks[0])
         optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
         self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
         self.rows = journal.results()
-        # Shared or not, these are not compared with.
         self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
 
     def trials(self, formula: str) -> list[Trial]:
-        """The networks of a formula, as the folder's search has them."""
+        """Return the trials of a formula with the settings of the folder's search."""
         return [self.begun(trial) for trial in self._planned(formula)]
 
     @property
     def settings(self) -> dict:
-        """What decides the fitness, as JSON has it."""
+        """Everything that decides the fitness, as JSON data."""
         return {
             "fitness": type(self).__name__,
             "trials": [blank.key for blank in self.blanks],
@@ -160,7 +162,7 @@ class TrialFitness:
         }
 
     def as_begun(self, settings: dict) -> None:
-        """Go on as the search with these settings, if an earlier version began it."""
+        """Adopt the settings of the search in the folder, if an earlier version began it."""
         keys = settings.get("trials")
         keys = {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
         self.begun = earlier.settings_of(
@@ -170,21 +172,21 @@ class TrialFitness:
 
     @property
     def notes(self) -> list[str]:
-        """What must stand under the results of a folder that an earlier version began."""
+        """Sentences for the reader of the results of a folder that an earlier version began."""
         return self.begun.notes
 
     @property
     def datasets(self) -> list[str]:
-        """The data sets that a loss is tried on."""
+        """Names of the data sets of the trials."""
         return list(dict.fromkeys(blank.dataset for blank in self.blanks))
 
     @property
     def classes(self) -> int:
-        """Number of classes of the first data set, which the screening's checks assume."""
+        """Number of classes of the first data set, which the screening assumes."""
         return get_info(self.blanks[0].dataset).classes
 
     def prepare(self) -> None:
-        """Have the data before the search.
+        """Find or download the data.
 
         Raises:
             UserError: If data can neither be found nor downloaded.
@@ -194,70 +196,70 @@ class TrialFitness:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """While it lasts, no other process may write the journal."""
+        """Return a context in which no other process writes the journal."""
         with self.journal.writing():
-            # Whoever held it until now may have added to it.
+            # The process that held the lock until now may have added rows.
             self.rows = self.journal.results()
             yield
 
     def values(self, expression: Expression) -> np.ndarray:
-        """Loss of each sample of a batch of the freshly initialised model.
+        """Return the loss of each sample of the first batch under the untrained network.
 
         Raises:
-            UserError: If no worker could tell.
+            UserError: If no worker could build the network.
         """
         trial = replace(self.blanks[0], formula=str(expression))
-        (outcome,) = self.executor.run(self.train, [trial], method="values")
-        if outcome.failure is not None:
-            raise UserError(f"no worker could build the network: {outcome.failure.message}")
-        return outcome.result
+        return ask(self.train, self.executor, "values", trial)
 
     def cross_entropy(self, dataset: str) -> Expression:
-        """The cross entropy as an expression."""
+        """Return the cross entropy of a data set's classes as an expression."""
         return cross_entropy(get_info(dataset).classes, self.class_reduction)
 
     def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
-        """The fitness of mean validation accuracies by data set."""
+        """Return the fitness for the mean validation accuracy of each data set."""
         return (float(np.mean(list(accuracies.values()))),)
 
     def __call__(self, expression: Expression, name: str = "") -> Evaluation:
-        """Train with this loss on every data set, as often as the trials say.
+        """Train all trials of a loss.
 
         Args:
             expression: The loss.
-            name: Of the individual; where every evaluation has draws of its own, it decides them.
+            name: Id of the individual; it decides fresh draws.
         """
         ((_, evaluation),) = self.each([expression], [name])
         return evaluation
 
     def each(
-        self, expressions: Sequence[Expression], names: Sequence[str]
+        self,
+        expressions: Sequence[Expression],
+        names: Sequence[str],
+        executor: Executor | None = None,
     ) -> Iterator[tuple[int, Evaluation]]:
-        """Place and evaluation of each of some losses, as their trainings end.
+        """Yield the index and the evaluation of each loss, as its last training ends.
 
-        All networks of a loss are trained, though one should fail: which ones then are does not
-        depend on which comes first.
+        All trials of a loss are trained even if one fails, so that the rows do not depend on the
+        order of the trainings.
 
         Args:
             expressions: The losses.
-            names: Of their individuals, as in a call.
+            names: Ids of their individuals.
+            executor: Not used: the fitness has its own.
         """
-        wanted = [
-            [draws.of(trial, name) for trial in self.trials(str(expression))]
-            for expression, name in zip(expressions, names, strict=True)
-        ]
-        open_ones = dict(enumerate(wanted))
-        missing = runner.pending([trial for trials in wanted for trial in trials], self.rows)
+        unfinished = {
+            index: [draws.of(trial, name) for trial in self.trials(str(expression))]
+            for index, (expression, name) in enumerate(zip(expressions, names, strict=True))
+        }
+        missing = runner.pending(list(chain(*unfinished.values())), self.rows)
         keys = {trial.key for trial in missing}
-        for key in chain([None], self._trained(missing)):
+        for key in chain([None], self._train(missing)):
             keys.discard(key)
-            for index, trials in list(open_ones.items()):
-                if not any(trial.key in keys for trial in trials):
-                    del open_ones[index]
+            for index, trials in list(unfinished.items()):
+                if keys.isdisjoint(trial.key for trial in trials):
+                    del unfinished[index]
                     yield index, self._evaluation(trials)
 
-    def _trained(self, trials):
-        """Keys of trials, each when its row is there."""
+    def _train(self, trials):
+        """Yield the key of each trial when its row is in the journal."""
         for trial, row in runner.rows(trials, self.journal, self.train, self.executor, _ignored):
             self.rows[trial.key] = row
             yield trial.key
@@ -275,26 +277,29 @@ class TrialFitness:
         details = {"accuracies": accuracies}
         parts = max(row.accumulation for row in rows)
         if parts > 1:
-            # It costs accuracy, so a reader must see which candidates had to bear it.
+            # It costs accuracy: a reader must see which candidates it concerns.
             details["accumulation"] = parts
         return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        """The journal's rows of trials; those that it does not have are trained."""
-        for _ in self._trained(runner.pending(trials, self.rows)):
+        """Return the rows of trials; train those that the journal lacks."""
+        for _ in self._train(runner.pending(trials, self.rows)):
             pass
         return [self.rows[trial.key] for trial in trials]
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
     ) -> dict[str, list[Comparison]]:
-        """Test accuracy of some losses, by data set, over runs that the search has not had.
+        """Measure the test accuracy of losses in runs that the search has not used.
 
-        Only to be called when the search is over: this reads the test sets.
+        Call it after the search only: it reads the test sets.
 
         Args:
-            losses: By name; `None` stands for the cross entropy.
+            losses: Losses by name; `None` stands for the cross entropy.
             runs: Networks for each loss and data set.
+
+        Returns:
+            A `Comparison` for each loss, by data set.
         """
         runs = range(self.searched_runs, self.searched_runs + runs)
         trials = {}
@@ -321,7 +326,7 @@ class TrialFitness:
 
 
 def _ignored(*progress):
-    """Progress that the executor keeps for those who look on."""
+    """Take progress, which the executor keeps for the live status."""
 
 
 def _class_reduction(trial):

@@ -18,8 +18,8 @@ from nglkeras.report.statistics import CONFIDENCE
 from nglkeras.report.tables import as_markdown, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
-from nglkeras.search.fitness import Comparison
 from nglkeras.search.records import Result, shown
+from nglkeras.search.training_fitness import Comparison
 
 # Losses that are shown at the end.
 BEST = 4

@@ -1,0 +1,186 @@
+"""The records of a running search: taken from its journal, written to it, counted."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nglkeras import paths
+from nglkeras.errors import UserError
+from nglkeras.report import output
+from nglkeras.runs.journal import Records
+from nglkeras.search.records import (
+    SAVED,
+    Generation,
+    Record,
+    Result,
+    as_json,
+    header_or_record,
+    settings_in,
+)
+from nglkeras.search.strategy import Individual, Strategy
+from nglkeras.training.outcome import FINAL_STATUSES
+
+# After so many consecutive crashes and trainings without memory or time the search ends: the
+# machine is to blame.
+MAX_FAILURES = 8
+
+
+class Course:
+    """Everything that a search has done, which its journal can restore.
+
+    Args:
+        out: Folder of the journal `search.jsonl`.
+
+    Attributes:
+        journal: The journal.
+        settings: Settings of this search.
+        known: Records of an interrupted search by the id of their individual.
+        records: Records of this search so far, by the id of their individual.
+        generations: Summaries of the finished generations.
+    """
+
+    def __init__(self, out: str | Path):
+        self.journal = Records(paths.expand(out) / "search.jsonl")
+        self.settings: dict = {}
+        self.known: dict[str, Record] = {}
+        self.records: dict[str, Record] = {}
+        self.generations: list[Generation] = []
+        self._counts = Counter()
+        self._failures = 0
+        self._fitness_length = 0
+
+    @property
+    def begun(self) -> dict:
+        """Settings of the search that the folder holds; empty for a new folder."""
+        return settings_in(self.journal.path.parent)
+
+    def start(self, settings: dict, *, quiet: bool) -> None:
+        """Read the records of an interrupted search, or begin a journal with these settings.
+
+        Raises:
+            UserError: If the journal holds a search with other settings.
+        """
+        self.settings = as_json(settings)
+        rows = list(self.journal.read(header_or_record))
+        headers = [row for row in rows if isinstance(row, dict)]
+        if not headers and rows:
+            raise UserError(f"{self.journal.path} has lost its first line, the settings")
+        if not headers:
+            self.journal.append({"settings": self.settings})
+        elif headers[0] != self.settings:
+            difference = _difference(headers[0], self.settings)
+            if difference.startswith(("evaluate code", "evaluate function")):
+                difference = f"another evaluate: {difference.removeprefix('evaluate ')}"
+            raise UserError(
+                f"{self.journal.path.parent} holds a search with other settings ({difference}); "
+                "give another folder"
+            )
+        self.known = _without_failures([row for row in rows if isinstance(row, Record)])
+        if self.known and not quiet:
+            output.say(f"resumed from {len(self.known)} rows of {self.journal.path}")
+
+    def known_record(self, individual: Individual) -> Record | None:
+        """Return the record of an individual in the interrupted search, if it has one.
+
+        Raises:
+            UserError: If the interrupted search had another individual with this id.
+        """
+        known = self.known.get(individual.id)
+        if known is not None and not known.individual.agrees_with(individual):
+            raise UserError(
+                f"{self.journal.path}: individual {individual.id} was made otherwise than this "
+                "version makes it; give another folder"
+            )
+        return known
+
+    def take(self, record: Record) -> Record:
+        """Add a record and, unless the journal has it, write it; return it complete.
+
+        A twin gets the evaluation of the individual that it refers to.
+
+        Raises:
+            UserError: If its fitness has another length than those before it.
+        """
+        name, evaluation = record.individual.id, record.evaluation
+        self._check_length(record)
+        if name not in self.known:
+            if record.twin:
+                evaluation = replace(self.records[record.twin].evaluation, seconds=0.0)
+                record = replace(record, evaluation=evaluation)
+            self.journal.append(record.to_json())
+        self.records[name] = record
+        if evaluation.status == "discarded":
+            self._counts["discarded"] += 1
+        else:
+            self._counts["asked"] += 1
+            self._counts[record.saved or "trained"] += 1
+            self._counts["failed"] += not record.saved and evaluation.status != "ok"
+        return record
+
+    def check_failures(self, record: Record) -> None:
+        """Raise a `UserError` after too many consecutive trainings without memory or time."""
+        evaluation = record.evaluation
+        self._failures = 0 if evaluation.status in FINAL_STATUSES else self._failures + 1
+        if self._failures == MAX_FAILURES:
+            raise UserError(
+                f"{MAX_FAILURES} trainings in a row ended in {evaluation.status} "
+                f"({evaluation.message}); when that is mended, the same call goes on"
+            )
+
+    def _check_length(self, record):
+        # Fitnesses are compared number by number: all must have as many as the first.
+        count = len(record.evaluation.rank)
+        self._fitness_length = self._fitness_length or count
+        if count not in (0, self._fitness_length):
+            raise UserError(
+                f"{self.journal.path}: the fitness of individual {record.individual.id} has "
+                f"{count} numbers, others have {self._fitness_length}"
+            )
+
+    def end_generation(self, strategy: Strategy) -> Generation:
+        """Summarise the generation that the strategy has just finished."""
+        members, counts = strategy.population, self._counts
+        ranks = [member.evaluation.rank for member in members if member.evaluation.rank]
+        generation = Generation(
+            len(self.generations),
+            ranks[0] if ranks else (),
+            tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
+            float(np.mean([member.individual.expression.size for member in members])),
+            counts["asked"],
+            counts["trained"],
+            {kind: counts[kind] for kind in SAVED},
+            counts["discarded"],
+            counts["failed"],
+        )
+        self.generations.append(generation)
+        return generation
+
+    def result(self, strategy: Strategy) -> Result:
+        """Return what the search has found."""
+        seconds = sum(r.evaluation.seconds for r in self.records.values() if not r.twin)
+        return Result(tuple(strategy.population), self.records, tuple(self.generations), seconds)
+
+
+def _without_failures(records):
+    """Drop trainings that memory, time or a crash ended, so that they are tried again.
+
+    Those of earlier generations stay, since others descend from them.
+    """
+    last = max((record.individual.generation for record in records), default=0)
+    return {
+        record.individual.id: record
+        for record in {one.individual.id: one for one in records}.values()
+        if record.individual.generation < last
+        or record.evaluation.status in (*FINAL_STATUSES, "discarded")
+    }
+
+
+def _difference(old, new, path=""):
+    """Describe the first setting that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                return _difference(old.get(name), new.get(name), f"{path} {name}".strip())
+    return f"{path} {old}, not {new}"

@@ -1,0 +1,215 @@
+"""The scripts of both papers' searches."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+from search_tools import lines
+
+import nglkeras
+from nglkeras.experiments import discovery
+from nglkeras.expression import Expression
+from nglkeras.search import (
+    GLO,
+    CoefficientSearch,
+    GeneticProgramming,
+    Record,
+    Variation,
+)
+
+SMALL = ["--model", "head", "--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
+
+
+SMALL += ["--population", "4", "--generations", "2", "--compare-runs", "2"]
+
+
+class TestScript:
+    def test_searches_then_prints_from_the_journals(self, script, tmp_path):
+        code, out, _ = script("search", *SMALL, "--out", tmp_path)
+        assert code == 0
+        for part in (
+            "n = 4, T = 2",
+            "generation 2: best",
+            "left",
+            "evaluations asked",
+            "The winner: ",
+            "LaTeX: ",
+            "Digits, winner: ",
+            "% against CE",
+        ):
+            assert part in out
+        for name in ("convergence", "family", "losses", "winner"):
+            assert imread(tmp_path / f"{name}.png").std() > 0.01
+        for name in ("best.md", "best.json", "generations.csv", "comparison.csv"):
+            assert (tmp_path / name).stat().st_size > 100
+        journals = [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+        code, again, _ = script("search", *SMALL, "--out", tmp_path)
+        assert code == 0
+        assert again[again.index("The best") :] == out[out.index("The best") :]
+        assert journals == [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+        loss = nglkeras.load_loss(tmp_path / "best.json")
+        assert loss.formula in out
+
+    @pytest.mark.slow
+    def test_the_papers_search_on_two_sets(self, script, tmp_path):
+        code, out, _ = script(
+            "search",
+            *SMALL,
+            *["--experiment", "5", "--datasets", "digits", "digits_turned", "--generations", "1"],
+            *["--population", "2", "--compare-runs", "1"],
+            *["--distinct", "--without", "duplicates", "equals", "gradients", "rejection"],
+            *["--draws", "fresh", "--bounds", "1e-4", "1e6", "--out", tmp_path],
+        )
+        assert code == 0
+        assert "In the paper, experiment 5 found f5 = NGL." in out
+        best = (tmp_path / "best.md").read_text()
+        assert "Every candidate is trained. Every evaluation has a split" in best
+        header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])["settings"]
+        assert header["screening"]["bounds"] == [1e-4, 1e6]
+        assert header["evaluate"]["improvement"] == "errors"
+        assert "4 asked, 4 trained, saved none" in out
+        assert "Digits, turned, winner: " in out
+
+    def test_on_real_files_through_tfds(self, script, tmp_path, tfds_directory):
+        code, out, _ = script(
+            "search",
+            *["--experiment", "2", "--scale", "reduced", "--model", "small_cnn"],
+            *["--image-size", "28", "--epochs", "1", "--population", "2", "--generations", "1"],
+            *["--train-images", "40", "--compare-runs", "1"],
+            *["--data-dir", tfds_directory, "--out", tmp_path],
+        )
+        # 54 tiny images do not fill the paper's batch of 128.
+        assert code == 2
+        assert "training samples do not fill a batch of 128" in _ + out
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--experiment", "7"], "unknown experiment '7'; choose from: 1, 2, 3, 4, 5"),
+            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
+            (["--without", "all"], "unknown check 'all'; choose from: duplicates, equals"),
+            (["--screen", "all"], "unknown check 'all'; choose from: duplicates, equals"),
+            (["--draws", "new"], "unknown draws 'new'; choose from: shared, fresh"),
+            (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two numbers"),
+            (["--datasets", "cats"], "unknown data set 'cats'"),
+            (["--model", "LeNet"], "unknown model 'LeNet'"),
+            (["--generations", "0"], "0 is not a positive number"),
+            (["--strategy", "all"], "unknown strategy 'all'"),
+        ],
+    )
+    def test_mistakes_end_in_one_line_and_exit_code_2(self, script, tmp_path, arguments, message):
+        code, _, err = script("search", *arguments, "--out", tmp_path)
+        assert code == 2
+        assert err.startswith("error: ")
+        assert message in err
+        assert len(err.splitlines()) == 1
+
+    def test_nothing_that_could_be_trained(self, script, tmp_path):
+        """An error that says why, and not a best loss that was rejected."""
+        options = ["--population", "1", "--generations", "1", "--bounds", "5e4", "6e4"]
+        code, _, err = script("search", *SMALL, *options, "--out", tmp_path)
+        assert code == 2
+        assert "error: no loss of this search has a fitness: " in err
+        assert "discarded, such as: values" in err
+
+    @pytest.mark.slow
+    def test_a_search_is_printed_without_its_data(self, script, tmp_path, monkeypatch):
+        from nglkeras.data import sources
+
+        options = [*SMALL, "--generations", "1", "--compare-runs", "1", "--out", tmp_path]
+        code, out, _ = script("search", *options)
+        assert code == 0
+        monkeypatch.setattr(sources, "prepare", lambda *_: pytest.fail("data were asked for"))
+        code, again, _ = script("search", *options)
+        assert code == 0
+        assert again[again.index("The best") :] == out[out.index("The best") :]
+
+    def test_another_search_in_the_same_folder(self, script, tmp_path):
+        (tmp_path / "search.jsonl").write_text(json.dumps({"settings": {"seed": 5}}) + "\n")
+        code, _, err = script("search", *SMALL, "--out", tmp_path)
+        assert code == 2
+        assert "holds a search with other settings" in err
+
+    def test_ctrl_c_says_how_to_go_on(self, script, tmp_path, monkeypatch):
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(discovery.ExperimentFitness, "each", stop)
+        code, _, err = script("search", *SMALL, "--out", tmp_path)
+        assert code == 130
+        assert "the same command goes on from here" in err
+
+
+class TestGLOSearch:
+    @pytest.mark.slow
+    def test_two_stages_and_again_from_the_journals(self, script, tmp_path):
+        options = (
+            *("--steps", 8, "--population", 40, "--generations", 1, "--coefficient-generations", 1),
+            *("--compare-runs", 1, "--train-images", 200, "--out", tmp_path),
+        )
+        code, out, err = script("glo_search", *options)
+        assert code == 0, err
+        assert "Digits, BaikalCMA:" in out
+        folder = tmp_path / "search"
+        (coefficients,) = folder.glob("coefficients_*")
+        stages = ("trees", coefficients.name)
+        first = {stage: lines(folder / stage) for stage in stages}
+        trials = (folder / "trials.jsonl").read_text()
+        for stage in first:
+            content = json.loads((folder / stage / "best.json").read_text())
+            assert content["class_reduction"] == "sum"
+            assert nglkeras.load_loss(folder / stage / "best.json").class_reduction == "sum"
+            assert imread(folder / stage / "convergence.png").std() > 0.02
+            assert "Winner" in (folder / stage / "best.md").read_text()
+        assert not (folder / "trees" / "comparison.csv").exists()
+        comparison = (coefficients / "comparison.csv").read_text()
+        assert {line.split(",")[1] for line in comparison.splitlines()[1:]} == {
+            "winner",
+            "tree",
+            "CE",
+            "Baikal",
+            "BaikalCMA",
+        }
+        code, _, _ = script("glo_search", *options)
+        assert code == 0
+        assert {stage: lines(folder / stage) for stage in first} == first
+        assert (folder / "trials.jsonl").read_text() == trials
+
+
+STRATEGIES = {"GeneticProgramming": GeneticProgramming, "GLO": GLO}
+
+
+COMMITTED = sorted((ROOT / "results").glob("**/search.jsonl"))
+
+
+def test_there_are_committed_searches():
+    assert len(COMMITTED) >= 4
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_the_committed_searches_can_be_read(path):
+    """Their journals are those of this version: the strategy makes the same individuals."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    settings = rows[0]["settings"]
+    records = {row["id"]: Record.from_json(row) for row in rows[1:]}
+    del settings["evaluate"], settings["screening"], settings["classes"]
+    name, seed = settings.pop("strategy"), settings.pop("seed")
+    if name == "CoefficientSearch":
+        make = partial(CoefficientSearch, Expression.parse(settings.pop("expression")))
+    else:
+        make = STRATEGIES[name]
+    assert settings.pop("variation", None) in (None, json.loads(json.dumps(asdict(Variation()))))
+    last = max(record.individual.generation for record in records.values())
+    strategy = make(seed=seed, generations=last, **settings)
+    asked = strategy.ask()
+    # The last generation may have been interrupted.
+    while asked and all(individual.id in records for individual in asked):
+        for individual in asked:
+            record = records[individual.id]
+            assert individual.agrees_with(record.individual)
+            strategy.tell(record.individual, record.evaluation)
+        asked = strategy.ask()
+    assert strategy.generation >= last

@@ -1,0 +1,157 @@
+"""The fingerprint of a function."""
+
+import datetime
+import functools
+import pathlib
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nglkeras.expression import Expression
+from nglkeras.search.identity import fingerprint
+
+CE = Expression.parse("-(y_true*log(y_pred))")
+
+
+FACTOR = 2.0
+
+
+SEEN = []
+
+
+def helper(value):
+    return value + 1
+
+
+def _variants():
+    """Functions of which each differs from the first of its kind."""
+
+    def closure(number, data=None):
+        return lambda e: e.size * number if data is None else (e.size, data)
+
+    class Called:
+        def __init__(self, factor):
+            self.factor = factor
+            self.calls = 0
+
+        def __call__(self, expression):
+            self.calls += 1
+            return self.factor * expression.size
+
+        def other(self, expression):
+            return self.factor - expression.size
+
+    yield [lambda e: e.size, lambda e: -e.size, lambda e: e.size + 1, lambda e: e.height]
+
+    class Trainer:
+        def __init__(self, rate):
+            self.rate = rate
+
+        def score(self, expression):
+            return self.rate * expression.size
+
+    def scoring(trainer):
+        return lambda e: trainer.score(e)
+
+    yield [Trainer(1).score, Trainer(2).score]
+    yield [scoring(Trainer(1)), scoring(Trainer(2))]
+    yield [closure(1), closure(2), closure(1.0), closure(True)]
+    yield [closure(0, np.arange(3)), closure(0, np.arange(4)), closure(0, {"rate": 1})]
+    yield [closure(0, {"rate": 1}), closure(0, {"rate": 2}), closure(0, [closure(1)])]
+    yield [functools.partial(helper, 1), functools.partial(helper, 2), helper]
+    yield [Called(1), Called(2), Called(1).other]
+
+    class Settings:
+        def __init__(self, rate):
+            self.rate = rate
+
+    kinds = (Settings, lambda v: types.SimpleNamespace(rate=v), tf.constant, range, datetime.date)
+    for kind in kinds:
+        values = (
+            (kind(2000, 1, 1), kind(2000, 1, 2)) if kind is datetime.date else (kind(1), kind(2))
+        )
+        yield [closure(0, value) for value in values]
+    yield [closure(0, pathlib.Path("a")), closure(0, pathlib.Path("b"))]
+    yield [lambda e, k=1: k, lambda e, k=2: k, lambda e, *, k=1: k]
+
+
+class TestIdentity:
+    @pytest.mark.parametrize("variants", list(_variants()))
+    def test_others_are_told_apart(self, variants):
+        assert len({fingerprint(variant) for variant in variants}) == len(variants)
+
+    def test_globals_and_helpers(self, monkeypatch):
+        def evaluate(expression):
+            return helper(expression.size) * FACTOR
+
+        before = fingerprint(evaluate)
+        monkeypatch.setitem(globals(), "FACTOR", 3.0)
+        assert fingerprint(evaluate) != before
+        monkeypatch.setitem(globals(), "FACTOR", 2.0)
+        assert fingerprint(evaluate) == before
+        other = types.FunctionType((lambda value: value + 2).__code__, globals(), "helper")
+        monkeypatch.setitem(globals(), "helper", other)
+        assert fingerprint(evaluate) != before
+
+    def test_what_the_function_changes_is_no_setting(self):
+        count, cache = 0, {}
+
+        def counting(expression):
+            nonlocal count
+            count += 1
+            cache[expression] = count
+            SEEN.append(expression)
+            return expression.size
+
+        class Counting:
+            def __init__(self):
+                self.calls, self.seen = 0, []
+
+            def __call__(self, expression):
+                self.calls += 1
+                self.seen.append(expression)
+                return expression.size
+
+        for function in (counting, Counting()):
+            before = fingerprint(function)
+            function(CE)
+            assert fingerprint(function) == before
+
+    def test_neither_is_a_network_that_is_trained(self):
+        class Network(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = keras.layers.Dense(2)
+
+            def call(self, x):
+                return self.dense(x)
+
+        network = Network()
+
+        def evaluate(expression):
+            return float(network(np.ones((1, 3), "float32")).shape[-1])
+
+        before = fingerprint(evaluate)
+        evaluate(CE)
+        assert fingerprint(evaluate) == before
+
+    def test_a_comment_is_none(self):
+        def first(expression):
+            """One."""
+            return expression.size
+
+        def second(expression):
+            """Another."""
+            # With a comment.
+            return expression.size
+
+        assert fingerprint(first) == fingerprint(second)
+
+    def test_a_function_that_calls_itself(self):
+        def evaluate(expression, depth=3):
+            return evaluate(expression, depth - 1) if depth else 1.0
+
+        assert fingerprint(evaluate) == fingerprint(evaluate)

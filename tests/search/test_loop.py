@@ -1,0 +1,303 @@
+"""The loop of a search and its journal. Nothing is trained."""
+
+import json
+import multiprocessing
+import random as dice
+import time
+
+import numpy as np
+import pytest
+from search_tools import TINY, by_hash, lines
+
+from nglkeras import UserError
+from nglkeras.search import PAPER, Evaluation, GeneticProgramming, Screening, search
+
+
+class TestLoop:
+    def test_ends_with_the_best(self, tmp_path):
+        seen = []
+        result = search(
+            GeneticProgramming(0, **TINY),
+            by_hash,
+            out=tmp_path,
+            on_generation=seen.append,
+            quiet=True,
+        )
+        assert tuple(seen) == result.generations
+        assert [g.number for g in seen] == [0, 1, 2, 3, 4]
+        last = seen[-1]
+        assert last.asked == 30
+        assert last.trained + sum(last.saved.values()) == 30
+        assert last.saved["rejected"] > 0
+        assert last.discarded > 0
+        best = result.best_losses(3)
+        assert best[0].individual.expression == result.best
+        assert len({str(m.individual.expression) for m in best}) == 3
+        content = json.loads((tmp_path / "best.json").read_text())
+        assert content["formula"] == str(result.best)
+        assert content["search"]["seed"] == 0
+        family = result.ancestors(result.population[0].individual.id)
+        assert any(record.individual.made_by == ("random",) for record in family.values())
+
+    def test_same_seed_same_journal_and_the_order_changes_nothing(self, tmp_path):
+        def shuffled(individuals):
+            return dice.Random(7).sample(individuals, len(individuals))
+
+        populations = []
+        for name, order in (("a", None), ("b", None), ("c", shuffled)):
+            result = search(
+                GeneticProgramming(1, **TINY), by_hash, out=tmp_path / name, order=order, quiet=True
+            )
+            populations.append(result.population)
+        assert lines(tmp_path / "a") == lines(tmp_path / "b")
+        by_id = [{row["id"]: row for row in lines(tmp_path / name)[1:]} for name in ("a", "c")]
+        assert by_id[0] == by_id[1]
+        assert populations[0] == populations[1] == populations[2]
+
+    def test_goes_on_and_asks_for_nothing_twice(self, tmp_path):
+        calls = []
+
+        def counted(expression):
+            calls.append(str(expression))
+            if len(calls) == 7:
+                raise KeyboardInterrupt
+            return by_hash(expression)
+
+        with pytest.raises(KeyboardInterrupt):
+            search(GeneticProgramming(2, **TINY), counted, out=tmp_path / "a", quiet=True)
+        search(GeneticProgramming(2, **TINY), counted, out=tmp_path / "a", quiet=True)
+        search(GeneticProgramming(2, **TINY), by_hash, out=tmp_path / "b", quiet=True)
+        assert lines(tmp_path / "a")[1:] == lines(tmp_path / "b")[1:]
+        # Only the interrupted one was asked for again.
+        assert len(calls) - len(set(calls)) == 1
+        before = len(calls)
+        search(GeneticProgramming(2, **TINY), counted, out=tmp_path / "a", quiet=True)
+        assert len(calls) == before
+
+    def test_more_generations_go_on(self, tmp_path):
+        few = GeneticProgramming(2, population_size=6, generations=2)
+        search(few, by_hash, out=tmp_path / "a", quiet=True)
+        search(GeneticProgramming(2, **TINY), by_hash, out=tmp_path / "a", quiet=True)
+        search(GeneticProgramming(2, **TINY), by_hash, out=tmp_path / "b", quiet=True)
+        assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+    def test_without_screening_everything_is_trained(self, tmp_path):
+        result = search(
+            GeneticProgramming(0, **TINY), by_hash, out=tmp_path, screening=PAPER, quiet=True
+        )
+        assert result.generations[-1].trained == 30
+
+    def test_a_half_line_is_passed_over(self, tmp_path, capsys):
+        search(GeneticProgramming(3, **TINY), by_hash, out=tmp_path, quiet=True)
+        path = tmp_path / "search.jsonl"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        search(GeneticProgramming(3, **TINY), by_hash, out=tmp_path, quiet=True)
+        assert "cannot be read, passed over" in capsys.readouterr().out
+        assert path.read_bytes().splitlines()[-1] == whole.splitlines()[-1]
+
+    def test_other_settings_in_the_same_folder(self, tmp_path):
+        search(GeneticProgramming(0, **TINY), by_hash, out=tmp_path, quiet=True)
+        with pytest.raises(UserError, match=r"other settings \(seed 0, not 1\); give another"):
+            search(GeneticProgramming(1, **TINY), by_hash, out=tmp_path, quiet=True)
+        with pytest.raises(UserError, match=r"\(screening rejection True, not False\)"):
+            search(
+                GeneticProgramming(0, **TINY),
+                by_hash,
+                out=tmp_path,
+                screening=Screening(gradients="exact", rejection=False),
+                quiet=True,
+            )
+
+    def test_a_broken_off_training_is_tried_again(self, tmp_path):
+        """As long as nothing has descended from it."""
+
+        def failing(expression):
+            outcome = by_hash(expression)
+            return Evaluation("out_of_memory") if len(calls) == 1 else outcome
+
+        calls = []
+
+        def stopping(expression):
+            calls.append(expression)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return failing(expression)
+
+        def working(expression):
+            return by_hash(expression)
+
+        # To the search they are the same function, on a machine that is mended.
+        stopping.settings = working.settings = {"by": "hash"}
+
+        with pytest.raises(KeyboardInterrupt):
+            search(
+                GeneticProgramming(6, **TINY),
+                stopping,
+                out=tmp_path / "a",
+                quiet=True,
+                screening=PAPER,
+            )
+        assert "out_of_memory" in (tmp_path / "a" / "search.jsonl").read_text()
+        healed = search(
+            GeneticProgramming(6, **TINY), working, out=tmp_path / "a", quiet=True, screening=PAPER
+        )
+        whole = search(
+            GeneticProgramming(6, **TINY), by_hash, out=tmp_path / "b", quiet=True, screening=PAPER
+        )
+        assert healed.population == whole.population
+
+    def test_a_machine_that_fails_ends_the_search(self, tmp_path):
+        def broken(expression):
+            return Evaluation("out_of_memory", message="no memory")
+
+        with pytest.raises(UserError, match=r"8 trainings in a row ended in out_of_memory \(no m"):
+            search(GeneticProgramming(0), broken, out=tmp_path, screening=PAPER, quiet=True)
+
+    @pytest.mark.parametrize(
+        ("outcome", "message"),
+        [
+            (Evaluation("rejected"), "unknown status of an evaluation 'rejected'"),
+            ("good", "neither numbers nor JSON"),
+            (1j, "neither numbers nor JSON"),
+            pytest.param(10**400, "neither numbers nor JSON", id="10**400"),
+            (Evaluation("ok", (1.0,), details={"x": object()}), "neither numbers nor JSON"),
+        ],
+    )
+    def test_what_is_no_evaluation(self, tmp_path, outcome, message):
+        with pytest.raises(UserError, match=message):
+            search(GeneticProgramming(0), lambda expression: outcome, out=tmp_path, quiet=True)
+
+    @pytest.mark.parametrize(
+        "settings", [{"classes": 1}, {"classes": -1}, {"classes": "3"}, {"screening": "paper"}]
+    )
+    def test_settings_that_cannot_be(self, tmp_path, settings):
+        with pytest.raises(UserError, match=r"is not a whole number|is of type str"):
+            search(GeneticProgramming(0), lambda e: 0.5, out=tmp_path, quiet=True, **settings)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("seed", ["a", 1.5, None, True])
+    def test_seeds_that_cannot_be(self, seed):
+        with pytest.raises(UserError, match=r"seed=.* is not a whole number"):
+            GeneticProgramming(seed)
+
+    def test_numpy_s_numbers_are_numbers(self, tmp_path):
+        def evaluate(expression):
+            return Evaluation("ok", np.float32(0.5))
+
+        strategy = GeneticProgramming(0, population_size=2, generations=1)
+        result = search(strategy, evaluate, out=tmp_path, screening=PAPER, quiet=True)
+        assert result.population[0].evaluation.fitness == (0.5,)
+
+    def test_a_used_strategy(self, tmp_path):
+        strategy = GeneticProgramming(0, population_size=2, generations=0)
+        search(strategy, by_hash, out=tmp_path / "a", quiet=True)
+        with pytest.raises(UserError, match="the strategy has been used already"):
+            search(strategy, by_hash, out=tmp_path / "b", quiet=True)
+
+    def test_nan_is_no_fitness(self, tmp_path):
+        result = search(
+            GeneticProgramming(0, population_size=3, generations=0),
+            lambda expression: float("nan"),
+            out=tmp_path,
+            screening=PAPER,
+            quiet=True,
+        )
+        assert {r.evaluation.status for r in result.records.values()} <= {
+            "non_finite",
+            "discarded",
+        }
+        assert not (tmp_path / "best.json").exists()
+
+
+class TestFolder:
+    def run(self, evaluate, out, generations=1, quiet=True):
+        strategy = GeneticProgramming(0, population_size=4, generations=generations)
+        screening = Screening(gradients="exact")
+        return search(strategy, evaluate, out=out, screening=screening, quiet=quiet)
+
+    def test_another_function_is_refused(self, tmp_path):
+        self.run(lambda e: -float(e.size), tmp_path)
+        with pytest.raises(UserError, match=r"another evaluate: code .* give another folder"):
+            self.run(lambda e: float(e.size), tmp_path)
+
+    def test_goes_on_and_says_so(self, tmp_path, capsys):
+        def evaluate(expression):
+            return -float(expression.size)
+
+        self.run(evaluate, tmp_path)
+        rows = len((tmp_path / "search.jsonl").read_text().splitlines()) - 1
+        self.run(evaluate, tmp_path, generations=2, quiet=False)
+        assert f"resumed from {rows} rows of" in capsys.readouterr().out
+
+    def test_a_journal_from_before_goes_on(self, tmp_path):
+        self.run(lambda e: -float(e.size), tmp_path)
+        path = tmp_path / "search.jsonl"
+        header, *rows = path.read_text().splitlines()
+        header = json.loads(header)
+        header["settings"]["evaluate"] = {}
+        path.write_text("\n".join([json.dumps(header), *rows, ""]))
+        before = path.read_bytes()
+        self.run(lambda e: -float(e.size), tmp_path)
+        assert path.read_bytes() == before
+
+    def test_settings_of_one_s_own(self, tmp_path):
+        def evaluate(expression):
+            return -float(expression.size)
+
+        def other(expression):
+            return 0.0
+
+        evaluate.settings = other.settings = {"rate": 1}
+        first = self.run(evaluate, tmp_path)
+        assert self.run(other, tmp_path).population == first.population
+
+    def test_no_function(self, tmp_path):
+        with pytest.raises(UserError, match="evaluate is of type float; give a function"):
+            self.run(1.0, tmp_path)
+
+    def test_best_of_nothing(self, tmp_path):
+        result = self.run(lambda e: float("nan"), tmp_path)
+        with pytest.raises(UserError, match=r"no loss of this search has a fitness: .*non_finite"):
+            _ = result.best
+        assert result.best_losses() == []
+
+
+def slow(expression):
+    time.sleep(0.003)
+    return by_hash(expression)
+
+
+def run_slowly(folder):
+    search(GeneticProgramming(9, **TINY), slow, out=folder, quiet=True)
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path):
+    run_slowly(tmp_path / "whole")
+    context = multiprocessing.get_context("forkserver")
+    # What takes seconds to import is imported once, by the server.
+    modules = ("loop", "variation", "fitness", "experiments")
+    context.set_forkserver_preload([f"nglkeras.search.{name}" for name in modules])
+    moments, kills = dice.Random(0), 0
+    # The first start loads everything into the server.
+    context.Process(target=print).run()
+    while True:
+        process = context.Process(target=run_slowly, args=(tmp_path / "killed",))
+        process.start()
+        started = time.perf_counter()
+        # The clock starts when the journal does: before that there is nothing to break.
+        while not (tmp_path / "killed" / "search.jsonl").exists() and process.is_alive():
+            time.sleep(0.001)
+            assert time.perf_counter() - started < 60
+        # Longer and longer: on a busy machine a twentieth of a second may bring no progress at all.
+        process.join(moments.uniform(0.0, 0.05 + 0.01 * kills) if kills else 0.05)
+        if not process.is_alive():
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        assert kills < 300
+    assert process.exitcode == 0
+    assert kills >= 5
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")

@@ -1,0 +1,99 @@
+"""A search with your own network on your own data."""
+
+import keras
+import numpy as np
+
+import nglkeras
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS
+from nglkeras.search import (
+    GeneticProgramming,
+    TrainingFitness,
+    search,
+)
+
+NGL = Expression.parse(FORMULAS["NGL"])
+
+
+RANDOM = np.random.default_rng(0)
+
+
+X = RANDOM.normal(size=(200, 6)).astype("float32")
+
+
+LABELS = X[:, :3].argmax(axis=1)
+
+
+def model_fn():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, "relu"),
+            keras.layers.Dropout(0.1),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+
+
+def fitness(**changes):
+    settings = {"epochs": 5, "batch_size": 16, "learning_rate": 0.01} | changes
+    return TrainingFitness(
+        model_fn, (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160]), **settings
+    )
+
+
+class TestTrainingFitness:
+    def test_a_search_of_one_s_own(self, tmp_path):
+        evaluate = fitness()
+        strategy = GeneticProgramming(0, population_size=6, generations=2)
+        result = search(strategy, evaluate, out=tmp_path, quiet=True)
+        best = result.population[0].evaluation
+        assert best.status == "ok"
+        assert best.fitness[0] > 0.5
+        assert evaluate.compiled.loss.traces <= 3
+
+        loss = nglkeras.load_loss(tmp_path / "best.json")
+        model = model_fn()
+        model.compile("adam", loss)
+        model.fit(X, np.eye(3)[LABELS], verbose=0)
+        found = evaluate.compare({"best": result.best, "NGL": NGL}, (X[160:], LABELS[160:]), runs=2)
+        assert [one.name for one in found] == ["best", "NGL"]
+        assert all(len(one.accuracies) == 2 for one in found)
+
+    def test_mean_over_runs(self):
+        evaluation = fitness(runs=2)(NGL)
+        assert evaluation.fitness == (np.mean(evaluation.details["accuracies"]),)
+        assert len(evaluation.details["accuracies"]) == 2
+
+    def test_one_hot_labels_are_the_same(self):
+        one_hot = np.eye(3)[LABELS]
+        evaluate = TrainingFitness(
+            model_fn,
+            (X[:120], one_hot[:120]),
+            (X[120:160], one_hot[120:160]),
+            epochs=5,
+            batch_size=16,
+            learning_rate=0.01,
+        )
+        assert evaluate(NGL).fitness == fitness()(NGL).fitness
+
+    def test_what_the_optimizer_cannot_tell_apart(self):
+        assert fitness().gradients == "scaled"
+        assert fitness(optimizer="SGD").gradients == "exact"
+
+    def test_another_model_or_other_data_is_another_search(self):
+        def other():
+            return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
+
+        first = fitness().settings
+        assert first == fitness().settings
+        data = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
+        assert TrainingFitness(other, *data).settings["model"] != first["model"]
+        data = (X[:120] + 1, LABELS[:120]), (X[120:160], LABELS[120:160])
+        assert TrainingFitness(model_fn, *data).settings["data"] != first["data"]
+
+    def test_what_cannot_be_trained_has_a_status(self):
+        evaluate = fitness()
+        assert evaluate(Expression.parse("exp(exp(exp(3 + y_pred)))*y_true")).status == "non_finite"
+        assert evaluate(Expression.parse("1e7*y_pred*y_true")).status == "exploded"
+        assert evaluate(NGL).status == "ok"
