@@ -8,18 +8,21 @@
     python reproduce/benchmark.py scaling   what a trial costs the driver, trials an hour with one
                                             and two workers, simulated up to a thousand
     python reproduce/benchmark.py step      a training step of each network at the paper's scale:
-                                            its time and peak memory (--memory 12: in so many GiB)
+                                            its time and peak memory (--memory: limit in GiB)
 
-Minutes each, on two cores; nothing else should run meanwhile.
+Each takes minutes on two cores, on which nothing else should run.
 """
 
+# The folder beside this file: Python prefers packages to modules of the same name.
+import benchmark
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import cli
 from nglkeras.report import output
+from nglkeras.startup.extras import needed
 from nglkeras.training import devices
 
-# Beside the committed measurements, which stay what they are.
+# Beside the committed measurements, which stay as they are.
 OUT = output.RESULTS / "benchmark" / "new"
 MODES = {
     "loss": ("Loss and gradient, relative to Keras' cross entropy", 40),
@@ -35,9 +38,11 @@ def main():
     """Run the script."""
     parser = cli.Parser(__doc__)
     parser.add_argument("what", help=f"one of: {', '.join(MODES)}")
-    parser.add_argument("--rounds", type=cli.positive, help="turns of each; by default enough")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="of search and step: networks")
-    parser.add_argument("--memory", type=cli.positive, default=12, metavar="GIB", help="of step")
+    parser.add_argument("--rounds", type=cli.positive, help="number of rounds; by default enough")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="networks of search and step")
+    parser.add_argument(
+        "--memory", type=cli.positive, default=12, metavar="GIB", help="limit of step (default: 12)"
+    )
     parser.add_argument("--out", default=OUT, help=f"folder of the files (default: {OUT})")
     output.add_figure_options(parser)
     args = parser.parse_args()
@@ -46,31 +51,19 @@ def main():
     if devices.backend() != "tensorflow":
         raise UserError("the benchmarks measure TensorFlow; set KERAS_BACKEND=tensorflow")
     title, rounds = MODES[args.what]
-    rounds = args.rounds or rounds
     out, save = paths.absolute(args.out), output.saver(args)
     with output.writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-    found = _measure(args.what, rounds, args.models, args.memory)
-    from nglkeras.benchmarks import measure, scaling, step
-
+    options = {
+        "search": {"names": args.models},
+        "step": {"names": args.models, "memory": args.memory},
+    }
+    with needed():
+        module = getattr(benchmark, args.what)
+        rows = module.measure(args.rounds or rounds, **options.get(args.what, {}))
+    report = getattr(module, "report", benchmark.measure.report)
     with output.writing_to(out):
-        if args.what == "step":
-            step.report(found, title, out / args.what)
-        else:
-            report = (scaling if args.what == "scaling" else measure).report
-            report(found, title, out / args.what, save)
-
-
-def _measure(what, rounds, names, memory):
-    from nglkeras.benchmarks import gp, loss, scaling, search, segmentation, step, table
-
-    if what == "loss":
-        return loss.measure(rounds) + segmentation.measure(-(-rounds // 4))
-    if what == "search":
-        return search.measure(rounds, names or tuple(search.SETTINGS))
-    if what == "step":
-        return step.measure(rounds, names, memory)
-    return {"trial": table, "gp": gp, "scaling": scaling}[what].measure(rounds)
+        report(rows, title, out / args.what, save)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,44 @@
 """The benchmarks run to their end in small, and count what they say they count."""
 
+import os
 import time
+from dataclasses import replace
 from functools import partial
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import needs_tensorflow
 
-from nglkeras.benchmarks.measure import compared, interleaved
+from benchmark.measure import compared, in_new_process, interleaved, timed
+from nglkeras import UserError
 
 pytestmark = needs_tensorflow
 
 
 class TestMeasure:
-    def test_calls_take_turns(self):
+    def test_contestants_take_turns(self):
         turns = []
-        calls = {name: lambda name=name: turns.append(name) for name in "ab"}
-        seconds = interleaved(calls, rounds=2, repeats=3)
-        # Once each beforehand, so that nobody's first call counts.
-        assert "".join(turns) == "ab" + 2 * "aaabbb"
+        contestants = {name: timed(lambda name=name: turns.append(name), 3) for name in "ab"}
+        seconds = interleaved(contestants, rounds=2)
+        # With a round beforehand, so that no first call counts.
+        assert "".join(turns) == 3 * "aaabbb"
         assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
 
+    def test_the_first_round_can_count(self):
+        numbers = []
+        seconds = interleaved({"a": lambda i: numbers.append(i) or i}, rounds=3, warm_up=False)
+        assert numbers == [0, 1, 2] == seconds["a"].tolist()
+
     def test_seconds_are_of_one_call(self):
-        calls = {"sleeper": lambda: time.sleep(0.02)}
-        assert interleaved(calls, rounds=3, repeats=2)["sleeper"] == pytest.approx(0.02, rel=0.5)
+        contestants = {"sleeper": timed(lambda: time.sleep(0.02), 2)}
+        assert interleaved(contestants, rounds=3)["sleeper"] == pytest.approx(0.02, rel=0.5)
+
+    def test_a_new_process_is_another_one(self):
+        assert in_new_process(os.getpid) != os.getpid()
+        with pytest.raises(ZeroDivisionError):
+            in_new_process(divmod, 1, 0)
 
     def test_ratios_are_of_each_round(self):
         # A machine that is twice as slow in one round changes no ratio.
@@ -45,7 +59,7 @@ class TestScript:
 
     @pytest.mark.slow
     def test_loss(self, script, tmp_path, monkeypatch):
-        from nglkeras.benchmarks import loss, segmentation
+        from benchmark import loss, unet
 
         # Each has its memory measured in a process of its own.
         dense, sparse = ("NGL", loss.DENSE), ("SparseNGL", loss.SPARSE)
@@ -55,7 +69,7 @@ class TestScript:
         )
         monkeypatch.setattr(loss, "SHAPES", ((16, 5),))
         monkeypatch.setattr(loss, "MEMORY_SHAPES", {(16, 5): (20_000, 100)})
-        monkeypatch.setattr(segmentation, "SIZE", 16)
+        monkeypatch.setattr(unet, "SIZE", 16)
         code, out, _ = script("benchmark", "loss", "--rounds", 2, "--out", tmp_path)
         assert code == 0
         assert "SparseNGL" in out
@@ -66,7 +80,7 @@ class TestScript:
         assert (table["memory"].dropna() > 0.9 * 20_000 * 100 * 4).all()
 
     def test_the_authors_way_is_ngl(self):
-        from nglkeras.benchmarks.loss import AuthorsNGL, batch
+        from benchmark.loss import AuthorsNGL, batch
         from nglkeras.losses import NGL
 
         y, z = batch((8, 5), sparse=False)
@@ -74,7 +88,7 @@ class TestScript:
 
     @pytest.mark.slow
     def test_search(self, script, tmp_path, monkeypatch):
-        from nglkeras.benchmarks import search
+        from benchmark import search
 
         small = search.Setting("head", 8, 8, 4, 16)
         monkeypatch.setitem(search.SETTINGS, "small_cnn", small)
@@ -86,10 +100,10 @@ class TestScript:
 
     @pytest.mark.slow
     def test_trial(self, script, tmp_path, monkeypatch):
-        from nglkeras.benchmarks import table
+        from benchmark import trial
 
-        monkeypatch.setattr(table, "LOSSES", ("CE", "NGL"))
-        monkeypatch.setattr(table, "MODELS", ("head",))
+        monkeypatch.setattr(trial, "LOSSES", ("CE", "NGL"))
+        monkeypatch.setattr(trial, "MODELS", ("head",))
         code, _, _ = script("benchmark", "trial", "--rounds", 1, "--out", tmp_path)
         assert code == 0
         self.check(tmp_path, "trial", ["table 2 on digits, 2 losses x 1 models, a run"])
@@ -115,10 +129,80 @@ class TestScript:
         assert message in err.strip().splitlines()[-1]
 
 
+class TestStep:
+    def test_measures_and_keeps_the_other_rows_of_the_file(self, tmp_path, capsys):
+        from benchmark import step
+
+        def make(batch):
+            layers = [
+                keras.Input((8, 8, 3)),
+                keras.layers.Flatten(),
+                keras.layers.Dense(5, "softmax"),
+            ]
+            model = keras.Sequential(layers)
+            model.compile("sgd", "categorical_crossentropy")
+            return model, np.zeros((batch, 8, 8, 3)), np.eye(5)[np.arange(batch) % 5]
+
+        found = step.step(step.Configuration("tiny", 64, 8, make), 4, 2)
+        assert (found.batch, found.paper_batch, found.rounds) == (4, 64, 2)
+        assert found.parameters == 192 * 5 + 5
+        assert 0.05 < found.peak_gib < 50
+        for row in (found, replace(found, name="other"), replace(found, batch=8)):
+            step.report([row], "title", tmp_path / "step", None)
+        table = pd.read_csv(tmp_path / "step.csv").set_index("name")
+        assert table.batch.to_dict() == {"other": 4, "tiny": 8}
+        assert "peak memory" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("peaks", "batch"), [((2.0, 2.4), 64), ((2.0, 2.01), 256)])
+    def test_the_largest_batch_that_fits(self, monkeypatch, peaks, batch):
+        from benchmark import step
+
+        known = step.configurations()["ResNet101"]
+        assert (known.batch_size, known.image_size) == (256, 224)
+        rows = {
+            count: step.Step("x", 1, 224, 256, count, 1.0, 1.0, 1.0, peak, 1)
+            for count, peak in zip(step.PROBES, peaks, strict=True)
+        }
+        monkeypatch.setattr(
+            step, "in_new_process", lambda step, network, count, rounds: rows[count]
+        )
+        # 0.1 GiB an image: 100 of them beside the first four.
+        assert step.largest_batch(known, 12) == batch
+
+    def test_a_network_that_fails_does_not_stop_the_others(self, monkeypatch, capsys):
+        from benchmark import step
+
+        row = step.Step("Swin-T", 1, 224, 1024, 4, 1.0, 1.0, 1.0, 0.1, 1)
+
+        def in_new_process(step, network, batch, rounds):
+            if network.name == "ResNet101":
+                raise MemoryError("no memory")
+            return row
+
+        monkeypatch.setattr(step, "in_new_process", in_new_process)
+        assert step.measure(1, ["ResNet101", "Swin-T"]) == [row]
+        assert "ResNet101 failed: no memory" in capsys.readouterr().out
+        with pytest.raises(UserError, match="no step could be measured"):
+            step.measure(1, ["ResNet101"])
+
+    def test_unknown_networks(self, script):
+        code, _, err = script("benchmark", "step", "--models", "VGG")
+        assert code == 2
+        assert "unknown model 'VGG'; choose from: ResNet101, ResNet152, Swin-T, Swin-S" in err
+
+    def test_a_step_of_the_papers_scale(self):
+        from benchmark import step
+
+        model, images, labels = step.segmentation_step("unet", "voc2012", 1)
+        assert images.shape == (1, 224, 224, 3)
+        assert labels.shape == (1, 224, 224)
+        assert model.output_shape[-1] == 21
+
+
 class TestScaling:
     @pytest.mark.slow
     def test_the_script_measures_and_draws(self, script, tmp_path, monkeypatch):
-        from nglkeras.benchmarks import scaling
+        from benchmark import scaling
 
         monkeypatch.setattr(scaling, "TRIVIAL", 60)
         monkeypatch.setattr(scaling, "EPOCHS", 1)
@@ -132,7 +216,7 @@ class TestScaling:
         assert (tmp_path / "scaling.png").stat().st_size > 10_000
 
     def test_the_simulation_keeps_to_the_arithmetic(self):
-        from nglkeras.benchmarks.scaling import Row, simulated
+        from benchmark.scaling import Row, simulated
 
         driver = Row("driver", "processes", 1, 0.0, 1, 1.0, 1.0, driver_seconds=0.01)
         few = simulated(10, 10.0, driver)

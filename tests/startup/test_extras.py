@@ -39,7 +39,10 @@ USES = {
         "SharedNetworks(plan(S['demo'], ['CE'])[:1], log_dir='logs')"
     ),
     "ray": "from nglkeras.executors import Ray; Ray()",
-    "deap": "from nglkeras.benchmarks import gp; gp._deap()",
+    "deap": (
+        f"import sys; sys.path.append({str(ROOT / 'reproduce')!r}); "
+        "from benchmark import gp; gp._deap()"
+    ),
     "PIL": "from nglkeras.data import image_files",
 }
 # For each package, a script that needs it before its first training.

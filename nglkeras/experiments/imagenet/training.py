@@ -21,13 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from nglkeras.data import class_folders
 from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.imagenet import data, models
 from nglkeras.experiments.imagenet.optimization import make_optimizer
-from nglkeras.experiments.imagenet.protocol import SCALES, ImageNetTrial, plan
+from nglkeras.experiments.imagenet.protocol import ImageNetTrial
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
@@ -130,20 +129,3 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
         ],
     )
     return model
-
-
-def paper_step(name: str, batch_size: int) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """What one training step with NGL at the paper's scale takes, with random data.
-
-    Args:
-        name: A row of table 3.
-        batch_size: Images of the step.
-
-    Returns:
-        The compiled network, images of 0 to 255 and one-hot labels.
-    """
-    (trial,) = plan(replace(SCALES["paper"], models=(name,)), ["NGL"], classes=CLASSES)
-    model = compiled(trial, CLASSES, steps=1)
-    size = (batch_size, trial.image_size, trial.image_size, 3)
-    images = np.random.default_rng(0).uniform(0, 255, size).astype("float32")
-    return model, images, np.eye(CLASSES, dtype="float32")[np.arange(batch_size) % CLASSES]

@@ -14,12 +14,12 @@ import numpy as np
 
 from nglkeras import paths
 from nglkeras.errors import UserError
-from nglkeras.experiments.segmentation import VOID, data, models, sources
+from nglkeras.experiments.segmentation import data, models, sources
 from nglkeras.experiments.segmentation.catalog import Info, get_info
 from nglkeras.experiments.segmentation.deeplab import deeplabv2
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
-from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule
+from nglkeras.experiments.segmentation.recipes import Schedule
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
@@ -232,40 +232,3 @@ def _keep_predictions(model, trial, part, path):
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write predictions to {path}: {error}") from error
-
-
-def paper_step(
-    name: str, dataset: str, batch_size: int, loss: str = "NGL"
-) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """Prepare a training step of the paper's scale, with random data, to measure its cost.
-
-    Weights are random too, which needs no download. BatchNormalization is then trained, where it is
-    frozen with the paper's weights: a step takes more memory than in a real training.
-
-    Args:
-        name: A model of `recipes.RECIPES`.
-        dataset: Its data set there.
-        batch_size: Images of the step.
-        loss: One of `protocol.LOSSES`.
-
-    Returns:
-        The compiled network, images of 0 to 255 and labels, some of them void.
-    """
-    recipe = RECIPES[name, dataset]
-    schedule = recipe.schedule
-    trial = SegmentationTrial(
-        dataset=dataset,
-        model=name,
-        loss=loss,
-        schedule=schedule,
-        views=recipe.views,
-        l2=recipe.l2,
-        scale_losses=models.get_architecture(name).is_multiscale,
-    )
-    info = get_info(dataset)
-    random = np.random.default_rng(0)
-    shape = (batch_size, recipe.views.crop, recipe.views.crop)
-    images = random.uniform(0, 255, (*shape, 3)).astype("float32")
-    labels = random.integers(0, len(info.classes), shape, dtype="int32")
-    labels[:, :8] = VOID
-    return build(trial, info, schedule.epochs * (schedule.steps_per_epoch or 1)), images, labels

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nglkeras.experiments.segmentation import plots, tables, training
+from nglkeras.experiments.segmentation import plots, tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
 
@@ -182,10 +182,3 @@ class TestTables:
         empty = tables.cells(self.trials, {}, ["mean_iou"], {})
         plots.scores(empty, "nothing").savefig(tmp_path / "nothing.png")
         plots.scores(self.cells, "something").savefig(tmp_path / "something.png")
-
-
-def test_the_step_of_the_papers_scale():
-    model, images, labels = training.paper_step("unet", "voc2012", 1)
-    assert images.shape == (1, 224, 224, 3)
-    assert labels.shape == (1, 224, 224)
-    assert model.output_shape[-1] == 21

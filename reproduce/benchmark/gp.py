@@ -1,7 +1,7 @@
-"""Operations on trees, of at most a hundred nodes: ours, which stand on gplearn's, gplearn, DEAP.
+"""Operations on trees of at most 100 nodes: ours, which build on gplearn's, gplearn's and DEAP's.
 
-Ours keep the rules of the paper (height, size, both terminals) and draw again where one is
-broken; the libraries' own do not ask.
+Ours keep the rules of the paper (height, size, both terminals) and draw again where a tree breaks
+one; the libraries' own operations do not check.
 """
 
 import operator
@@ -12,7 +12,7 @@ import numpy as np
 from gplearn._program import _Program
 from gplearn.functions import make_function
 
-from nglkeras.benchmarks.measure import Measurement, compared, interleaved
+from benchmark.measure import Measurement, compared, interleaved, timed
 from nglkeras.expression import OPERATORS, PAPER_A
 from nglkeras.search import Variation
 from nglkeras.startup.extras import needed
@@ -22,14 +22,15 @@ SAMPLES = 1_000
 
 
 def measure(rounds: int) -> list[Measurement]:
-    """Each operation on `TREES` trees a turn; evaluation on `SAMPLES` pairs of label and p."""
+    """Apply each operation to `TREES` trees a turn; evaluate on `SAMPLES` pairs of label and p."""
     ours, theirs, deaps = _ours(), _gplearn(), _deap()
     found = []
     for case in ours:
         calls = {"nglkeras": ours[case], "gplearn": theirs[case], "DEAP": deaps[case]}
+        contestants = {name: timed(call) for name, call in calls.items()}
         # A random tree may overflow.
         with np.errstate(all="ignore"):
-            seconds = interleaved(calls, rounds=rounds, what=case)
+            seconds = interleaved(contestants, rounds=rounds, what=case)
         each = {name: times / TREES for name, times in seconds.items()}
         found += compared(f"{case} of a tree", each, "gplearn")
     return found
@@ -56,7 +57,7 @@ def _ours():
 
 
 def _functions():
-    """The paper's operators by name: (function, arity), protected as in `OPERATORS`."""
+    """Return (function, arity) of the paper's operators by name, protected as in `OPERATORS`."""
     return {name: (partial(OPERATORS[name].value, np), OPERATORS[name].arity) for name in PAPER_A}
 
 
@@ -96,7 +97,7 @@ def _gplearn():
 
 
 def _with_arity(function, arity):
-    # gplearn counts the arguments in a function's code.
+    # gplearn reads the number of arguments from a function's code.
     return (lambda a: function(a)) if arity == 1 else (lambda a, b: function(a, b))
 
 
@@ -122,7 +123,7 @@ def _deap():
     subtree = partial(gp.genHalfAndHalf, min_=2, max_=6)
 
     def copies(*originals):
-        # DEAP changes trees in place, and its users copy them first.
+        # DEAP changes trees in place; its users copy them first.
         return [gp.PrimitiveTree(list(tree)) for tree in originals]
 
     return {

@@ -1,12 +1,10 @@
-"""Loss and gradient by the logits: ours, Keras' cross entropy, the authors' way, a lower bound.
+"""Loss and gradient of logits: ours, Keras' cross entropy, the authors' code, and a lower bound.
 
-Each is a `tf.function` of labels and logits: a graph, as `fit` has it on a CPU, or compiled by XLA
-as a whole, as `fit` has it with `jit_compile=True`. The reference is Keras' loss in a graph. Memory
-is measured in a process of its own.
+Each is a `tf.function` of labels and logits: a graph, as `fit` runs it on a CPU, or compiled as a
+whole by XLA, as `fit` runs it with `jit_compile=True`. The reference is Keras' loss in a graph.
+Peak memory is measured in a process of its own.
 """
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,31 +13,34 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from nglkeras.benchmarks.measure import Measurement, compared, interleaved
+from benchmark import unet
+from benchmark.measure import Measurement, compared, in_new_process, interleaved, timed
 from nglkeras.losses import ALPHA, F4, NGL, SparseNGL
 
 SHAPES = ((128, 10), (128, 100), (1024, 1000), (200_000, 21))
 # Memory is measured with more samples: compiling a kernel for a new size takes 12 MiB, once.
 MEMORY_SHAPES = {(1024, 1000): (40_000, 1000), (200_000, 21): (2_000_000, 21)}
-# Below so many entries a call is too short for a clock.
+# Calls with fewer entries are too short for a clock, and are repeated.
 SHORT = 100_000
+# Writing 5 to it resets the peak that Linux keeps.
+CLEAR = Path("/proc/self/clear_refs")
 DENSE, SPARSE = "CategoricalCrossentropy", "SparseCategoricalCrossentropy"
 
 
 class AuthorsNGL(keras.losses.Loss):
-    """NGL as its authors write it: on probabilities, averaged over everything in `call`."""
+    """NGL as in its authors' code: of probabilities, averaged over everything in `call`."""
 
     def call(self, y_true, y_pred):
-        """A scalar."""
+        """Return the mean as a scalar."""
         p = ops.softmax(y_pred)
         return ops.mean(ops.exp(ALPHA - p - p * y_true) - ops.cos(ops.cos(ops.sin(p))))
 
 
 class LowerBound(keras.losses.Loss):
-    """No loss: reads the logits once and writes a gradient once."""
+    """No loss: it reads the logits once and writes a gradient once."""
 
     def call(self, y_true, y_pred):
-        """The sum over the classes."""
+        """Return the sum over the classes."""
 
         @tf.custom_gradient
         def loss(z):
@@ -70,7 +71,7 @@ SPARSE_LOSSES = {
 
 
 def measure(rounds: int) -> list[Measurement]:
-    """Every size, labels of both kinds, as a graph and compiled by XLA."""
+    """Measure every size with labels of both kinds, as a graph and by XLA, and a U-Net's step."""
     found = []
     for shape in SHAPES:
         for makers, against in ((LOSSES, DENSE), (SPARSE_LOSSES, SPARSE)):
@@ -79,20 +80,20 @@ def measure(rounds: int) -> list[Measurement]:
             large = MEMORY_SHAPES.get(shape)
             memory = {name: peak_memory(name, large) for name in makers if large}
             sizes = dict.fromkeys(memory, " x ".join(map(str, large or ())))
-            calls = {
-                name + suffix: partial(_run, _step(make(), jit_compile), y, z)
+            repeats = 20 if np.prod(shape) < SHORT else 1
+            contestants = {
+                name + suffix: timed(partial(_run, _step(make(), jit_compile), y, z), repeats)
                 for jit_compile, suffix in ((False, ""), (True, ", XLA"))
                 for name, make in makers.items()
             }
             case = f"{shape[0]} x {shape[1]}" + (", class indices" if against == SPARSE else "")
-            repeats = 20 if np.prod(shape) < SHORT else 1
-            seconds = interleaved(calls, rounds=rounds, repeats=repeats, what=case)
+            seconds = interleaved(contestants, rounds=rounds, what=case)
             found += compared(case, seconds, against, error=errors, memory=memory, memory_of=sizes)
-    return found
+    return found + unet.measure(-(-rounds // 4))
 
 
 def batch(shape: tuple[int, int], sparse: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels and logits of a network that has begun to learn."""
+    """Make labels and logits like those of a network that has begun to learn."""
     random = np.random.default_rng(0)
     labels = random.integers(0, shape[1], shape[0]).astype("int32")
     z = random.normal(0, 3, shape).astype("float32")
@@ -115,7 +116,7 @@ def _run(step, y, z):
 
 
 def _error(make, y, z):
-    """Of the gradient in float32 against the same loss in float64."""
+    """Return the error of the gradient in float32, against the same loss in float64."""
     if make is LowerBound:
         return None
     exact = _step(make(dtype="float64"))(y, tf.cast(z, "float64"))[1]
@@ -124,22 +125,16 @@ def _error(make, y, z):
 
 
 def peak_memory(name: str, shape: tuple[int, int]) -> int | None:
-    """Bytes that a graph of loss and gradient takes at its peak; `None` where Linux is missing.
-
-    Measured in a process of its own.
-    """
-    if not Path("/proc/self/clear_refs").exists():
-        return None
-    command = [sys.executable, "-m", "nglkeras.benchmarks.loss", name, *map(str, shape)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
+    """Return the peak memory, in bytes, of a graph of loss and gradient; `None` without Linux."""
+    return in_new_process(_peak_memory, name, shape) if CLEAR.exists() else None
 
 
-def _print_peak_memory(name, samples, classes):
+def _peak_memory(name, shape):
+    samples, classes = shape
     step = _step((LOSSES | SPARSE_LOSSES)[name]())
 
     def inputs(samples):
-        # Without copies that are freed and stay resident: the step would take them unseen.
+        # Nothing is copied: freed copies stay resident, and the step would use their memory unseen.
         z = np.random.default_rng(0).standard_normal((samples, classes), dtype="float32")
         labels = np.arange(samples, dtype="int32") % classes
         if name in SPARSE_LOSSES:
@@ -148,19 +143,15 @@ def _print_peak_memory(name, samples, classes):
         y[np.arange(samples), labels] = 1.0
         return tf.constant(y), tf.constant(z)
 
-    # What is allocated once, at the first step of all, is no part of it.
+    # Leave out what only the very first step allocates.
     _run(step, *inputs(8))
     y, z = inputs(samples)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    CLEAR.write_text("5", encoding="ascii")
     before = _status("VmRSS")
     _run(step, y, z)
-    print(_status("VmHWM") - before)
+    return _status("VmHWM") - before
 
 
 def _status(name):
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    lines = CLEAR.with_name("status").read_text("utf-8").splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-
-
-if __name__ == "__main__":
-    _print_peak_memory(sys.argv[1], *map(int, sys.argv[2:]))

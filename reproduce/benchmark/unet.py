@@ -1,16 +1,18 @@
 """A whole training step of a U-Net, with SparseNGL and with Keras' sparse cross entropy."""
 
+from functools import partial
+
 import keras
 import numpy as np
 
-from nglkeras.benchmarks.measure import Measurement, compared, interleaved
+from benchmark.measure import Measurement, compared, interleaved, timed
 from nglkeras.losses import SparseNGL
 
 SIZE, BATCH, CLASSES, WIDTHS = 128, 4, 21, (32, 64, 128, 256)
 
 
 def measure(rounds: int) -> list[Measurement]:
-    """One step on one batch; the networks differ in nothing but their loss."""
+    """Time a step on one batch; the networks differ only in their loss."""
     random = np.random.default_rng(0)
     x = random.uniform(size=(BATCH, SIZE, SIZE, 3)).astype("float32")
     y = random.integers(0, CLASSES, (BATCH, SIZE, SIZE)).astype("int32")
@@ -25,13 +27,13 @@ def measure(rounds: int) -> list[Measurement]:
         models[name] = unet()
         models[name].compile("adam", loss)
         models[name].optimizer.build(models[name].trainable_variables)
-    calls = {name: lambda m=model: m.train_on_batch(x, y) for name, model in models.items()}
+    calls = {name: timed(partial(model.train_on_batch, x, y)) for name, model in models.items()}
     case = f"step of a U-Net, {BATCH} x {SIZE} x {SIZE} x {CLASSES}"
     return compared(case, interleaved(calls, rounds=rounds, what=case), against)
 
 
 def unet() -> keras.Model:
-    """A U-Net (Ronneberger et al. 2015) with half its widths, up to logits of the input's size."""
+    """Build a U-Net (Ronneberger et al. 2015) of half the width, from images to logits."""
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((SIZE, SIZE, 3))
     skips = []
