@@ -1,13 +1,15 @@
-"""Where trainings run: in this process, in worker processes, on a Ray cluster.
+"""Where trainings run: in this process, in worker processes or on a Ray cluster.
 
-All three give the same outcomes. A worker that dies or hangs costs its running task a new attempt
-on another, and the driver itself trains nothing and touches no GPU.
+All three give the same results. The task of a worker that dies or hangs starts again on another
+worker. The driver of workers trains nothing and uses no GPU.
 """
 
+import nglkeras
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors.base import Executor, Failure, Local, Outcome
 from nglkeras.executors.pool import ATTEMPTS, Pool
 from nglkeras.executors.processes import Processes
+from nglkeras.startup import lazy
 
 NAMES = ("local", "processes", "ray")
 
@@ -23,6 +25,8 @@ __all__ = [
     "Ray",
     "make",
 ]
+# `cluster` imports Ray, which takes a second or is not installed: see `startup.lazy`.
+__getattr__, _ = lazy.attributes(__name__, {f"{__name__}.cluster": ("Ray",)})
 
 
 def make(
@@ -34,24 +38,24 @@ def make(
     timeout: float | None = None,
     tasks_per_worker: int | None = None,
 ) -> Executor:
-    """An executor by its name.
+    """Return the executor with this name.
 
     Args:
         name: One of `NAMES`.
-        workers: How many; by default as many as there are GPUs for, or CPUs of a cluster.
-        gpus_per_worker: GPUs of each, or the share of one; by default one where there are any.
-        address: Of a Ray cluster; by default that of the environment, else one on this machine.
-        timeout: Seconds after which a task ends its worker.
-        tasks_per_worker: After so many a worker is replaced.
+        workers: Number of workers; by default as many as there are GPUs, or CPUs of a cluster.
+        gpus_per_worker: GPUs of each worker, or a share of one; by default one if there are any.
+        address: Address of a Ray cluster; by default RAY_ADDRESS, else a new one on this machine.
+        timeout: Seconds after which a task should end; see `Pool`.
+        tasks_per_worker: Number of tasks after which a worker is replaced.
 
     Raises:
-        UserError: If there is no such executor, or it does not take one of these.
+        UserError: If there is no such executor, or it does not take one of the arguments.
     """
     if name not in NAMES:
         raise unknown("executor", name, NAMES)
     given = {"--workers": workers, "--gpus-per-worker": gpus_per_worker, "--ray-address": address}
-    foreign = {"local": tuple(given), "processes": ("--ray-address",), "ray": ()}[name]
-    for option in foreign:
+    refused = {"local": tuple(given), "processes": ("--ray-address",), "ray": ()}[name]
+    for option in refused:
         if given[option] is not None:
             raise UserError(f"{option} is not for executor {name}")
     if name == "local":
@@ -64,15 +68,4 @@ def make(
     }
     if name == "processes":
         return Processes(**settings)
-    from nglkeras.executors.cluster import Ray
-
-    return Ray(address=address, **settings)
-
-
-def __getattr__(name):
-    # Ray is imported by those who use it.
-    if name == "Ray":
-        from nglkeras.executors.cluster import Ray
-
-        return Ray
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return nglkeras.executors.Ray(address=address, **settings)

@@ -1,5 +1,6 @@
-"""What every executor is: it gives tasks to a function and hands back what comes of them."""
+"""The base class of executors, and the executor that runs tasks in this process."""
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -22,14 +23,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task.
+    """The result of a task, or why there is none.
 
     Attributes:
-        index: Its place among the tasks.
+        index: Position of the task among the tasks.
         task: The task.
-        result: What the function returned.
-        failure: Why it did not; `None` if it did.
-        attempts: How often the task was begun.
+        result: Return value of the work.
+        failure: Why there is no result; `None` if there is one.
+        attempts: How often the task was started.
     """
 
     index: int
@@ -41,14 +42,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Running:
-    """A task at work.
+    """A running task.
 
     Attributes:
         task: The task.
         worker: Number of its worker.
-        since: When it began, by `time.time`.
-        attempt: Which, from 1.
-        progress: What it reported last.
+        since: When it was started, by `time.time`.
+        attempt: Number of the attempt, from 1.
+        progress: Its last report; empty before the first.
     """
 
     task: Any
@@ -59,13 +60,13 @@ class Running:
 
 
 class Executor(ABC):
-    """Gives tasks to a function, one at a time to each worker.
+    """Applies a function to tasks, on each worker one at a time.
 
     Attributes:
-        workers: How many tasks run at a time.
-        gpus_per_worker: Devices that a task finds; `None` where it has all of the machine's.
-        report: Called with a line for each worker that was lost.
-        running: The tasks at work.
+        workers: Number of tasks that run at the same time.
+        gpus_per_worker: GPUs of each task; `None` if it may use all of this machine.
+        report: Called with one line for each worker that was lost; prints it by default.
+        running: The running tasks.
     """
 
     workers: int = 1
@@ -85,23 +86,33 @@ class Executor(ABC):
         on_progress: Callable | None = None,
         affinity: Callable[[Any], Hashable] | None = None,
     ) -> Iterator[Outcome]:
-        """What comes of each task, as it comes.
+        """Yield the outcome of each task when it ends.
 
         Args:
-            work: Called with a task. Workers get a copy of it, once, and keep it between calls of
-                this method: what it builds for one task serves the next.
+            work: Called with a task. Each worker gets one copy and keeps it between calls of this
+                method, so that later tasks can use what it has built.
             tasks: The tasks.
-            method: The method of `work` that is called.
-            on_progress: Called in this process with a task and what the work has reported of it;
-                the work is then given `on_epoch`, which takes these reports.
-            affinity: Tasks with the same value of it rather go to one worker.
+            method: Name of the method of `work` that is called.
+            on_progress: Called in this process with a task and what the work reports about it. The
+                work then gets the argument `on_epoch`, to which it reports.
+            affinity: Returns a value for a task. Tasks with equal affinity are preferably sent to
+                the same worker.
 
         Raises:
-            UserError: As the work raises it, or if workers cannot start.
-            RuntimeError: If the work raises anything else.
+            UserError: If the work raises it, or workers cannot start.
+            RuntimeError: If the work raises another error in a worker.
         """
 
-    def close(self) -> None:  # noqa: B027 - not every executor has something to end
+    @contextlib.contextmanager
+    def reporting_to(self, report: Callable[[str], None] | None) -> Iterator[None]:
+        """Replace `report` within a context; `None` suppresses reports."""
+        before, self.report = self.report, report or (lambda line: None)
+        try:
+            yield
+        finally:
+            self.report = before
+
+    def close(self) -> None:  # noqa: B027 - some executors have nothing to close
         """End the workers."""
 
     def __enter__(self):
@@ -112,14 +123,14 @@ class Executor(ABC):
 
 
 class Local(Executor):
-    """This process: one task after the other."""
+    """Runs one task after the other in this process."""
 
     def __init__(self):
         super().__init__()
         self.running = []
 
     def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
-        """What comes of each task; what the work raises goes through."""
+        """Yield the outcome of each task; errors of the work are raised unchanged."""
         for index, task in enumerate(tasks):
             self.running = [Running(task, 0, time.time())]
             reporting = {} if on_progress is None else {"on_epoch": self._reporter(on_progress)}

@@ -1,7 +1,7 @@
-"""A Ray cluster: each worker is an actor, on whichever node has room for it.
+"""Workers on a Ray cluster: each is an actor on any node that has room for it.
 
-Ray is only asked to place actors and to say when one is gone; its own retries are off, so that a
-lost training is begun again, counted and recorded as it is with worker processes.
+Ray only places actors and reports those that are lost. Its own retries are off, so that a lost
+training is started again, counted and recorded as with worker processes.
 """
 
 import contextlib
@@ -13,57 +13,58 @@ from dataclasses import dataclass
 from typing import Any
 
 from nglkeras.errors import UserError
+from nglkeras.executors.gpus import capacity, worker_environment, worker_share
 from nglkeras.executors.pool import LOST, Pool, Worker
-from nglkeras.executors.processes import capacity, import_path, share_of_gpus, worker_environment
-from nglkeras.executors.worker import PROGRESS, READY, Desk, error_message
+from nglkeras.executors.processes import import_path
+from nglkeras.executors.worker import PROGRESS, READY, TaskRunner, error_message
 from nglkeras.startup.extras import MissingPackageError
 
 try:
     import ray
-except ImportError:  # an extra: whoever wants the executor is told
+except ImportError:  # an extra; the executor says so when it is created
     ray = None
 
-# Seconds between two looks at the progress of tasks, and two complaints about a full cluster.
-LOOK = 2.0
-COMPLAINT = 60.0
-# Looks a second, at all workers together: each costs the driver a round trip.
-LOOKS = 50
-# What of the driver's environment its workers have too.
+# Seconds between two requests for the progress of a task, and two warnings about a full cluster.
+PROGRESS_INTERVAL = 2.0
+WARNING_INTERVAL = 60.0
+# Upper limit on such requests a second, to all workers: each costs the driver a round trip.
+REQUESTS_PER_SECOND = 50
+# Environment variables of the driver that its workers get, too.
 PASSED_ON = ("TFDS_DATA_DIR",)
 # Cores that Ray reserves for a worker.
 CPUS = 1
-# The threads of an actor that answer while its task runs.
-LOOKING = "look"
+# Concurrency group of an actor whose thread answers while a task runs.
+PROGRESS_GROUP = "progress"
 
 
 class _Actor:
     """A worker on the cluster."""
 
     def __init__(self):
-        self.desk = Desk()
-        self.progress = None
+        self.runner = TaskRunner()
+        self.last_progress = None
 
     def ready(self) -> tuple:
-        """Answer that the worker can work."""
+        """Return the message that the worker is ready."""
         return (READY,)
 
     def do(self, content: bytes | None, method: str, task: Any, with_progress: bool) -> tuple:
-        """The answer to a task, and to a new work with it."""
-        self.progress = None
+        """Return the answer to a task; first load the work if it is new."""
+        self.last_progress = None
         try:
             if content is not None:
-                self.desk.take(content)
+                self.runner.set_work(content)
         # Most likely a class that this node cannot import.
         except Exception as error:
             return error_message(error)
-        return self.desk.do(method, task, self._note if with_progress else None)
+        return self.runner.run(method, task, self._note if with_progress else None)
 
-    def look(self) -> tuple | None:
-        """What the running task has reported last, answered while it runs."""
-        return self.progress
+    def progress(self) -> tuple | None:
+        """Return the last report of the running task."""
+        return self.last_progress
 
     def _note(self, *progress):
-        self.progress = progress
+        self.last_progress = progress
 
 
 @dataclass(eq=False)
@@ -71,20 +72,20 @@ class _Remote(Worker):
     actor: Any = None
     content: Any = None
     answer: Any = None
-    look: Any = None
-    looked: float = 0.0
+    request: Any = None
+    requested: float = 0.0
 
 
 class Ray(Pool):
     """Workers on a Ray cluster.
 
     Args:
-        workers: How many; by default as many as the cluster's GPUs are for, or its CPUs. Those that
-            it has no room for begin when it has.
-        gpus_per_worker: GPUs of each, or the share of one; by default one, or none where there are
-            none.
-        address: Of the cluster, such as "auto" or "ray://host:10001"; by default RAY_ADDRESS, else
-            a cluster on this machine alone, which ends with this process.
+        workers: Number of workers; by default as many as the cluster's GPUs have room for, or as
+            it has CPUs. Workers without room start when there is some.
+        gpus_per_worker: Number of GPUs of each worker, or a share of one; by default one, or none
+            on a cluster without GPUs.
+        address: Address of the cluster, such as "auto" or "ray://host:10001"; by default
+            RAY_ADDRESS, else a new cluster on this machine, which ends with this process.
         **settings: See `Pool`.
 
     Raises:
@@ -106,18 +107,18 @@ class Ray(Pool):
             _connect(address)
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
-        self.gpus_per_worker = share_of_gpus(gpus_per_worker, gpus)
+        self.gpus_per_worker = worker_share(gpus_per_worker, gpus)
         if workers is None:
             room = capacity(self.gpus_per_worker, gpus)
-            # A cluster that grows may have none yet.
+            # A cluster that grows may have no node yet.
             workers = max(int(resources.get("CPU", 1)) // CPUS if room is None else room, 1)
         super().__init__(workers, **settings)
-        self._actor = ray.remote(concurrency_groups={LOOKING: 1})(_Actor)
+        self._actor = ray.remote(concurrency_groups={PROGRESS_GROUP: 1})(_Actor)
         self._contents: tuple[bytes, Any] = (b"", None)
-        self._complained = time.monotonic()
+        self._warned = time.monotonic()
 
     def close(self):
-        """End the workers, and leave the cluster if this executor has entered it."""
+        """End the workers, and disconnect from the cluster if this executor has connected to it."""
         super().close()
         if self._connected and ray.is_initialized():
             ray.shutdown()
@@ -132,16 +133,15 @@ class Ray(Pool):
         ).remote()
         return _Remote(number, actor=actor, answer=actor.ready.remote())
 
-    def _give_work(self, worker, content):
+    def _send_work(self, worker, content):
         if self._contents[0] is not content:
             self._contents = (content, ray.put(content))
         worker.content = self._contents[1]
 
-    def _give_task(self, worker, method, task, with_progress):
+    def _send_task(self, worker, method, task, with_progress):
         worker.answer = worker.actor.do.remote(worker.content, method, task, with_progress)
         worker.content = None
-        # Only those who want progress are asked for it.
-        worker.looked = time.monotonic() if with_progress else float("inf")
+        worker.requested = time.monotonic() if with_progress else float("inf")
 
     def _messages(self, seconds):
         answers = {w.answer: w for w in self._pool.values() if w.answer is not None}
@@ -150,42 +150,43 @@ class Ray(Pool):
             ready, _ = ray.wait(list(answers), num_returns=1, timeout=seconds)
         for answer in ready:
             worker = answers[answer]
-            worker.answer = worker.look = None
+            worker.answer = worker.request = None
             yield worker, _get(answer)
         yield from self._progress()
-        self._complain()
+        self._warn_if_full()
 
     def _progress(self):
-        now, pause = time.monotonic(), max(LOOK, self.workers / LOOKS)
-        looking = {}
-        for worker in list(self._busy.values()):
-            if worker.look is None and now - worker.looked > pause:
-                look = worker.actor.look.options(concurrency_group=LOOKING)
-                worker.look, worker.looked = look.remote(), now
-            if worker.look is not None:
-                looking[worker.look] = worker
-        if not looking:
+        now = time.monotonic()
+        interval = max(PROGRESS_INTERVAL, self.workers / REQUESTS_PER_SECOND)
+        requests = {}
+        for worker in self._busy():
+            if worker.request is None and now - worker.requested > interval:
+                ask = worker.actor.progress.options(concurrency_group=PROGRESS_GROUP)
+                worker.request, worker.requested = ask.remote(), now
+            if worker.request is not None:
+                requests[worker.request] = worker
+        if not requests:
             return
-        for look in ray.wait(list(looking), num_returns=len(looking), timeout=0)[0]:
-            looking[look].look = None
-            progress = _get(look)
+        for request in ray.wait(list(requests), num_returns=len(requests), timeout=0)[0]:
+            requests[request].request = None
+            progress = _get(request)
             if progress is not None and progress[0] != LOST:
-                yield looking[look], (PROGRESS, *progress)
+                yield requests[request], (PROGRESS, *progress)
 
-    def _complain(self):
-        """Say now and then that the cluster has no room for a single worker."""
+    def _warn_if_full(self):
+        """Report regularly that the cluster has no room for a single worker."""
         if not self._pool or any(worker.is_ready for worker in self._pool.values()):
-            self._complained = time.monotonic()
-        elif time.monotonic() - self._complained > COMPLAINT:
-            self._complained = time.monotonic()
+            self._warned = time.monotonic()
+        elif time.monotonic() - self._warned > WARNING_INTERVAL:
+            self._warned = time.monotonic()
             free = {name: ray.available_resources().get(name, 0) for name in ("CPU", "GPU")}
             self.report(
                 f"waiting for the cluster: a worker takes {CPUS} CPU and {self.gpus_per_worker:g} "
                 f"GPUs, free are {free['CPU']:g} and {free['GPU']:g}"
             )
 
-    def _end(self, worker):
-        # It may be gone already, or sit on a node that does not answer any more.
+    def _kill(self, worker):
+        # It may be gone already, or its node may not answer any more.
         with contextlib.suppress(Exception):
             ray.kill(worker.actor, no_restart=True)
 
@@ -193,7 +194,7 @@ class Ray(Pool):
 def _connect(address):
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(
             address=address,
             log_to_driver=False,
@@ -205,8 +206,8 @@ def _connect(address):
         raise UserError(f"no Ray cluster answers at {address} ({reason[:200]})") from error
 
 
-def _knock(address):
-    """Raise at once what Ray would take minutes to find out: that nobody is there."""
+def _check_port(address):
+    """Raise `OSError` if nobody answers at the address; Ray would take minutes to find out."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -215,7 +216,7 @@ def _knock(address):
 def _environment(share):
     environment = worker_environment(share)
     environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    # What the driver can import from a shared folder, a worker can.
+    # Workers can import what the driver can, if it is in a shared folder.
     environment["PYTHONPATH"] = os.pathsep.join(import_path())
     if share == 0:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -223,7 +224,7 @@ def _environment(share):
 
 
 def _get(answer):
-    """A worker's answer, or the message that it is lost."""
+    """Return a worker's answer, or the message that it is lost."""
     try:
         return ray.get(answer)
     except ray.exceptions.OutOfMemoryError as error:

@@ -1,18 +1,21 @@
-"""The GPUs that workers may use."""
+"""The GPUs of this machine, and how workers share them."""
 
 import os
 import subprocess
 from itertools import takewhile
 
+from nglkeras.errors import UserError
+from nglkeras.training.devices import backend
+
 
 def visible_gpus() -> list[str]:
-    """The NVIDIA GPUs that a process may use, as CUDA_VISIBLE_DEVICES names them.
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    No backend is asked, which would take memory on each of them.
+    It does not ask the backend, which would take memory on each GPU.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        # CUDA stops reading at the first that is none.
+        # CUDA ignores everything after the first invalid name.
         return list(takewhile(lambda gpu: gpu not in ("", "-1"), map(str.strip, named.split(","))))
     try:
         listed = subprocess.run(
@@ -22,3 +25,57 @@ def visible_gpus() -> list[str]:
         return []
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(number) for number in range(len(lines))]
+
+
+def worker_share(wanted: float | None, gpus: int) -> float:
+    """Return the GPUs of each worker; by default one, or none on a machine without GPUs.
+
+    Args:
+        wanted: A whole number, a share between 0 and 1, or `None` for the default.
+        gpus: Number of GPUs.
+
+    Raises:
+        UserError: If it is neither a whole number nor a share.
+    """
+    if wanted is None:
+        return 1.0 if gpus else 0.0
+    if wanted < 0 or (wanted > 1 and wanted != int(wanted)):
+        raise UserError(
+            f"{wanted:g} GPUs per worker: wanted is a whole number, or a share between 0 and 1"
+        )
+    return float(wanted)
+
+
+def capacity(share: float, gpus: int) -> int | None:
+    """Return how many workers the GPUs have room for; `None` if workers need no GPU."""
+    if share == 0:
+        return None
+    return gpus // int(share) if share >= 1 else gpus * int(1 / share)
+
+
+def gpus_of_worker(number: int, share: float, gpus: list[str]) -> list[str]:
+    """Return the GPUs of a worker; workers that share GPUs fill one after the other."""
+    if share == 0:
+        return []
+    if share < 1:
+        return [gpus[number // int(1 / share)]]
+    size = int(share)
+    return gpus[number * size : (number + 1) * size]
+
+
+def worker_environment(share: float) -> dict[str, str]:
+    """Return environment variables of a worker: backend, GPU memory and quiet start.
+
+    Args:
+        share: GPUs of the worker.
+    """
+    environment = {
+        "KERAS_BACKEND": backend(),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        # Each worker would report the devices and libraries that it has found.
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
+    }
+    if 0 < share < 1:
+        # By default JAX reserves three quarters of a GPU.
+        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * share:.2f}"
+    return environment

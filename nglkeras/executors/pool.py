@@ -1,13 +1,13 @@
-"""What worker processes and a cluster share: who does what next, and what if a worker is lost.
+"""The part that worker processes and Ray share: scheduling tasks, and replacing lost workers.
 
-Python's own process pools give up as a whole when one worker dies; here only its task begins
-again, on another worker.
+Python's own process pools break as a whole when one worker dies. Here only the task of that worker
+is started again, on another worker.
 """
 
 import time
 from abc import abstractmethod
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -18,28 +18,29 @@ from nglkeras.errors import UserError
 from nglkeras.executors.base import Executor, Failure, Outcome, Running
 from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
 
-# How often a task is begun before its loss is written down.
+# How often a task is started before it counts as failed.
 ATTEMPTS = 4
-# Workers in a row that may end before they are ready; then their place is given up.
-MAX_STARTS = 3
-# Seconds that a worker whose task has reached its time limit has left to say so itself.
-GRACE = 60.0
-# Seconds between two looks at time limits.
-TICK = 1.0
+# How often in a row a worker may end before it is ready, until no other is started in its place.
+MAX_FAILED_STARTS = 3
+# Seconds after its time limit in which a task may still end by itself.
+GRACE_PERIOD = 60.0
+# Seconds between two checks of time limits.
+POLL_INTERVAL = 1.0
 
+# Kind of the message about a worker that is lost.
 LOST = "lost"
-# Of a worker that has not worked yet.
+# Group of a worker that has not had a task yet.
 NO_GROUP = object()
 
 
 @dataclass(eq=False)
 class Job:
-    """A task on its way.
+    """A task of a run.
 
     Attributes:
-        index: Its place among the tasks.
+        index: Position among the tasks.
         task: The task.
-        attempts: How often it was begun.
+        attempts: How often it was started.
     """
 
     index: int
@@ -49,17 +50,17 @@ class Job:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker as the driver sees it; subclasses know how to talk to theirs.
+    """The driver's view of a worker; subclasses add what is needed to talk to it.
 
     Attributes:
-        number: Its place among the workers, which its successor takes over.
-        job: What it does; `None` while it waits.
-        group: Of its last job.
-        is_ready: Whether it has said that it can work.
-        work: Number of the work that it has.
-        tasks: How many it was given.
-        begun: When it was given the last one, by `time.monotonic`.
-        running: Its job, for those who look on.
+        number: Its place among the workers; the worker that replaces it gets the same number.
+        job: Its current job; `None` if it has none.
+        group: Affinity of its last job.
+        is_ready: Whether it has reported that it is ready.
+        work: Number of the work that it was sent.
+        tasks: Number of tasks that count towards `tasks_per_worker`.
+        started: When it got its last task, by `time.monotonic`.
+        running: Its current task as `Executor.running` shows it.
     """
 
     number: int
@@ -68,19 +69,20 @@ class Worker:
     is_ready: bool = False
     work: int | None = None
     tasks: int = 0
-    begun: float = 0.0
+    started: float = 0.0
     running: Running | None = field(default=None, repr=False)
 
 
 class Pool(Executor):
-    """Workers that are replaced when they die, hang, or have worked long enough.
+    """Workers that are replaced when they die, hang, or reach `tasks_per_worker`.
 
     Args:
-        workers: How many.
-        timeout: Seconds that a task is given to end by itself; `GRACE` later its worker is ended.
-        tasks_per_worker: After so many a worker is replaced: some libraries never give all memory
-            back. `None` keeps it.
-        attempts: How often a task is begun before its loss is written down.
+        workers: Number of workers.
+        timeout: Seconds after which a task should end by itself; `GRACE_PERIOD` later its worker
+            is killed. No limit by default.
+        tasks_per_worker: Number of tasks after which a worker is replaced, because some libraries
+            never return all memory. By default workers are kept.
+        attempts: How often a task is started before it counts as failed.
     """
 
     def __init__(
@@ -99,62 +101,59 @@ class Pool(Executor):
         self.tasks_per_worker = tasks_per_worker
         self.attempts = attempts
         self._pool: dict[int, Worker] = {}
-        self._idle: list[Worker] = []
-        self._busy: dict[int, Worker] = {}
-        self._held: Counter = Counter()
-        self._work: Callable | None = None
-        self._works = count()
-        self._failed: Counter = Counter()
+        self._failed_starts = Counter()
+        self._work = None
+        self._work_numbers = count()
 
     @abstractmethod
     def _start(self, number: int) -> Worker:
-        """A new worker, which will say that it is ready."""
+        """Start a worker, which will report that it is ready."""
 
     @abstractmethod
-    def _give_work(self, worker: Worker, content: bytes) -> None:
-        """Hand a worker the work."""
+    def _send_work(self, worker: Worker, content: bytes) -> None:
+        """Send a worker the pickled work."""
 
     @abstractmethod
-    def _give_task(self, worker: Worker, method: str, task: Any, with_progress: bool) -> None:
-        """Hand a worker a task."""
+    def _send_task(self, worker: Worker, method: str, task: Any, with_progress: bool) -> None:
+        """Send a worker a task."""
 
     @abstractmethod
     def _messages(self, seconds: float) -> Iterable[tuple[Worker, tuple]]:
-        """What workers have said, after waiting for it for so long at most.
+        """Wait at most this long, then yield what workers have sent.
 
-        Messages are those of `worker`, and (`LOST`, status, reason).
+        Messages are those of the module `worker`, and (`LOST`, status, reason).
         """
 
     @abstractmethod
-    def _end(self, worker: Worker) -> None:
-        """End a worker at once, whatever it does."""
+    def _kill(self, worker: Worker) -> None:
+        """End a worker at once."""
 
     def run(self, work, tasks, *, method="__call__", on_progress=None, affinity=None):
-        """What comes of each task, in the order in which they end."""
-        if self._busy:
+        """Yield the outcome of each task, in the order in which they end."""
+        if self._busy():
             raise RuntimeError("an executor does one run at a time")
-        self._adopt(work)
+        self._set_work(work)
+        self._failed_starts.clear()
         waiting = _Waiting(affinity)
         for index, task in enumerate(tasks):
             waiting.add(Job(index, task))
-        self._failed.clear()
         try:
-            while waiting or self._busy:
-                heard = set()
-                self._fill(len(waiting) + len(self._busy))
+            while waiting or self._busy():
+                self._start_workers(len(waiting) + len(self._busy()))
                 self._hand_out(waiting, method, on_progress is not None)
-                for worker, message in self._messages(TICK):
+                heard = set()
+                for worker, message in self._messages(POLL_INTERVAL):
                     if self._pool.get(worker.number) is not worker:
                         continue
                     heard.add(worker)
-                    if outcome := self._hear(worker, message, waiting, on_progress):
-                        # Before anybody writes the result down: nobody need wait for that.
+                    if outcome := self._handle(worker, message, waiting, on_progress):
+                        # Before the caller writes the result: no worker should wait for that.
                         self._hand_out(waiting, method, on_progress is not None)
                         yield outcome
                 yield from self._overdue(heard)
         finally:
-            # Left early: what these workers would still say belongs to no task.
-            for worker in list(self._busy.values()):
+            # The caller may leave early; then these workers' answers belong to no task.
+            for worker in self._busy():
                 self._remove(worker)
 
     def close(self):
@@ -164,98 +163,87 @@ class Pool(Executor):
 
     @property
     def running(self):
-        """The tasks at work; to be looked at from another thread, too."""
-        return [running for worker in list(self._busy.values()) if (running := worker.running)]
+        """The running tasks; other threads may read it, too."""
+        return [running for worker in self._busy() if (running := worker.running)]
 
-    def _adopt(self, work):
+    def _busy(self):
+        return [worker for worker in list(self._pool.values()) if worker.job is not None]
+
+    def _set_work(self, work):
         if work is not self._work:
             try:
                 self._content = cloudpickle.dumps(work)
-            # Whatever it holds may refuse in a way of its own.
+            # Objects may refuse to be pickled with any exception.
             except Exception as error:
                 raise UserError(f"{work} cannot be sent to workers: {error}") from error
             self._work = work
-            self._work_number = next(self._works)
+            self._work_number = next(self._work_numbers)
 
-    def _fill(self, wanted):
-        """Start workers for the tasks that there are."""
-        if len(self._pool) >= min(wanted, self.workers):
-            return
-        for number in self._places()[: min(wanted, self.workers) - len(self._pool)]:
+    def _start_workers(self, tasks):
+        missing = max(min(tasks, self.workers) - len(self._pool), 0)
+        for number in self._free_numbers()[:missing]:
             self._pool[number] = self._start(number)
 
-    def _places(self):
-        """Numbers that a worker may take; those where none can start are given up."""
-        numbers = (number for number in range(self.workers) if number not in self._pool)
-        return [number for number in numbers if self._failed[number] < MAX_STARTS]
+    def _free_numbers(self):
+        return [
+            number
+            for number in range(self.workers)
+            if number not in self._pool and self._failed_starts[number] < MAX_FAILED_STARTS
+        ]
 
     def _hand_out(self, waiting, method, with_progress):
-        while waiting and self._idle:
-            worker = self._idle.pop()
-            self._hold(worker, -1)
-            job, worker.group = waiting.take(worker.group, self._held)
-            self._hold(worker, 1)
+        idle = [w for w in self._pool.values() if w.is_ready and w.job is None]
+        # First those that can continue with their group.
+        for worker in sorted(idle, key=lambda worker: worker.group not in waiting.groups):
+            if not waiting:
+                return
+            taken = {other.group for other in self._pool.values() if other is not worker}
+            job, worker.group = waiting.take(worker.group, taken)
             self._give(worker, job, method, with_progress)
-
-    def _hold(self, worker, change):
-        """Note that a worker has turned to its group, or away from it."""
-        if worker.group is not NO_GROUP:
-            self._held[worker.group] += change
-            if not self._held[worker.group]:
-                del self._held[worker.group]
 
     def _give(self, worker, job, method, with_progress):
         if worker.work != self._work_number:
-            self._give_work(worker, self._content)
+            self._send_work(worker, self._content)
             worker.work = self._work_number
         job.attempts += 1
-        worker.job, worker.begun = job, time.monotonic()
-        # A question about an untrained network is not what wears a worker out.
+        worker.job, worker.started = job, time.monotonic()
+        # Only trainings wear a worker out; other methods ask about untrained networks.
         worker.tasks += method == "__call__"
         worker.running = Running(job.task, worker.number, time.time(), job.attempts)
-        self._busy[worker.number] = worker
-        self._give_task(worker, method, job.task, with_progress)
+        self._send_task(worker, method, job.task, with_progress)
 
-    def _hear(self, worker, message, waiting, on_progress):
-        """The outcome that a message brings, if any."""
+    def _handle(self, worker, message, waiting, on_progress):
+        """Handle a message; return the outcome of a task that it ends, else `None`."""
         kind, *content = message
         job = worker.job
         if kind == READY:
             worker.is_ready = True
-            self._failed[worker.number] = 0
-            self._idle.append(worker)
+            self._failed_starts[worker.number] = 0
         elif kind == PROGRESS and job is not None:
             worker.running = replace(worker.running, progress=tuple(content))
             if on_progress is not None:
                 on_progress(job.task, *content)
         elif kind == RESULT and job is not None:
-            self._rest(worker)
+            worker.job = worker.running = None
+            if self.tasks_per_worker is not None and worker.tasks >= self.tasks_per_worker:
+                self._remove(worker)
             result = cloudpickle.loads(content[0])
             return Outcome(job.index, job.task, result, attempts=job.attempts)
         elif kind == ERROR:
-            # It may still answer what it was given.
+            # It may still answer a task that it was sent.
             self._remove(worker)
             _raise(*content)
         elif kind == LOST:
-            return self._lose(worker, *content, waiting)
+            return self._handle_loss(worker, *content, waiting)
         return None
 
-    def _rest(self, worker):
-        worker.job = worker.running = None
-        del self._busy[worker.number]
-        if self.tasks_per_worker is not None and worker.tasks >= self.tasks_per_worker:
-            self._remove(worker)
-        else:
-            self._idle.append(worker)
-
-    def _lose(self, worker, status, reason, waiting):
-        """Begin a lost worker's task again, or give it up."""
+    def _handle_loss(self, worker, status, reason, waiting):
+        """Start a lost worker's task again, or return its failure after too many attempts."""
         job = worker.job
-        was_ready = worker.is_ready
         self._remove(worker)
-        if not was_ready:
-            self._failed[worker.number] += 1
-            if not self._pool and not self._places():
+        if not worker.is_ready:
+            self._failed_starts[worker.number] += 1
+            if not self._pool and not self._free_numbers():
                 raise UserError(f"workers end before they can work ({reason})")
         if job is None:
             return None
@@ -267,68 +255,71 @@ class Pool(Executor):
             waiting.add(job)
             return None
         reason = f"its worker was lost {job.attempts} times, at last: {reason}"
-        return Outcome(job.index, job.task, failure=Failure(status, reason), attempts=job.attempts)
+        return _failed(job, status, reason)
 
     def _overdue(self, heard):
-        """Outcomes of tasks that have not ended in time: they would not in another attempt.
+        """Yield the outcomes of tasks past their time limit; another attempt would not end either.
 
-        Whoever was heard just now may have more to say: perhaps it was this process that stood
-        still.
+        Args:
+            heard: Workers that have just sent something. They may have more to say: perhaps it was
+                this process that was suspended.
         """
         if self.timeout is None:
             return
-        for worker in [worker for worker in self._busy.values() if worker not in heard]:
-            if time.monotonic() - worker.begun > self.timeout + GRACE:
+        for worker in self._busy():
+            late = time.monotonic() - worker.started > self.timeout + GRACE_PERIOD
+            if late and worker not in heard:
                 job = worker.job
                 self._remove(worker)
-                message = f"it did not end within {self.timeout:g} s and {GRACE:g} s of grace"
-                yield Outcome(
-                    job.index, job.task, failure=Failure("timeout", message), attempts=job.attempts
-                )
+                limits = f"{self.timeout:g} s and {GRACE_PERIOD:g} s of grace"
+                yield _failed(job, "timeout", f"it did not end within {limits}")
 
     def _remove(self, worker):
         worker.job = None
-        if self._pool.pop(worker.number, None) is not None:
-            self._hold(worker, -1)
-        self._busy.pop(worker.number, None)
-        if worker in self._idle:
-            self._idle.remove(worker)
-        self._end(worker)
+        self._pool.pop(worker.number, None)
+        self._kill(worker)
 
 
 class _Waiting:
-    """Jobs that wait, by what they have in common."""
+    """The waiting jobs, grouped by affinity."""
 
     def __init__(self, affinity):
         self.affinity = affinity or (lambda task: None)
-        self.groups: OrderedDict[Any, deque[Job]] = OrderedDict()
+        self.groups = {}
         self.count = 0
 
     def __len__(self):
         return self.count
 
     def add(self, job):
-        """Let a job wait, behind all others: one that takes its worker down comes last."""
+        """Add a job behind all others, so that one that kills its worker comes last."""
         self.groups.setdefault(self.affinity(job.task), deque()).append(job)
         self.count += 1
 
-    def take(self, own, held):
-        """A job and its group: of the worker's own, of one that nobody holds, of the largest."""
+    def take(self, own, taken):
+        """Remove a job; return it with its group.
+
+        A worker continues with its own group, else takes a group that no other worker has, else
+        helps with the largest.
+        """
         if own in self.groups:
             group = own
         else:
             largest = max(self.groups, key=lambda name: len(self.groups[name]))
-            group = next((group for group in self.groups if group not in held), largest)
-        jobs = self.groups[group]
-        job = jobs.popleft()
+            group = next((group for group in self.groups if group not in taken), largest)
+        job = self.groups[group].popleft()
         self.count -= 1
-        if not jobs:
+        if not self.groups[group]:
             del self.groups[group]
         return job, group
 
 
+def _failed(job, status, message):
+    return Outcome(job.index, job.task, failure=Failure(status, message), attempts=job.attempts)
+
+
 def _raise(kind, message, trace):
-    """Raise what a worker has raised."""
+    """Raise an error that a worker has reported."""
     if kind == "user":
         raise UserError(message)
     raise RuntimeError(f"in a worker: {kind}: {message}\n{trace}")

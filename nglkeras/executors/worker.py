@@ -1,7 +1,7 @@
-"""What runs in a worker: it keeps the work it was given and answers one task after the other.
+"""The code that runs in a worker: it keeps its work and answers one task after the other.
 
-A worker process talks over a socket that the driver has opened, and ends when the driver closes
-it, or dies. Only these two write to it: that is why pickles may travel there.
+A worker process talks over a socket that the driver has opened, and ends when the driver closes it
+or dies. Only these two can write to the socket, so pickles are safe there.
 """
 
 import contextlib
@@ -20,53 +20,51 @@ import cloudpickle
 from nglkeras.errors import UserError
 
 # Seconds between two reports of a task's progress.
-PAUSE = 1.0
+REPORT_INTERVAL = 1.0
 # Kinds of messages from a worker.
 READY, PROGRESS, RESULT, ERROR = "ready", "progress", "result", "error"
 
 
-class Desk:
-    """Where a worker keeps its work, and does it."""
+class TaskRunner:
+    """Keeps the work of a worker and applies it to tasks."""
 
     def __init__(self):
         self.work = None
 
-    def take(self, content: bytes) -> None:
-        """Have this be the work, as `cloudpickle` wrote it."""
-        # Without it nobody must do: a work that cannot be read leaves none.
+    def set_work(self, content: bytes) -> None:
+        """Load the work from its pickle; after an error there is none, not the one before."""
         self.work = None
         self.work = cloudpickle.loads(content)
 
-    def do(self, method: str, task: Any, report: Callable | None = None) -> tuple:
-        """The answer to a task: (`RESULT`, pickle) or (`ERROR`, kind, message, traceback).
+    def run(self, method: str, task: Any, report: Callable | None = None) -> tuple:
+        """Return the message with the result: (`RESULT`, pickle), or that of `error_message`.
 
         Args:
-            method: Of the work.
+            method: Method of the work.
             task: Its argument.
-            report: Takes the progress of the task; `None` if nobody asks for it.
+            report: Called with the progress of the task; `None` if nobody wants it.
         """
         try:
-            reporting = {} if report is None else {"on_epoch": _seldom(report)}
+            reporting = {} if report is None else {"on_epoch": _throttled(report)}
             result = getattr(self.work, method)(task, **reporting)
             return RESULT, cloudpickle.dumps(result)
-        # It is the driver that must hear of it.
+        # The driver raises it.
         except Exception as error:
             return error_message(error)
 
 
 def error_message(error: Exception) -> tuple:
-    """The message for an error that ends the run."""
+    """Return the message for an error that ends the run: (`ERROR`, kind, message, traceback)."""
     kind = "user" if isinstance(error, UserError) else type(error).__name__
     return ERROR, kind, str(error), "".join(traceback.format_exception(error))
 
 
-def _seldom(report):
-    """Reports, but not more often than anybody can read them."""
-    last = -PAUSE
+def _throttled(report):
+    last = -REPORT_INTERVAL
 
     def throttled(*progress):
         nonlocal last
-        if time.monotonic() - last >= PAUSE:
+        if time.monotonic() - last >= REPORT_INTERVAL:
             last = time.monotonic()
             report(*progress)
 
@@ -74,24 +72,24 @@ def _seldom(report):
 
 
 def serve(connection: Connection) -> None:
-    """Answer the driver's messages until it is gone."""
+    """Answer the driver's messages until the driver is gone."""
     inbox = queue.SimpleQueue()
-    # It notices that the driver is gone even while a network is being trained.
+    # A thread, to notice that the driver is gone even during a training.
     threading.Thread(target=_listen, args=(connection, inbox), daemon=True).start()
-    desk = Desk()
+    runner = TaskRunner()
     with contextlib.suppress(OSError):
         connection.send((READY,))
         while True:
-            answer = _answer(desk, inbox.get(), connection)
+            answer = _answer(runner, inbox.get(), connection)
             if answer is not None:
                 connection.send_bytes(cloudpickle.dumps(answer))
 
 
-def _answer(desk, message, connection):
+def _answer(runner, message, connection):
     try:
         kind, *content = cloudpickle.loads(message)
         if kind == "work":
-            return desk.take(*content)
+            return runner.set_work(*content)
         method, task, with_progress = content
     # Most likely a class that this process cannot import.
     except Exception as error:
@@ -100,7 +98,7 @@ def _answer(desk, message, connection):
     def report(*progress):
         connection.send_bytes(cloudpickle.dumps((PROGRESS, *progress)))
 
-    return desk.do(method, task, report if with_progress else None)
+    return runner.run(method, task, report if with_progress else None)
 
 
 def _listen(connection, inbox):
@@ -108,13 +106,13 @@ def _listen(connection, inbox):
         while True:
             inbox.put(connection.recv_bytes())
     except (EOFError, OSError):
-        # Nobody is left to hand a result to, and another driver may want the device.
+        # Nobody waits for the result, and another driver may need the device.
         os._exit(0)
 
 
 def main() -> None:
-    """Be a worker process; the number of the socket is the argument."""
+    """Run a worker process; its argument is the number of its socket."""
     descriptor = int(sys.argv[1])
-    # A compiler that a training starts must not hold the socket of a worker that has died.
+    # A compiler that a training starts must not keep the socket open after the worker's death.
     os.set_inheritable(descriptor, False)
     serve(Connection(descriptor))

@@ -107,7 +107,7 @@ def _run_under_lock(trials, journal, run, executor, quiet):
                 disable=quiet,
                 smoothing=0,
             ) as bar,
-            _reporting(executor, bar, quiet),
+            executor.reporting_to(None if quiet else bar.write),
         ):
             for trial, result in rows(missing, journal, run, executor, _show_epoch(bar)):
                 results[trial.key] = result
@@ -167,16 +167,6 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
         for key, trial in unique.items()
         if key not in results or not results[key].answers(trial)
     ]
-
-
-@contextlib.contextmanager
-def _reporting(executor, bar, quiet):
-    """Print the executor's reports above the progress bar."""
-    before, executor.report = executor.report, (lambda line: None) if quiet else bar.write
-    try:
-        yield
-    finally:
-        executor.report = before
 
 
 def _show_epoch(bar):

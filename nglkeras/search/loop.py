@@ -5,7 +5,6 @@ of the search. The same call goes on where an interrupted one stopped: the strat
 and answered from the journal.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -80,7 +79,8 @@ def search(
     course = Course(out)
     with course.journal.writing(), fitness.writing():
         run = _Search(strategy, fitness, executor, course, screening, classes, quiet)
-        with StatusWriter(course.journal.path, executor, run.summary), _silence(executor, quiet):
+        reports = executor.reporting_to(None if quiet else tqdm.write)
+        with StatusWriter(course.journal.path, executor, run.summary), reports:
             run.run(order or list, on_generation)
     result = course.result(strategy)
     if result.population and result.population[0].evaluation.rank:
@@ -94,17 +94,6 @@ def search(
             search=course.settings,
         )
     return result
-
-
-@contextlib.contextmanager
-def _silence(executor, quiet):
-    """Print reports of lost workers above the progress bar, or not at all if quiet."""
-    before = executor.report
-    executor.report = (lambda line: None) if quiet else tqdm.write
-    try:
-        yield
-    finally:
-        executor.report = before
 
 
 class _Search:

@@ -14,7 +14,7 @@ from conftest import ROOT
 from laboratory import Work
 
 from nglkeras import UserError, executors
-from nglkeras.executors import Failure, Local, Processes, pool, processes
+from nglkeras.executors import Failure, Local, Processes, gpus, pool, processes
 from nglkeras.executors.gpus import visible_gpus
 
 SQUARES = [("square", x) for x in range(20)]
@@ -174,7 +174,7 @@ class TestWorkers:
 
     @pytest.mark.slow
     def test_one_that_hangs_is_ended(self, workers, monkeypatch):
-        monkeypatch.setattr(pool, "GRACE", 0.5)
+        monkeypatch.setattr(pool, "GRACE_PERIOD", 0.5)
         monkeypatch.setattr(workers, "timeout", 1.0)
         tasks = [("builder", 600.0), *SQUARES]
         outcomes = {o.index: o for o in workers.run(Work(), tasks)}
@@ -227,9 +227,9 @@ class TestProcesses:
         ],
     )
     def test_shares(self, share, there, room, of_each):
-        gpus = [str(number) for number in range(there)]
-        assert processes.capacity(share, there) == room
-        found = [processes.gpus_of_worker(i, share, gpus) for i in range(len(of_each))]
+        names = [str(number) for number in range(there)]
+        assert gpus.capacity(share, there) == room
+        found = [gpus.gpus_of_worker(i, share, names) for i in range(len(of_each))]
         assert found == of_each
 
     def test_more_workers_than_gpus(self, monkeypatch):

@@ -188,10 +188,10 @@ class TestJournalLines:
         for one in found:
             # Nothing in it stops the tables or a second journal.
             if isinstance(one, TrialResult):
-                tables.summaries([BY_STEPS], {BY_STEPS.key: one}, "validation")
+                tables.cells([BY_STEPS], {BY_STEPS.key: one}, "validation")
                 tables.to_frame([BY_STEPS], {BY_STEPS.key: one})
                 if one.answers(BY_STEPS):
-                    tables.curve([BY_STEPS], {BY_STEPS.key: one})
+                    tables.curves([BY_STEPS], {BY_STEPS.key: one})
             else:
                 Records(tmp_path / "k").append(one.to_json())
 
