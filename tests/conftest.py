@@ -88,6 +88,15 @@ def to_numpy(x):
     return np.asarray(keras.ops.convert_to_numpy(x)).astype("float64")
 
 
+def images_of(stream):
+    """Every real image of a stream as a set of bytes: for telling sets of images apart."""
+    found = []
+    for images, _, *weights in stream:
+        keep = weights[0].numpy() > 0 if weights else slice(None)
+        found += [image.tobytes() for image in images.numpy()[keep]]
+    return found
+
+
 @pytest.fixture(scope="session")
 def tfds_directory(tmp_path_factory):
     """A folder with tiny data sets as TFDS itself writes them: random images, all classes."""

@@ -1,31 +1,37 @@
-"""What is known of each data set without reading it: size, terms, and how to get hold of it."""
+"""The data sets of the accuracy tables: classes, size, terms, and how to get each.
+
+An entry of `INFO` is all that a new TFDS data set needs; `protocol.SETTINGS` may give it a training
+recipe of its own.
+"""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nglkeras import paths
-from nglkeras.errors import unknown
+from nglkeras import data, paths
+from nglkeras.errors import UserError, unknown
 
 # Data sets up to this size are kept in memory; larger ones are read anew every epoch.
 MEMORY_BYTES = 2**30
+# The name that stands for a user's own folder of labelled images; see `class_folders`.
+FOLDER = "folder"
 
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a data set without reading it.
+    """Facts about a data set that are known without reading it.
 
     Attributes:
-        title: Its name in the papers' tables.
+        title: Name in the papers' tables.
         classes: Number of classes.
         images: Number of images in all splits.
-        image_size: (height, width, channels); `None` where images differ.
+        image_size: (height, width, channels); height and width are `None` where images differ.
         has_test: Whether it comes with a test split.
         download: Size of the download.
         terms: Licence or terms of use, as its makers state them.
-        source: Where TFDS downloads it from.
-        files: What TFDS downloads, to be fetched by hand where that fails.
-        advice: What is known to go wrong.
+        source: Address that TFDS downloads it from.
+        files: Names of the files to fetch by hand where TFDS' download fails.
+        advice: Known trouble with the download.
         has_validation: Whether it comes with a validation split.
     """
 
@@ -44,14 +50,15 @@ class Info:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that it comes with, by TFDS' names."""
-        return (
-            "train",
-            *(("validation",) if self.has_validation else ()),
-            *(("test",) if self.has_test else ()),
-        )
+        there = {"train": True, "validation": self.has_validation, "test": self.has_test}
+        return tuple(split for split in there if there[split])
 
     def fits_in_memory(self, image_size: int | None = None) -> bool:
-        """Whether all its images may be kept there, at that size if theirs differ."""
+        """Return whether all images may be kept in memory.
+
+        Args:
+            image_size: Height and width, in pixels, that images of different sizes are resized to.
+        """
         height, width, channels = self.image_size
         # Images that had to be resized are float32.
         pixel = 1 if height else 4
@@ -173,27 +180,68 @@ INFO = {
 }
 
 
-def get_info(name: str) -> Info:
-    """What is known of a data set; raises `UserError`, which lists the valid names."""
+_FOLDER = Info("Folder", 0, 0, (None, None, 3), True, "none", "the user's own")
+
+
+def get_info(name: str, data_dir: str | Path | None = None) -> Info:
+    """Return what is known of a data set.
+
+    Args:
+        name: A key of `INFO`, or "folder".
+        data_dir: The folder, which is listed; without it only the title of "folder" is known.
+
+    Raises:
+        UserError: If there is no data set of that name, or the folder cannot be listed.
+    """
+    if name == FOLDER:
+        return _FOLDER if data_dir is None else _folder(data_dir)
     if name not in INFO:
-        raise unknown("data set", name, INFO)
+        raise unknown("data set", name, [*INFO, FOLDER])
     return INFO[name]
 
 
+def _folder(root):
+    found = list_folder(root)
+    return replace(
+        _FOLDER,
+        classes=len(found.classes),
+        images=sum(map(len, found.paths.values())),
+        has_test="test" in found.paths,
+        has_validation="validation" in found.paths,
+    )
+
+
+def list_folder(data_dir: str | Path | None) -> "data.class_folders.Folder":
+    """List a user's own data set, split by split.
+
+    Raises:
+        UserError: If no folder is given, or it does not hold labelled images.
+    """
+    if data_dir is None:
+        raise UserError("data set folder: say which with --data-dir")
+    root = paths.expand(data_dir)
+    return data.class_folders.read_folder(root, data.class_folders.find_splits(root))
+
+
+def files_sha256(name: str, data_dir: str | Path | None = None) -> str:
+    """Return a hash of the list of files of a "folder"; "" for a data set that its name defines."""
+    return list_folder(data_dir).digest if name == FOLDER else ""
+
+
 def data_directory(data_dir: str | Path | None = None) -> Path:
-    """Where TFDS keeps its data."""
+    """Return the folder where TFDS keeps its data."""
     return paths.expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def manual_directory(name: str, data_dir: str | Path | None = None) -> Path:
-    """Where files go that were fetched by hand; a folder each, since some share their names."""
+    """Return the folder for files fetched by hand: one each, since some data sets share names."""
     return data_directory(data_dir) / "downloads" / "manual" / name
 
 
 def advice(name: str, data_dir: str | Path | None = None) -> str:
-    """How to get a data set, and what to do where the automatic download fails; one line."""
+    """Say in one line how to get a data set, and what to do if its download fails."""
     info = get_info(name)
-    if name in BUNDLED:
+    if name in (*BUNDLED, FOLDER):
         return "nothing to do"
     where, manual = data_directory(data_dir), manual_directory(name, data_dir)
     known = f" (known trouble: {info.advice})" if info.advice else ""

@@ -1,10 +1,10 @@
-"""Folders of labelled images, `train/CLASS/*` and `val/CLASS/*`: list, decode and check them."""
+"""List, decode and check folders of labelled images: `train/CLASS/*`, `val/CLASS/*` and so on."""
 
 import contextlib
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,28 +15,29 @@ import tensorflow as tf
 from nglkeras.data import image_files
 from nglkeras.errors import UserError
 
-PARTS = {"train": "train", "evaluation": "val"}
+# Seconds for which images of a folder are looked at before a training.
+SURVEY_SECONDS = 20.0
 # Bytes at the beginning of a file in which EXIF data are looked for: the standard has them first.
 _HEADER = 2**14
-# What TensorFlow decodes, several times as fast as it can ask Python: JPEG and 8-bit PNG without
-# EXIF data. RE2 takes text for UTF-8; \C is any byte.
+# TensorFlow itself decodes JPEG and 8-bit PNG without EXIF data, several times as fast as through
+# Python. RE2 takes text for UTF-8; \C is any byte.
 _PNG = r"\CPNG\r\n\x1a\n\C{16}\x08\C*"
 _EXIF = r"\C*[Ee][Xx][Ii][Ff]\C*"
 _FAILED = "cannot decode"
-# What is in TensorFlow's errors of files that it cannot read.
+# Words in TensorFlow's errors about files that it cannot read.
 _READING = ("decode", "pyfunc", "readfile")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The images of a folder.
+    """A listed folder of labelled images.
 
     Attributes:
-        paths: Files of each part, sorted.
-        labels: The class of each, by number.
-        classes: Names of the classes: folders in `train`, sorted.
+        paths: Sorted files of each split, by the split's name.
+        labels: The class number of each file.
+        classes: Class names: the folders in the training split, sorted.
         digest: Hash of the files' names and sizes.
-        notes: What the user should know of the folder, a line each.
+        notes: Warnings for the user, one line each.
     """
 
     paths: dict[str, list[Path]]
@@ -46,51 +47,102 @@ class Folder:
     notes: list[str]
 
 
-def read_folder(root: Path) -> Folder:
+def find_splits(root: Path) -> dict[str, str]:
+    """Find which folder of `root` holds which split; `train` alone must exist.
+
+    Returns:
+        Folder names by split: `test` is the test split and `val` or `validation` the validation
+        split. Without `test`, `val` is the test split, as in table 3.
+    """
+    found = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
+    if len(found) > 1 and found[1] == "validation":
+        raise UserError(f"{root} has val and validation: keep one of them")
+    splits = ("test",) if len(found) == 1 else ("validation", "test")
+    return {"train": "train", **dict(zip(splits, found, strict=False))}
+
+
+def read_folder(root: Path, splits: Mapping[str, str]) -> Folder:
     """List a folder of labelled images. Folders inside a class folder belong to that class.
 
+    Args:
+        root: The folder.
+        splits: The folder of each split; "train" has all classes.
+
     Raises:
-        UserError: If `train` or `val` is missing, if a class has no image to train on, if `val` has
-            a class that `train` has not, if there are fewer than two classes, or if a file is
+        UserError: If a split's folder is missing, a class has no training image, another split has
+            a class that the training split has not, there are fewer than two classes, or a file is
             empty.
     """
-    notes, found = [], {}
-    for part, name in PARTS.items():
-        found[part] = _classes(root / name, notes)
+    notes = []
+    found = {split: _classes(root / name, splits, notes) for split, name in splits.items()}
+    train = root / splits["train"]
     classes = sorted(found["train"])
     for name in classes:
         if not found["train"][name]:
-            folder = root / PARTS["train"] / name
-            others = image_files.list_folder(folder).others
+            others = image_files.list_folder(train / name).others
             what = f" ({image_files.some_of('files of other kinds', others)})" if others else ""
             raise UserError(
-                f"{folder} has no image that can be read{what}: without it the labels of other "
-                "classes would move; add images or remove the folder"
-            )
-    for name, paths in found["evaluation"].items():
-        if name not in classes and paths:
-            raise UserError(
-                f"{root / PARTS['evaluation'] / name}: there is no class {name} in train"
-                + _near(name, classes)
+                f"{train / name} has no image that can be read{what}: without it the labels of "
+                "other classes would move; add images or remove the folder"
             )
     if len(classes) < 2:
-        raise UserError(f"{root / 'train'} has one class, {classes[0]}; wanted are two or more")
-    notes += _notes_of_classes(classes, found["evaluation"])
+        raise UserError(f"{train} has one class, {classes[0]}; wanted are two or more")
     number = {name: i for i, name in enumerate(classes)}
     paths, labels = {}, {}
-    for part, by_class in found.items():
-        paths[part] = [path for name in sorted(by_class) for path in by_class[name]]
-        labels[part] = [number[name] for name in sorted(by_class) for _ in by_class[name]]
-        if not paths[part]:
-            raise UserError(f"{root / PARTS[part]} has no images in folders CLASS/")
-    digest = _digest(root, [*paths["train"], *paths["evaluation"]])
+    for split, by_class in found.items():
+        for name, images in by_class.items():
+            if images and name not in number:
+                raise UserError(
+                    f"{root / splits[split] / name}: there is no class {name} in train"
+                    + _near(name, classes)
+                )
+        missing = [name for name in classes if not by_class.get(name)]
+        if missing:
+            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            notes.append(
+                f"{splits[split]} has no images of {len(missing):,} of the {len(classes):,} "
+                f"classes: {names}"
+            )
+        paths[split] = [path for name in sorted(by_class) for path in by_class[name]]
+        labels[split] = [number[name] for name in sorted(by_class) for _ in by_class[name]]
+        if not paths[split]:
+            raise UserError(f"{root / splits[split]} has no images in folders CLASS/")
+    notes += _alike(classes)
+    digest = _digest(root, [path for split in paths.values() for path in split])
     return Folder(paths, labels, classes, digest, notes)
 
 
-def _classes(folder, notes):
-    """The images of each class folder, by its name."""
+def survey(
+    root: str | Path,
+    classes: Sequence[str],
+    counts: str,
+    paths: Sequence[str | bytes],
+    seconds: float = SURVEY_SECONDS,
+) -> str:
+    """Look at the images of a folder and say in one line what a training will read.
+
+    Args:
+        root: The folder.
+        classes: Names of its classes.
+        counts: How many images there are, in words.
+        paths: The files.
+        seconds: Time to look at them; damage in a file that is not looked at by then is found when
+            a training reads it.
+
+    Raises:
+        UserError: If an image cannot be read.
+    """
+    shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+    done = check(paths, seconds)
+    looked = f"; {done:,} of them looked at" if done < len(paths) else ""
+    return f"{root}: {len(classes):,} classes ({shown}), {counts}{looked}"
+
+
+def _classes(folder, splits, notes):
+    """Return the images of each class folder, by its name."""
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; wanted are train/CLASS/* and val/CLASS/*")
+        wanted = " and ".join(f"{name}/CLASS/*" for name in splits.values())
+        raise UserError(f"there is no folder {folder}; wanted are {wanted}")
     listing = image_files.list_folder(folder)
     if not listing.folders:
         raise UserError(f"{folder} has no folders CLASS/ with images in them")
@@ -111,7 +163,7 @@ def _classes(folder, notes):
 
 
 def _images(folder, others, nested, above):
-    """The images in a folder and in the folders below it."""
+    """Return the images in a folder and in the folders below it."""
     listing = image_files.list_folder(folder)
     others += listing.others
     images = listing.images
@@ -125,11 +177,7 @@ def _images(folder, others, nested, above):
     return images
 
 
-def _notes_of_classes(classes, evaluation):
-    unmeasured = [name for name in classes if not evaluation.get(name)]
-    if unmeasured:
-        names = ", ".join(unmeasured[:10]) + (", ..." if len(unmeasured) > 10 else "")
-        yield f"val has no images of {len(unmeasured):,} of the {len(classes):,} classes: {names}"
+def _alike(classes):
     by_look = {}
     for name in classes:
         by_look.setdefault(_look(name), []).append(name)
@@ -160,8 +208,8 @@ def _digest(root, paths):
 def decode(path: tf.Tensor) -> tf.Tensor:
     """Read an image file in a graph, upright, as uint8 RGB `[height, width, 3]`.
 
-    TensorFlow decodes plain JPEGs and PNGs, `image_files.read_rgb` everything else. A file that
-    cannot be read ends in an error of TensorFlow's without its name; see `naming_files`.
+    TensorFlow decodes plain JPEGs and PNGs, `image_files.read_rgb` everything else. TensorFlow's
+    error for a file that cannot be read lacks the file's name; see `naming_files`.
     """
     data = tf.io.read_file(path)
     header = tf.strings.substr(data, 0, _HEADER)
@@ -185,7 +233,7 @@ def decode(path: tf.Tensor) -> tf.Tensor:
 
 
 def _read(path):
-    """Read an image; an empty one stands for an error, of which TensorFlow would print a page."""
+    """Read an image; return an empty one on an error, of which TensorFlow would print a page."""
     try:
         # Outside of graphs TensorFlow gives an array.
         return image_files.read_rgb(os.fsdecode(np.asarray(path).item()))
@@ -199,17 +247,14 @@ def _traced():
 
 
 def check(paths: Sequence[str | bytes], seconds: float = float("inf")) -> int:
-    """Read images.
+    """Read images and return how many were read.
 
     Args:
         paths: The files.
-        seconds: No further files are begun after this time.
-
-    Returns:
-        Number of files that were read.
+        seconds: No further file is begun after this time.
 
     Raises:
-        UserError: If any of them cannot be read; it names them.
+        UserError: If a file cannot be read; the message names it.
     """
     return _check(lambda i: image_files.read_rgb(os.fsdecode(paths[i])), len(paths), seconds)
 
@@ -226,13 +271,13 @@ def _check(read, count, seconds=float("inf")):
 
 @contextlib.contextmanager
 def naming_files(paths: Sequence[str | bytes]) -> Iterator[None]:
-    """Name the file where TensorFlow fails to read one: its own message does not.
+    """Turn TensorFlow's error about an unreadable file into one that names the file.
 
     Args:
-        paths: The files that are read; they are read again to find the one.
+        paths: The files that are read; they are read again to find the damaged one.
 
     Raises:
-        UserError: Instead of TensorFlow's error, if any of them cannot be read.
+        UserError: Instead of TensorFlow's error, if one of them cannot be read.
     """
     try:
         yield

@@ -1,12 +1,12 @@
-"""Data sets by name, as streams of batches: `load(name, seed)` gives train, validation, test.
+"""Load data sets by name: `load` returns streams of batches, `load_arrays` arrays in memory.
 
-The digits come with scikit-learn and need no download; everything else goes through
-tensorflow-datasets (TFDS), which downloads what is missing. `division` says which images are for
-what. Images leave here as float32 RGB from 0 to 255, labels one-hot: each model does its own
-preprocessing.
+The digits come with scikit-learn and a folder with its user; everything else goes through
+tensorflow-datasets (TFDS), which downloads what is missing. `division` decides which images are for
+training, validation and test. `load` returns float32 RGB images from 0 to 255 and one-hot labels:
+each model does its own preprocessing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.data import sources
+from nglkeras.data import class_folders, sources
 from nglkeras.data.augment import augmented
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.catalog import MEMORY_BYTES, Info, data_directory, get_info
@@ -27,6 +27,8 @@ from nglkeras.seeds import derive_seed
 STREAM_SHUFFLE = 10_000
 # Images a step when a data set is read into memory.
 READ_BATCH = 1_000
+# Batches that are made at a time.
+PARALLEL = 4
 
 if keras.backend.backend() != "tensorflow":
     # TensorFlow only reads the data then: the GPU's memory belongs to the other backend.
@@ -38,12 +40,13 @@ class Splits:
     """The three streams of a data set, each of (images, one-hot labels[, sample weights]).
 
     Attributes:
-        train: Shuffled anew every epoch, whole batches only.
-        validation: In a fixed order; the last batch is filled up with images of weight zero.
-        test: As `validation`.
+        train: Training batches, shuffled anew every epoch; whole batches only.
+        validation: Validation batches in a fixed order, as `padded` makes them.
+        test: Test batches, as `validation`.
         sizes: Images in train, validation and test.
         image_shape: (height, width, 3).
         classes: Number of classes.
+        paths: The files that are read, where the data set is a folder.
     """
 
     train: tf.data.Dataset
@@ -52,6 +55,7 @@ class Splits:
     sizes: tuple[int, int, int]
     image_shape: tuple[int, int, int]
     classes: int
+    paths: tuple[bytes, ...] = ()
 
 
 def load(
@@ -61,76 +65,54 @@ def load(
     batch_size: int = 128,
     image_size: int | None = None,
     augmentation: Augmentation | None = None,
-    train_images: int | None = None,
-    evaluation_images: int | None = None,
-    validation_images: int | None = None,
-    splits: str = "official",
-    own_validation: bool = False,
     data_dir: str | Path | None = None,
+    **division,
 ) -> Splits:
-    """Training, validation and test batches of a data set.
+    """Return training, validation and test batches of a data set.
 
     Args:
-        name: One of `catalog.INFO`.
+        name: A key of `catalog.INFO`, or "folder".
         seed: Decides the split, the order of training and the augmentation; TensorFlow's global
             seed is set from it.
         batch_size: Images a batch.
-        image_size: Height and width to resize to (bilinear); by default the images' own, which
-            Malaria and Caltech 101 do not have.
+        image_size: Height and width in pixels to resize to (bilinear); by default the images' own,
+            which Malaria, Caltech 101 and folders do not have.
         augmentation: Random changes to the training images; none by default.
-        train_images: Keep at most so many of them, drawn by the seed.
-        evaluation_images: The same for validation and for test.
-        validation_images: Set so many aside for validation instead of a tenth of the train split.
-        splits: "official", to test on the data set's own test split, or "random", to divide all of
-            its images 80/10/10 by the seed.
-        own_validation: Whether to validate on the data set's own validation split where splits are
-            official; otherwise that split is not used.
-        data_dir: Where TFDS keeps its data; by default `TFDS_DATA_DIR`, else
+        data_dir: The folder, or where TFDS keeps its data; by default `TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`.
+        **division: How the images are divided; see `Division`.
 
     Raises:
         UserError: If there is no such data set or kind of splits, if the data set can neither be
             found nor downloaded, or if too few training images are left for a batch.
     """
-    info = get_info(name)
-    source = sources.source(name, data_dir)
-    height, width, _ = info.image_size
-    if image_size is None and height is None:
-        raise UserError(f"the images of {name} differ in size: give image_size")
-    height, width = (image_size, image_size) if image_size else (height, width)
-
-    division = Division(splits, own_validation, train_images, evaluation_images, validation_images)
-    parts = division.parts(source.sizes, seed)
-    sizes = tuple(
-        sum(int((p == k).sum()) for p in parts.values()) for k in (TRAIN, VALIDATION, TEST)
-    )
-    if sizes[TRAIN] < batch_size:
-        raise UserError(
-            f"{sizes[TRAIN]} training images of {name} do not fill a batch of {batch_size}"
-        )
-
+    pipeline = _pipeline(name, seed, image_size, data_dir, Division(**division))
+    pipeline = replace(pipeline, batch_size=batch_size)
+    sizes = tuple(map(pipeline.count, (TRAIN, VALIDATION, TEST)))
+    if sizes[0] < batch_size:
+        raise UserError(f"{sizes[0]} training images of {name} do not fill a batch of {batch_size}")
     # tf.data mixes TensorFlow's global seed, whatever it is by now, into every seed it is given.
     tf.random.set_seed(derive_seed(seed, "tf.data"))
-    pipeline = _Pipeline(source, info, parts, batch_size, (height, width))
     return Splits(
-        pipeline.training(sizes[TRAIN], augmentation, seed),
-        pipeline.evaluation(VALIDATION, sizes[VALIDATION]),
-        pipeline.evaluation(TEST, sizes[TEST]),
+        pipeline.training(augmentation, seed),
+        pipeline.evaluation(VALIDATION),
+        pipeline.evaluation(TEST),
         sizes,
-        (height, width, 3),
-        info.classes,
+        (*pipeline.size, 3),
+        pipeline.info.classes,
+        pipeline.source.paths,
     )
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Parts of a data set in memory: (images as they lie on disk, integer labels).
+    """Parts of a data set in memory, each (images as they lie on disk, integer labels).
 
     Attributes:
         train: For training.
         validation: For validation.
         test: For the end; `None` unless it was asked for.
-        size: Height and width that the images shall have.
+        size: Height and width that the images shall have, in pixels.
         classes: Number of classes.
     """
 
@@ -146,46 +128,33 @@ def load_arrays(
     seed: int = 0,
     *,
     image_size: int | None = None,
-    train_images: int | None = None,
-    evaluation_images: int | None = None,
-    validation_images: int | None = None,
-    splits: str = "official",
-    own_validation: bool = False,
     test: bool = False,
     test_seed: int | None = None,
     data_dir: str | Path | None = None,
+    **division,
 ) -> Arrays:
-    """The images that `load` would draw for this seed, in memory.
+    """Return the images that `load` would draw for this seed, in memory.
 
     Args:
         name: As in `load`.
         seed: As in `load`.
         image_size: As in `load`.
-        train_images: As in `load`.
-        evaluation_images: As in `load`.
-        validation_images: As in `load`.
-        splits: As in `load`.
-        own_validation: As in `load`.
         test: Whether the test set is wanted too; a search must not look at it.
         test_seed: Decides the test set instead of `seed`, where splits are official and the data
             set has no test split: one test set beside all the splits that seeds make of the rest.
         data_dir: As in `load`.
+        **division: As in `load`.
 
     Raises:
-        UserError: If there is no such data set or it can neither be found nor downloaded.
+        UserError: If there is no such data set, it can neither be found nor downloaded, or a file
+            of a folder cannot be read.
     """
-    info = get_info(name)
-    height, width, _ = info.image_size
-    if image_size is None and height is None:
-        raise UserError(f"the images of {name} differ in size: give image_size")
-    size = (image_size, image_size) if image_size else (height, width)
-    source = sources.source(name, data_dir)
-    division = Division(splits, own_validation, train_images, evaluation_images, validation_images)
-    parts = division.parts(source.sizes, seed, test_seed)
+    pipeline = _pipeline(name, seed, image_size, data_dir, Division(**division), test_seed)
+    info, size, parts = pipeline.info, pipeline.size, pipeline.parts
 
     def in_memory(part):
-        if height is None or not info.fits_in_memory():
-            return _Pipeline(source, info, parts, READ_BATCH, size).in_memory(part)
+        if info.image_size[0] is None or not info.fits_in_memory():
+            return pipeline.in_memory(part)
         found = []
         for split in splits_with(part, parts):
             images, labels = _whole_split(name, data_directory(data_dir), split, size)
@@ -197,9 +166,21 @@ def load_arrays(
     return Arrays(in_memory(TRAIN), in_memory(VALIDATION), test_part, size, info.classes)
 
 
+def _pipeline(name, seed, image_size, data_dir, division, test_seed=None):
+    """Return the pipeline of a data set with its examples divided."""
+    info = get_info(name, data_dir)
+    height, width, _ = info.image_size
+    if image_size is None and height is None:
+        raise UserError(f"the images of {name} differ in size: give image_size")
+    source = sources.source(name, data_dir)
+    parts = division.parts(source.sizes, seed, test_seed)
+    size = (image_size, image_size) if image_size else (height, width)
+    return _Pipeline(source, info, parts, READ_BATCH, size)
+
+
 @lru_cache(maxsize=2)
 def _whole_split(name, data_dir, split, size):
-    """All images and labels of a split: decoding them takes longer than a short training."""
+    """Return a whole split, cached: decoding it takes longer than a short training."""
     source = sources.source(name, data_dir)
     parts = {split: np.full(source.sizes[split], TRAIN, "int8")}
     return _Pipeline(source, get_info(name), parts, READ_BATCH, size).in_memory(TRAIN)
@@ -208,16 +189,47 @@ def _whole_split(name, data_dir, split, size):
 def class_counts(name: str, data_dir: str | Path | None = None) -> np.ndarray:
     """Count the images of each class in all splits; reads the whole data set once."""
     source = sources.source(name, data_dir)
-    counts = np.zeros(get_info(name).classes, int)
+    counts = np.zeros(get_info(name, data_dir).classes, int)
     for split in source.sizes:
         for labels in source.read(split).map(lambda _, label: label).batch(10_000):
             counts += np.bincount(labels, minlength=len(counts))
     return counts
 
 
+def padded(batches: tf.data.Dataset, count: int, batch_size: int) -> tf.data.Dataset:
+    """Fill the last batch with zeros of weight zero, so that all batches have one size.
+
+    Keras divides a batch's loss by its size, padding included. The weight of a real sample makes up
+    for it: weighted losses and metrics are exact means over the real samples.
+
+    Args:
+        batches: Batches of (inputs, labels); only the last may be smaller.
+        count: Number of samples.
+        batch_size: Samples of a whole batch.
+
+    Returns:
+        Batches of (inputs, labels, weights).
+    """
+    whole = -(-count // batch_size)
+    weight = whole * batch_size / max(count, 1)
+
+    def pad(inputs, labels):
+        missing = batch_size - tf.shape(labels)[0]
+
+        def fill(values):
+            values = tf.pad(values, [[0, missing]] + [[0, 0]] * (len(values.shape) - 1))
+            return tf.ensure_shape(values, (batch_size, *values.shape[1:]))
+
+        weights = tf.fill([tf.shape(labels)[0]], weight)
+        return keras.tree.map_structure(fill, (inputs, labels, weights))
+
+    data = batches.map(pad, num_parallel_calls=PARALLEL)
+    return data.apply(tf.data.experimental.assert_cardinality(whole))
+
+
 @dataclass(frozen=True)
 class _Pipeline:
-    """From examples on disk to batches."""
+    """The way from examples on disk to batches."""
 
     source: Source
     info: Info
@@ -225,14 +237,19 @@ class _Pipeline:
     batch_size: int
     size: tuple[int, int]
 
-    def training(self, count, augmentation, seed):
+    def count(self, part):
+        """Return the number of images of a part."""
+        return sum(int((members == part).sum()) for members in self.parts.values())
+
+    def training(self, augmentation, seed):
         """Shuffled, augmented, in whole batches: under tf.distribute a rest would weigh wrongly."""
-        shuffle_seed = derive_seed(seed, "shuffle")
+        shuffle_seed, count = derive_seed(seed, "shuffle"), self.count(TRAIN)
         if self._fits_in_memory(count):
             data = self._decode(self._examples(TRAIN)).cache().shuffle(count, seed=shuffle_seed)
         else:
-            data = self._mixed(TRAIN, seed).shuffle(min(count, STREAM_SHUFFLE), seed=shuffle_seed)
-            data = self._decode(data)
+            # A folder is sorted by class, and its examples are mere paths.
+            window = count if self.source.paths else min(count, STREAM_SHUFFLE)
+            data = self._decode(self._mixed(TRAIN, seed).shuffle(window, seed=shuffle_seed))
         data = self._batch(data, drop_remainder=True)
         if augmentation is not None:
             seeds = tf.data.Dataset.random(
@@ -243,37 +260,24 @@ class _Pipeline:
         data = data.apply(tf.data.experimental.assert_cardinality(count // self.batch_size))
         return data.prefetch(tf.data.AUTOTUNE)
 
-    def evaluation(self, part, count):
+    def evaluation(self, part):
         """In order; the last batch is padded, so that every batch divides by the replicas."""
-        batches = -(-count // self.batch_size)
-        # Keras divides a batch's loss by its size, padding included. The weight of a real image
-        # makes up for it: weighted losses and metrics are then exact means over the real images.
-        weight = batches * self.batch_size / max(count, 1)
-
-        def pad(images, labels):
-            missing = self.batch_size - tf.shape(images)[0]
-            weights = tf.pad(tf.fill([tf.shape(images)[0]], weight), [[0, missing]])
-            images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-            labels = tf.pad(labels, [[0, missing], [0, 0]])
-            images.set_shape([self.batch_size, *self.size, 3])
-            labels.set_shape([self.batch_size, self.info.classes])
-            return images, labels, weights
-
+        count = self.count(part)
         data = self._decode(self._examples(part))
         if self._fits_in_memory(count):
             data = data.cache()
-        data = self._batch(data).map(self._finish).map(pad)
-        data = data.apply(tf.data.experimental.assert_cardinality(batches))
+        data = padded(self._batch(data).map(self._finish), count, self.batch_size)
         return data.prefetch(tf.data.AUTOTUNE)
 
     def in_memory(self, part):
-        """All images and labels of a part."""
-        batches = list(self._batch(self._decode(self._examples(part))).as_numpy_iterator())
+        """Return all images and labels of a part."""
+        with class_folders.naming_files(self.source.paths):
+            batches = list(self._batch(self._decode(self._examples(part))).as_numpy_iterator())
         images, labels = zip(*batches, strict=True)
         return np.concatenate(images), np.concatenate(labels)
 
     def _batch(self, data, drop_remainder=False):
-        """Batches of images of one size: the smaller of their own and the one that is wanted."""
+        """Batch images at one size: the smaller of their own and the wanted one."""
         height, width, _ = self.info.image_size
         if height is None:
             data = data.map(self._resize, num_parallel_calls=tf.data.AUTOTUNE)
@@ -290,7 +294,7 @@ class _Pipeline:
         return height is not None and count * height * width * channels <= MEMORY_BYTES
 
     def _examples(self, part):
-        """The examples of a part, those of one split on disk after those of the other."""
+        """Return the examples of a part, one split on disk after the other."""
         first, *others = (self._of(split, part) for split in splits_with(part, self.parts))
         for other in others:
             first = first.concatenate(other)
@@ -302,7 +306,7 @@ class _Pipeline:
         return stream.filter(lambda i, _: tf.gather(membership, i) == part).map(lambda _, e: e)
 
     def _mixed(self, part, seed):
-        """As `_examples`, but with the examples of several splits among each other."""
+        """Return the examples of a part with those of several splits mixed."""
         splits = splits_with(part, self.parts)
         if len(splits) == 1:
             return self._examples(part)
@@ -324,7 +328,7 @@ class _Pipeline:
 
 
 def finish(images, size: tuple[int, int]):
-    """float32 RGB of that size; done last, so that augmentation has less to do."""
+    """Make images float32 RGB of a size; done last, so that augmentation has less to do."""
     images = _resize(images, size)
     return tf.image.grayscale_to_rgb(images) if images.shape[-1] == 1 else images
 

@@ -1,11 +1,12 @@
-"""Which images of a data set are for training, validation and test.
+"""Decide which images of a data set are for training, validation and test.
 
-With official splits, the test split that a data set comes with is its test set, and a seeded tenth
-of its train split, or its own validation split, is for validation. With random splits, and where
-there is no test split, the whole is divided 80/10/10 by the seed.
+With official splits, a data set's own test split is the test set, and a seeded tenth of its train
+split, or its own validation split, is the validation set. With random splits, and where there is no
+test split, all images are divided 80/10/10 by the seed.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +14,8 @@ from nglkeras.data.catalog import get_info
 from nglkeras.errors import unknown
 from nglkeras.seeds import derive_seed
 
-# Paper A "randomly generates" training, validation and test sets. "official": the test split that a
-# data set comes with is its test set, and so is its validation split, or else a tenth of train.
-# "random": all splits together are divided 80/10/10, anew for every run. Data sets without a test
-# split are always divided so.
+# Paper A "randomly generates" training, validation and test sets and does not say whether it uses
+# the data sets' own test splits ("official") or draws from all images ("random").
 SPLITS = ("official", "random")
 
 TRAIN, VALIDATION, TEST, UNUSED = range(4)
@@ -24,7 +23,18 @@ TRAIN, VALIDATION, TEST, UNUSED = range(4)
 
 @dataclass(frozen=True)
 class Division:
-    """How the examples of a data set are divided; fields as the arguments of `load`."""
+    """How the examples of a data set are divided.
+
+    Attributes:
+        splits: "official", to test on the data set's own test split, or "random", to divide all of
+            its images 80/10/10 by the seed.
+        own_validation: Whether to validate on the data set's own validation split where splits are
+            official; otherwise that split is not used.
+        train_images: Upper limit on training images, drawn by the seed; `None` for all.
+        evaluation_images: The same for validation and for test.
+        validation_images: Images to set aside for validation, instead of a tenth of the train
+            split.
+    """
 
     splits: str = "official"
     own_validation: bool = False
@@ -39,12 +49,16 @@ class Division:
     def parts(
         self, sizes: dict[str, int], seed: int, test_seed: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Draw the part that each example of each split on disk belongs to.
+        """Draw the part that each example belongs to.
 
         Args:
-            sizes: Examples of each split on disk.
+            sizes: Number of examples of each split on disk.
             seed: Decides what is drawn.
             test_seed: As in `load_arrays`.
+
+        Returns:
+            For each split on disk, the part of each example: `TRAIN`, `VALIDATION`, `TEST` or
+            `UNUSED`, int8 `[examples]`.
         """
         if self.splits == "official":
             return self._official(sizes, seed, test_seed)
@@ -87,14 +101,14 @@ def splits_with(part: int, parts: dict[str, np.ndarray]) -> list[str]:
     return [split for split, members in parts.items() if (members == part).any()]
 
 
-def describe(trial) -> str:
+def describe(trial, data_dir: str | Path | None = None) -> str:
     """Say how the images of a trial of an accuracy table are divided, for the reader of a table.
 
     Args:
         trial: A `Trial`.
+        data_dir: Where the data set is; of a "folder" it decides whether there is a test split.
     """
-    info = get_info(trial.dataset)
-    if trial.splits == "official" and info.has_test:
+    if trial.splits == "official" and get_info(trial.dataset, data_dir).has_test:
         own = "its own validation split"
         validation = own if trial.own_validation else "a tenth of train, drawn for every run"
         return f"tested on the official test split, validated on {validation}"

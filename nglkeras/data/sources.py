@@ -1,6 +1,7 @@
-"""Where the examples of a data set come from: scikit-learn, or tensorflow-datasets' files."""
+"""Where the examples of a data set come from: scikit-learn, a user's folder, or TFDS' files."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.data.catalog import BUNDLED, advice, data_directory, get_info, manual_directory
+from nglkeras.data import catalog, class_folders
+from nglkeras.data.catalog import BUNDLED, FOLDER, data_directory, get_info, manual_directory
 from nglkeras.errors import UserError
 from nglkeras.startup.extras import needed
 
@@ -18,23 +20,31 @@ class Source:
     """A data set as it lies on disk.
 
     Attributes:
-        sizes: Examples of each split that the data set comes with.
-        read: Gives (encoded image, label) of a split, in an order that never changes.
+        sizes: Number of examples of each split that the data set comes with.
+        read: Returns (encoded image, label) of a split, in an order that never changes.
         decode: Makes a uint8 image of an encoded one.
+        paths: The files of a folder, which are its encoded images.
     """
 
     sizes: dict[str, int]
     read: Callable[[str], tf.data.Dataset]
     decode: Callable
+    paths: tuple[bytes, ...] = ()
 
 
 def source(name: str, data_dir: str | Path | None = None) -> Source:
-    """Where the examples of a data set come from.
+    """Return the examples of a data set.
+
+    Args:
+        name: A key of `catalog.INFO`, or "folder".
+        data_dir: The folder, or where TFDS keeps its data.
 
     Raises:
         UserError: If it can neither be found nor downloaded.
     """
-    return _digits(turned=name == "digits_turned") if name in BUNDLED else _tfds(name, data_dir)
+    if name in BUNDLED:
+        return _digits(turned=name == "digits_turned")
+    return _folder(data_dir) if name == FOLDER else _tfds(name, data_dir)
 
 
 @needed()
@@ -52,12 +62,29 @@ def _digits(turned):
     return Source({"train": len(images)}, lambda split: data, lambda image: image)
 
 
+def _folder(data_dir):
+    found = catalog.list_folder(data_dir)
+    # File names are bytes: some are no text.
+    paths = {split: [os.fsencode(path) for path in found.paths[split]] for split in found.paths}
+
+    def read(split):
+        labels = np.array(found.labels[split], "int64")
+        return tf.data.Dataset.from_tensor_slices((paths[split], labels))
+
+    return Source(
+        {split: len(paths[split]) for split in paths},
+        read,
+        class_folders.decode,
+        tuple(path for split in paths.values() for path in split),
+    )
+
+
 @needed()
 def find_builder(name: str, data_dir: str | Path | None = None):
     """Return TFDS' builder of a data set, prepared or not."""
     import tensorflow_datasets as tfds
 
-    # It warns of each data set that is not there: those who ask for one learn it from us.
+    # It warns of each data set that is not there; `download` tells those who ask for one.
     logging.getLogger("absl").addFilter(_is_news)
     return tfds.builder(name, data_dir=data_directory(data_dir))
 
@@ -74,8 +101,8 @@ def download(builder, name: str, data_dir: str | Path | None, address: str | Non
         builder: As `find_builder` returns it.
         name: Name of the data set.
         data_dir: Where TFDS keeps its data.
-        address: What must answer before TFDS tries, which without a network would retry for many
-            minutes; `None` if the user downloads the files.
+        address: Address that must answer before TFDS tries, which without a network would retry
+            for many minutes; `None` if the user downloads the files.
         advice: What the user can do if it fails.
 
     Raises:
@@ -105,7 +132,8 @@ def download(builder, name: str, data_dir: str | Path | None, address: str | Non
 
 def _prepared(name, data_dir):
     builder = find_builder(name, data_dir)
-    return download(builder, name, data_dir, get_info(name).source, advice(name, data_dir))
+    address, advice = get_info(name).source, catalog.advice(name, data_dir)
+    return download(builder, name, data_dir, address, advice)
 
 
 @needed()
@@ -128,12 +156,30 @@ def _tfds(name, data_dir):
 
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether a data set can be loaded without a download."""
-    return name in BUNDLED or find_builder(name, data_dir).is_prepared()
+    """Return whether a data set can be loaded without a download."""
+    return name in (*BUNDLED, FOLDER) or find_builder(name, data_dir).is_prepared()
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
-    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
-    get_info(name)
-    if name not in BUNDLED:
+    """Download a data set unless it is there; raise `UserError` with advice if that fails."""
+    get_info(name, data_dir)
+    if not is_ready(name, data_dir):
         _prepared(name, data_dir)
+
+
+def survey(
+    data_dir: str | Path | None, seconds: float = class_folders.SURVEY_SECONDS
+) -> tuple[str, list[str]]:
+    """Look at a user's own data set before a training.
+
+    Returns:
+        One line that says what a training will read, and warnings.
+
+    Raises:
+        UserError: If the folder is none of labelled images, or an image cannot be read.
+    """
+    found = catalog.list_folder(data_dir)
+    counts = ", ".join(f"{len(paths):,} {split}" for split, paths in found.paths.items())
+    files = [path for paths in found.paths.values() for path in paths]
+    line = class_folders.survey(data_dir, found.classes, f"images: {counts}", files, seconds)
+    return line, found.notes

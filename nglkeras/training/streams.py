@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from nglkeras.data.augment import augmented
 from nglkeras.data.augmentation import Augmentation
-from nglkeras.data.datasets import Arrays, Splits, finish
+from nglkeras.data.datasets import Arrays, Splits, finish, padded
 from nglkeras.errors import UserError
 from nglkeras.seeds import derive_seed
 from nglkeras.training.schedule import Schedule
@@ -154,24 +154,15 @@ def settled(data):
 def evaluation(
     x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable | None = None
 ) -> tf.data.Dataset:
-    """The samples in order, in batches of one size, as (inputs, labels, weight).
-
-    Keras divides a batch's loss by its size, padding included; the weight of a real sample makes
-    up for it.
-    """
-    batches = -(-len(y) // batch_size)
-    rows = np.arange(batches * batch_size)
-    weights = np.where(rows < len(y), batches * batch_size / len(y), 0.0).astype("float32")
-    rows = np.where(rows < len(y), rows, 0).astype("int32")
+    """Return the samples in order, in batches of one size; see `datasets.padded`."""
     x, y = _constants(x), tf.constant(y, tf.float32)
 
-    def batch(rows, weights):
+    def batch(rows):
         inputs = _gathered(x, rows)
-        return inputs if finish is None else finish(inputs), tf.gather(y, rows), weights
+        return inputs if finish is None else finish(inputs), tf.gather(y, rows)
 
-    shape = (batches, batch_size)
-    data = tf.data.Dataset.from_tensor_slices((rows.reshape(shape), weights.reshape(shape)))
-    return settled(data.map(batch, num_parallel_calls=PARALLEL))
+    data = tf.data.Dataset.range(len(y), output_type=tf.int32).batch(batch_size)
+    return settled(padded(data.map(batch, num_parallel_calls=PARALLEL), len(y), batch_size))
 
 
 def _constants(x):

@@ -4,21 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, images_of
 
 from nglkeras import UserError
 from nglkeras.data import augment, catalog, datasets, sources
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.experiments.classification.protocol import SETTINGS
-
-
-def images_of(stream):
-    """Every real image of a stream as a set of bytes: for telling sets of images apart."""
-    found = []
-    for images, _, *weights in stream:
-        keep = weights[0].numpy() > 0 if weights else slice(None)
-        found += [image.tobytes() for image in images.numpy()[keep]]
-    return found
 
 
 class TestDigits:

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from test_datasets import images_of
+from conftest import images_of
 
 from nglkeras import UserError
 from nglkeras.data import datasets, division

@@ -16,16 +16,13 @@ import tensorflow as tf
 
 from nglkeras.data import class_folders
 from nglkeras.data import sources as bundled
-from nglkeras.data.catalog import MEMORY_BYTES, data_directory
+from nglkeras.data.catalog import FOLDER, MEMORY_BYTES, data_directory
 from nglkeras.errors import UserError
 from nglkeras.paths import expand
 from nglkeras.seeds import derive_seed
 from nglkeras.startup.extras import needed
 
-FOLDER = "folder"
 PARTS = ("train", "evaluation")
-# Seconds for which images of a folder are looked at before a training.
-SURVEY_SECONDS = 20.0
 # TFDS' splits for the evaluation; the first that is there. ImageNet's test split has no labels.
 _EVALUATION = ("validation", "test")
 # TFDS has shuffled the examples when it wrote them: files in random order, several at a time, and
@@ -112,7 +109,11 @@ def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
 
 
 def survey(
-    name: str, data_dir: str | Path | None = None, *, seconds: float = SURVEY_SECONDS, **settings
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seconds: float = class_folders.SURVEY_SECONDS,
+    **settings,
 ) -> tuple[str, list[str]]:
     """Say in a line what a training will read; look at the files of a folder.
 
@@ -133,11 +134,9 @@ def survey(
     counts = f"{source.train.count:,} images to train, {source.evaluation.count:,} to evaluate"
     if not source.names:
         return f"{name}: {source.classes:,} classes, {counts}", []
-    shown = ", ".join(source.names[:10]) + (", ..." if source.classes > 10 else "")
     paths = source.train.paths + source.evaluation.paths
-    done = class_folders.check(paths, seconds)
-    looked = f"; {done:,} of them looked at" if done < len(paths) else ""
-    return f"{data_dir}: {source.classes:,} classes ({shown}), {counts}{looked}", [*source.notes]
+    line = class_folders.survey(data_dir, source.names, counts, paths, seconds)
+    return line, [*source.notes]
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
@@ -180,7 +179,7 @@ def _folder(folder, seed, limits):
     """Any order of a folder's files is as quick as another."""
     if folder is None:
         raise UserError("data set folder: say which with --data-dir")
-    found = class_folders.read_folder(expand(folder))
+    found = class_folders.read_folder(expand(folder), {"train": "train", "evaluation": "val"})
     parts = {}
     for part, paths in found.paths.items():
         order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
