@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from conftest import TINY, images_of
+from PIL import Image
 
 from nglkeras import UserError
 from nglkeras.data import augment, catalog, datasets, sources
@@ -190,6 +191,97 @@ class TestTFDS:
         assert sources.is_ready("cifar10", tfds_directory)
         assert not sources.is_ready("cifar100", tfds_directory)
         assert sources.is_ready("digits")
+
+
+class TestFolder:
+    @pytest.fixture
+    @staticmethod
+    def root(tmp_path):
+        """Two classes, red and blue, of images of several sizes; train alone."""
+        return fill(tmp_path, "train", 20)
+
+    def test_train_alone_is_divided(self, root):
+        info = catalog.get_info("folder", root)
+        assert (info.classes, info.images, info.splits) == (2, 40, ("train",))
+        assert info.fits_in_memory(16)
+        splits = datasets.load("folder", batch_size=4, image_size=16, data_dir=root)
+        assert splits.sizes == (32, 4, 4)
+        for images, labels, *_ in (*splits.train, *splits.test):
+            assert images.shape == (4, 16, 16, 3)
+            np.testing.assert_array_equal(images.numpy()[:, 0, 0, 0] > 0, labels.numpy()[:, 1])
+
+    @pytest.mark.parametrize(
+        ("folders", "sizes"),
+        [
+            (("val",), (18 * 2, 4, 10)),
+            (("validation", "test"), (40, 10, 10)),
+            (("test",), (18 * 2, 4, 10)),
+        ],
+    )
+    def test_further_splits(self, root, folders, sizes):
+        for name in folders:
+            fill(root, name, 5)
+        arrays = datasets.load_arrays(
+            "folder", image_size=16, own_validation=True, test=True, data_dir=root
+        )
+        found = tuple(len(part[1]) for part in (arrays.train, arrays.validation, arrays.test))
+        assert found == sizes
+        splits = datasets.load(
+            "folder", batch_size=2, image_size=16, own_validation=True, data_dir=root
+        )
+        assert splits.sizes == sizes
+
+    def test_larger_than_the_shuffle_window_is_mixed(self, root, monkeypatch):
+        monkeypatch.setattr(datasets, "STREAM_SHUFFLE", 1)
+        splits = datasets.load("folder", batch_size=16, image_size=16, data_dir=root)
+        labels = next(iter(splits.train))[1].numpy()
+        assert 0 < labels[:, 0].sum() < 16
+
+    def test_the_list_of_files_counts(self, root):
+        first = catalog.files_sha256("folder", root)
+        assert first == catalog.files_sha256("folder", root)
+        (root / "train" / "red" / "0.png").unlink()
+        assert catalog.files_sha256("folder", root) != first
+        assert catalog.files_sha256("cifar10", root) == ""
+
+    def test_survey(self, root):
+        fill(root, "val", 5)
+        assert sources.survey(root) == (
+            f"{root}: 2 classes (blue, red), images: 40 train, 10 test", [],
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("load", [datasets.load, datasets.load_arrays])
+    def test_what_is_refused(self, root, load):
+        with pytest.raises(UserError, match="data set folder: say which with --data-dir"):
+            load("folder", image_size=16)
+        with pytest.raises(UserError, match="the images of folder differ in size"):
+            load("folder", data_dir=root)
+        with pytest.raises(UserError, match=r"there is no folder .*/none/train; wanted are train"):
+            load("folder", image_size=16, data_dir=root / "none")
+        for name in ("val", "validation"):
+            (root / name).mkdir()
+        with pytest.raises(UserError, match="has val and validation: keep one of them"):
+            load("folder", image_size=16, data_dir=root)
+
+    def test_a_damaged_file_is_named(self, root):
+        (root / "train" / "red" / "0.png").write_bytes(b"no image")
+        with pytest.raises(UserError, match=r"cannot read .*train/red/0\.png"):
+            datasets.load_arrays("folder", image_size=16, splits="random", test=True, data_dir=root)
+        with pytest.raises(UserError, match=r"cannot read .*train/red/0\.png"):
+            sources.survey(root)
+
+
+def fill(root, split, count):
+    """Write `count` red and as many blue images of several sizes."""
+    for i in range(count):
+        for channel, name in enumerate(("red", "green", "blue")):
+            if name != "green":
+                pixels = np.zeros((12 + i, 20, 3), "uint8")
+                pixels[..., channel] = 100 + i
+                path = root / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return root
 
 
 class TestMissing:

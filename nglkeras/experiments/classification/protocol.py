@@ -7,6 +7,7 @@ protocol a run of a script takes on. Training code reads these and decides nothi
 from dataclasses import dataclass, field
 
 from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.catalog import Info
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.training.schedule import ON_ACCURACY, SGD, Schedule
 
@@ -58,6 +59,24 @@ SETTINGS = {
         Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None, splits="random"
     ),
 }
+
+
+def setting_of(dataset: str, info: Info) -> Setting:
+    """Return how networks are trained on a data set, whether table B.2.1 has it or not.
+
+    Args:
+        dataset: Name of the data set.
+        info: What is known of it. Without a row in `SETTINGS`, images have their own size, or 224 x
+            224 where they differ, and are enlarged to at least 75 x 75 for the large networks.
+    """
+    size = info.image_size[0] or 224
+    default = Setting(
+        Schedule(100, 32, plateau=ON_ACCURACY),
+        size,
+        upsampling=-(-75 // size),
+        splits="official" if info.has_test else "random",
+    )
+    return SETTINGS.get(dataset, default)
 
 
 # Table B.2.1 has six image sizes for seven columns. The images' own size says that CIFAR-10 and

@@ -180,7 +180,7 @@ def compiled_network(
         return by_run.get(run, replace(any_trial, run=run))
 
     def build(run):
-        return build_network(of_run(run))
+        return build_network(of_run(run), data_dir)
 
     def make_streams(run):
         trial = of_run(run)
@@ -198,9 +198,9 @@ def compiled_network(
     )
 
 
-def build_network(trial: Trial) -> keras.Model:
+def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Model:
     """The network of a trial, uncompiled, with the initial weights of its run."""
-    info = get_info(trial.dataset)
+    info = get_info(trial.dataset, data_dir)
     size = trial.image_size or info.image_size[0]
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     return models.build(

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from nglkeras import losses, paths
-from nglkeras.data import datasets
+from nglkeras.data import class_folders, datasets
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
@@ -101,15 +101,16 @@ def _train(trial, monitor, data_dir, log_dir):
     callbacks = [monitor, *plateau_callbacks(schedule)]
     if log_dir is not None:
         callbacks.append(keras.callbacks.TensorBoard(log_dir))
-    model.fit(
-        splits.train,
-        epochs=schedule.epochs,
-        steps_per_epoch=steps,
-        validation_data=splits.test if trial.monitored == "test" else splits.validation,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
+    with class_folders.naming_files(splits.paths):
+        model.fit(
+            splits.train,
+            epochs=schedule.epochs,
+            steps_per_epoch=steps,
+            validation_data=splits.test if trial.monitored == "test" else splits.validation,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
     outcome = {"sizes": splits.sizes}
     if monitor.status != "ok":
         return outcome, model

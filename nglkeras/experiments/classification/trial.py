@@ -7,12 +7,13 @@ journal. `training.run_trial` turns one into a `TrialResult`.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 # Losses and models are reached through it when a plan is made: they need Keras, see `lazy`.
 import nglkeras
 from nglkeras import runs
 from nglkeras.data.augmentation import Augmentation
-from nglkeras.data.catalog import get_info
+from nglkeras.data.catalog import files_sha256, get_info
 from nglkeras.data.division import SPLITS
 from nglkeras.errors import unknown
 from nglkeras.experiments import classification
@@ -40,6 +41,7 @@ class Trial(runs.trial.Trial):
         splits: How the images are divided; one of `data.division.SPLITS`.
         own_validation: Whether the data set's own validation split is the validation set, where
             splits are official; otherwise that split is left out.
+        files_sha256: Hash of the list of files of a "folder".
     """
 
     schedule: Schedule
@@ -50,6 +52,7 @@ class Trial(runs.trial.Trial):
     validation_images: int | None = None
     splits: str = "official"
     own_validation: bool = False
+    files_sha256: str = ""
 
     @property
     def kind(self) -> "Trial":
@@ -64,6 +67,7 @@ def plan(
     seed: int = 0,
     weights: str | Sequence[str] | None = None,
     formulas: dict[str, str] | None = None,
+    data_dir: str | Path | None = None,
 ) -> list[Trial]:
     """The trials of a table: every data set, model and loss, run by run.
 
@@ -75,13 +79,13 @@ def plan(
         seed: Root of all randomness.
         weights: What the backbones start from: `None`, "imagenet", a file, or a file for each run.
         formulas: Further losses by name, each as `Expression.parse` takes it.
+        data_dir: Where the data set "folder" is.
 
     Raises:
         UserError: If a data set, model, loss or kind of splits is unknown, or a formula is none.
     """
-    for dataset in scale.datasets:
-        if dataset not in protocol.SETTINGS:
-            raise unknown("data set", dataset, protocol.SETTINGS)
+    facts = {name: get_info(name, data_dir) for name in scale.datasets}
+    files = {name: files_sha256(name, data_dir) for name in scale.datasets}
     if scale.splits not in (None, *SPLITS):
         raise unknown("splits", scale.splits, SPLITS)
     for model in scale.models:
@@ -95,7 +99,8 @@ def plan(
     starts = [initial_weights(weights if shared else weights[run]) for run in range(scale.runs)]
     return [
         replace(
-            _trial(scale, dataset, model, row),
+            _trial(scale, dataset, facts[dataset], model, row),
+            files_sha256=files[dataset],
             # A reconstruction counts by its formula: a corrected one runs anew.
             formula=given.get(row.name, losses.FORMULAS[row.name] if row.reconstructed else None),
             run=run,
@@ -113,8 +118,8 @@ def _given(name, formulas):
     return nglkeras.losses.Row(name, partial(nglkeras.losses.FormulaLoss, formulas[name]))
 
 
-def _trial(scale, dataset, model, row):
-    setting = protocol.SETTINGS[dataset]
+def _trial(scale, dataset, info, model, row):
+    setting = protocol.setting_of(dataset, info)
     schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
     # Enlarging is for backbones that take no small images.
     upsampling = at_most(setting.upsampling, scale.upsampling)
@@ -134,7 +139,7 @@ def _trial(scale, dataset, model, row):
         augmentation=setting.augmentation,
         train_images=scale.train_images,
         evaluation_images=scale.evaluation_images,
-        compile_once=get_info(dataset).fits_in_memory(setting.image_size),
+        compile_once=info.fits_in_memory(setting.image_size),
         splits=splits,
-        own_validation=splits == "official" and get_info(dataset).has_validation,
+        own_validation=splits == "official" and info.has_validation,
     )
