@@ -1,0 +1,128 @@
+"""The base class of fitnesses, and functions in its place."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from search_tools import TINY, lines
+
+from nglkeras import UserError, executors
+from nglkeras.search import Evaluation, Fitness, GeneticProgramming, Screening, search
+from nglkeras.search.fitness import as_fitness
+
+
+class Shortness(Fitness):
+    """Short formulas are good."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def __call__(self, expression):
+        return -self.factor * expression.size
+
+
+class Full(Fitness):
+    """Every hook has its own answer."""
+
+    classes = 3
+    gradients = "off"
+    bounds = (1e-3, 1e3)
+    class_reduction = "sum"
+
+    def __init__(self):
+        self.calls = []
+        self.settings = {"kind": "full"}
+
+    def __call__(self, expression):
+        return Evaluation("ok", (1.0, float(expression.size)))
+
+    def values(self, expression):
+        self.calls.append("values")
+        return np.ones(2)
+
+    def prepare(self):
+        self.calls.append("prepare")
+
+    @contextlib.contextmanager
+    def writing(self):
+        self.calls.append("writing")
+        yield
+        self.calls.append("written")
+
+    def as_begun(self, settings):
+        self.calls.append(settings)
+
+
+def run(evaluate, out, **options):
+    return search(GeneticProgramming(0, **TINY), evaluate, out=out, quiet=True, **options)
+
+
+def settings(folder):
+    return lines(folder)[0]["settings"]
+
+
+class TestFitness:
+    def test_only_a_call_is_needed(self, tmp_path):
+        result = run(Shortness(), tmp_path)
+        assert result.generations[-1].asked == 30
+        found = settings(tmp_path)
+        assert found["evaluate"].keys() == {"function", "code"}
+        assert found["evaluate"]["function"] == "Shortness"
+        assert (found["classes"], found["screening"]["gradients"]) == (10, "exact")
+
+    def test_its_settings_identify_it(self, tmp_path):
+        run(Shortness(), tmp_path)
+        run(Shortness(), tmp_path)
+        with pytest.raises(UserError, match="another evaluate: code"):
+            run(Shortness(2.0), tmp_path)
+
+    def test_every_hook_is_used(self, tmp_path):
+        fitness = Full()
+        run(fitness, tmp_path)
+        assert fitness.calls[0] == "writing"
+        assert fitness.calls[1:3] == ["prepare", "values"]
+        assert fitness.calls[-1] == "written"
+        found = settings(tmp_path)
+        assert (found["evaluate"], found["classes"]) == ({"kind": "full"}, 3)
+        assert found["screening"]["bounds"] == [1e-3, 1e3]
+        assert found["screening"]["gradients"] == "off"
+        assert '"class_reduction": "sum"' in (tmp_path / "best.json").read_text()
+        again = Full()
+        run(again, tmp_path)
+        # A finished search needs no data.
+        assert again.calls == ["writing", {"kind": "full"}, "written"]
+
+    @pytest.mark.slow
+    def test_the_same_on_workers(self, tmp_path):
+        run(Shortness(), tmp_path / "local")
+        with executors.make("processes", workers=2) as executor:
+            run(Shortness(), tmp_path / "processes", executor=executor)
+        journals = [lines(tmp_path / name) for name in ("local", "processes")]
+        assert journals[0][0] == journals[1][0]
+        by_id = [{row["id"]: row for row in rows[1:]} for rows in journals]
+        assert by_id[0] == by_id[1]
+
+
+class TestFunctions:
+    def test_may_have_attributes_of_a_fitness(self, tmp_path):
+        def evaluate(expression):
+            return float(expression.size)
+
+        evaluate.classes, evaluate.bounds, evaluate.settings = 4, None, {"rate": 1}
+        run(evaluate, tmp_path)
+        found = settings(tmp_path)
+        assert (found["classes"], found["evaluate"]) == (4, {"rate": 1})
+        assert found["screening"]["bounds"] is None
+
+    def test_are_wrapped_once(self):
+        fitness = as_fitness(len)
+        assert as_fitness(fitness) is fitness
+
+    def test_a_screening_of_one_s_own(self, tmp_path):
+        run(Shortness(), tmp_path, screening=Screening(rejection=False), classes=5)
+        found = settings(tmp_path)
+        assert (found["classes"], found["screening"]["rejection"]) == (5, False)
+
+    def test_what_cannot_be_called(self):
+        with pytest.raises(UserError, match="evaluate is of type int; give a function"):
+            as_fitness(3)

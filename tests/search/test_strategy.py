@@ -1,0 +1,76 @@
+"""The base class of strategies: one of your own runs and resumes without a change to the loop."""
+
+from dataclasses import dataclass
+
+import pytest
+from search_tools import by_hash, lines
+
+from nglkeras import UserError
+from nglkeras.search import Individual, Strategy, Variation, search
+from nglkeras.search.coefficients import SCREENING
+from nglkeras.search.strategy import generator
+
+
+@dataclass(frozen=True)
+class RandomParameters:
+    generations: int = 3
+    population_size: int = 4
+
+
+class RandomSearch(Strategy):
+    """Draws every tree at random and keeps the best."""
+
+    parameters_class = RandomParameters
+
+    def propose(self):
+        for i in range(self.parameters.population_size):
+            random = generator(self.seed, self.generation, i)
+            tree = Variation().random_tree(random)
+            yield Individual(tree, self.generation, i, made_by=("random",))
+
+
+class TestRandomSearch:
+    def test_keeps_the_best(self, tmp_path):
+        result = search(RandomSearch(0), by_hash, out=tmp_path, screening=SCREENING, quiet=True)
+        ranks = [record.evaluation.rank for record in result.records.values()]
+        assert [generation.asked for generation in result.generations] == [4, 8, 12, 16]
+        assert [m.evaluation.rank for m in result.population] == sorted(ranks, reverse=True)[:4]
+
+    @pytest.mark.parametrize("stop", [1, 6, 9])
+    def test_interrupted_and_resumed_is_the_same(self, tmp_path, stop):
+        calls = []
+
+        def interrupted(expression):
+            calls.append(expression)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return float(expression.size)
+
+        def whole(expression):
+            return float(expression.size)
+
+        search(RandomSearch(1), whole, out=tmp_path / "a", screening=SCREENING, quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            search(
+                RandomSearch(1), interrupted, out=tmp_path / "b", screening=SCREENING, quiet=True
+            )
+        search(
+            RandomSearch(1, generations=4),
+            interrupted,
+            out=tmp_path / "b",
+            screening=SCREENING,
+            quiet=True,
+        )
+        first, second = lines(tmp_path / "a")[1:], lines(tmp_path / "b")[1:]
+        assert first == second[: len(first)]
+        assert {row["generation"] for row in second} == {0, 1, 2, 3, 4}
+
+    def test_settings_are_its_parameters_but_for_its_length(self):
+        settings = {"strategy": "RandomSearch", "seed": 7, "population_size": 4}
+        assert RandomSearch(7, generations=9).settings == settings
+
+    def test_mistakes(self, tmp_path):
+        with pytest.raises(UserError, match="unknown parameter 'size'; choose from: generations"):
+            RandomSearch(size=3)
+        with pytest.raises(UserError, match="strategy is of type function; derive it from"):
+            search(by_hash, by_hash, out=tmp_path)
