@@ -5,6 +5,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nglkeras  # noqa: F401 - before Keras: it keeps TensorFlow's start-up lines off the screen
@@ -75,6 +76,47 @@ def script(monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def mistake(script, tmp_path):
+    """Runs a script that must end with a mistake of the user; returns its line without "error: ".
+
+    Without `--out` among the arguments, results go to a temporary folder.
+    """
+
+    def run(name, *arguments, out=tmp_path):
+        if out is not None and "--out" not in arguments:
+            arguments = [*arguments, "--out", out]
+        code, _, err = script(name, *arguments)
+        assert code == 2, err
+        assert "Traceback" not in err
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        return last.removeprefix("error: ")
+
+    return run
+
+
+def command_of(script, *options):
+    """Return the command line of a script of reproduce/, for a process of its own."""
+    return [sys.executable, str(ROOT / "reproduce" / f"{script}.py"), *map(str, options)]
+
+
+def finish(script, *options):
+    """Run a script in a process of its own, to its end."""
+    done = subprocess.run(command_of(script, *options), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def wait_for_rows(folder, count, process):
+    """Wait until the journals in a folder have this many rows, or the process has ended."""
+    while process.poll() is None:
+        lines = [path.read_text().count("\n") for path in folder.glob("*.jsonl")]
+        if sum(lines) >= count:
+            return
+        time.sleep(0.05)
 
 
 def run_python(code):

@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import ROOT, command_of, finish, wait_for_rows
 from laboratory import Saboteur, Watched
 
 from nglkeras import Journal, executors, run_trials
@@ -261,16 +260,6 @@ class TestNodesThatAreKilled:
         )
 
 
-def command_of(script, *options):
-    return [sys.executable, str(ROOT / "reproduce" / f"{script}.py"), *map(str, options)]
-
-
-def finish(script, *options):
-    done = subprocess.run(command_of(script, *options), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 def rows_of(journal):
     """What a journal says, by key or id, but for when and how long; no key comes twice."""
     rows = {}
@@ -284,15 +273,6 @@ def rows_of(journal):
         kept = ("status", "accuracy", "validation_accuracy", "fitness", "expression", "twin")
         rows[name] = [row.get(column) for column in kept] + losses
     return rows
-
-
-def wait_for_rows(folder, count, driver):
-    """Until the journals of a running driver hold so many rows."""
-    while driver.poll() is None:
-        lines = [path.read_text().count("\n") for path in folder.glob("*.jsonl")]
-        if sum(lines) >= count:
-            return
-        time.sleep(0.1)
 
 
 class TestDriversThatAreKilled:

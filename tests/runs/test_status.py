@@ -141,12 +141,10 @@ def _of_two_models():
     return plan(replace(TABLE2_SCALES["demo"], models=("small_cnn", "head")), ["CE"])
 
 
-def test_the_script(script, journal, tmp_path):
+def test_the_script(script, mistake, journal, tmp_path):
     journal.append(result(TRIALS[0]))
     code, out, _ = script("status", tmp_path)
     assert code == 0
     assert "1 ok" in out
-    code, out, err = script("status", tmp_path / "nowhere")
-    assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1
+    assert "no journal.jsonl" in mistake("status", tmp_path / "nowhere", out=None)
     assert json.loads(journal.path.read_text())["status"] == "ok"
