@@ -2,11 +2,11 @@
 
     python reproduce/figure_a.py [--out DIR]
 
-The trees are real: NGL, and two random ones that the search's own crossover has worked on.
+The trees are NGL, and two random trees with their child by the search's own crossover.
 """
 
 from nglkeras import search
-from nglkeras.experiments import cli
+from nglkeras.experiments import script
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, lambda: search.plots.figure_a(), "figure_a"))
+    script.draw(__doc__, lambda: search.plots.figure_a(), "figure_a")

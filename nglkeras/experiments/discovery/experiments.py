@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from nglkeras.errors import UserError, unknown
+from nglkeras.experiments import draws
 from nglkeras.experiments.classification import models, protocol
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.experiments.discovery import draws
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.experiments.discovery.protocol import EPOCHS, EXPERIMENTS, Experiment, SearchScale
 from nglkeras.runs.journal import Journal

@@ -12,10 +12,9 @@ import numpy as np
 from nglkeras.data import sources
 from nglkeras.data.catalog import get_info
 from nglkeras.executors import Executor, Local
-from nglkeras.experiments import earlier
+from nglkeras.experiments import draws, earlier
 from nglkeras.experiments.classification.shared_networks import compiled_network, row_of
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.experiments.discovery import draws
 from nglkeras.expression import Expression
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner

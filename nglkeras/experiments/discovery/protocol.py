@@ -1,19 +1,20 @@
-"""The five experiments of paper A, and how much of one a search takes on, as data."""
+"""The five experiments of paper A and the scales of its search, as data."""
 
 from dataclasses import dataclass
 
+from nglkeras.experiments.options import Scale, by_name
 from nglkeras.search.screening import CHECKS
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of the paper's list of experiments (section 4.1).
+    """An experiment of the paper (section 4.1).
 
     Attributes:
-        weights: What the backbone starts from: `None` or "imagenet".
-        datasets: Data sets, each with its own fitness.
+        weights: Initial weights of the backbone: `None` or "imagenet".
+        datasets: Data sets that a candidate is trained on.
         runs: Networks for each candidate and data set.
-        found: The loss that the paper found in it.
+        found: Name of the loss that the paper found in it.
         against_ce: Whether the fitness is (wins over CE, mean % improvement) instead of the
             validation accuracy.
     """
@@ -37,40 +38,31 @@ EXPERIMENTS = {
 EPOCHS = {"cifar10": 50, "cifar100": 50, "fashion_mnist": 35}
 
 
-@dataclass(frozen=True)
-class SearchScale:
-    """The part of the protocol that a search carries out; `None` keeps the paper's values.
+@dataclass(frozen=True, kw_only=True)
+class SearchScale(Scale):
+    """The part of paper A's search that the script carries out.
 
     Attributes:
-        name: What `--scale` calls it.
-        note: What a reader must know of results at this scale.
-        model: The network.
-        generations: T.
-        population: n.
-        datasets: Instead of an experiment's own.
-        epochs: Upper limit on epochs.
-        train_images: Upper limit on training images, drawn at random.
-        evaluation_images: Upper limit on images for validation, drawn at random.
-        image_size: Upper limit on the image size, in pixels.
-        upsampling: Upper limit on the factor by which networks enlarge images.
+        model: Network that candidates are trained with.
+        generations: Number of the last generation (T).
+        population: Number of survivors (n).
+        datasets: Data sets instead of the experiment's own.
+        image_size: Upper limit on the image size, in pixels; `None` for the protocol's own.
+        upsampling: Upper limit on the factor by which networks enlarge images; `None` for the
+            protocol's own.
         plateau: Whether the learning rate is reduced on a plateau, which takes a validation
             after every epoch.
         pretrained: Whether the weights of experiments 3 and 4 are used.
-        screening: Those of `CHECKS` that are made. The paper makes none: it only discards losses
-            whose values leave the bounds, which is done at every scale.
+        screening: Checks that spare trainings: some of `CHECKS`. The paper makes none: it only
+            discards losses whose values leave the bounds, which is done at every scale.
         draws: "fresh", a new split and new initial weights for every evaluation, as in the paper
             (B.1), or "shared".
     """
 
-    name: str
-    note: str
     model: str = "InceptionV3"
     generations: int = 100
     population: int = 16
     datasets: tuple[str, ...] | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    evaluation_images: int | None = None
     image_size: int | None = None
     upsampling: int | None = None
     plateau: bool = True
@@ -79,31 +71,28 @@ class SearchScale:
     draws: str = "shared"
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        SearchScale(
-            "demo",
-            "a demonstration on scikit-learn's digits with a small network, from scratch: not the "
-            "paper's experiment",
-            model="small_cnn",
-            generations=10,
-            datasets=("digits",),
-            epochs=8,
-            plateau=False,
-            pretrained=False,
-        ),
-        SearchScale(
-            "reduced",
-            "the paper's network and data with fewer images, epochs and generations and smaller "
-            "inputs",
-            generations=10,
-            epochs=4,
-            train_images=2_560,
-            evaluation_images=1_000,
-            image_size=75,
-            upsampling=3,
-        ),
-        SearchScale("paper", "the full protocol of the paper", screening=(), draws="fresh"),
-    )
-}
+SCALES = by_name(
+    SearchScale(
+        name="demo",
+        note="a demonstration on scikit-learn's digits with a small network, from scratch: not the "
+        "paper's experiment",
+        model="small_cnn",
+        generations=10,
+        datasets=("digits",),
+        epochs=8,
+        plateau=False,
+        pretrained=False,
+    ),
+    SearchScale(
+        name="reduced",
+        note="the paper's network and data with fewer images, epochs and generations and smaller "
+        "inputs",
+        generations=10,
+        epochs=4,
+        train_images=2_560,
+        evaluation_images=1_000,
+        image_size=75,
+        upsampling=3,
+    ),
+    SearchScale(name="paper", note="the full protocol of the paper", screening=(), draws="fresh"),
+)

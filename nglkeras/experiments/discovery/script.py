@@ -1,83 +1,181 @@
-"""What the scripts of both papers' searches share: the options that say what is not trained."""
+"""The one shape of both papers' searches as scripts: options, fitness, search, report."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
+# What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import search
 from nglkeras.errors import unknown
-from nglkeras.experiments import cli, discovery
-from nglkeras.experiments.discovery import draws
+from nglkeras.experiments import discovery, draws, options, script
+from nglkeras.experiments.options import Parser, Scale
+from nglkeras.report import output
+from nglkeras.runs.journal import Journal
 from nglkeras.search.screening import CHECKS, Screening, screening
+from nglkeras.startup import extras
 
 
-def add_options(parser: cli.Parser, checks: Sequence[str] = CHECKS) -> None:
-    """Add the options for the screening and the draws.
+class SearchScript(ABC):
+    """The search of a paper; a subclass says what is special about it.
 
-    Args:
-        parser: Of the script.
-        checks: Those that can be chosen.
+    Attributes:
+        folder: Folder of the results below `results/`.
+        scales: The scales by name.
+        checks: Checks of the screening that options can switch on or off.
+        packages: Packages that the search needs.
+        silent: What the paper does not say; printed before the search. Empty for nothing.
     """
-    add = parser.add_argument
-    what = f"any of: {', '.join(checks)}"
-    add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to make too, {what}")
-    add("--without", nargs="+", default=(), metavar="CHECK", help=f"checks to leave out, {what}")
-    add(
-        "--draws",
-        help=f"{' or '.join(draws.DRAWS)}: whether candidates share splits and initial weights "
-        "(default: the scale's, fresh at paper scale)",
-    )
+
+    folder: ClassVar[str]
+    scales: ClassVar[Mapping[str, Scale]]
+    checks: ClassVar[Sequence[str]] = CHECKS
+    packages: ClassVar[Sequence[str]] = ()
+    silent: ClassVar[str] = ""
+
+    @abstractmethod
+    def add_options(self, parser: Parser) -> None:
+        """Add the options of this search alone."""
+
+    @abstractmethod
+    def fitness(
+        self, args: argparse.Namespace, scale: Scale, journal: Journal, **settings
+    ) -> "discovery.TrialFitness":
+        """Return the fitness of the candidates.
+
+        Args:
+            args: The options.
+            scale: How much of the protocol is done.
+            journal: The journal of the trained networks.
+            **settings: Further arguments of `TrialFitness`.
+        """
+
+    @abstractmethod
+    def heading(
+        self, args: argparse.Namespace, scale: Scale, fitness: "discovery.TrialFitness"
+    ) -> str:
+        """Describe the search in sentences."""
+
+    @abstractmethod
+    def search(
+        self,
+        args: argparse.Namespace,
+        scale: Scale,
+        fitness: "discovery.TrialFitness",
+        heading: str,
+        out: Path,
+    ) -> None:
+        """Search, and report what was found."""
+
+    def chosen_scale(self, args: argparse.Namespace) -> Scale:
+        """Return the scale that the options name, with what they change of it."""
+        return options.chosen_scale(args, self.scales)
+
+    def out(self, args: argparse.Namespace, scale: Scale) -> Path:
+        """Return the folder of the results."""
+        return output.folder(args, self.folder, scale.name)
+
+    def run(self, doc: str) -> None:
+        """Run the script; mistakes of the user end in one line and exit code 2.
+
+        Args:
+            doc: The script's docstring, which `--help` shows.
+        """
+        script.main(partial(self._run, doc))
+
+    def parser(self, doc: str = "") -> Parser:
+        """Return the parser of all options."""
+        parser = Parser(doc)
+        options.add_scale(parser, self.scales)
+        self.add_options(parser)
+        add = parser.add_argument
+        what = f"any of: {', '.join(self.checks)}"
+        add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to add, {what}")
+        add("--without", nargs="+", default=(), metavar="CHECK", help=f"checks to omit, {what}")
+        add(
+            "--compare-runs",
+            type=options.positive,
+            default=5,
+            metavar="N",
+            help="networks for each loss of the comparison at the end (default: 5)",
+        )
+        options.add_common(parser, self.folder)
+        return parser
+
+    def _run(self, doc):
+        args = self.parser(doc).parse_args()
+        scale = self.chosen_scale(args)
+        for check in (*args.screen, *args.without):
+            if check not in self.checks:
+                raise unknown("check", check, self.checks)
+        extras.require(*self.packages)
+        # What cannot be drawn is refused before a training, not after it.
+        output.saver(args)
+        out = self.out(args, scale)
+        with options.make_executor(args) as executor:
+            args.replicas = partial(options.count_replicas, args, executor)
+            fitness = self.fitness(
+                args,
+                scale,
+                Journal(out / "trials.jsonl", report=partial(print, file=sys.stderr)),
+                chosen=["draws"] if args.draws else [],
+                data_dir=args.data_dir,
+                timeout=args.timeout,
+                executor=executor,
+            )
+            heading = self.heading(args, scale, fitness)
+            print(*filter(None, [heading, self.silent, f"Journals in {out}"]), sep="\n", flush=True)
+            # No other process may write these journals before the last comparison is done.
+            with fitness.writing():
+                self.search(args, scale, fitness, heading, out)
 
 
-def chosen_checks(
-    args: argparse.Namespace, scale_checks: Sequence[str], checks: Sequence[str] = CHECKS
-) -> list[str]:
-    """List the checks of a scale with what the options change.
-
-    Args:
-        args: Options of `add_options`.
-        scale_checks: Those of the scale.
-        checks: Those that can be chosen.
-
-    Raises:
-        UserError: If an option names another.
-    """
-    for check in (*args.screen, *args.without):
-        if check not in checks:
-            raise unknown("check", check, checks)
-    kept = {*scale_checks, *args.screen} - set(args.without)
-    return [check for check in CHECKS if check in kept]
+def report(
+    args: argparse.Namespace,
+    result: "search.Result",
+    fitness: "discovery.TrialFitness",
+    out: Path,
+    heading: str,
+    **settings,
+) -> None:
+    """Print, write and draw the result of a search; see `report.write`."""
+    with output.writing_to(out):
+        discovery.report.write(result, fitness, out, heading, save=output.saver(args), **settings)
 
 
 def screening_of(
     args: argparse.Namespace,
-    checks: Sequence[str],
-    gradients: str,
+    scale: Scale,
+    fitness: "discovery.TrialFitness",
     folder: Path,
     bounds: tuple[float, float] | None,
 ) -> Screening:
-    """Make the screening of a search.
+    """Return the screening with the checks of the scale, as the options change them.
 
-    A folder whose search was begun with all checks, as earlier versions did at every scale, goes on
-    with them unless an option says otherwise.
+    Earlier versions made all checks at every scale: a folder whose search was begun so goes on so,
+    unless an option names checks.
 
     Args:
-        args: Options of `add_options`.
-        checks: As `chosen_checks` gives them.
-        gradients: Of the fitness: which gradients are alike.
-        folder: Of the search.
+        args: The options.
+        scale: Names the checks.
+        fitness: Says which gradients train alike.
+        folder: Folder of the search.
         bounds: As in `Screening`.
     """
-    full = screening(CHECKS, gradients=gradients, bounds=bounds)
+    make = partial(screening, gradients=fitness.gradients, bounds=bounds)
+    full = make(CHECKS)
     begun = search.records.settings_in(folder).get("screening")
     if not (args.screen or args.without) and begun == search.records.as_json(asdict(full)):
         return full
-    return screening(checks, gradients=gradients, bounds=bounds)
+    return make({*scale.screening, *args.screen} - set(args.without))
 
 
 def describe(checks: Screening, fitness: "discovery.TrialFitness") -> str:
-    """Say in two sentences what was screened and drawn, for the reader of results."""
+    """Say in two sentences which trainings were spared and how splits were drawn."""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]
     what = f"Not trained: {', '.join(found)}." if found else "Every candidate is trained."

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 import nglkeras
 from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
-from nglkeras.experiments import classification
+from nglkeras.experiments import classification, draws
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.experiments.discovery import draws
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
 from nglkeras.search.screening import CHECKS

@@ -8,12 +8,12 @@ import pytest
 from conftest import needs_two_devices
 
 from nglkeras import UserError
+from nglkeras.experiments import draws
 from nglkeras.experiments.discovery import (
     EXPERIMENTS,
     SCALES,
     ExperimentFitness,
     SearchScale,
-    draws,
 )
 from nglkeras.experiments.discovery.experiments import trials, wins_and_improvement
 from nglkeras.experiments.glo import protocol
@@ -32,8 +32,8 @@ NGL = Expression.parse(FORMULAS["NGL"])
 
 
 TINY = SearchScale(
-    "tiny",
-    "for tests",
+    name="tiny",
+    note="for tests",
     model="head",
     generations=1,
     population=3,
@@ -187,7 +187,7 @@ class TestExperiments:
 
     def test_a_folder_of_an_earlier_version_goes_on(self, tmp_path, monkeypatch):
         """Begun with the loss as monitor, shared draws and accuracies compared."""
-        from nglkeras.experiments.discovery.draws import SEARCH_CHANGES
+        from nglkeras.experiments.draws import SEARCH_CHANGES
         from nglkeras.experiments.earlier import Earlier
 
         scale = replace(TINY, plateau=True, draws="fresh")
