@@ -1,40 +1,30 @@
-"""Models by name: a backbone of keras.applications under paper A's nine-layer head; paper B's.
+"""Classifiers by name: backbones of keras.applications under paper A's head, paper B's, users' own.
 
-Every model takes float images from 0 to 255 and does its own preprocessing inside, so that a
-saved one can be fed with pictures as they are.
+Every model takes float images from 0 to 255 and preprocesses them itself, so that a saved model can
+be given pictures as they are. `architectures` has the names, and what a model of one's own must be.
 """
 
 import contextlib
 import inspect
 import sys
+import types
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
+from nglkeras.experiments.classification import architectures
+from nglkeras.experiments.classification.architectures import BACKBONES, GLO, NAMES
 from nglkeras.training.schedule import PRECISIONS
 
-# Of the head's two hidden layers, from the authors' example.
+# Widths of the head's two hidden layers, from the authors' example.
 HEAD_WIDTHS = (128, 64)
 HEAD_DROPOUT = 0.5
-
-
-def _find_backbones():
-    """Every model of keras.applications by name, with its own preprocessing."""
-    constructors = inspect.getmembers(keras.applications, inspect.isfunction)
-    return {
-        name: (constructor, sys.modules[constructor.__module__].preprocess_input)
-        for name, constructor in constructors
-    }
-
-
-_BACKBONES = _find_backbones()
-# Paper B's, without the nine-layer head.
-GLO = ("glo_mnist", "glo_cifar10")
-SMALL = ("small_cnn", "head", *GLO)
-NAMES = (*SMALL, *sorted(_BACKBONES))
 # What Keras raises for a file that holds no weights, or others.
 _NO_WEIGHTS = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
 
@@ -49,37 +39,44 @@ def build(
     upsampling: int = 1,
     l2: float = 0.0,
     precision: str = "float32",
+    model_sha256: str = "",
 ) -> keras.Model:
-    """A classifier: `[upsampling] -> preprocessing -> backbone -> nine-layer head`.
+    """Build an uncompiled classifier: `[upsampling] -> preprocessing -> backbone -> head`.
 
     Args:
         name: A model of keras.applications, e.g. "InceptionV3" or "ResNet50"; "small_cnn" for
-            demonstrations; "head", the nine-layer head on the pixels themselves; or paper B's
-            "glo_mnist" and "glo_cifar10", which have their own head.
+            demonstrations; "head", the nine-layer head on the pixels themselves; paper B's
+            "glo_mnist" and "glo_cifar10", which have their own head; or `FILE.py:FUNCTION`, a model
+            of one's own.
         input_shape: (height, width, 3).
         classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
-        weights: Of the backbone: `None` for random ones, "imagenet", or a `.weights.h5` file.
+        weights: Initial weights of the backbone: `None` for random ones, "imagenet", or a
+            `.weights.h5` file.
         pooling: "max" as in the authors' example, or "avg", over the backbone's last features.
         upsampling: Factor by which images are enlarged (nearest pixel) before the backbone; 8
             for the paper's 32 x 32 images. The authors use three layers of x2: the same function.
         l2: Factor of an L2 penalty on every kernel.
-        precision: Keras' dtype policy of the layers; weights and softmax are float32 in each.
+        precision: Keras dtype policy of the layers; weights and softmax are float32 in each (those
+            of a model of one's own are as its function makes them).
+        model_sha256: Hash that the file of a model of one's own must have; any by default.
 
     Raises:
-        UserError: If there is no such model or precision, the images are too small for it, or
-            its weights can neither be found nor downloaded.
+        UserError: If there is no such model or precision, the images are too small for it, its
+            weights can neither be found nor downloaded, or the function of one's own fails.
     """
-    if name not in NAMES:
-        raise unknown("model", name, NAMES)
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    is_own = architectures.is_own(name)
+    if name not in NAMES and not is_own:
+        raise unknown("model", name, (*NAMES, "FILE.py:FUNCTION"))
     weights = paths.weights(weights)
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise UserError(f"no weights file {weights}; valid are imagenet or a .weights.h5 file")
-    if weights is not None and name in ("head", *GLO):
+    if weights is not None and (name in ("head", *GLO) or is_own):
         raise UserError(f"{name} has no backbone that weights could be loaded into")
     with dtype_policy(precision):
-        model = _build(name, input_shape, classes, weights, pooling, upsampling)
+        if is_own:
+            model = _own(name, input_shape, classes, model_sha256)
+        else:
+            model = _build(name, input_shape, classes, weights, pooling, upsampling)
     if l2:
         penalise_kernels(model, l2)
     return model
@@ -87,7 +84,13 @@ def build(
 
 @contextlib.contextmanager
 def dtype_policy(precision: str):
-    """Layers that are built within it have this policy."""
+    """Give layers that are built in this context a dtype policy.
+
+    Raises:
+        UserError: If there is no such policy.
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -100,9 +103,10 @@ def _build(name, input_shape, classes, weights, pooling, upsampling):
     x = inputs = keras.Input(input_shape, name="image")
     if upsampling > 1:
         x = keras.layers.UpSampling2D(upsampling, name="upsampling")(x)
-    if name in _BACKBONES:
-        constructor, preprocess_input = _BACKBONES[name]
-        x = _backbone(name, constructor, x.shape[1:], weights, pooling)(preprocess_input(x))
+    if name in BACKBONES:
+        constructor = getattr(keras.applications, name)
+        x = sys.modules[constructor.__module__].preprocess_input(x)
+        x = _backbone(name, constructor, x.shape[1:], weights, pooling)(x)
     else:
         x = keras.layers.Rescaling(1 / 255, name="preprocessing")(x)
         if name in GLO:
@@ -111,8 +115,57 @@ def _build(name, input_shape, classes, weights, pooling, upsampling):
     return keras.Model(inputs, nine_layer_head(x, classes), name=name.lower())
 
 
+def _own(name, input_shape, classes, sha256):
+    """Build a user's own model, and check what its function returns."""
+    path, function = architectures.split_own(name)
+    found = architectures.hash_of(path)
+    if sha256 not in ("", found):
+        raise UserError(f"{path} has changed since its trials were planned")
+    make = _load_function(path, found, function)
+    try:
+        model = make(input_shape=input_shape, classes=classes)
+    except Exception as error:
+        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, keras.Model):
+        raise UserError(f"{name} returns no keras.Model, but {type(model).__name__}")
+    if model.compiled:
+        raise UserError(f"{name} returns a compiled model; it must leave that to the trial")
+    try:
+        output = model(np.zeros((1, *input_shape), "float32"), training=False)
+        output = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
+    except Exception as error:
+        message = f"{name} returns a model that takes no images of shape {input_shape}: {error}"
+        raise UserError(message) from error
+    if output.shape != (1, classes):
+        raise UserError(f"{name} returns a model with output {output.shape}, not (1, {classes})")
+    if not (np.all(output >= 0) and np.isclose(output.sum(), 1.0, atol=0.02)):
+        raise UserError(f"{name} returns a model whose outputs are not those of a softmax")
+    return model
+
+
+@cache
+def _load_function(path, sha256, function) -> Callable[..., keras.Model]:
+    """Run a user's file as a module, once for each content, and return one of its functions."""
+    module = types.ModuleType(f"nglkeras_own_{sha256[:16]}")
+    module.__file__ = str(path)
+    # Dataclasses and Keras look up the module of a class.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
+    except Exception as error:
+        raise UserError(f"{path} failed: {type(error).__name__}: {error}") from error
+    if not inspect.isroutine(getattr(module, function, None)):
+        own = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
+        raise UserError(f"{path} has no function {function}; it has: {', '.join(own) or 'none'}")
+    return getattr(module, function)
+
+
 def nine_layer_head(x, classes: int):
-    """The top that paper A puts on every backbone: `[batch, ...]` to `[batch, classes]`.
+    """Apply paper A's classifier: `[batch, ...]` to `[batch, classes]`.
 
     Flatten, BN, Dense(128, relu), Dropout(0.5), BN, Dense(64, relu), Dropout(0.5), BN,
     Dense(N, softmax).
@@ -132,10 +185,10 @@ def _predictions(x, classes):
 
 
 def _glo_mnist(x, classes):
-    """Paper B's MNIST network, of its supplement and its follow-up (TaylorGLO's configuration).
+    """Apply paper B's MNIST network, from its supplement and its follow-up (TaylorGLO's settings).
 
-    The text itself lacks it. Padding, which no source of ours names, keeps the size; and MNIST is
-    grey: only the first channel is looked at.
+    The paper itself does not give it. Padding, which neither source names, keeps the size. MNIST is
+    grey: the network reads the first channel only.
     """
     x = x[..., :1]
     for filters in (32, 64):
@@ -148,10 +201,11 @@ def _glo_mnist(x, classes):
 
 
 def _glo_cifar10(x, classes):
-    """Our choice for paper B's CIFAR-10 experiment, whose network its text does not give.
+    """Apply our choice for paper B's CIFAR-10 network, which the paper does not give.
 
-    The shape of TensorFlow's CIFAR-10 tutorial of the time, after Krizhevsky's cuda-convnet,
-    without local response normalisation: its MNIST network is that of the MNIST tutorial.
+    It has the shape of TensorFlow's CIFAR-10 tutorial of that time (after Krizhevsky's
+    cuda-convnet), without local response normalisation; paper B's MNIST network is that of the
+    MNIST tutorial.
     """
     for _ in range(2):
         x = keras.layers.Conv2D(64, 5, padding="same", activation="relu")(x)
@@ -185,7 +239,7 @@ def _backbone(name, constructor, shape, weights, pooling):
 
 
 def _small_trunk(shape, weights, pooling):
-    """Three convolutions: enough for digits and clothes, small enough for seconds on a CPU."""
+    """Build three convolutions: enough for digits and clothes, seconds on a CPU."""
     if weights == "imagenet":
         raise UserError("small_cnn has no ImageNet weights; valid are none or a .weights.h5 file")
     pool = {"max": keras.layers.GlobalMaxPooling2D, "avg": keras.layers.GlobalAveragePooling2D}
@@ -209,7 +263,7 @@ def _small_trunk(shape, weights, pooling):
 
 
 def penalise_kernels(model: keras.Model, l2: float) -> None:
-    """Give every kernel its penalty, in this model and in what is saved of it.
+    """Give every kernel of a model an L2 penalty, which is saved with the model.
 
     keras.applications takes no regularizer. Keras reads the penalty from the variable when it
     trains and from the layer when it saves.

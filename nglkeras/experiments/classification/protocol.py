@@ -105,7 +105,8 @@ class ClassificationScale(Scale):
             for every run; `None` for each data set's own: official where there is a test split,
             but random for Caltech 101.
         datasets: Data sets, instead of the scale's own.
-        models: Models, instead of the scale's own; a cell is the mean over them.
+        models: Models, instead of the scale's own; a cell is the mean over them. One of your own is
+            named FILE.py:FUNCTION, see `architectures`.
     """
 
     datasets: tuple[str, ...]

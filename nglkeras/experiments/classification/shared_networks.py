@@ -211,6 +211,7 @@ def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Mod
         upsampling=trial.upsampling,
         l2=trial.l2,
         precision=trial.precision,
+        model_sha256=trial.model_sha256,
     )
 
 

@@ -10,7 +10,7 @@ from nglkeras import data
 from nglkeras.data import catalog, division
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import classification, earlier, options, script
-from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.experiments.classification.trial import Trial, plan
 
@@ -141,7 +141,8 @@ def _notes(scale, table):
     at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
     notes = [
         f"Scale {scale.name}: {scale.note}.",
-        f"Models: {', '.join(scale.models)}." + (f" At most {at_most}." if at_most else ""),
+        f"Models: {', '.join(map(architectures.label, scale.models))}."
+        + (f" At most {at_most}." if at_most else ""),
         f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",

@@ -89,6 +89,7 @@ def _train(trial, monitor, data_dir, log_dir):
         upsampling=trial.upsampling,
         l2=trial.l2,
         precision=trial.precision,
+        model_sha256=trial.model_sha256,
     )
     model.compile(
         optimizer=make_optimizer(schedule, trial.replicas),

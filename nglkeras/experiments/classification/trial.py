@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-# Losses and models are reached through it when a plan is made: they need Keras, see `lazy`.
+# Losses are reached through it when a plan is made: they need Keras, see `lazy`.
 import nglkeras
 from nglkeras import runs
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.catalog import files_sha256, get_info
 from nglkeras.data.division import SPLITS
 from nglkeras.errors import unknown
-from nglkeras.experiments import classification
-from nglkeras.experiments.classification import protocol
+from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.expression import Expression
 from nglkeras.runs.trial import initial_weights
@@ -42,6 +41,7 @@ class Trial(runs.trial.Trial):
         own_validation: Whether the data set's own validation split is the validation set, where
             splits are official; otherwise that split is left out.
         files_sha256: Hash of the list of files of a "folder".
+        model_sha256: Hash of the file of a model of one's own; see `architectures`.
     """
 
     schedule: Schedule
@@ -53,6 +53,13 @@ class Trial(runs.trial.Trial):
     splits: str = "official"
     own_validation: bool = False
     files_sha256: str = ""
+    model_sha256: str = ""
+
+    @property
+    def key(self) -> str:
+        """Hash as in `runs.trial.Trial`; a file with a model counts by its content."""
+        named = replace(self, model=architectures.label(self.model))
+        return super(Trial, named).key
 
     @property
     def kind(self) -> "Trial":
@@ -88,9 +95,7 @@ def plan(
     files = {name: files_sha256(name, data_dir) for name in scale.datasets}
     if scale.splits not in (None, *SPLITS):
         raise unknown("splits", scale.splits, SPLITS)
-    for model in scale.models:
-        if model not in classification.models.NAMES:
-            raise unknown("model", model, classification.models.NAMES)
+    models = [architectures.identity(name) for name in scale.models]
     given = {name: str(Expression.parse(text)) for name, text in (formulas or {}).items()}
     losses = nglkeras.losses
     rows = [_given(name, given) if name in given else losses.row(name) for name in loss_names]
@@ -105,11 +110,12 @@ def plan(
             formula=given.get(row.name, losses.FORMULAS[row.name] if row.reconstructed else None),
             run=run,
             seed=seed,
-            **starts[run],
+            # A model of one's own brings its weights with it.
+            **({} if "model_sha256" in model else starts[run]),
         )
         for run in range(scale.runs)
         for dataset in scale.datasets
-        for model in scale.models
+        for model in models
         for row in rows
     ]
 
@@ -121,15 +127,14 @@ def _given(name, formulas):
 def _trial(scale, dataset, info, model, row):
     setting = protocol.setting_of(dataset, info)
     schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
-    # Enlarging is for backbones that take no small images.
+    # Only backbones need large images.
     upsampling = at_most(setting.upsampling, scale.upsampling)
-    if model in classification.models.SMALL:
+    if model["model"] not in architectures.BACKBONES:
         upsampling = 1
     image_size = at_most(setting.image_size, scale.image_size)
     splits = scale.splits or setting.splits
     return Trial(
         dataset=dataset,
-        model=model,
         loss=row.name,
         loss_settings=dict(setting.loss_settings).get(row.name, ()),
         l2=row.l2,
@@ -142,4 +147,5 @@ def _trial(scale, dataset, info, model, row):
         compile_once=info.fits_in_memory(setting.image_size),
         splits=splits,
         own_validation=splits == "official" and info.has_validation,
+        **model,
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import draws
-from nglkeras.experiments.classification import models, protocol
+from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.experiments.discovery.protocol import EPOCHS, EXPERIMENTS, Experiment, SearchScale
@@ -37,8 +37,8 @@ def trials(
     Raises:
         UserError: If a data set, the model or the kind of draws is unknown.
     """
-    if scale.model not in models.NAMES:
-        raise unknown("model", scale.model, models.NAMES)
+    if scale.model not in architectures.NAMES:
+        raise unknown("model", scale.model, architectures.NAMES)
     found = []
     for dataset in scale.datasets or experiment.datasets:
         if dataset not in protocol.SETTINGS:
@@ -58,7 +58,7 @@ def trials(
             weights=experiment.weights if scale.pretrained else None,
             seed=seed,
             image_size=at_most(setting.image_size, scale.image_size),
-            upsampling=1 if scale.model in models.SMALL else upsampling,
+            upsampling=1 if scale.model in architectures.SMALL else upsampling,
             augmentation=setting.augmentation,
             train_images=scale.train_images,
             evaluation_images=scale.evaluation_images,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import nglkeras
 from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
-from nglkeras.experiments import classification, draws
+from nglkeras.experiments import draws
+from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
@@ -208,7 +209,7 @@ def plan(
     """
     get_info(scale.dataset)
     for what, name, valid in (
-        ("model", scale.model, classification.models.NAMES),
+        ("model", scale.model, architectures.NAMES),
         ("precision", precision, PRECISIONS),
     ):
         if name not in valid:

@@ -1,12 +1,19 @@
 """Architectures against stated numbers; preprocessing, penalties, saving, errors."""
 
+import inspect
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+from conftest import needs_tensorflow
 from keras import layers
 
 from nglkeras import UserError
-from nglkeras.experiments.classification import models
+from nglkeras.experiments.classification import architectures, models
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.classification.trial import plan
 
 HEAD = [
     layers.Flatten,
@@ -162,11 +169,140 @@ class TestWeights:
         def fail(*args, **kwargs):
             raise Exception("URL fetch failure on somewhere: None -- no network")
 
-        monkeypatch.setitem(models._BACKBONES, "MobileNetV2", (fail, lambda x: x))
+        fail.__module__ = keras.applications.MobileNetV2.__module__
+        monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
         with pytest.raises(
             UserError, match=r"MobileNetV2 could not be downloaded .*~/.keras/models"
         ):
             models.build("MobileNetV2", (32, 32, 3), 4, weights="imagenet")
+
+
+def test_every_model_of_keras_applications_has_a_name():
+    constructors = inspect.getmembers(keras.applications, inspect.isfunction)
+    assert tuple(name for name, _ in constructors) == architectures.BACKBONES
+
+
+class TestOwn:
+    FILE = """
+import keras
+
+def tiny(input_shape, classes):
+    layers = [
+        keras.Input(input_shape),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(),
+        keras.layers.Dense(classes, activation="softmax"),
+    ]
+    return keras.Sequential(layers)
+
+def logits(input_shape, classes):
+    return keras.Sequential(tiny(input_shape, classes).layers[:-1] + [keras.layers.Dense(classes)])
+
+def compiled(input_shape, classes):
+    model = tiny(input_shape, classes)
+    model.compile("sgd", "mse")
+    return model
+
+def other_size(input_shape, classes):
+    return tiny((3, 3, 3), classes)
+
+def more(input_shape, classes):
+    return tiny(input_shape, classes + 1)
+
+def text(input_shape, classes):
+    return "model"
+
+def fails(input_shape, classes):
+    raise RuntimeError("no\\nidea")
+"""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = tmp_path / "mine.py"
+        path.write_text(self.FILE, encoding="utf-8")
+        return path
+
+    def test_is_built_and_penalised(self, path):
+        model = models.build(f"{path}:tiny", (8, 8, 3), 5, l2=1e-3)
+        assert model.count_params() == 8 * 8 * 3 * 5 + 5
+        assert len(model.losses) == 1
+
+    def test_is_planned_and_trained_like_others(self, path, monkeypatch):
+        monkeypatch.chdir(path.parent)
+        scale = replace(TABLE2_SCALES["demo"], models=("mine.py:tiny", "head"), epochs=1, runs=1)
+        own, _ = plan(scale, ["NGL"], weights=None)
+        assert own.model == f"{path}:tiny"
+        assert len(own.model_sha256) == 64
+        assert architectures.label(own.model) == "tiny"
+        assert run_trial(own).status == "ok"
+        assert run_trial(replace(own, compile_once=False)).status == "ok"
+
+    def test_takes_no_weights(self, path):
+        scale = replace(TABLE2_SCALES["demo"], models=(f"{path}:tiny", "InceptionV3"), runs=1)
+        own, other = plan(scale, ["NGL"], weights="imagenet")
+        assert (own.weights, other.weights) == (None, "imagenet")
+        with pytest.raises(UserError, match=r"mine.py:tiny has no backbone"):
+            models.build(own.model, (8, 8, 3), 5, weights="imagenet")
+
+    def test_counts_by_its_content_and_function(self, path):
+        def key(path, function="tiny"):
+            scale = replace(TABLE2_SCALES["demo"], models=(f"{path}:{function}",), runs=1)
+            return plan(scale, ["NGL"])[0].key
+
+        elsewhere = path.with_name("elsewhere.py")
+        elsewhere.write_bytes(path.read_bytes())
+        assert key(path) == key(elsewhere) != key(path, "more")
+        before = key(path)
+        path.write_text(self.FILE + "# changed", encoding="utf-8")
+        assert key(path) != before
+
+    def test_a_file_that_changes_after_the_plan_is_refused(self, path):
+        scale = replace(TABLE2_SCALES["demo"], models=(f"{path}:tiny",), runs=1)
+        (trial,) = plan(scale, ["NGL"])
+        path.write_text(self.FILE + "# changed", encoding="utf-8")
+        with pytest.raises(UserError, match=r"mine.py has changed since its trials were planned"):
+            run_trial(trial)
+
+    @needs_tensorflow
+    def test_is_checked_within_a_strategy(self, path, mirrored):
+        with mirrored.scope():
+            assert models.build(f"{path}:tiny", (8, 8, 3), 5).count_params() == 965
+
+    def test_workers_build_it_too(self, path, script, tmp_path):
+        arguments = ["--models", f"{path}:tiny", "--losses", "CE", "NGL", "--runs", 1]
+        arguments += ["--epochs", 1, "--train-images", 64, "--evaluation-images", 20]
+        arguments += ["--executor", "processes", "--workers", 1, "--out", tmp_path / "out"]
+        code, out, err = script("table2", *arguments)
+        assert code == 0, err
+        assert "Models: tiny." in out
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("none.py:tiny", r"cannot read the model file .*none.py: No such file"),
+            ("mine.py", "no function in '.*mine.py': a model of one's own is FILE.py:FUNCTION"),
+            ("mine.py:", "no function in "),
+            ("mine.py:none", "mine.py has no function none; it has: tiny, logits, compiled"),
+            ("mine.py:keras", "mine.py has no function keras"),
+            ("mine.py:logits", "whose outputs are not those of a softmax"),
+            ("mine.py:compiled", "returns a compiled model"),
+            ("mine.py:other_size", r"takes no images of shape \(8, 8, 3\)"),
+            ("mine.py:more", r"returns a model with output \(1, 6\), not \(1, 5\)"),
+            ("mine.py:text", "returns no keras.Model, but str"),
+            ("mine.py:fails", "mine.py:fails failed: RuntimeError: no idea"),
+            ("broken.py:tiny", "broken.py failed: SyntaxError"),
+        ],
+    )
+    def test_mistakes_are_told_in_a_line(self, name, message, path):
+        path.with_name("broken.py").write_text("def tiny(", encoding="utf-8")
+        with pytest.raises(UserError, match=message) as error:
+            models.build(str(path.with_name(name)), (8, 8, 3), 5)
+        assert "\n" not in str(error.value)
+
+    def test_scripts_tell_mistakes_too(self, script, tmp_path):
+        code, _, err = script("table2", "--models", "none.py:f", "--out", tmp_path)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "cannot read the model file" in err
 
 
 class TestMistakes:
