@@ -41,6 +41,8 @@ OTHER = {
     "compile_once": True,
     "splits": "random",
     "own_validation": True,
+    "files_sha256": "0",
+    "model_sha256": "0",
     "backend": "jax",
 }
 
@@ -80,6 +82,8 @@ class TestKey:
                 ("precision", "float32"),
                 ("splits", "official"),
                 ("own_validation", False),
+                ("files_sha256", ""),
+                ("model_sha256", ""),
                 ("optimizer", "Adam"),
                 ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
                 ("learning_rate", 1e-3),
