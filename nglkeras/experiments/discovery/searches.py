@@ -32,8 +32,8 @@ class PaperASearch(SearchScript):
             help="a loss with absolute values outside is discarded (default: 1e-5 1e5, a reading "
             "of the paper's illegible exponents)",
         )
-        changed = ("generations", "population", "datasets", "model", "epochs", "train_images")
-        changed += ("evaluation_images", "image_size", "draws")
+        changed = ("model", "generations", "population", "epochs", "train_images", "image_size")
+        changed += ("evaluation_images", "datasets", "draws")
         options.add_fields(parser, SearchScale, changed)
 
     def fitness(self, args, scale, journal, **settings):
