@@ -1,4 +1,4 @@
-"""What a search shows at its end: the best losses, a comparison, files and plots."""
+"""The report of a search: the best losses, a comparison, files and plots."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ from nglkeras.search import plots
 from nglkeras.search.records import Result, shown
 from nglkeras.search.training_fitness import Comparison
 
-# Losses that are shown at the end.
+# Number of losses in the report.
 BEST = 4
 
 
@@ -36,21 +36,21 @@ def write(
     in_print: Callable[[Expression], Expression] | None = None,
     save: Callable[..., list[Path]] = figures.save_png,
 ) -> None:
-    """Print what was found, compare it on the test set, and write files and plots into a folder.
+    """Print the result of a search, compare the winner on the test set, write files and figures.
 
-    Written are best.md and best.tex (the best losses), generations.csv, comparison.csv if there is
-    a comparison, and the figures convergence, losses, winner and family.
+    The files are best.md and best.tex (the best losses), generations.csv, comparison.csv if there
+    is a comparison, and the figures convergence, losses, winner and family.
 
     Args:
-        result: What was found.
-        fitness: What it was found with.
-        out: The folder.
-        heading: What the search was, for the reader of best.md.
-        compare_runs: Networks for each loss and data set; with 0 nothing is compared.
-        contenders: What the winner is compared with, as `TrialFitness.compare` takes it; CE, NGL
-            and Baikal by default.
-        in_print: Makes of a loss what stands for it in lists and pictures; by default losses
-            stand there as they are, and the winner's simplified form beside it.
+        result: Result of the search.
+        fitness: Fitness of the search.
+        out: Folder of the files.
+        heading: Description of the search, for best.md.
+        compare_runs: Networks for each loss and data set; 0 for no comparison.
+        contenders: Losses that the winner is compared with, as `TrialFitness.compare` takes them;
+            by default CE, NGL and Baikal.
+        in_print: Returns the form of a loss for lists and figures; by default losses are shown
+            as they are, and the winner in a simplified form too.
         save: Saves a figure as `figures.save` does.
 
     Raises:
@@ -59,14 +59,13 @@ def write(
     out = paths.expand(out)
     winner, best = result.best, result.best_losses(BEST)
     form = in_print or (lambda expression: expression)
-    columns = ["id", "fitness", "nodes", "made by", "formula"]
+    forms = {member.individual.id: form(member.individual.expression) for member in best}
     rows = [
         [
             member.individual.id,
             shown(member.evaluation.rank),
             str(member.individual.expression.size),
             " + ".join(member.individual.made_by) or "copy",
-            str(form(member.individual.expression)),
         ]
         for member in best
     ]
@@ -78,14 +77,15 @@ def write(
         f"{duration(result.seconds)} of training"
     )
     simple = in_print(winner) if in_print else winner.simplify()
-    lines = ["The best losses: id, fitness, nodes, made by, formula"]
-    lines += ["  ".join(row[:-1]) + f"\n    {row[-1]}" for row in rows]
-    lines.append(summary)
-    lines.append(f"The winner: {winner}")
-    if simple != winner:
-        lines.append(f"simplified: {simple}")
-    lines.append(f"LaTeX: {simple.to_latex()}")
-    lines += fitness.notes
+    lines = [
+        "The best losses: id, fitness, nodes, made by, formula",
+        *("  ".join(row) + f"\n    {forms[row[0]]}" for row in rows),
+        summary,
+        f"The winner: {winner}",
+        *([f"simplified: {simple}"] if simple != winner else []),
+        f"LaTeX: {simple.to_latex()}",
+        *fitness.notes,
+    ]
     output.say("", "\n\n".join(lines))
 
     verdicts = []
@@ -98,31 +98,27 @@ def write(
         output.say(*verdicts)
         _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
 
-    latex = [
-        [row[0], f"${form(member.individual.expression).to_latex()}$"]
-        for row, member in zip(rows, best, strict=True)
-    ]
+    columns = ["id", "fitness", "nodes", "made by", "formula"]
+    latex = {name: f"${expression.to_latex()}$" for name, expression in forms.items()}
     markdown = [
         "# The best losses of a search",
         heading,
-        as_markdown([columns, *([*row[:-1], f"`{row[-1]}`"] for row in rows)]),
-        as_markdown([["id", "p prediction, t label"], *latex]),
+        as_markdown([columns, *([*row, f"`{forms[row[0]]}`"] for row in rows)]),
+        as_markdown([["id", "p prediction, t label"], *map(list, latex.items())]),
         f"{summary}.",
         *fitness.notes,
-        "Winner, simplified: " + f"`{simple}`",
+        f"Winner, simplified: `{simple}`",
         *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
     ]
     (out / "best.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
-    in_latex = [[*row[:-1], formula] for row, (_, formula) in zip(rows, latex, strict=True)]
+    body = [columns, *([*row, latex[row[0]]] for row in rows)]
     notes = [heading, "p is the prediction, t the label."]
-    in_latex = as_latex([columns, *in_latex], "The best losses", notes)
-    (out / "best.tex").write_text(in_latex, encoding="utf-8")
+    (out / "best.tex").write_text(as_latex(body, "The best losses", notes), encoding="utf-8")
     generations = pd.json_normalize([_flat(generation) for generation in result.generations])
     generations.to_csv(out / "generations.csv", index=False)
-    curves = {member.individual.id: form(member.individual.expression) for member in best}
     drawn = {
         "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
-        "losses": partial(plots.curves, curves, fitness.class_reduction),
+        "losses": partial(plots.curves, forms, fitness.class_reduction),
         "winner": partial(plots.tree, form(winner)),
         "family": partial(plots.family, result),
     }
@@ -132,7 +128,7 @@ def write(
 
 
 def paper_losses(*names: str) -> dict[str, Expression]:
-    """Losses of the papers by name."""
+    """Return losses of the papers by name."""
     return {name: Expression.parse(FORMULAS[name]) for name in names}
 
 
@@ -148,7 +144,7 @@ def _comparison_frame(comparisons):
 
 
 def judge(comparisons: Sequence[Comparison], dataset: str) -> list[str]:
-    """A line for each loss: its accuracy, and its change against CE with interval and p."""
+    """Return a line for each loss: accuracy, change against CE, its interval and p."""
     cells = with_references(
         AccuracyCell(loss=one.name, values=[100 * accuracy for accuracy in one.accuracies])
         for one in comparisons

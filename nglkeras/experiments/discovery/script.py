@@ -2,96 +2,42 @@
 
 import argparse
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import search
 from nglkeras.errors import unknown
 from nglkeras.experiments import discovery, draws, options, script
-from nglkeras.experiments.options import Parser, Scale
+from nglkeras.experiments.options import Scale
 from nglkeras.report import output
 from nglkeras.runs.journal import Journal
 from nglkeras.search.screening import CHECKS, Screening, screening
 from nglkeras.startup import extras
 
+if TYPE_CHECKING:
+    from nglkeras.experiments.discovery import TrialFitness
+    from nglkeras.search import Result
 
-class SearchScript(ABC):
+
+class SearchScript(script.Experiment):
     """The search of a paper; a subclass says what is special about it.
 
     Attributes:
-        folder: Folder of the results below `results/`.
-        scales: The scales by name.
         checks: Checks of the screening that options can switch on or off.
         packages: Packages that the search needs.
         silent: What the paper does not say; printed before the search. Empty for nothing.
     """
 
-    folder: ClassVar[str]
-    scales: ClassVar[Mapping[str, Scale]]
     checks: ClassVar[Sequence[str]] = CHECKS
     packages: ClassVar[Sequence[str]] = ()
     silent: ClassVar[str] = ""
 
-    @abstractmethod
-    def add_options(self, parser: Parser) -> None:
-        """Add the options of this search alone."""
-
-    @abstractmethod
-    def fitness(
-        self, args: argparse.Namespace, scale: Scale, journal: Journal, **settings
-    ) -> "discovery.TrialFitness":
-        """Return the fitness of the candidates.
-
-        Args:
-            args: The options.
-            scale: How much of the protocol is done.
-            journal: The journal of the trained networks.
-            **settings: Further arguments of `TrialFitness`.
-        """
-
-    @abstractmethod
-    def heading(
-        self, args: argparse.Namespace, scale: Scale, fitness: "discovery.TrialFitness"
-    ) -> str:
-        """Describe the search in sentences."""
-
-    @abstractmethod
-    def search(
-        self,
-        args: argparse.Namespace,
-        scale: Scale,
-        fitness: "discovery.TrialFitness",
-        heading: str,
-        out: Path,
-    ) -> None:
-        """Search, and report what was found."""
-
-    def chosen_scale(self, args: argparse.Namespace) -> Scale:
-        """Return the scale that the options name, with what they change of it."""
-        return options.chosen_scale(args, self.scales)
-
-    def out(self, args: argparse.Namespace, scale: Scale) -> Path:
-        """Return the folder of the results."""
-        return output.folder(args, self.folder, scale.name)
-
-    def run(self, doc: str) -> None:
-        """Run the script; mistakes of the user end in one line and exit code 2.
-
-        Args:
-            doc: The script's docstring, which `--help` shows.
-        """
-        script.main(partial(self._run, doc))
-
-    def parser(self, doc: str = "") -> Parser:
-        """Return the parser of all options."""
-        parser = Parser(doc)
-        options.add_scale(parser, self.scales)
-        self.add_options(parser)
+    def add_options(self, parser):
+        """Add the options that both searches have."""
         add = parser.add_argument
         what = f"any of: {', '.join(self.checks)}"
         add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to add, {what}")
@@ -103,8 +49,22 @@ class SearchScript(ABC):
             metavar="N",
             help="networks for each loss of the comparison at the end (default: 5)",
         )
-        options.add_common(parser, self.folder)
-        return parser
+
+    def place(self, args: argparse.Namespace, scale: Scale) -> Path:
+        """Return the folder of the results."""
+        return output.folder(args, self.folder, scale.name)
+
+    def fitness(self, args: argparse.Namespace, scale: Scale, journal: Journal, **settings):
+        """Return the fitness of the candidates; `settings` are arguments of `TrialFitness`."""
+        raise NotImplementedError
+
+    def heading(self, args: argparse.Namespace, scale: Scale, fitness: "TrialFitness") -> str:
+        """Describe the search in sentences."""
+        raise NotImplementedError
+
+    def search(self, args: argparse.Namespace, scale: Scale, fitness, heading: str, out: Path):
+        """Search, and report what was found."""
+        raise NotImplementedError
 
     def _run(self, doc):
         args = self.parser(doc).parse_args()
@@ -115,7 +75,7 @@ class SearchScript(ABC):
         extras.require(*self.packages)
         # What cannot be drawn is refused before a training, not after it.
         output.saver(args)
-        out = self.out(args, scale)
+        out = self.place(args, scale)
         with options.make_executor(args) as executor:
             args.replicas = partial(options.count_replicas, args, executor)
             fitness = self.fitness(
@@ -136,8 +96,8 @@ class SearchScript(ABC):
 
 def report(
     args: argparse.Namespace,
-    result: "search.Result",
-    fitness: "discovery.TrialFitness",
+    result: "Result",
+    fitness: "TrialFitness",
     out: Path,
     heading: str,
     **settings,
@@ -150,7 +110,7 @@ def report(
 def screening_of(
     args: argparse.Namespace,
     scale: Scale,
-    fitness: "discovery.TrialFitness",
+    fitness: "TrialFitness",
     folder: Path,
     bounds: tuple[float, float] | None,
 ) -> Screening:
@@ -174,7 +134,7 @@ def screening_of(
     return make({*scale.screening, *args.screen} - set(args.without))
 
 
-def describe(checks: Screening, fitness: "discovery.TrialFitness") -> str:
+def describe(checks: Screening, fitness: "TrialFitness") -> str:
     """Say in two sentences which trainings were spared and how splits were drawn."""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]

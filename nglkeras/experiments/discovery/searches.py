@@ -20,6 +20,7 @@ class PaperASearch(SearchScript):
 
     def add_options(self, parser):
         """Add the experiment, the bounds and the fields of the scale."""
+        super().add_options(parser)
         add = parser.add_argument
         add("--experiment", default="1", metavar="N", help="1 to 5 (default: 1)")
         add("--distinct", action="store_true", help="keep one of survivors with equal formulas")
@@ -85,6 +86,7 @@ class GLOSearch(SearchScript):
 
     def add_options(self, parser):
         """Add the fields of the scale and the options of paper B."""
+        super().add_options(parser)
         changed = ("population", "generations", "coefficient_generations", "draws")
         flags = {name: f"--{name.replace('_', '-')}" for name in changed}
         glo.figures.add_options(parser, {"search_steps": "--steps", **flags})
@@ -96,9 +98,9 @@ class GLOSearch(SearchScript):
             raise UserError(f"{scale.search_steps} steps do not divide by 4")
         return scale
 
-    def out(self, args, scale):
+    def place(self, args, scale):
         """Return the folder of both stages."""
-        return super().out(args, scale) / "search"
+        return super().place(args, scale) / "search"
 
     def fitness(self, args, scale, journal, **settings):
         """Return the validation accuracy after a short training."""
@@ -144,5 +146,5 @@ class GLOSearch(SearchScript):
         )
 
 
-PAPER_A = PaperASearch()
-GLO = GLOSearch()
+PAPER_A = PaperASearch("search")
+GLO = GLOSearch("search")
