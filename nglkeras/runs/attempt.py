@@ -90,7 +90,7 @@ def make_row(trial: Trial, *, here: bool = True, **outcome) -> TrialResult:
     Args:
         trial: The trial.
         here: Whether this process trained it; otherwise the environment is unknown and empty.
-        **outcome: The other fields of `TrialResult`.
+        **outcome: The other fields of `TrialResult`, e.g. those of a `training.outcome.Training`.
     """
     return TrialResult(
         key=trial.key,

@@ -1,4 +1,4 @@
-"""The machine: which hardware and versions a result came from."""
+"""The hardware and versions that a result comes from."""
 
 import contextlib
 import importlib
@@ -15,7 +15,7 @@ import nglkeras
 
 @cache
 def environment():
-    """The hardware and the versions that a result came from."""
+    """Return hardware and versions, for the `environment` of a row."""
     backend = keras.backend.backend()
     return {
         "cpu": _cpu_name(),

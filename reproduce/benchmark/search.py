@@ -19,10 +19,10 @@ import tensorflow as tf
 from benchmark.measure import Measurement, compared, interleaved, seconds_of, timed
 from nglkeras.errors import unknown
 from nglkeras.experiments.classification import models
-from nglkeras.experiments.classification.shared_networks import row_of
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
+from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
@@ -124,7 +124,7 @@ class _Ways:
             schedule=self.schedule,
             test=False,
         )
-        self.journal.append(row_of(trial, training))
+        self.journal.append(make_row(trial, **vars(training)))
 
     def on_compiled_network(self, expression):
         self.record(expression, self.network.train(expression))

@@ -28,7 +28,6 @@ from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
 from nglkeras.training import accumulation, streams
 from nglkeras.training.compiled import CompiledNetwork
-from nglkeras.training.outcome import Training
 from nglkeras.training.streams import Streams
 
 # Compiled networks that are kept: each holds a graph, and weights on the device.
@@ -114,7 +113,7 @@ class SharedNetworks:
             # each of these compiles by itself.
             del self._networks[trial.kind]
             self.trials[trial.kind] = []
-        return row_of(trial, training)
+        return make_row(trial, **vars(training))
 
     def _network(self, trial):
         kind = trial.kind
@@ -232,18 +231,3 @@ def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
         data_dir=data_dir,
     )
     return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
-
-
-def row_of(trial: Trial, training: Training) -> TrialResult:
-    """The row of a trial, of which this came."""
-    return make_row(
-        trial,
-        status=training.status,
-        message=training.message,
-        history=training.history,
-        sizes=training.sizes,
-        seconds=training.seconds,
-        validation_accuracy=training.validation_accuracy,
-        accuracy=training.accuracy,
-        accumulation=training.accumulation,
-    )

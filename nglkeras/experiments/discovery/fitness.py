@@ -13,11 +13,12 @@ from nglkeras.data import sources
 from nglkeras.data.catalog import get_info
 from nglkeras.executors import Executor, Local
 from nglkeras.experiments import draws, earlier
-from nglkeras.experiments.classification.shared_networks import compiled_network, row_of
+from nglkeras.experiments.classification.shared_networks import compiled_network
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.expression import Expression
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner
+from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
@@ -73,7 +74,7 @@ class Candidates:
         training = self._network(trial).train(
             Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
         )
-        return row_of(trial, training)
+        return make_row(trial, **vars(training))
 
     def values(self, trial: Trial) -> np.ndarray:
         """Return the loss of each sample of a trial's first batch under the untrained network."""
