@@ -1,33 +1,33 @@
-"""Simplification by SymPy, with the protected operators left as they are."""
+"""Simplify trees with SymPy; the protected operators stay as they are."""
 
 from functools import cache
 
 from nglkeras.errors import UserError
-from nglkeras.expression.tree import Expression
+from nglkeras.expression.prefix import Nodes, checked, fold
 from nglkeras.startup.extras import needed
 
-# SymPy's time grows faster than the tree; searched losses are mostly far smaller.
+# SymPy's time grows faster than the tree; losses found by searches are mostly far smaller.
 MAX_SIZE_TO_SIMPLIFY = 60
 
 
 @needed()
-def simplify(expression: Expression) -> Expression:
-    """See `Expression.simplify`."""
-    if expression.size > MAX_SIZE_TO_SIMPLIFY:
-        return expression
+def simplify(nodes: Nodes) -> Nodes:
+    """Return the shortest equal tree found, or `nodes` itself: see `Expression.simplify`."""
+    if len(nodes) > MAX_SIZE_TO_SIMPLIFY:
+        return nodes
     try:
-        forms = [Expression(tuple(_to_nodes(form))) for form in _forms(_to_sympy(expression))]
-    # What SymPy returns may have no form in our operators (such as tan), or no finite constant.
+        forms = [checked(_to_nodes(form)) for form in _forms(_to_sympy(nodes))]
+    # SymPy's result may contain a function that we lack (such as tan), or no finite constant.
     except (UserError, _NoFormError, RecursionError):
-        return expression
-    return min(expression, *forms, key=len)
+        return nodes
+    return min(nodes, *forms, key=len)
 
 
 def _forms(value):
     """Yield equal forms of a SymPy expression.
 
-    SymPy's own `simplify` tries every trigonometric identity: 32 s for 87 trees, some ten seconds
-    for one of twenty nodes. These took 1 s for all of them and found forms as short.
+    SymPy's own `simplify` tries every trigonometric identity: it took 32 s for 87 trees, ten of
+    them for a single tree of twenty nodes. These forms took 1 s for all trees and were as short.
     """
     import sympy
 
@@ -40,18 +40,18 @@ def _forms(value):
 
 
 class _NoFormError(Exception):
-    """A SymPy expression that our operators cannot say."""
+    """A SymPy expression that our operators cannot express."""
 
 
 @cache
 def _functions():
-    """Undefined functions: SymPy knows no law that ε would break."""
+    """Return undefined functions, for which SymPy applies no law that ε would break."""
     import sympy
 
     return {name: sympy.Function(name, real=True) for name in ("inverse", "sqrt", "log")}
 
 
-def _to_sympy(expression):
+def _to_sympy(nodes):
     import sympy
 
     def leaf(node):
@@ -72,11 +72,11 @@ def _to_sympy(expression):
         "sqrt": _functions()["sqrt"],
         "log": _functions()["log"],
     }
-    return expression.fold(leaf, lambda name, *arguments: rules[name](*arguments))
+    return fold(nodes, leaf, lambda name, *arguments: rules[name](*arguments))
 
 
 def _divide(x, y):
-    # A number far from 0 does not feel ε.
+    # ε is negligible beside a number far from 0.
     if y.is_number and abs(y) >= 0.01:
         return x / y
     return x * _functions()["inverse"](y)
@@ -85,7 +85,7 @@ def _divide(x, y):
 def _to_nodes(value):
     import sympy
 
-    # To 12 digits, without the trail that SymPy's own rounding leaves.
+    # 12 digits hide SymPy's rounding errors.
     if value.is_number and value.is_real:
         return [float(f"{float(value):.12g}")]
     if value.is_Symbol:
@@ -104,7 +104,7 @@ def _to_nodes(value):
 
 
 def _sum(terms):
-    """Terms with a sign become differences, where something stands before them."""
+    """Write terms with a minus sign as differences; they come after the others."""
     terms = sorted(terms, key=lambda term: term.could_extract_minus_sign())
     nodes = _to_nodes(terms[0])
     for term in terms[1:]:
@@ -114,7 +114,7 @@ def _sum(terms):
 
 
 def _product(value):
-    """Inverses become divisions, a factor of -1 becomes a sign."""
+    """Write inverses as divisions, and a factor of -1 as a sign."""
     inverse = _functions()["inverse"]
     factors, divisors, sign = [], [], []
     for factor in value.as_ordered_factors():
@@ -133,7 +133,7 @@ def _product(value):
 
 
 def _power(base, exponent):
-    """By squaring."""
+    """Write a power as squares and products."""
     if exponent == 1:
         return base
     half = ["square", *_power(base, exponent // 2)]

@@ -1,6 +1,6 @@
-"""From text to tree and back, and to LaTeX.
+"""Parse formulas into prefix nodes, and print nodes as formulas or LaTeX.
 
-`parse` walks Python's syntax tree through a whitelist; it calls and looks up nothing.
+`parse` accepts a whitelist of Python's syntax tree; nothing is evaluated.
 """
 
 import ast
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression.operators import OPERATORS
-from nglkeras.expression.tree import MAX_HEIGHT, TERMINALS, Expression
+from nglkeras.expression.prefix import MAX_HEIGHT, TERMINALS, Nodes, fold
 
-# The largest tree, 1,000 nodes with constants of all digits, is shorter.
+# Long enough for the largest tree: 1,000 nodes with constants of 16 digits.
 MAX_LENGTH = 30_000
 
 _NAMES = dict(zip(TERMINALS, TERMINALS, strict=True)) | {"y_real": "y_true"}
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
-# Symbol, and how tightly it binds; a sign binds tighter, everything else is an atom.
+# Symbol and precedence; a sign binds tighter, everything else is an atom.
 _SYMBOLS = {"add": (" + ", 1), "sub": (" - ", 1), "mul": ("*", 2), "div": ("/", 2)}
 SIGNED, ATOM = 3, 4
-# What typesetting makes of a formula, and what parses; see `_advice` for whole families.
+# Typographic characters and their ASCII replacement; `_advice` handles whole Unicode categories.
 _INSTEAD = {
     **dict.fromkeys("−‐‑‒–—﹣－", "-"),
     **dict.fromkeys("×⋅·∙•∗✕✖", "*"),
@@ -32,7 +32,7 @@ _LATEX_NAMES = {"y_true": "t", "y_pred": "p"}
 
 
 def parse(formula: str) -> list[str | float]:
-    """The nodes of a formula in prefix order: see `Expression.parse`."""
+    """Return the nodes of a formula in prefix order: see `Expression.parse`."""
     if not isinstance(formula, str):
         raise UserError(f"a formula is a text, not {type(formula).__name__}")
     if len(formula) > MAX_LENGTH:
@@ -44,14 +44,14 @@ def parse(formula: str) -> list[str | float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(formula.strip(), mode="eval")
-    # What Python raises for hostile nesting differs between its versions.
+    # Python's versions raise different errors for excessive nesting.
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"{_shown(formula)} is not a formula") from error
     return _nodes(tree.body, formula, 0)
 
 
 def _check_characters(formula):
-    """Refuse characters beyond ASCII: Python would read some as others, and complain about most."""
+    """Raise `UserError` for non-ASCII characters, some of which Python would silently replace."""
     for position, character in enumerate(formula, 1):
         if character.isascii() and (character.isprintable() or character.isspace()):
             continue
@@ -64,7 +64,7 @@ def _check_characters(formula):
 
 
 def _advice(character):
-    """What to write instead of a character."""
+    """Say what to write instead of a character."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Pi", "Pf"):
         return "leave it out"
@@ -95,7 +95,7 @@ def _nodes(tree, formula, depth):
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return convert(operand)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
-            # -1.5 is one constant, as deep as it stands; neg(1.5) is a tree of two nodes.
+            # -1.5 is one constant, no deeper than 1.5; neg(1.5) is a tree of two nodes.
             return [-_nodes(number, formula, depth)[0]]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return ["neg", *convert(operand)]
@@ -122,38 +122,42 @@ def _call(name, arguments, convert):
 
 
 def _shown(text):
-    """A text as a message can carry it: on one line, cut short."""
+    """Quote a text for an error message: on one line, at most 60 characters."""
     text = " ".join(str(text).split())
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 class _Text(NamedTuple):
-    """A piece of a formula and how tightly its root holds together."""
+    """A printed subtree and the precedence of its root."""
 
     text: str
-    tightness: int = ATOM
+    precedence: int = ATOM
     is_number: bool = False
 
-    def within(self, tightness):
-        """The piece in a place that wants at least this tightness."""
-        return self.text if self.tightness >= tightness else f"({self.text})"
+    def within(self, precedence):
+        """Return the text, in parentheses if it binds less tightly than `precedence`."""
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+    def after(self, precedence):
+        """Return the text as a right operand; a signed one is put in parentheses: a - (-b)."""
+        return self.within(ATOM if self.precedence == SIGNED else precedence)
 
 
-def to_text(expression: Expression) -> str:
-    """The formula of a tree, with the parentheses that it takes to parse it back."""
+def to_text(nodes: Nodes) -> str:
+    """Return the formula of a tree, with the parentheses needed to parse it back."""
 
     def branch(name, *arguments):
         if name == "neg" and not arguments[0].is_number:
             return _Text(f"-{arguments[0].within(ATOM)}", SIGNED)
         if name in _SYMBOLS:
-            symbol, tightness = _SYMBOLS[name]
+            symbol, precedence = _SYMBOLS[name]
             left, right = arguments
-            # Equals gather to the left, and a sign after an operator would read badly.
-            after = right.within(ATOM if right.tightness == SIGNED else tightness + 1)
-            return _Text(left.within(tightness) + symbol + after, tightness)
+            # Operators of equal precedence associate to the left.
+            text = left.within(precedence) + symbol + right.after(precedence + 1)
+            return _Text(text, precedence)
         return _Text(f"{name}({', '.join(argument.text for argument in arguments)})")
 
-    return expression.fold(_leaf, branch).text
+    return fold(nodes, _leaf, branch).text
 
 
 def _leaf(node):
@@ -162,27 +166,27 @@ def _leaf(node):
     return _Text(repr(node).removesuffix(".0"), SIGNED if node < 0 else ATOM, is_number=True)
 
 
-def to_latex(expression: Expression) -> str:
-    """LaTeX of a tree: see `Expression.to_latex`."""
+def to_latex(nodes: Nodes) -> str:
+    """Return a tree in LaTeX: see `Expression.to_latex`."""
 
     def leaf(node):
         return _leaf(node)._replace(text=_LATEX_NAMES.get(node) or _latex_number(node))
 
     def branch(name, *arguments):
         template = OPERATORS[name].latex
-        if name in ("div", "sqrt", "log", "exp", "sin", "cos"):
-            tightness = _SYMBOLS["mul"][1] if name == "div" else ATOM
-            return _Text(template.format(*(argument.text for argument in arguments)), tightness)
         if name == "square":
             return _Text(template.format(arguments[0].within(ATOM + 1)))
         if name == "neg":
             return _Text(template.format(arguments[0].within(ATOM)), SIGNED)
-        _, tightness = _SYMBOLS[name]
-        left, right = arguments
-        after = right.within(ATOM if right.tightness == SIGNED else tightness + (name != "add"))
-        return _Text(template.format(left.within(tightness), after), tightness)
+        if name in ("add", "sub", "mul"):
+            _, precedence = _SYMBOLS[name]
+            left, right = arguments
+            after = right.after(precedence + (name != "add"))
+            return _Text(template.format(left.within(precedence), after), precedence)
+        precedence = _SYMBOLS["mul"][1] if name == "div" else ATOM
+        return _Text(template.format(*(argument.text for argument in arguments)), precedence)
 
-    return expression.fold(leaf, branch).text
+    return fold(nodes, leaf, branch).text
 
 
 def _latex_number(number):

@@ -1,14 +1,14 @@
-"""The operators of the two papers, each with its value and its partial derivatives.
+"""The operators of the two papers, with their values and partial derivatives.
 
-Division, root and logarithm are protected as in section 3.1 of paper A, so that every tree is
-defined at every prediction from 0 to 1. An operator works on any array library `xp` that has
-NumPy's names: NumPy itself and `keras.ops`.
+Division, square root and logarithm are protected as in section 3.1 of paper A, so that every tree
+is defined for all predictions in [0, 1]. Operators take an array library `xp` with NumPy's names:
+NumPy itself or `keras.ops`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Protects division, root and logarithm (paper A, section 3.1).
+# Keeps division, square root and logarithm finite (paper A, section 3.1).
 EPSILON = 1e-8
 
 
@@ -17,11 +17,11 @@ class Operator:
     """An operator of one or two arguments.
 
     Attributes:
-        name: What formulas call it.
-        arity: Number of arguments.
-        value: `value(xp, *arguments)`.
-        slopes: `slopes(xp, *arguments)`, the partial derivative by each argument.
-        latex: Template with a `{}` for each argument.
+        name: Its name in formulas.
+        arity: Number of arguments, 1 or 2.
+        value: `value(xp, *arguments)` computes the result.
+        slopes: `slopes(xp, *arguments)` computes the partial derivatives, one per argument.
+        latex: Format string with a `{}` for each argument.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Operator:
     latex: str
 
     def dual(self, xp, *arguments):
-        """Value and derivative, from the arguments' pairs of value and derivative."""
+        """Compute value and derivative from each argument's pair of value and derivative."""
         values = [value for value, _ in arguments]
         slopes = self.slopes(xp, *values)
         terms = [slope * d for slope, (_, d) in zip(slopes, arguments, strict=True)]

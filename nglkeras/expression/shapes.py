@@ -1,4 +1,4 @@
-"""Whether shapes of labels and predictions agree: for NumPy and all backends, without Keras."""
+"""Compare the shapes of labels and predictions, without Keras."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from nglkeras.errors import UserError
 
 
 def agree(shape: tuple | None, other: tuple | None) -> bool:
-    """Whether two shapes can be the same: an unknown (`None`) dimension or rank can be any."""
+    """Return whether two shapes may be equal; `None` stands for an unknown dimension or rank."""
     if shape is None or other is None:
         return True
     pairs = zip(shape, other, strict=False)
@@ -14,7 +14,7 @@ def agree(shape: tuple | None, other: tuple | None) -> bool:
 
 
 def check_same_shape(y_true, y_pred) -> None:
-    """Raise `UserError` unless two NumPy arrays have the same shape; one number suits any."""
+    """Raise `UserError` unless two NumPy arrays have the same shape, or `y_true` is a scalar."""
     shape, predicted = np.shape(y_true), np.shape(y_pred)
     if shape and not agree(shape, predicted):
         raise UserError(f"y_true of shape {shape} and y_pred of shape {predicted} differ")
