@@ -112,7 +112,7 @@ def segmentation_step(name: str, dataset: str, batch_size: int):
         schedule=schedule,
         views=recipe.views,
         l2=recipe.l2,
-        scale_losses=segmentation.models.get_architecture(name).is_multiscale,
+        scale_losses=segmentation.architectures.get_architecture(name).is_multiscale,
     )
     info = segmentation.catalog.get_info(dataset)
     random = np.random.default_rng(0)

@@ -75,7 +75,7 @@ class TestHome:
 
     def test_weights_are_read_from_there(self, home):
         from nglkeras.experiments.classification import models
-        from nglkeras.experiments.segmentation.models import check_weights
+        from nglkeras.experiments.segmentation.architectures import check_weights
         from nglkeras.runs.trial import initial_weights
 
         model = models.build("small_cnn", (28, 28, 1), 10)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.experiments.segmentation import VOID
-from nglkeras.experiments.segmentation.models import get_architecture
+from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.tables import TITLES, Cell
 from nglkeras.report.figures import styled
 

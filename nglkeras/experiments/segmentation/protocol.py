@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import nglkeras
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import segmentation
+from nglkeras.experiments.segmentation.architectures import check_weights, get_architecture
 from nglkeras.experiments.segmentation.catalog import get_info
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
 from nglkeras.runs.trial import Trial, initial_weights
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     import keras
 
 LOSSES = ("CE", "Focal", "Dice", "NGL")
-# The names of `models.ARCHITECTURES`, which cannot be read without Keras.
-MODELS = (
-    *("unet", "deeplabv2", "deeplabv2_multiscale"),
-    *("unet_narrow", "deeplabv2_narrow", "deeplabv2_multiscale_narrow"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +123,7 @@ def _blank(scale, model, data_dir):
     """The fields that all trials of a model share."""
     dataset = scale.dataset_of(model)
     get_info(dataset, data_dir)
-    architecture = segmentation.models.get_architecture(model)
+    architecture = get_architecture(model)
     recipe = _recipe(scale, model)
     views = recipe.views
     if scale.image_size is not None:
@@ -137,7 +133,7 @@ def _blank(scale, model, data_dir):
         raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
     weights = _weights(scale.weights, model) or recipe.weights
     weights = None if weights == "none" else weights
-    segmentation.models.check_weights(model, weights)
+    check_weights(model, weights)
     schedule = recipe.schedule
     return {
         "dataset": dataset,
@@ -158,12 +154,12 @@ def _blank(scale, model, data_dir):
 
 def _weights(given, model):
     """The weights given for a model, else those given for all models, else `None`."""
-    find, found = segmentation.models.get_architecture, None
+    found = None
     for text in given:
         name, equals, weights = text.partition("=")
         if not equals:
             found = found or text
-        elif find(name) is find(model):
+        elif get_architecture(name) is get_architecture(model):
             found = weights
     return found
 
@@ -211,7 +207,7 @@ def describe(trial: SegmentationTrial) -> str:
         parts.append("no validation set")
     start = "random weights" if trial.weights is None else Path(trial.weights).name
     parts += [f"L2 {trial.l2:g}", f"from {start}", trial.precision]
-    title = segmentation.models.get_architecture(trial.model).title
+    title = get_architecture(trial.model).title
     return f"{title} ({trial.model}): {', '.join(parts)}."
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from nglkeras import training
 from nglkeras.errors import UserError
 from nglkeras.experiments import cli, segmentation
-from nglkeras.experiments.segmentation import catalog, protocol, recipes
+from nglkeras.experiments.segmentation import architectures, catalog, protocol, recipes
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.experiments.segmentation.recipes import SegmentationScale
 from nglkeras.report import output, tables
@@ -85,7 +85,7 @@ def _parser(doc, scales, name):
     add("--scale", default="demo", help=f"one of: {', '.join(scales)} (default: demo)")
     add("--dataset", metavar="NAME", help=f"one of: {', '.join(catalog.NAMES)}")
     add("--data-dir", type=cli.folder, help="where the data set is")
-    add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(protocol.MODELS)}")
+    add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(architectures.ARCHITECTURES)}")
     add("--losses", nargs="+", metavar="NAME", default=protocol.LOSSES, help="columns of the table")
     add("--runs", type=cli.positive, help="networks for each model and loss")
     add("--epochs", type=cli.positive, help="upper limit on epochs")
@@ -215,7 +215,7 @@ def _draw_examples(
             {loss: [found[str(row)] for row in rows] for loss, found in maps.items()},
             info.classes,
             segmentation.plots.palette(first[0].dataset, len(info.classes)),
-            f"{segmentation.models.get_architecture(model).title} on test images of {info.title}",
+            f"{architectures.get_architecture(model).title} on test images of {info.title}",
         )
         for path in save(figure, out, f"{name}_{model}"):
             print(f"written: {path}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nglkeras import losses
-from nglkeras.experiments.segmentation.models import get_architecture
+from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.report.printed import read_numbers
 from nglkeras.report.statistics import interval, welch
@@ -26,7 +26,7 @@ class Cell:
     """A network, a loss and a measure.
 
     Attributes:
-        model: One of `models.NAMES`.
+        model: One of `ARCHITECTURES`.
         loss: One of `protocol.LOSSES`.
         measure: One of `TITLES`.
         mean: Over the finished runs, in %; `None` without one.

@@ -15,8 +15,8 @@ import numpy as np
 from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.experiments.segmentation import data, models, sources
+from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.catalog import Info, get_info
-from nglkeras.experiments.segmentation.deeplab import deeplabv2
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
 from nglkeras.experiments.segmentation.recipes import Schedule
@@ -68,7 +68,7 @@ def run_trial(
     shown = predictions_path(predictions, trial.key) if keeps else None
 
     # Frozen BatchNormalization allows parts of a single image.
-    is_frozen = models.get_architecture(trial.model).make is deeplabv2 and trial.weights is not None
+    is_frozen = get_architecture(trial.model).kind == "deeplabv2" and trial.weights is not None
 
     def train(divided, monitor):
         kept = checkpoints and checkpoints.of(trial.key, divided.schedule.accumulation)
@@ -98,7 +98,7 @@ def _train(trial, data_dir, kept, monitor, shown):
     validation = data.Reader(*sets.validation, views.resize) if trial.validation else None
 
     def held(reader):
-        multiple = models.get_architecture(trial.model).multiple
+        multiple = get_architecture(trial.model).multiple
         # About as many pixels as a training step has, so that they fit into memory.
         pixels = schedule.part_size * views.crop**2
         size = max(pixels // (reader.height * reader.width), trial.replicas)
@@ -216,7 +216,7 @@ def kept_rows(part: tuple) -> np.ndarray:
 
 def _keep_predictions(model, trial, part, path):
     """Write label maps of some test images, at their own size."""
-    multiple = models.get_architecture(trial.model).multiple
+    multiple = get_architecture(trial.model).multiple
     reader = data.Reader(part[0], kept_rows(part), trial.views.resize)
     logits = model.predict(data.evaluation(reader, 1, multiple), verbose=0)
     labels = logits.argmax(-1).astype("uint8")

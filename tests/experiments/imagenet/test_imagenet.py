@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ from nglkeras.training.checkpoint import Checkpoint, Checkpoints
 
 random = np.random.default_rng(0)
 # Smaller than what any script trains: most of a test's time is tracing.
-TINY = models.Swin(8, (1, 1), (1, 2), window=2)
+TINY = partial(models._swin, width=8, depths=(1, 1), heads=(1, 2), window=2)
 NOTHING = Policy(flip=False, operations=0, erasing=0.0, mixup=0.0, cutmix=0.0)
 MIXED = Policy(operations=1, flip=False)
 TINY_RECIPE = Recipe(2, 0.5, 16, 0.003, 0.05, drop_path=0.2, policy=replace(MIXED, operations=0))
@@ -42,8 +43,7 @@ SMALL = [
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(models.SWINS, "Swin-tiny", TINY)
-    monkeypatch.setattr(models, "NAMES", (*models.NAMES, "Swin-tiny"))
+    monkeypatch.setitem(models.TRUNKS, "Swin-tiny", TINY)
     monkeypatch.setitem(RECIPES, "Swin-tiny", TINY_RECIPE)
     from nglkeras.experiments.imagenet import protocol
 
@@ -81,6 +81,9 @@ def trials_of(*names, **changes):
 
 
 class TestModels:
+    def test_every_network_has_a_recipe(self):
+        assert models.TRUNKS.keys() == RECIPES.keys()
+
     @pytest.mark.parametrize(
         ("name", "parameters"), [("ResNet101", 44_707_176), ("ResNet152", 60_419_944)]
     )

@@ -6,7 +6,7 @@ import pytest
 from conftest import needs_tensorflow, to_numpy
 
 from nglkeras import UserError
-from nglkeras.experiments.segmentation import VOID, deeplab, models, pytorch
+from nglkeras.experiments.segmentation import VOID, architectures, deeplab, models, pytorch
 from nglkeras.experiments.segmentation.deeplab import (
     RATES,
     aspp,
@@ -16,7 +16,7 @@ from nglkeras.experiments.segmentation.deeplab import (
     plain_trunk,
     sampled,
 )
-from nglkeras.experiments.segmentation.protocol import LOSSES, MODELS, make_loss
+from nglkeras.experiments.segmentation.protocol import LOSSES, make_loss
 from nglkeras.experiments.segmentation.unet import resnet_encoder, unet
 
 TINY = {"blocks": (1, 1, 1, 1), "width": 8}
@@ -45,13 +45,10 @@ class TestParameters:
         # keras.applications.ResNet101 without its top, as it is printed there.
         assert model.count_params() == 42_658_176 + head
 
-    def test_names(self):
-        assert tuple(models.ARCHITECTURES) == MODELS
-
     def test_narrow_ones_are_of_the_same_code(self):
         for name in ("unet", "deeplabv2"):
-            whole, narrow = (models.ARCHITECTURES[one] for one in (name, f"{name}_narrow"))
-            assert whole.make is narrow.make
+            whole, narrow = (architectures.ARCHITECTURES[one] for one in (name, f"{name}_narrow"))
+            assert whole.kind == narrow.kind
 
 
 class TestStrides:
@@ -339,7 +336,7 @@ class TestMistakes:
 
 
 def test_encoder_weights_from_a_file(tmp_path):
-    sizes = models.ARCHITECTURES["unet_narrow"].sizes
+    sizes = architectures.ARCHITECTURES["unet_narrow"].sizes
     encoder = resnet_encoder(**sizes)
     encoder.save_weights(tmp_path / "encoder.weights.h5")
     model = models.build("unet_narrow", 3, weights=tmp_path / "encoder.weights.h5")

@@ -8,7 +8,7 @@ import pytest
 from conftest import needs_tensorflow
 
 from nglkeras import UserError
-from nglkeras.experiments.segmentation import VOID, models, protocol, training
+from nglkeras.experiments.segmentation import VOID, architectures, models, protocol, training
 from nglkeras.experiments.segmentation.deeplab import plain_trunk
 from nglkeras.experiments.segmentation.metrics import SegmentationScores
 from nglkeras.experiments.segmentation.plots import palette
@@ -39,8 +39,8 @@ TINY = replace(
 def tiny(monkeypatch):
     """Networks that are built in a second."""
     sizes = {"blocks": (1,), "width": 16}
-    architecture = replace(models.ARCHITECTURES["unet_narrow"], sizes=sizes, multiple=4)
-    monkeypatch.setitem(models.ARCHITECTURES, "unet_narrow", architecture)
+    architecture = replace(architectures.ARCHITECTURES["unet_narrow"], sizes=sizes, multiple=4)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "unet_narrow", architecture)
 
 
 def one_scene():
@@ -134,8 +134,8 @@ class TestKilled:
     def test_goes_on_where_evaluation_has_another_size(self, tmp_path, monkeypatch):
         # Crops of 32 pixels, whole images of 64.
         sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2)}
-        architecture = replace(models.ARCHITECTURES["deeplabv2_narrow"], sizes=sizes)
-        monkeypatch.setitem(models.ARCHITECTURES, "deeplabv2_narrow", architecture)
+        architecture = replace(architectures.ARCHITECTURES["deeplabv2_narrow"], sizes=sizes)
+        monkeypatch.setitem(architectures.ARCHITECTURES, "deeplabv2_narrow", architecture)
         (trial,) = plan(replace(TINY, models=("deeplabv2_narrow",), epochs=1), ["CE"])
         killers = iter([Killer(2), Killer(-1)])
         monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
@@ -153,8 +153,8 @@ class TestFrozen:
     def trial(self, tmp_path, monkeypatch):
         sizes = {"blocks": (1, 1, 1, 1), "width": 2, "rates": (1, 2), "scales": (0.5, 1.0)}
         name = "deeplabv2_multiscale_narrow"
-        architecture = replace(models.ARCHITECTURES[name], sizes=sizes)
-        monkeypatch.setitem(models.ARCHITECTURES, name, architecture)
+        architecture = replace(architectures.ARCHITECTURES[name], sizes=sizes)
+        monkeypatch.setitem(architectures.ARCHITECTURES, name, architecture)
         trunk = plain_trunk(sizes["blocks"], sizes["width"])
         for layer in trunk.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -358,7 +358,7 @@ class TestProtocol:
         # kazuto1011/deeplab-pytorch: configs/voc12.yaml.
         trial = plan(replace(TABLE4_SCALES["paper"], runs=1))[-1]
         assert (trial.model, trial.dataset) == ("deeplabv2_multiscale", "voc2012_aug")
-        assert models.ARCHITECTURES[trial.model].sizes["scales"] == (0.5, 0.75, 1.0)
+        assert architectures.ARCHITECTURES[trial.model].sizes["scales"] == (0.5, 0.75, 1.0)
         assert (trial.schedule.part_size, trial.schedule.accumulation) == (5, 2)
         assert trial.views == Views(321, scales=(0.5, 0.75, 1.0, 1.25, 1.5))
         assert (trial.scale_losses, trial.validation) == (True, False)
