@@ -34,28 +34,13 @@ NO_GROUP = object()
 
 
 @dataclass(eq=False)
-class Job:
-    """A task of a run.
-
-    Attributes:
-        index: Position among the tasks.
-        task: The task.
-        attempts: How often it was started.
-    """
-
-    index: int
-    task: Any
-    attempts: int = 0
-
-
-@dataclass(eq=False)
 class Worker:
     """The driver's view of a worker; subclasses add what is needed to talk to it.
 
     Attributes:
         number: Its place among the workers; the worker that replaces it gets the same number.
-        job: Its current job; `None` if it has none.
-        group: Affinity of its last job.
+        job: Its current task, as an outcome without a result; `None` if it has none.
+        group: Affinity of its last task.
         is_ready: Whether it has reported that it is ready.
         work: Number of the work that it was sent.
         tasks: Number of tasks that count towards `tasks_per_worker`.
@@ -64,7 +49,7 @@ class Worker:
     """
 
     number: int
-    job: Job | None = None
+    job: Outcome | None = None
     group: Any = NO_GROUP
     is_ready: bool = False
     work: int | None = None
@@ -136,7 +121,7 @@ class Pool(Executor):
         self._failed_starts.clear()
         waiting = _Waiting(affinity)
         for index, task in enumerate(tasks):
-            waiting.add(Job(index, task))
+            waiting.add(Outcome(index, task, attempts=0))
         try:
             while waiting or self._busy():
                 self._start_workers(len(waiting) + len(self._busy()))
@@ -205,8 +190,8 @@ class Pool(Executor):
         if worker.work != self._work_number:
             self._send_work(worker, self._content)
             worker.work = self._work_number
-        job.attempts += 1
-        worker.job, worker.started = job, time.monotonic()
+        job = worker.job = replace(job, attempts=job.attempts + 1)
+        worker.started = time.monotonic()
         # Only trainings wear a worker out; other methods ask about untrained networks.
         worker.tasks += method == "__call__"
         worker.running = Running(job.task, worker.number, time.time(), job.attempts)
@@ -227,8 +212,7 @@ class Pool(Executor):
             worker.job = worker.running = None
             if self.tasks_per_worker is not None and worker.tasks >= self.tasks_per_worker:
                 self._remove(worker)
-            result = cloudpickle.loads(content[0])
-            return Outcome(job.index, job.task, result, attempts=job.attempts)
+            return replace(job, result=cloudpickle.loads(content[0]))
         elif kind == ERROR:
             # It may still answer a task that it was sent.
             self._remove(worker)
@@ -255,7 +239,7 @@ class Pool(Executor):
             waiting.add(job)
             return None
         reason = f"its worker was lost {job.attempts} times, at last: {reason}"
-        return _failed(job, status, reason)
+        return replace(job, failure=Failure(status, reason))
 
     def _overdue(self, heard):
         """Yield the outcomes of tasks past their time limit; another attempt would not end either.
@@ -272,7 +256,8 @@ class Pool(Executor):
                 job = worker.job
                 self._remove(worker)
                 limits = f"{self.timeout:g} s and {GRACE_PERIOD:g} s of grace"
-                yield _failed(job, "timeout", f"it did not end within {limits}")
+                failure = Failure("timeout", f"it did not end within {limits}")
+                yield replace(job, failure=failure)
 
     def _remove(self, worker):
         worker.job = None
@@ -281,23 +266,21 @@ class Pool(Executor):
 
 
 class _Waiting:
-    """The waiting jobs, grouped by affinity."""
+    """The waiting tasks, grouped by affinity."""
 
     def __init__(self, affinity):
         self.affinity = affinity or (lambda task: None)
         self.groups = {}
-        self.count = 0
 
     def __len__(self):
-        return self.count
+        return sum(map(len, self.groups.values()))
 
     def add(self, job):
-        """Add a job behind all others, so that one that kills its worker comes last."""
+        """Add a task behind all others, so that one that kills its worker comes last."""
         self.groups.setdefault(self.affinity(job.task), deque()).append(job)
-        self.count += 1
 
     def take(self, own, taken):
-        """Remove a job; return it with its group.
+        """Remove a task; return it with its group.
 
         A worker continues with its own group, else takes a group that no other worker has, else
         helps with the largest.
@@ -308,14 +291,9 @@ class _Waiting:
             largest = max(self.groups, key=lambda name: len(self.groups[name]))
             group = next((group for group in self.groups if group not in taken), largest)
         job = self.groups[group].popleft()
-        self.count -= 1
         if not self.groups[group]:
             del self.groups[group]
         return job, group
-
-
-def _failed(job, status, message):
-    return Outcome(job.index, job.task, failure=Failure(status, message), attempts=job.attempts)
 
 
 def _raise(kind, message, trace):

@@ -168,25 +168,21 @@ def read_records(
         if not line.strip():
             continue
         try:
-            yield convert(_check_depth(json.loads(line)))
+            record = json.loads(line)
+            if _depth(record) > MAX_DEPTH:
+                raise ValueError(f"nested deeper than {MAX_DEPTH}")
+            yield convert(record)
         except (ValueError, TypeError, RecursionError) as error:
             report(f"{path}, line {number}: cannot be read, passed over ({in_a_line(error)})")
 
 
-def _check_depth(value):
-    """Return the value unless it is nested too deeply for what reads it later."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [item for outer in level for item in _items(outer)]
-        if not level:
-            return value
-    raise ValueError(f"nested deeper than {MAX_DEPTH}")
-
-
-def _items(value):
+def _depth(value):
+    """Return how deeply lists and objects are nested."""
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        value = value.values()
+    elif not isinstance(value, list):
+        return 0
+    return 1 + max(map(_depth, value), default=0)
 
 
 def _rescue(line, path):

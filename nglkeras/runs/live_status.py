@@ -25,15 +25,7 @@ INTERVAL = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task that is running.
-
-    Attributes:
-        task: Its name.
-        worker: Number of its worker.
-        seconds: Since it was started.
-        attempt: Number of the attempt, from 1.
-        progress: Its last report; empty before the first.
-    """
+    """A running task; `seconds` since its start, and its last report."""
 
     task: str
     worker: Count
@@ -44,17 +36,9 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveStatus:
-    """Content of the file; fields that a run does not have are `None`.
+    """Content of the file: trials in `total` and with a row, or generations of a search.
 
-    Attributes:
-        executor: Name of the executor.
-        workers: Number of its workers.
-        running: The tasks that are running.
-        total: Number of trials of the run.
-        done: Number of them that have a row.
-        generation: Number of the current generation of a search.
-        generations: Number of its last generation.
-        seconds_left: Estimate for the rest.
+    Fields that a run does not have are `None`.
     """
 
     executor: str = ""

@@ -114,28 +114,29 @@ def holder(path: Path) -> Holder | None:
 def _acquire(file):
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take(descriptor, file)
+        except BaseException:
+            os.close(descriptor)
+            raise
     except OSError as error:
         raise UserError(f"cannot write to {file.parent}: {error.strerror}") from error
-    try:
-        other = _other_holder(descriptor, file, _lock_with_retries(descriptor))
-        if other is not None:
-            raise UserError(
-                f"{file.with_suffix('')} is being written by {other}; wait for it, or give "
-                "another folder"
-            )
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        own = Holder(socket.gethostname(), os.getpid(), " ".join(sys.argv)[:200], since)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(own)).encode(), 0)
-    except OSError as error:
-        os.close(descriptor)
-        raise UserError(f"cannot write to {file}: {error.strerror}") from error
-    except UserError:
-        os.close(descriptor)
-        raise
     stop = threading.Event()
     threading.Thread(target=_keep_touching, args=(file, stop), daemon=True).start()
     return _Held(descriptor, stop)
+
+
+def _take(descriptor, file):
+    other = _other_holder(descriptor, file, _lock_with_retries(descriptor))
+    if other is not None:
+        raise UserError(
+            f"{file.with_suffix('')} is being written by {other}; wait for it, or give another "
+            "folder"
+        )
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    own = Holder(socket.gethostname(), os.getpid(), " ".join(sys.argv)[:200], since)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(own)).encode(), 0)
 
 
 def _release(held):
