@@ -1,11 +1,12 @@
-"""A fingerprint of a function, to tell whether a search goes on with the same one.
+"""Hash a user's function, to recognise it when a search goes on.
 
-It covers the bytecode, the constants, the defaults, and the values that the function reads from
-its closure, from its module and from its object: numbers, text, arrays, containers of them, and
-further functions, classes and objects of the same module. It leaves out what the code itself
-changes, such as a counter or a cache, and what has no plain value, such as a network. The source
-text would not do: two lambdas may stand in one line. Nor would a pickle, which holds counters and
-caches. Another version of Python may give another fingerprint.
+The hash covers the bytecode, the constants, the defaults, and the values that the function reads
+from its closure, its module and its object: numbers, text, arrays, containers of them, and
+functions, classes and objects of the same module. It does not cover values that the code itself
+changes, such as a counter or a cache, or that have no plain content, such as a network. The source
+text is not enough: two lambdas may be in one line. Nor is a pickle (cloudpickle): it contains
+counters, caches, weights, comments' line numbers and docstrings. Another version of Python may
+give another hash.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-# Known by how they print, which says all of them.
+# Types whose `repr` is their whole value.
 _PRINTED = (
     *(range, slice, pathlib.PurePath, enum.Enum, re.Pattern, decimal.Decimal),
     *(fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
@@ -41,7 +42,7 @@ _ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
 
 
 def fingerprint(function: object) -> str:
-    """Hash a function, a method, a `functools.partial`, a class or a callable object."""
+    """Return the hash of a function, a method, a `partial`, a class or a callable object."""
     described = _Reader(_innermost(function)).describe(function)
     return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
@@ -59,10 +60,11 @@ def _innermost(function):
 
 
 class _Reader:
-    """Describes values as nested tuples and lists of text, without addresses.
+    """Describes values as nested tuples and lists of text without addresses.
 
     Args:
-        function: Gives the module whose classes and global functions are read, not only named.
+        function: Function whose module's classes and functions are described by their code; those
+            of other modules are described by their names.
     """
 
     def __init__(self, function):
@@ -71,7 +73,7 @@ class _Reader:
         self.open = set()
 
     def describe(self, value):
-        # The type too: 1, 1.0 and True are equal.
+        # With the type, since 1, 1.0 and True are equal.
         kind = type(value).__name__
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             return kind, repr(value)
@@ -109,7 +111,7 @@ class _Reader:
                 return self.describe(vars(value))
         if isinstance(value, _PRINTED):
             return repr(value)
-        # Tensors and tables; a variable, which has `assign`, changes as it is trained.
+        # Tensors and data frames, but no variables (with `assign`), which training changes.
         if hasattr(value, "__array__") and not hasattr(value, "assign"):
             with contextlib.suppress(Exception):
                 array = np.asarray(value)
@@ -119,7 +121,7 @@ class _Reader:
         return getattr(value, "__qualname__", type(value).__qualname__)
 
     def _holds_settings(self, value):
-        """Whether to read an object's attributes: those of a user's network hold much else."""
+        """Return whether an object's attributes are settings: those of a network are not."""
         own, *others = type(value).__mro__
         homes = {kind.__module__.partition(".")[0] for kind in others} - sys.stdlib_module_names
         is_plain = homes <= {str(self.module).partition(".")[0]}
@@ -129,21 +131,21 @@ class _Reader:
         return [self.describe(value) for value in values]
 
     def _methods(self, kind):
-        """The methods of a class of the module; a library's class is known by its name."""
+        """Return the methods of a class of the module; none of a class of a library."""
         found = vars(kind).values() if kind.__module__ == self.module else ()
         found = [getattr(value, "__func__", value) for value in found]
         return [value for value in found if isinstance(value, types.FunctionType)]
 
     def _function(self, function):
         code = function.__code__
-        # The docstring is a constant, and no setting.
+        # The docstring is a constant, too, but no setting.
         consts = tuple(None if c == function.__doc__ else c for c in code.co_consts)
         read = {**inspect.getclosurevars(function).nonlocals, **self._globals(function)}
         values = (function.__defaults__, function.__kwdefaults__, _settings(read, [code]))
         return self._all((code.replace(co_consts=consts), *values))
 
     def _globals(self, function):
-        """Values of its module that a function reads, without functions of other modules."""
+        """Return the values of its module that a function reads; no functions of other modules."""
         names = {name for code in _codes(function.__code__) for name in code.co_names}
         found = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
         return {
@@ -153,8 +155,7 @@ class _Reader:
         }
 
     def _object(self, value):
-        """The class of an object, and the attributes that are settings."""
-        # What the constructor sets are settings; what another method sets is state.
+        """Describe the class of an object and the attributes that only the constructor sets."""
         methods = [m.__code__ for m in self._methods(type(value)) if m.__name__ != "__init__"]
         return self._all((type(value), _settings(getattr(value, "__dict__", {}), methods)))
 
@@ -174,7 +175,7 @@ def _settings(values: Mapping[str, object], codes: Iterable) -> dict[str, object
 
 
 def _codes(code):
-    """Yield the code and that of the functions within it."""
+    """Yield a code object and those of the functions in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

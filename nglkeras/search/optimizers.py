@@ -1,4 +1,4 @@
-"""Read a user's optimizer, in any of Keras' forms, before anything is trained with it."""
+"""Check a user's optimizer before anything is trained with it."""
 
 import contextlib
 import json
@@ -10,16 +10,16 @@ from nglkeras.search.numbers import positive
 
 
 def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
-    """Return an optimizer's name, arguments and learning rate, as `protocol.Schedule` has them.
+    """Return an optimizer's name, arguments and learning rate, as `Schedule` takes them.
 
     Args:
-        optimizer: A name, a Keras optimizer, its class, or the dict that Keras serialises it to.
-        learning_rate: A number or a schedule of Keras; `None` for that of the optimizer, or 1e-3
-            with a name.
+        optimizer: A name, a Keras optimizer, its class, or its serialised dict.
+        learning_rate: A number or a Keras schedule; `None` for that of the optimizer, or 1e-3 if
+            the optimizer is a name.
 
     Raises:
-        UserError: If it is none of Keras', if its learning rate is given twice, or
-            if it cannot be made anew from its settings.
+        UserError: If it is no Keras optimizer, if the learning rate is given twice, or if it
+            cannot be rebuilt from its settings.
     """
     config = {}
     if not isinstance(optimizer, str):
@@ -45,7 +45,7 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     rate = _learning_rate(learning_rate)
     try:
         keras.optimizers.get({"class_name": optimizer, "config": {**config, "learning_rate": rate}})
-    # Schedules and functions of one's own, which only their own module can make again.
+    # A schedule or function of the user, which Keras cannot rebuild.
     except Exception as error:
         raise UserError(
             f"the optimizer {optimizer} cannot be made anew from its settings, e.g. because its "
@@ -67,7 +67,7 @@ def _optimizer_names():
     for name, kind in vars(keras.optimizers).items():
         is_optimizer = isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
         if is_optimizer and name not in wrappers:
-            # Keras does not find all of its own by their names.
+            # Keras does not find all of its optimizers by their names.
             with contextlib.suppress(ValueError):
                 keras.optimizers.get(name)
                 yield name

@@ -1,5 +1,6 @@
-"""Pictures of a search: trees, the course of the fitness, the winner's family, its curves."""
+"""Figures of a search: trees, the course of the fitness, curves of losses, the winner's family."""
 
+import itertools
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -15,13 +16,13 @@ from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
 _SIGNS |= {"square": "x²", "y_true": "t", "y_pred": "p"}
-# The example of the paper's figure A ends in "- 1.05 * cos(z)"; here the prediction is z.
+# The example in figure A of the paper ends in "- 1.05 * cos(z)"; here z is the prediction.
 EXAMPLE = Expression.parse("exp(y_true)/y_pred - 1.05*cos(y_pred)")
 
 
 @styled
 def tree(expression: Expression, title: str = "") -> Figure:
-    """The tree of a loss, with t for y_true and p for y_pred."""
+    """Draw the tree of a loss, with t for y_true and p for y_pred."""
     figure = Figure(figsize=_tree_size(expression), layout="constrained")
     draw_tree(figure.subplots(), expression, title=title or str(expression))
     return figure
@@ -30,7 +31,7 @@ def tree(expression: Expression, title: str = "") -> Figure:
 def draw_tree(
     axis, expression: Expression, *, marked: Collection[int] = (), title: str = ""
 ) -> None:
-    """Draw a tree, the nodes at the marked positions in another colour."""
+    """Draw a tree, with the nodes at the marked positions in another color."""
     places, edges = _places(expression)
     for parent, child in edges:
         both = parent in marked and child in marked
@@ -60,33 +61,30 @@ def _tree_size(expression):
 
 
 def _places(expression):
-    """(x, y) of each node: leaves side by side, each operator above the middle of its arguments."""
-    places = [(0.0, 0.0)] * expression.size
-    edges, open_nodes, column = [], [], 0
-    # Leaves and depths in reading order; the operators' columns afterwards, from the end.
-    depths = [0] * expression.size
-    for position, node in enumerate(expression.nodes):
-        if open_nodes:
-            parent, missing = open_nodes.pop()
-            edges.append((parent, position))
-            depths[position] = depths[parent] + 1
-            if missing > 1:
-                open_nodes.append((parent, missing - 1))
-        if node in OPERATORS:
-            open_nodes.append((position, OPERATORS[node].arity))
-        else:
-            places[position] = (float(column), 0.0)
-            column += 1
-    for position in range(expression.size - 1, -1, -1):
-        children = [child for parent, child in edges if parent == position]
-        x = np.mean([places[child][0] for child in children]) if children else places[position][0]
-        places[position] = (float(x), -float(depths[position]))
-    return places, edges
+    """Lay out a tree: leaves side by side, each operator above the middle of its arguments.
+
+    Returns:
+        The (x, y) of each node in prefix order, and the edges as pairs of positions.
+    """
+    places, edges, columns = [(0.0, 0.0)] * expression.size, [], itertools.count()
+    positions = itertools.count()
+
+    def place(depth):
+        position = next(positions)
+        operator = OPERATORS.get(expression.nodes[position])
+        children = [place(depth + 1) for _ in range(operator.arity if operator else 0)]
+        x = np.mean([places[child][0] for child in children]) if children else next(columns)
+        places[position] = (float(x), -float(depth))
+        edges.extend((position, child) for child in children)
+        return position
+
+    place(0)
+    return places, sorted(edges, key=lambda edge: edge[1])
 
 
 @styled
 def figure_a(seed: int = 1) -> Figure:
-    """Figure A of paper A: two example trees, and the exchange of subtrees in a crossover.
+    """Draw figure A of paper A: two example trees, and the exchange of subtrees in a crossover.
 
     Args:
         seed: Seed of the two random trees that exchange subtrees.
@@ -118,12 +116,12 @@ def figure_a(seed: int = 1) -> Figure:
 
 @styled
 def convergence(generations: Sequence[Generation], name: str) -> Figure:
-    """Best and mean fitness of the survivors, and what became of the evaluations asked for."""
+    """Draw the fitness of the survivors, and how many evaluations each check has saved."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     numbers = [generation.number for generation in generations]
     for label, style in (("best", "-"), ("mean", "--")):
-        # With several numbers the last one: the mean improvement of experiment 5.
+        # Of several numbers the last one is drawn: the mean improvement of experiment 5.
         values = [getattr(generation, label) for generation in generations]
         left.plot(numbers, [v[-1] if v else np.nan for v in values], style, label=label)
     left.set(xlabel="generation", ylabel=name, title="fitness of the survivors")
@@ -141,7 +139,7 @@ def convergence(generations: Sequence[Generation], name: str) -> Figure:
 
 @styled
 def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> Figure:
-    """Value and gradient of losses in the binary case, beside CE and NGL."""
+    """Draw losses and their gradients in the binary case, beside CE and NGL."""
     panels = [
         (
             f"{name}\n{_shortened(str(expression), 40)}",
@@ -169,14 +167,14 @@ def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> 
 
 @styled
 def family(result: Result) -> Figure:
-    """The winner and all it descends from, by generation; its own line is drawn strong."""
+    """Draw the winner and its ancestors by generation; the line of first parents is red."""
     winner = result.population[0].individual.id
     records = result.ancestors(winner)
     line = _line(records, winner)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axis = figure.subplots()
     fits = [record.evaluation.rank[-1] for record in records.values() if record.evaluation.rank]
-    # Ancestors without a fitness, such as rejected ones, lie on a line below the others.
+    # Ancestors without a fitness, such as rejected ones, are drawn on a line below the others.
     floor = min(fits) - 0.15 * (max(fits) - min(fits) or 1.0)
     heights = {
         name: record.evaluation.rank[-1] if record.evaluation.rank else floor

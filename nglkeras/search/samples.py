@@ -1,8 +1,7 @@
 """Check a user's data and model before anything is trained with them.
 
-`read` makes arrays of inputs and labels, `count_classes` looks at one batch of a model's output,
-and `one_hot` compares labels with it; `optimizers` does the same for an optimizer.
-What cannot be trained raises a `UserError` of one line that says what to do.
+`read` returns inputs and labels as arrays, `count_classes` checks a model's output on one batch,
+and `one_hot` compares labels with it. Errors are a `UserError` of one line that says what to do.
 """
 
 import contextlib
@@ -15,16 +14,16 @@ import tensorflow as tf
 
 from nglkeras.errors import UserError
 
-# Bytes of a data set that are gathered into arrays.
+# Greatest size of a data set that is read into arrays, in bytes.
 MAX_GATHERED = 2**31
-# Samples of the batch that a model is checked with.
+# Number of samples that a model is checked with.
 CHECKED = 32
-# How far rows of a softmax may be from 1, in float32 and in the shorter types.
+# Greatest deviation of a softmax's sum from 1, in float32 and in 16-bit types.
 _TOLERANCE, _SHORT_TOLERANCE = 1e-3, 2e-2
 
 
 def read(name: str, data: object) -> tuple[object, np.ndarray]:
-    """Inputs and labels as arrays.
+    """Return inputs and labels as arrays.
 
     Args:
         name: "train", "validation" or "test", for messages.
@@ -36,7 +35,7 @@ def read(name: str, data: object) -> tuple[object, np.ndarray]:
         x, an array or a dict or tuple of arrays; y, class indices `[n]` or rows `[n, classes]`.
 
     Raises:
-        UserError: If they are not inputs with a label each.
+        UserError: If the data are not inputs with one label each.
     """
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         data = _gathered(name, data)
@@ -71,7 +70,7 @@ def read(name: str, data: object) -> tuple[object, np.ndarray]:
 
 
 def _gathered(name, data):
-    """The batches of a data set as (x, y), in an order that does not depend on its shuffling."""
+    """Read a data set into (x, y), in an order that does not depend on its shuffling."""
     if isinstance(data, tf.data.Dataset):
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError(f"{name} is an endless tf.data.Dataset; give a finite one")
@@ -109,16 +108,16 @@ def _gathered(name, data):
     leaves = keras.tree.flatten((x, y))
     if any(len(leaf) != len(y) for leaf in leaves):
         return x, y
-    # A shuffled data set comes in another order each time, which would be another search.
+    # A shuffled data set has another order each time, and would be another search.
     keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(y))]
     order = sorted(range(len(y)), key=keys.__getitem__)
     return keras.tree.map_structure(lambda array: array[order], (x, y))
 
 
 def _is_of_samples(data):
-    """Whether the elements of a data set are samples and not batches of them.
+    """Return whether the elements of a data set are single samples instead of batches.
 
-    Where their types do not tell, the first element does: one with as many labels as inputs is a
+    If the element types leave it open, the first element decides: as many labels as inputs make a
     batch.
     """
     _, y = data.element_spec
@@ -133,7 +132,7 @@ def _is_of_samples(data):
 def _inputs(name, x, count):
     if isinstance(x, dict):
         return {key: _array(f"the input {key!r} of {name}", part) for key, part in x.items()}
-    # As many arrays as samples are the samples.
+    # A list with as many arrays as there are labels is a list of samples.
     several = isinstance(x, tuple | list) and 0 < len(x) != count
     if several and all(tuple(getattr(part, "shape", ()))[:1] == (count,) for part in x):
         return tuple(_array(f"an input of {name}", part) for part in x)
@@ -145,7 +144,7 @@ def _array(what, value):
         raise UserError(f"{what} are a masked array; give the samples that are not masked")
     try:
         return np.asarray(value)
-    # Ragged lists, tensors on a device: every library has an error of its own.
+    # Ragged lists, tensors on a device: every library raises its own error.
     except Exception as error:
         raise UserError(f"{what} cannot be read as an array: {error}") from error
 
@@ -182,7 +181,7 @@ def _labels(name, labels):
 
 def _indices(name, y):
     if y.dtype.kind == "f":
-        # float16 cannot hold the limit below.
+        # The limit below does not fit in float16.
         y = y.astype("float64")
     fractions = y != np.floor(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
     if fractions.any():
@@ -208,10 +207,15 @@ def _rows(name, y):
 
 
 def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
-    """Labels of `read` as rows over the model's classes.
+    """Return labels as one-hot rows over the model's classes.
+
+    Args:
+        name: "train", "validation" or "test", for messages.
+        y: Labels that `read` returned.
+        classes: Number of the model's outputs.
 
     Raises:
-        UserError: If they name a class that the model does not have.
+        UserError: If a label is of a class that the model does not have.
     """
     if y.ndim == 2:
         if y.shape[1] != classes:
@@ -229,19 +233,19 @@ def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
 
 
 def first(x: object, count: int = CHECKED) -> object:
-    """The first samples of inputs of `read`."""
+    """Return the first samples of inputs."""
     return keras.tree.map_structure(lambda array: array[:count], x)
 
 
 def build(model_fn: object, x: object) -> keras.Model:
-    """The user's model with its weights built.
+    """Return the user's model with its weights built.
 
     Args:
-        model_fn: Gives it.
+        model_fn: Function that returns the model.
         x: A batch of inputs.
 
     Raises:
-        UserError: If it gives no model, or one that cannot take the inputs.
+        UserError: If it returns no model, or one that cannot take the inputs.
     """
     if isinstance(model_fn, keras.Model) or not callable(model_fn):
         kind = type(model_fn).__name__
@@ -257,10 +261,10 @@ def build(model_fn: object, x: object) -> keras.Model:
 
 
 def count_classes(model: keras.Model, x: object) -> int:
-    """The number of outputs of a model that ends in a softmax, seen on one batch.
+    """Return the number of outputs of a model, after checking that it ends in a softmax.
 
     Args:
-        model: A built model; it is not changed.
+        model: A built model, which is not changed.
         x: A batch of inputs.
 
     Raises:
@@ -287,7 +291,8 @@ def count_classes(model: keras.Model, x: object) -> int:
     tolerance = _TOLERANCE
     if keras.backend.standardize_dtype(outputs.dtype) in ("float16", "bfloat16"):
         tolerance = _SHORT_TOLERANCE
-    # An untrained head may sum to 1 by chance, e.g. two sigmoids of zero: change its weights too.
+    # The output of an untrained model may sum to 1 by chance, e.g. two sigmoids of zero: check it
+    # with other weights too.
     for found in itertools.chain([outputs], _with_other_heads(model, x)):
         _check_rows(keras.ops.convert_to_numpy(found).astype("float64"), tolerance)
     return shape[1]
@@ -296,7 +301,7 @@ def count_classes(model: keras.Model, x: object) -> int:
 def _outputs(model, x):
     try:
         return model(x, training=False)
-    # Whatever a model raises: shapes, types, missing keys.
+    # A model may raise anything: shapes, types, missing keys.
     except Exception as error:
         shapes = keras.tree.map_structure(lambda array: array.shape, x)
         raise UserError(
@@ -305,9 +310,9 @@ def _outputs(model, x):
 
 
 def _reason(error):
-    """What Keras' error says, without the colours and what it has around it."""
+    """Return the first informative line of a Keras error, without colors."""
     text = re.sub(r"\x1b\[\d*m", "", str(error))
-    # Keras prints the inputs themselves before it says what is wrong with them.
+    # Keras prints whole inputs before it says what is wrong with them.
     text = re.sub(r" for input \W.*?(?=Expected)", ". ", text, flags=re.DOTALL)
     lines = text.splitlines()
     around = ("Exception encountered", "Arguments received", "\u2022")
@@ -316,7 +321,7 @@ def _reason(error):
 
 
 def _with_other_heads(model, x):
-    """The output once more with noise in the last two weights, where Keras can compute that."""
+    """Yield the output with noise in the last two weights, if Keras can compute it."""
     random = np.random.default_rng(0)
     weights = [variable.value for variable in model.trainable_variables]
     for i in range(max(len(weights) - 2, 0), len(weights)):

@@ -1,10 +1,10 @@
-"""What need not be trained: losses out of bounds, losses that cannot teach, and twins.
+"""Find losses that need no training: out of bounds, without a useful gradient, or twins.
 
-A tree is looked at on fixed random points, in float64. Two trees with the same values and
-gradients there are the same function. Two whose gradients by the logits agree up to a positive
-factor train alike under an optimizer that does not see the scale of gradients, such as Adam;
-under SGD the gradients themselves must agree. Every kind of check can be switched off; without
-them the search is the paper's, and without `bounds` it would also lack its rule on discarded
+A tree is evaluated on fixed random points in float64. Two trees with the same values and gradients
+there are the same function. Two trees whose gradients with respect to the logits agree up to a
+positive factor train alike under an optimizer to which the scale of gradients does not matter,
+such as Adam; under SGD the gradients themselves must agree. Each check can be switched off.
+Without all of them the search is that of paper A; `bounds` are the paper's rule on discarded
 losses.
 """
 
@@ -16,38 +16,40 @@ import numpy as np
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 
-# What can spare a candidate's training: see `screening`.
+# Checks that can spare a training: see `screening`.
 CHECKS = ("duplicates", "equals", "gradients", "rejection")
 
 # A loss whose values leave these bounds is discarded (paper A, section 4.1). The exponents are a
-# reading: no public copy shows them legibly ("[10^-?, 10^?]"), and of what values, none says.
+# reading: no public copy shows them legibly ("[10^-?, 10^?]"), and none says of which values.
 BOUNDS = (1e-5, 1e5)
 GRADIENTS = ("scaled", "exact", "off")
 _POINTS = 64
-# Relative to a sample's greatest entry: rounding of float64 through a hundred operations stays
-# below it, a different function does not in every sample. And what rounding leaves of nothing.
+# Tolerance relative to the greatest entry of a sample: the rounding errors of a hundred float64
+# operations stay below it, the differences between two functions do not in every sample. The slack
+# is for entries that would be 0 without rounding.
 _TOLERANCE, _SLACK = 1e-8, 1e-13
-# Gradients of more different scales are no twins: Adam's own ε = 1e-7 would tell them apart.
+# Gradients whose scales differ more are no twins: Adam's ε = 1e-7 makes a difference there.
 _MAX_SCALE = 1e3
-# The rejection test: samples, steps, length of a step, and the accuracy that must be gained.
+# The rejection test: number of samples, of steps, length of a step, least gain of accuracy.
 _LOGITS, _STEPS, _STEP, _GAIN = 256, 20, 0.5, 0.1
 
 
 @dataclass(frozen=True)
 class Screening:
-    """Which checks are made before a candidate is trained.
+    """The checks before a candidate is trained.
 
     Attributes:
-        bounds: Discard a loss with |values| outside, as the paper does; `None` keeps all. The
-            default is our reading of the paper's range, whose exponents are illegible.
+        bounds: (low, high): discard a loss with absolute values outside, as the paper does; `None`
+            keeps all. The default is our reading of the paper's range, whose exponents are
+            illegible.
         duplicates: Skip trees that have been evaluated already.
-        equals: Skip trees with the same values as an evaluated one.
-        gradients: Skip trees with an evaluated one's gradient by the logits of a softmax:
-            "scaled" up to a positive factor (for Adam), "exact" (for SGD), or "off". Where the
-            learning rate falls on a plateau of the loss, a factor can still matter: Keras asks
-            for an improvement of 1e-4, whatever the scale.
-        rejection: Reject trees whose gradient does not favour the true class: descending by it,
-            free logits must gain accuracy.
+        equals: Skip trees with the same values as an evaluated tree.
+        gradients: Skip trees with the same gradient with respect to the logits of a softmax as an
+            evaluated tree: "scaled", up to a positive factor (for Adam), "exact" (for SGD), or
+            "off". If the learning rate falls on a plateau of the loss, a factor can still matter:
+            Keras asks for an improvement of 1e-4, whatever the scale.
+        rejection: Reject trees whose gradient does not favour the true class: gradient descent on
+            free logits must improve the accuracy.
     """
 
     bounds: tuple[float, float] | None = BOUNDS
@@ -63,7 +65,7 @@ class Screening:
 
 
 def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The bounds, unless they are none.
+    """Return valid bounds.
 
     Raises:
         UserError: If they are not two numbers with 0 <= low < high.
@@ -82,11 +84,11 @@ def screening(
     gradients: str = "exact",
     bounds: tuple[float, float] | None = BOUNDS,
 ) -> Screening:
-    """Make the screening with these checks alone.
+    """Return the screening with these checks only.
 
     Args:
-        checks: Some of `protocol.CHECKS`.
-        gradients: Which gradients are alike, if they are checked.
+        checks: Some of `CHECKS`.
+        gradients: Which gradients train alike, if they are checked: "scaled" or "exact".
         bounds: As in `Screening`.
 
     Raises:
@@ -110,12 +112,12 @@ PAPER = screening(())
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the screen says of a tree.
+    """The result of screening a tree.
 
     Attributes:
-        status: "new" (train it), "discarded", "rejected" or "twin".
-        twin: Id of the individual whose evaluation serves it too.
-        message: Why, in a few words; for a twin "duplicate", "equal" or "gradient".
+        status: "new" (it must be trained), "discarded", "rejected" or "twin".
+        twin: Id of the individual whose evaluation it shares.
+        message: The reason; for a twin "duplicate", "equal" or "gradient".
     """
 
     status: str
@@ -124,13 +126,13 @@ class Verdict:
 
 
 class Screen:
-    """The checks, and the memory of what has been evaluated.
+    """Checks trees and remembers those that have been evaluated.
 
     Args:
-        screening: Which checks.
+        screening: The checks.
         classes: Number of classes N of the task.
-        values: Further samples that `bounds` looks at: a function of a tree to the loss of each
-            sample, such as a batch of the freshly initialised model.
+        values: Maps a tree to the losses of further samples, such as a batch under the untrained
+            model, which must be within the bounds too.
     """
 
     def __init__(
@@ -155,12 +157,12 @@ class Screen:
         self._labels = np.eye(classes)[random.integers(0, classes, _LOGITS)]
 
     def judge(self, expression: Expression) -> Verdict:
-        """Whether a tree must be trained, and if not, why."""
+        """Return whether a tree must be trained and, if not, the reason."""
         screening = self.screening
         formula = str(expression)
         if screening.duplicates and formula in self._formulas:
             return Verdict("twin", self._formulas[formula], "duplicate")
-        # Paper A makes no such trees; paper B gives them fitness 0.
+        # Paper A makes no such trees, and paper B gives them fitness 0.
         if not expression.has_both_terminals:
             return Verdict("rejected", message="without both y_true and y_pred")
         if screening.bounds is not None:
@@ -175,7 +177,7 @@ class Screen:
         return Verdict("new")
 
     def remember(self, id: str, expression: Expression) -> None:  # noqa: A002
-        """Note a tree that is evaluated under this id: later twins refer to it."""
+        """Remember a tree that is evaluated; later twins refer to its id."""
         self._formulas.setdefault(str(expression), id)
         self._ids.append(id)
         values, gradients = self._fingerprint(expression)
@@ -195,11 +197,11 @@ class Screen:
         return "" if (size >= low).all() else f"values below {low:g}"
 
     def _fingerprint(self, expression):
-        """Values and gradients by the logits on the fixed points, `[points, classes]` each."""
+        """Return values and logit gradients on the fixed points, `[points, classes]` each."""
         return expression(self._t, self._p), logits_gradient(expression, self._t, self._p)
 
     def _find_twin(self, expression):
-        """Id of an evaluated tree that trains alike, and why; empty if there is none."""
+        """Return the id of an evaluated tree that trains alike, and the reason; else empty text."""
         values, gradients = self._fingerprint(expression)
         if not self._ids or not (np.isfinite(values).all() and np.isfinite(gradients).all()):
             return "", ""
@@ -221,7 +223,7 @@ class Screen:
         return (self._ids[matches[0]], "gradient") if len(matches) else ("", "")
 
     def _teaches(self, expression):
-        """A few steps of gradient descent on free logits must improve the accuracy."""
+        """Return whether gradient descent on free logits improves the accuracy."""
         logits = self._logits.copy()
         truth = self._labels.argmax(axis=1)
         before = (logits.argmax(axis=1) == truth).mean()
@@ -237,7 +239,7 @@ class Screen:
 
 
 def _close(known, new):
-    """Which of the known fingerprints `[trees, points, classes]` agree with a new one."""
+    """Return which of the known values `[trees, points, classes]` agree with new ones."""
     size = np.abs(new)
     allowed = _TOLERANCE * size.max(axis=1, keepdims=True) + _SLACK * size.max()
     with np.errstate(all="ignore"):
@@ -245,7 +247,7 @@ def _close(known, new):
 
 
 def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Gradient of the loss (the mean over the classes) by the logits of the softmax p."""
+    """Return the gradient of a loss, the mean over the classes, with respect to the logits of p."""
     _, slope = expression.value_and_slope(t, p)
     with np.errstate(all="ignore"):
         return p * (slope - (p * slope).sum(axis=-1, keepdims=True)) / p.shape[-1]

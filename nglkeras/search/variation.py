@@ -1,7 +1,7 @@
-"""Random trees, crossover and mutation (paper A, section 3.1), on gplearn's programs.
+"""Random trees, crossover and mutation (paper A, section 3.1), with the programs of gplearn.
 
-This is the only module that knows gplearn. A child that breaks a rule of the paper (height,
-size, both terminals) is drawn again.
+Only this module imports gplearn. A child that breaks a rule of the paper (height, size, both
+terminals) is drawn again.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
 from nglkeras.startup.extras import needed
 
-# How often a child is drawn anew before its parent goes on unchanged.
+# Attempts to draw a valid child before the parent is kept unchanged.
 DRAWS = 100
-# Of a tree, in nodes (paper A, section 3.1).
+# Greatest size of a tree in nodes (paper A, section 3.1).
 MAX_SIZE = 100
-# Digits after the point of a constant, as the paper prints them.
+# Decimal places of a constant, as the paper prints them.
 DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A crossover as it happened.
+    """The outcome of a crossover.
 
     Attributes:
-        child: The tree with the partner's subtree in it.
-        removed: First and last position of the subtree that the tree lost.
-        donated: First and last position, in the partner, of the one that it got.
+        child: The tree with a subtree of the partner.
+        removed: First and last position of the subtree that was removed from the tree.
+        donated: First and last position in the partner of the subtree that replaces it.
     """
 
     child: Expression
@@ -39,17 +39,17 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Variation:
-    """How trees are made and changed.
+    """Rules for making and changing trees.
 
     The paper gives the operators, the least height and the greatest size. It is silent on the
-    rest: gplearn's ramped half-and-half with its usual depths, its choice of subtrees (operators
-    with weight 0.9, leaves with 0.1, after Koza), and constants from the range that the printed
-    ones fill, are our choices.
+    rest. Our choices are gplearn's ramped half-and-half with its usual depths, its choice of
+    subtrees (operators with weight 0.9, leaves with 0.1, after Koza), and constants from the range
+    of the printed ones.
 
     Attributes:
-        operators: Names of the operators that trees are made of.
+        operators: Names of the operators in trees.
         constants: Range of the constants R, drawn uniformly.
-        depths: Least and greatest depth that a random tree is grown to.
+        depths: Least and greatest depth of a random tree.
         min_height: Least height, in edges from the root to the deepest leaf.
         max_size: Greatest number of nodes.
     """
@@ -79,7 +79,7 @@ class Variation:
             )
 
     def is_valid(self, expression: Expression) -> bool:
-        """Whether a tree keeps the rules of the paper."""
+        """Return whether a tree keeps the rules of the paper."""
         return (
             expression.has_both_terminals
             and expression.height >= self.min_height
@@ -87,8 +87,8 @@ class Variation:
         )
 
     def random_tree(self, random: np.random.RandomState) -> Expression:
-        """A random tree."""
-        # A random tree is valid about once in three.
+        """Draw a random tree."""
+        # About one in three is valid.
         for _ in range(100 * DRAWS):
             tree = self._expression(self._program().build_program(random))
             if tree is not None:
@@ -98,13 +98,13 @@ class Variation:
     def crossover(
         self, tree: Expression, partner: Expression, random: np.random.RandomState
     ) -> Expression:
-        """The tree with a random subtree exchanged for one of the partner's."""
+        """Replace a random subtree of the tree by one of the partner."""
         return self.exchange(tree, partner, random).child
 
     def exchange(
         self, tree: Expression, partner: Expression, random: np.random.RandomState
     ) -> Exchange:
-        """A crossover, and which subtrees it took."""
+        """Do a crossover and return the positions of the subtrees too."""
         nodes, donor = self._nodes(tree), self._nodes(partner)
         for _ in range(DRAWS):
             child, removed, kept = self._program(nodes).crossover(donor, random)
@@ -115,14 +115,15 @@ class Variation:
         return Exchange(tree, (0, tree.size - 1), (0, tree.size - 1))
 
     def subtree_mutation(self, tree: Expression, random: np.random.RandomState) -> Expression:
-        """The tree with a random subtree exchanged for one of a random tree's."""
+        """Replace a random subtree of the tree by one of a random tree."""
         program = self._program(self._nodes(tree))
         return self._drawn(tree, lambda: program.subtree_mutation(random)[0])
 
     def node_mutation(self, tree: Expression, random: np.random.RandomState) -> Expression:
-        """The tree with one random node replaced by another of the same arity.
+        """Replace one random node of the tree by another of the same arity.
 
-        gplearn's point mutation replaces each node with some probability; the paper's, one.
+        The point mutation of gplearn replaces each node with a probability; that of the paper
+        replaces one.
         """
 
         def draw():
@@ -138,7 +139,7 @@ class Variation:
         if node in functions.values():
             others = [f for f in functions.values() if f.arity == node.arity and f is not node]
             return others[random.randint(len(others))] if others else node
-        # A constant may give way to another constant.
+        # A constant may be replaced by another constant.
         terminals = [i for i in range(len(TERMINALS)) if type(node) is not int or i != node]
         choice = random.randint(len(terminals) + 1)
         return terminals[choice] if choice < len(terminals) else random.uniform(*self.constants)
@@ -152,7 +153,7 @@ class Variation:
 
     @cached_property
     def _functions(self):
-        # It imports scikit-learn, which takes a second: readers of journals need neither.
+        # It imports scikit-learn, which takes a second, and readers of journals need neither.
         with needed():
             from gplearn.functions import make_function
 
@@ -179,13 +180,13 @@ class Variation:
             metric=None,
             p_point_replace=0.0,
             parsimony_coefficient=0.0,
-            # Only to build a program where none is given; every draw takes its own generator.
+            # Used only to build a program where none is given; draws have their own generator.
             random_state=np.random.RandomState(0),
             program=nodes,
         )
 
     def _nodes(self, expression):
-        """Gplearn's form: functions, numbers of terminals as int, constants as float."""
+        """Convert a tree to gplearn's form: functions, terminals as int, constants as float."""
         names = self._functions | {name: i for i, name in enumerate(TERMINALS)}
         for node in expression.nodes:
             if node in OPERATORS and node not in names:
@@ -193,8 +194,8 @@ class Variation:
         return [names.get(node, node) for node in expression.nodes]
 
     def _expression(self, nodes):
-        """The tree of gplearn's nodes; `None` if it breaks a rule."""
-        # First of all: an Expression has limits of its own, which are wider.
+        """Convert gplearn's nodes to a tree; `None` if it breaks a rule."""
+        # Checked first, since an Expression has a limit of its own.
         if len(nodes) > self.max_size:
             return None
         expression = Expression(tuple(map(_name, nodes)))
@@ -208,6 +209,6 @@ def _name(node):
 
 
 def _on_numpy(name):
-    """Gplearn looks at a function's signature, and tries it."""
+    """Return an operator as a function of NumPy arrays, whose signature gplearn inspects."""
     value = OPERATORS[name].value
     return (lambda x: value(np, x)) if OPERATORS[name].arity == 1 else lambda x, y: value(np, x, y)
