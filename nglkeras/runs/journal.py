@@ -169,20 +169,22 @@ def read_records(
             continue
         try:
             record = json.loads(line)
-            if _depth(record) > MAX_DEPTH:
-                raise ValueError(f"nested deeper than {MAX_DEPTH}")
+            _check_depth(record)
             yield convert(record)
         except (ValueError, TypeError, RecursionError) as error:
             report(f"{path}, line {number}: cannot be read, passed over ({in_a_line(error)})")
 
 
-def _depth(value):
-    """Return how deeply lists and objects are nested."""
+def _check_depth(value, left=MAX_DEPTH):
+    """Raise `ValueError` if lists and objects are nested more deeply."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list):
-        return 0
-    return 1 + max(map(_depth, value), default=0)
+        return
+    if left == 0:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    for item in value:
+        _check_depth(item, left - 1)
 
 
 def _rescue(line, path):

@@ -73,6 +73,16 @@ class TestLocal:
         assert seen == [(task, 1, 1), (task, 2, 2)]
         assert local.running == []
 
+    def test_reports_go_elsewhere_for_a_while(self):
+        local, lines = Local(), []
+        local.report = lines.append
+        with local.reporting_to(None):
+            local.report("unheard")
+        with local.reporting_to(lambda line: lines.append(line.upper())):
+            local.report("heard")
+        local.report("again")
+        assert lines == ["HEARD", "again"]
+
     def test_errors_go_through(self):
         with pytest.raises(ZeroDivisionError, match="why"):
             list(Local().run(Work(), [("fail", ZeroDivisionError, "why")]))

@@ -86,6 +86,22 @@ def test_nan_becomes_null(journal):
     assert journal.results()["a"].history == [{"loss": None}]
 
 
+def test_a_message_with_a_name_that_is_no_text_comes_back(journal):
+    # As Python reads file names that are not UTF-8; `msgspec` alone would refuse the line.
+    row = TrialResult(key="a", trial={}, status="crashed", message="no file \udcff.png")
+    journal.append(row)
+    assert journal.results() == {"a": row}
+    assert journal.reports == []
+
+
+def test_whole_numbers_stay_whole(journal):
+    metrics = {"parameters": 25557032, "top5": 1.0}
+    journal.append(TrialResult(key="a", trial={}, status="ok", seconds=3, metrics=metrics))
+    row = journal.results()["a"]
+    assert str(row.metrics) == str(metrics)
+    assert str(row.seconds) == "3"
+
+
 def test_append_reaches_the_disk(journal, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
