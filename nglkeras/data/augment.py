@@ -1,4 +1,4 @@
-"""Random changes to training images, decided by seeds from outside."""
+"""Apply random changes to training images, with seeds that come from outside."""
 
 import keras
 import tensorflow as tf
@@ -6,21 +6,21 @@ import tensorflow as tf
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.seeds import derive_seed
 
-# Batches that are changed at a time.
+# Number of batches that are changed at a time.
 PARALLEL = 8
 
 
 def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> tf.data.Dataset:
-    """A stream of (images, labels) with random changes to the images, several batches at a time.
+    """Return a stream of (images, labels) with random changes to the images.
 
-    Left to themselves Keras' layers count their calls, in variables; how many batches are drawn
-    ahead and then dropped, such as when Keras looks at the first, depends on timing. So the seeds
-    come from a stream beside the batches, and nothing is counted.
+    Keras' layers count their calls in variables by default. How many batches are drawn ahead and
+    then dropped, such as when Keras looks at the first, depends on timing. So the seeds come from a
+    stream beside the batches, and nothing is counted.
 
     Args:
-        data: Of ((images, labels), seed of the batch).
-        augmentation: What may happen to an image.
-        seed: Of what all batches share.
+        data: Elements ((images, labels), seed of the batch).
+        augmentation: The random changes.
+        seed: Seed of the layers, which all batches share.
     """
     layers = augmentation_layers(augmentation, seed)
 
@@ -40,11 +40,11 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
 
 
 class Seeds(keras.random.SeedGenerator):
-    """One seed after another for the draws of a layer, from a tensor instead of a variable.
+    """Give a layer one seed after another, from a tensor instead of a variable.
 
     Args:
-        batch_seed: An integer tensor.
-        first: Number of the first draw, or an integer tensor.
+        batch_seed: Integer tensor.
+        first: Number of the first draw, an integer or an integer tensor.
     """
 
     def __init__(self, batch_seed, first):
@@ -52,14 +52,14 @@ class Seeds(keras.random.SeedGenerator):
         self.draw = first
 
     def next(self, ordered=True):
-        """The seed of the next draw."""
+        """Return the seed of the next draw."""
         seed = tf.stack([self.batch_seed, self.draw])
         self.draw += 1
         return tf.cast(seed, tf.uint32)
 
 
 def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
-    """Keras layers for the paper's augmentation."""
+    """Return the Keras layers of an augmentation."""
     shift, zoom = augmentation.shift, augmentation.zoom
     seeds = [derive_seed(seed, "layer", i) for i in range(3)]
     layers = []

@@ -1,4 +1,4 @@
-"""Random changes to training images, as data; `augment` applies them."""
+"""Describe random changes to training images as data; `augment` applies them."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ class Augmentation:
 
     Attributes:
         horizontal_flip: Whether half of the images are mirrored.
-        shift: Largest shift, as a share of height and of width.
-        zoom: Largest zoom in or out, drawn for height and width apart.
+        shift: Largest shift, as a fraction of height and of width.
+        zoom: Largest zoom in or out, as a fraction, drawn for height and width separately.
     """
 
     horizontal_flip: bool = True

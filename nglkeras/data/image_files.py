@@ -1,10 +1,9 @@
-"""Read image files as viewers show them: upright, as 8-bit RGB; and list a folder's images.
+"""Read image files as viewers show them, upright and as 8-bit RGB, and list a folder's images.
 
-Both rooms that read folders (`imagenet`, `segmentation`) use this module. It reads whatever Pillow
-reads. Every error names the file.
+It reads whatever Pillow reads. Every error names the file.
 
-- EXIF orientation is applied. Of animations and pages, the first counts. Transparency is dropped.
-- 16-bit pixels are scaled to 0..255. Pixels whose range nobody states (32-bit) are refused.
+- EXIF orientation is applied. Only the first frame or page is read. Transparency is dropped.
+- 16-bit pixels are scaled to 0..255. Pixels of unknown range (32-bit) are refused.
 - Hidden files and what operating systems leave behind (`Thumbs.db`, `__MACOSX`) are not listed.
 """
 
@@ -29,13 +28,13 @@ MASK_ENDINGS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 _MASK_FORMATS = ("PNG", "BMP", "DIB", "GIF", "TIFF")
 _LOSSY_IN_TIFF = ("jpeg", "tiff_jpeg", "webp")
 WHAT_A_MASK_IS = "a mask is an 8-bit image, grey or with a palette, whose pixel values are labels"
-# Formats that Pillow recognises and cannot decode, or only with programs beside it.
+# Formats that Pillow recognises but cannot decode, at least not without other programs.
 _NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 _SYSTEM_FILES = (
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "__pycache__", "@eadir"),
     *("lost+found", "$recycle.bin", "system volume information", "icon\r"),
 )
-# What makes an array upright, by EXIF orientation. Height and width are swapped from 5 on.
+# How to make an array upright, by EXIF orientation. Height and width are swapped from 5 on.
 _TURNS = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -45,7 +44,7 @@ _TURNS = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-# Errors that are told in full where several files have one.
+# Number of errors that a message quotes in full where several files have one.
 _ERRORS_SHOWN = 3
 
 Result = TypeVar("Result")
@@ -53,10 +52,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a folder without what is hidden, each part sorted.
+    """The content of a folder without hidden files, each list sorted.
 
     Attributes:
-        images: Files whose ending is that of an image.
+        images: Files with an image's ending.
         folders: Folders in it.
         others: Everything else.
     """
@@ -78,7 +77,7 @@ def endings() -> frozenset[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or an operating system's own."""
+    """Return whether a name is that of a hidden file or folder, or an operating system's own."""
     return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
@@ -120,13 +119,13 @@ def read_rgb(path: str | Path, upright: bool = True) -> np.ndarray:
 
     Args:
         path: The file.
-        upright: Whether its EXIF orientation is applied.
+        upright: Whether to apply its EXIF orientation.
 
     Returns:
         uint8, `[height, width, 3]`.
 
     Raises:
-        UserError: If the file cannot be read, or the range of its pixels is not known.
+        UserError: If the file cannot be read, or the range of its pixels is unknown.
     """
     with _opened(path) as image:
         turn = _orientation(image) if upright else 1
@@ -134,18 +133,18 @@ def read_rgb(path: str | Path, upright: bool = True) -> np.ndarray:
 
 
 def read_labels(path: str | Path, upright: bool = True) -> np.ndarray:
-    """Read a mask: pixel values as they are in the file, colours of a palette aside.
+    """Read a mask: the pixel values in the file, or the palette's numbers instead of its colours.
 
     Args:
         path: The file.
-        upright: Whether its EXIF orientation is applied.
+        upright: Whether to apply its EXIF orientation.
 
     Returns:
-        Whole numbers, `[height, width]`.
+        Integers, `[height, width]`.
 
     Raises:
-        UserError: If the file cannot be read, or has no labels: if its format is lossy, or it has
-            colours (a GIF's palette included), transparent pixels, fractions or several pages.
+        UserError: If the file cannot be read, its format is lossy, or it has colours (a GIF's
+            palette included), transparent pixels, fractions or several pages.
     """
     with _opened(path) as image:
         why = _why_no_mask(image)
@@ -170,7 +169,7 @@ def read_size(path: str | Path, upright: bool = True) -> tuple[int, int]:
 
     Args:
         path: The file.
-        upright: Whether its EXIF orientation is applied.
+        upright: Whether to apply its EXIF orientation.
 
     Raises:
         UserError: If the header cannot be read.
@@ -188,15 +187,15 @@ def is_turned(path: str | Path) -> bool:
 def read_some(
     read: Callable[[int], Result], count: int, seconds: float
 ) -> tuple[dict[int, Result], list[UserError]]:
-    """Read files, several at a time and in mixed order, for as long as there is time.
+    """Read files in random order, several at a time, until a time limit.
 
     Args:
-        read: Reads a file, by its number; raises `UserError` if it cannot.
+        read: Reads a file, given its number; raises `UserError` if it cannot.
         count: Number of files.
-        seconds: No further files are begun after this time.
+        seconds: No further file is begun after this time.
 
     Returns:
-        What was read, by number, and the errors.
+        What was read, by the file's number, and the errors.
     """
 
     def attempt(i):
@@ -220,7 +219,7 @@ def read_some(
 
 
 def raise_all(errors: Sequence[UserError]) -> None:
-    """Raise a `UserError` that tells of several; do nothing if there is none."""
+    """Raise one `UserError` for several; do nothing if there is none."""
     if errors:
         more = len(errors) - _ERRORS_SHOWN
         text = "; ".join(map(str, errors[:_ERRORS_SHOWN]))
@@ -229,7 +228,7 @@ def raise_all(errors: Sequence[UserError]) -> None:
 
 @contextlib.contextmanager
 def _opened(path) -> Iterator[Image.Image]:
-    """Open an image; whatever goes wrong with it becomes a `UserError` with its name."""
+    """Open an image; turn whatever goes wrong with it into a `UserError` that names it."""
     try:
         # Given a path, Pillow maps plain TIFFs into memory, and garbles those that are turned.
         with Path(path).open("rb") as file, Image.open(file) as image:
@@ -247,7 +246,7 @@ def _opened(path) -> Iterator[Image.Image]:
 
 
 def _orientation(image):
-    """The EXIF orientation of an image that is not loaded yet; 1 if it has none that counts."""
+    """Return the EXIF orientation of an image that is not loaded yet; 1 if it has none."""
     # Pillow turns TIFFs itself. To look for EXIF data behind a PNG's pixels it decodes them.
     if image.format == "TIFF" or not {"exif", "Raw profile type exif"} & image.info.keys():
         return 1
@@ -264,7 +263,7 @@ def _turned(pixels, orientation):
 
 
 def _raw_mode(image):
-    """How a file's pixels are stored, as Pillow calls it: known until they are loaded."""
+    """Return Pillow's name for how the pixels are stored; it is lost once they are loaded."""
     arguments = image.tile[0].args if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
@@ -289,7 +288,7 @@ def _as_rgb(image, path):
 
 
 def _why_no_mask(image):
-    """What speaks against a mask, as far as it is known before the pixels are loaded."""
+    """Return why an image whose pixels are not loaded yet is no mask; "" if it may be one."""
     if image.format not in _MASK_FORMATS or image.info.get("compression") in _LOSSY_IN_TIFF:
         return f"{image.format} changes pixel values when it compresses"
     if getattr(image, "n_frames", 1) > 1:
@@ -302,7 +301,7 @@ def _why_no_mask(image):
 
 
 def _grey(values, mode, path):
-    """The labels of a mask with several channels, if they agree."""
+    """Return the labels of a mask with several channels, which must agree."""
     channels = values
     if mode in ("LA", "PA", "RGBA"):
         channels = values[..., :-1]

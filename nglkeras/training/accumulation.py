@@ -1,8 +1,7 @@
-"""Batches in parts: what is done about a training that a device has no memory for.
+"""Divide batches into parts when a training does not fit into a device's memory, and free memory.
 
 Gradients are averaged over the parts before each update, so that updates see the same images.
-What is computed for each part by itself differs: BatchNormalization's statistics, dropout's draws.
-Here is also what frees the memory of networks that nobody needs any more.
+BatchNormalization's statistics and dropout's draws differ: each part has its own.
 """
 
 import contextlib
@@ -15,11 +14,10 @@ import keras
 
 from nglkeras.training.schedule import Schedule
 
-# Parts into which a batch is divided at most, and images that a part must have on each device:
+# Largest number of parts of a batch, and least number of images that a part has on each device:
 # BatchNormalization learns little from fewer (README: 94 % with 16, 85 % with 8, 75 % with 4).
 MAX_ACCUMULATION = 16
 MIN_IMAGES = 8
-
 
 Outcome = TypeVar("Outcome")
 
@@ -30,15 +28,15 @@ def with_room(
     replicas: int = 1,
     least: int = MIN_IMAGES,
 ) -> Outcome:
-    """The outcome of the first attempt that memory has room for, or else of the last.
+    """Return the outcome of the first attempt that fits into memory, or else of the last.
 
     Args:
-        attempt: Trains by a schedule, and first frees what an attempt before it has left. Its
-            outcome is a dataclass with status and seconds.
-        schedule: Of the first attempt; each later one divides a batch into twice as many parts,
-            as long as they are whole and not too small.
-        replicas: Devices that share a batch.
-        least: Images that a part must have on each device.
+        attempt: Frees what an earlier attempt has left, then trains by a schedule. Its outcome is
+            a dataclass with `status` and `seconds`.
+        schedule: Schedule of the first attempt. Each later one divides a batch into twice as many
+            parts, as long as they are whole and not too small.
+        replicas: Number of devices that share a batch.
+        least: Least number of images that a part has on each device.
 
     Returns:
         The outcome; its seconds are those of all attempts.
@@ -48,7 +46,7 @@ def with_room(
         outcome = attempt(schedule)
         finer = _finer(schedule, replicas, least)
         if outcome.status != "out_of_memory" or finer is None:
-            # A training that went on from a checkpoint has taken longer than this.
+            # A training that continued from a checkpoint has taken longer than this.
             seconds = max(outcome.seconds, round(time.perf_counter() - started, 3))
             return replace(outcome, seconds=seconds)
         schedule = finer
@@ -63,20 +61,20 @@ def _finer(schedule, replicas, least):
 
 
 def release() -> None:
-    """Free the networks that are out of reach."""
+    """Free the networks that nothing refers to."""
     policy = keras.config.dtype_policy()
-    # It collects garbage too, and forgets the dtype policy, which may be the user's.
+    # This collects garbage too, and forgets the dtype policy, which may be the user's.
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)
 
 
 @contextlib.contextmanager
 def freeing_graphs() -> Iterator[None]:
-    """What is traced meanwhile can be freed afterwards, as soon as nobody uses it.
+    """Let graphs that are traced in this context be freed once nothing uses them.
 
-    TensorFlow registers each custom gradient of a graph, of which Keras' training step has one,
-    and through it keeps the graph with the network's variables for good (its issue 97697). Once a
-    step is traced, its gradients are in the graph, and the registered function is of no more use.
+    TensorFlow registers each custom gradient of a graph (Keras' training step has one), and thus
+    keeps the graph and the network's variables for good (its issue 97697). Once a step is traced,
+    its gradients are in the graph, and the registered function is no longer needed.
     """
     registry = _registered_gradients()
     before = set(registry)
@@ -91,7 +89,7 @@ def freeing_graphs() -> Iterator[None]:
 def _registered_gradients():
     if keras.backend.backend() != "tensorflow":
         return {}
-    # Not public. Without it memory grows, and that is all.
+    # Not public. If it is missing, memory grows and nothing else happens.
     from tensorflow.python.framework import ops
 
     return getattr(getattr(ops, "gradient_registry", None), "_registry", {})

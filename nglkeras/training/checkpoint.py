@@ -1,10 +1,10 @@
-"""Trainings of days: `fit` goes on where it was cut off, in the middle of an epoch too.
+"""Train for days: `fit` continues an interrupted training, in the middle of an epoch too.
 
-Keras' `BackupAndRestore` begins an epoch again, with other dropout, and with its callbacks as
-if nothing had been. Here the stream of batches can begin at any step, and a checkpoint holds all
-that decides on what follows: weights, averages, states of random generators, the optimizer, the
-means of the epoch so far and what callbacks know. A run that was killed thus ends as one that was
-not, under a `MirroredStrategy` too, where averages and means are each device's own.
+Keras' `BackupAndRestore` starts an epoch again, with other dropout and new states of the callbacks.
+Here the stream of batches can start at any step, and a checkpoint holds everything that decides
+what follows: weights, averages, states of random generators, the optimizer, the means of the epoch
+so far and the states of callbacks. A training that was killed thus ends with the same numbers as
+one that was not, under a `MirroredStrategy` too, where each device has its own averages and means.
 """
 
 import json
@@ -21,9 +21,9 @@ import tensorflow as tf
 from nglkeras import paths
 from nglkeras.errors import UserError
 
-# Between two checkpoints within an epoch; each epoch ends with one.
+# Seconds between two checkpoints within an epoch; each epoch ends with one.
 SECONDS = 600.0
-# What a callback knows, by its class: all others begin anew.
+# The state of a `ReduceLROnPlateau`, by its attributes.
 _PLATEAU = ("best", "wait", "cooldown_counter")
 
 
@@ -37,29 +37,30 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     validation_data: tf.data.Dataset | None = None,
 ) -> None:
-    """Train a compiled model, from its checkpoint on if there is one.
+    """Train a compiled model, starting from its checkpoint if there is one.
 
     Args:
-        model: Compiled, its optimizer built.
-        batches: Gives the batches from that step of the whole training on, in an order that does
-            not depend on where it begins.
-        epochs: How many.
-        steps: Of an epoch.
-        checkpoint: Where the state is kept; without one an interrupted training begins anew.
-        callbacks: Keras'; one whose state matters has `get_state` and `set_state`.
-        validation_data: Looked at after each epoch.
+        model: A compiled model whose optimizer is built.
+        batches: Returns the batches from a step of the whole training on, in an order that does
+            not depend on that step.
+        epochs: Number of epochs.
+        steps: Number of steps in an epoch.
+        checkpoint: Where the state is kept; without it an interrupted training starts again.
+        callbacks: Keras callbacks; one whose state matters has `get_state` and `set_state`.
+        validation_data: Data to evaluate after each epoch.
 
     Raises:
-        UserError: If the checkpoint is another training's, or cannot be read or written.
+        UserError: If the checkpoint belongs to another training, or cannot be read or written.
     """
     keeper = _Keeper(checkpoint, callbacks, steps)
     done = 0 if checkpoint is None else keeper.restore(model)
     ends = [steps * epochs]
     if done % steps:
-        # Keras makes its metrics when they are first asked, which leaves the weights as they are.
-        # Told the number of steps, it does not warn where a stream does not tell its length.
+        # Keras creates its metrics when they are first needed; an evaluation changes no weight.
+        # Given the number of steps, it does not warn of a stream of unknown length.
         model.evaluate(batches(done).take(1), steps=1, verbose=0)
-        # Keras counts a call's steps from the beginning of an epoch: the rest of one is a call.
+        # Keras counts the steps of a call from the start of an epoch: the rest of an epoch is a
+        # call of its own.
         ends.insert(0, done - done % steps + steps)
     for end in ends:
         if done >= end or getattr(model, "stop_training", False):
@@ -79,12 +80,12 @@ def fit(
 
 
 class Checkpoint:
-    """The state of a training on disk, replaced as a whole.
+    """The state of a training in a file that is replaced as a whole.
 
     Args:
-        path: The file, an `.npz`.
-        key: Of the training; a file with another is refused.
-        seconds: Between two writings within an epoch.
+        path: The `.npz` file.
+        key: Key of the training; a file with another key is refused.
+        seconds: Seconds between two checkpoints within an epoch.
     """
 
     def __init__(self, path: str | Path, key: str, seconds: float = SECONDS):
@@ -96,7 +97,7 @@ class Checkpoint:
         """Replace the state.
 
         Raises:
-            UserError: If it cannot be written; the one before is then still there.
+            UserError: If it cannot be written; the previous one is then still there.
         """
         flat = {f"{name}_{i}": a for name, some in arrays.items() for i, a in enumerate(some)}
         flat["notes"] = np.array(json.dumps(notes | {"key": self.key}))
@@ -112,13 +113,13 @@ class Checkpoint:
             raise UserError(f"cannot write the checkpoint {self.path}: {error}") from error
 
     def read(self) -> tuple[dict[str, list[np.ndarray]], dict] | None:
-        """Arrays and notes as they were written; `None` if nothing is there.
+        """Return arrays and notes as they were written; `None` without a file.
 
         Raises:
-            UserError: If the file is damaged or another training's.
+            UserError: If the file is damaged or belongs to another training.
         """
         try:
-            # Nothing of a file is executed.
+            # Nothing in a file is executed.
             with self.path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 notes = json.loads(str(file["notes"]))
                 arrays = {}
@@ -142,7 +143,7 @@ class Checkpoints:
 
     Attributes:
         folder: The folder.
-        seconds: Between two writings within an epoch.
+        seconds: Seconds between two checkpoints within an epoch.
     """
 
     folder: Path
@@ -152,17 +153,17 @@ class Checkpoints:
         object.__setattr__(self, "folder", paths.expand(self.folder))
 
     def of(self, key: str, parts: int = 1) -> Checkpoint:
-        """That of a trial, by its key; with its batches in parts it is another training."""
+        """Return the checkpoint of a trial by its key; each number of parts has its own."""
         return Checkpoint(self.folder / f"{key}-{parts}.npz", f"{key}-{parts}", self.seconds)
 
     def discard(self, key: str) -> None:
-        """Remove what is kept of a trial."""
+        """Remove all checkpoints of a trial."""
         for path in self.folder.glob(f"{key}-*.npz*"):
             path.unlink(missing_ok=True)
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Writes and restores a checkpoint; the last of the callbacks."""
+    """Write and restore a checkpoint; the last of the callbacks."""
 
     async_safe = True
 
@@ -171,13 +172,13 @@ class _Keeper(keras.callbacks.Callback):
         self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.steps = steps
-        # From which Keras counts batches: an epoch's, or where a call begins within one.
+        # The step from which Keras counts batches: the start of an epoch or of a call within one.
         self.first_step = self.done = 0
         self.states = self.means = None
         self.written = time.monotonic()
 
     def restore(self, model):
-        """Put the model where it was; the step with which to go on."""
+        """Restore the model and return the step at which to continue."""
         found = self.checkpoint.read()
         if found is None:
             return 0
@@ -193,7 +194,7 @@ class _Keeper(keras.callbacks.Callback):
         return notes["step"]
 
     def on_train_begin(self, logs=None):
-        """Keras' hook; the other callbacks have begun anew in theirs."""
+        """Keras' hook; the other callbacks have reset themselves in theirs."""
         self._tell_callbacks()
 
     def _tell_callbacks(self):
@@ -202,7 +203,7 @@ class _Keeper(keras.callbacks.Callback):
                 _set_state(callback, state)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Keras' hook, after it has set the means to nothing."""
+        """Keras' hook, after it has reset the means."""
         if self.means is not None and self.first_step % self.steps:
             _assign(self.model.metrics_variables, self.means)
         self.means = None
@@ -210,16 +211,16 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Keras' hook."""
         self.done = self.first_step + batch + 1
-        # What is written at an epoch's end knows its row, and what callbacks make of it.
+        # `on_epoch_end` writes the last step, with the epoch's row and what callbacks do with it.
         if self.checkpoint is None or self.done % self.steps == 0:
             return
         is_due = time.monotonic() - self.written >= self.checkpoint.seconds
-        # A callback that stops a training, e.g. for want of time, leaves it to be gone on with.
+        # A training that a callback stops, e.g. for lack of time, can be continued later.
         if is_due or self.model.stop_training:
             self._write(self.done)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keras' hook; where a callback has stopped the training, not at an epoch's end."""
+        """Keras' hook; a callback may have stopped the training before the epoch's end."""
         if self.done < (epoch + 1) * self.steps:
             return
         self.first_step = (epoch + 1) * self.steps
@@ -229,7 +230,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def _write(self, step):
         if keras.backend.backend() == "jax":
-            # Within an epoch JAX's state is not the variables'.
+            # Within an epoch JAX's state is not in the variables.
             self.model.jax_state_sync()
         arrays = {
             name: [_read(variable) for variable in variables]
@@ -241,7 +242,7 @@ class _Keeper(keras.callbacks.Callback):
 
 
 def _variables(model):
-    """All that a step reads and writes; states of random generators are among the weights."""
+    """Return all that a step reads and writes; states of random generators are weights."""
     return {
         "weights": model.variables,
         "optimizer": model.optimizer.variables,
@@ -250,12 +251,12 @@ def _variables(model):
 
 
 def _copies(variable):
-    """Those of each device, where TensorFlow has several."""
+    """Return the copies of a variable, one per device, where TensorFlow has several."""
     return getattr(variable.value, "values", ()) if keras.backend.backend() == "tensorflow" else ()
 
 
 def _read(variable):
-    """The value of a variable, or its values, one a device, where they differ."""
+    """Return a variable's value, or its values, one per device, where they differ."""
     copies = [copy.numpy() for copy in _copies(variable)]
     if any(not np.array_equal(copy, copies[0], equal_nan=True) for copy in copies):
         return np.stack(copies)
@@ -263,7 +264,7 @@ def _read(variable):
 
 
 def _fit(variables, values):
-    """Whether the values can be those of the variables."""
+    """Return whether the values have the shapes of the variables."""
     return len(variables) == len(values) and all(
         value.shape in (tuple(variable.shape), (len(_copies(variable)), *variable.shape))
         for variable, value in zip(variables, values, strict=True)

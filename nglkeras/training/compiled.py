@@ -1,8 +1,8 @@
-"""A network that is compiled once and trained with many losses, from the same start each time.
+"""Compile a network once and train it with many losses, each time from the same start.
 
-Before each training everything that training changes is put back: weights, BatchNormalization's
-averages, the optimizer's slots, iterations and learning rate, and the seeds of dropout. The same
-loss then gives the same result to the last bit, whether it comes first or fortieth.
+Everything that training changes is reset before each training: weights, BatchNormalization's
+averages, the optimizer's slots, iterations and learning rate, and the seeds of dropout. A loss thus
+gives the same result to the last bit, whether it comes first or fortieth.
 """
 
 import math
@@ -21,12 +21,30 @@ from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import Training
 from nglkeras.training.schedule import Schedule
-from nglkeras.training.steps import steps_per_execution
 from nglkeras.training.streams import Streams, in_parts
+
+STEPS_PER_EXECUTION = 8
+MAX_STEPS_PER_EXECUTION = 32
+
+
+def steps_per_execution(steps: int | None, replicas: int) -> int:
+    """Return how many steps a compiled call makes: returning to Python costs more than small steps.
+
+    Args:
+        steps: Steps of an epoch, which the result divides, since the stream goes on after it.
+            `None` for streams that end with an epoch.
+        replicas: Number of devices that share a batch.
+    """
+    # Keras 3.15 has one step at a time on PyTorch, and crashes with more under MirroredStrategy.
+    if keras.backend.backend() == "torch" or replicas > 1:
+        return 1
+    if steps is None:
+        return STEPS_PER_EXECUTION
+    return max(n for n in range(1, MAX_STEPS_PER_EXECUTION + 1) if steps % n == 0)
 
 
 class _Network(keras.Model):
-    """The network and the memory of its loss, which must travel with the weights."""
+    """A network with the memory of its loss, so that both are variables of the compiled model."""
 
     def __init__(self, network, memory):
         super().__init__(name=f"{network.name}_compiled")
@@ -40,32 +58,32 @@ class _Network(keras.Model):
 
 @dataclass(frozen=True)
 class _Start:
-    """Where the trainings of a run begin, and what they see."""
+    """The initial values of a run's variables, and its data."""
 
     values: list[np.ndarray]
     streams: Streams
 
 
 class CompiledNetwork:
-    """Trains one network with any number of losses.
+    """A network that is compiled once and trained with any number of losses.
 
     Args:
-        build: Builds the network of a run, uncompiled, with the run's own initial weights. The
-            networks of all runs are alike but for these.
-        streams: The data of a run; batches of all runs have the same shapes.
+        build: Builds the uncompiled network of a run, given the run's number. The networks of all
+            runs differ in their initial weights only.
+        streams: Returns the data of a run; batches of all runs have the same shapes.
         schedule: How the network is trained.
-        make_loss: Builds the loss that can be any of those that are to come: an `InterpretedLoss`
-            for expressions, a `SwitchedLoss` for losses of Keras.
-        replicas: Devices that share each batch.
-        validate: Whether to validate after every epoch; a plateau needs it. Otherwise once, at the
-            end.
-        bound: A mean loss beyond it ends a training as "exploded".
-        accumulate: Whether to try again with batches in parts when memory has no room for them;
-            later trainings then begin with as many.
+        make_loss: Builds the loss that can become each of the losses to come: an
+            `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
+        replicas: Number of devices that share each batch.
+        validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
+            with a plateau always does.
+        bound: A mean loss beyond it stops a training as "exploded".
+        accumulate: Whether to try again with batches in parts when they do not fit into memory;
+            later trainings then begin with as many parts.
 
     Attributes:
         model: The compiled model; `None` before the first training.
-        loss: Its loss.
+        loss: The loss of the compiled model.
     """
 
     def __init__(
@@ -103,24 +121,24 @@ class CompiledNetwork:
         on_epoch: Callable[[int, dict], None] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Training:
-        """Train from the start of a run with this loss.
+        """Train from the start of a run with a loss.
 
         Args:
             loss: What the memory of the loss stores: an expression, or the name of a loss.
-            run: Which repetition.
+            run: Number of the repetition.
             timeout: Seconds after which training stops with status "timeout", all tries
                 together.
             on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-            callbacks: Of Keras.
+            callbacks: Further Keras callbacks.
 
         Raises:
-            UserError: If network or data cannot be had.
+            UserError: If the network cannot be built or its data not loaded.
         """
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
         def attempt(schedule):
             for callback in callbacks:
-                # It would hold on to the network of the attempt before.
+                # It would keep the network of the previous attempt in memory.
                 keras.callbacks.Callback.set_model(callback, None)
             self._adopt(schedule)
             return self._train(loss, run, deadline, on_epoch, callbacks)
@@ -167,7 +185,7 @@ class CompiledNetwork:
                 outcome |= self._accuracies(monitor.history, streams)
         except UserError:
             raise
-        # Whatever a loss does to a network, the next must have its turn.
+        # Whatever a loss does to the network, the next loss is trained all the same.
         except Exception as error:
             monitor.fail(error)
         return Training(
@@ -190,7 +208,7 @@ class CompiledNetwork:
         return found
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
-        """Put everything back to the start of a run, and make this the loss."""
+        """Reset everything to the start of a run, set the loss, and return the run's data."""
         streams = self._restore(run)
         with self._scope():
             self.loss.memory.store(loss)
@@ -209,12 +227,12 @@ class CompiledNetwork:
         return start.streams
 
     def evaluate(self, data) -> dict[str, float]:
-        """Loss and accuracy of the network as it is, on a stream of `streams.evaluation`."""
+        """Return the loss and accuracy of the network on a stream of `streams.evaluation`."""
         with self._scope():
             return self.model.evaluate(data, verbose=0, return_dict=True)
 
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and softmax outputs of the untrained network on its first training batch."""
+        """Return the untrained network's labels and softmax outputs on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
             parts = [
@@ -226,7 +244,7 @@ class CompiledNetwork:
         return self._fresh[run]
 
     def forget_others(self, run: int) -> None:
-        """Free weights and data of all runs but this; whoever comes back to one builds it anew."""
+        """Free the weights and data of all other runs; they are built again when needed."""
         for other in set(self._starts) - {run}:
             del self._starts[other]
 
@@ -262,10 +280,10 @@ class CompiledNetwork:
 
 
 def _seeding(run):
-    """On PyTorch dropout draws from the global generator, as does the first `fit` before it trains.
+    """Return callbacks that seed PyTorch, whose dropout draws from a global generator.
 
-    Elsewhere dropout has its own seeds, and seeding would throw away what TensorFlow has prepared
-    of the compiled step, which takes it longer than a short training.
+    So does the first `fit` before it trains. Elsewhere dropout has its own seeds, and seeding would
+    discard the step that TensorFlow has prepared, which takes longer than a short training.
     """
     if keras.backend.backend() != "torch":
         return []

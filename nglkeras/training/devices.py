@@ -1,14 +1,10 @@
-"""Devices that share a batch: under `tf.distribute` on TensorFlow, `DataParallel` on JAX."""
+"""Share batches among devices: `tf.distribute` on TensorFlow, `DataParallel` on JAX."""
 
 import contextlib
 from functools import cache
-from typing import TYPE_CHECKING
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.training.schedule import Schedule
-
-if TYPE_CHECKING:
-    pass
 
 STRATEGIES = ("auto", "none", "mirrored")
 BACKENDS = ("tensorflow", "jax")
@@ -22,14 +18,14 @@ def backend() -> str:
 
 
 def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -> int:
-    """The number of devices that share a batch under a strategy.
+    """Return the number of devices that share a batch under a strategy.
 
     Args:
-        strategy: "mirrored" takes all GPUs or TPUs (all CPUs of the backend where there is none),
-            "none" one device, "auto" as many GPUs or TPUs as divide the batch evenly.
-        batch_size: Images a batch, over all devices together.
-        devices: So many, instead of asking the backend: a driver whose workers train must not
-            touch a GPU.
+        strategy: "mirrored" for all GPUs or TPUs (all CPUs of the backend where there is none),
+            "none" for one device, "auto" for as many GPUs or TPUs as divide the batch evenly.
+        batch_size: Images per batch, over all devices together.
+        devices: Number of devices that there are; by default the backend is asked. A driver whose
+            workers train must not touch a GPU.
 
     Raises:
         UserError: If there is no such strategy on this backend.
@@ -51,7 +47,7 @@ def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -
 
 
 def _devices():
-    """The names of all accelerators, or of all CPUs where there is none."""
+    """Return the names of all accelerators, or of all CPUs where there is none."""
     if backend() == "jax":
         import keras
 
@@ -63,18 +59,18 @@ def _devices():
 
 
 def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContextManager:
-    """The context to build, train and evaluate a model in.
+    """Return the context in which to build, train and evaluate a model.
 
-    TensorFlow's models remember where they were built; JAX's must be told again. Nothing of it is
-    left when the context ends. `keras.utils.clear_session` belongs before it: inside it crashes
-    TensorFlow, and ends the sharing on JAX.
+    TensorFlow's models remember where they were built; JAX's must be told again. Nothing remains
+    when the context ends. Call `keras.utils.clear_session` before it: inside, it crashes TensorFlow
+    and ends the sharing on JAX.
 
     Args:
-        replicas: Devices that share each batch.
-        schedule: Says how large a batch is, over all devices together.
+        replicas: Number of devices that share each batch.
+        schedule: Schedule with the size of a batch, over all devices together.
 
     Raises:
-        UserError: If there are not so many devices, or the batch does not divide by them.
+        UserError: If there are fewer devices, or the batch does not divide by their number.
     """
     if schedule.part_size % replicas:
         parts = f" in {schedule.accumulation} parts" if schedule.accumulation > 1 else ""
@@ -91,10 +87,11 @@ def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContex
 
 @cache
 def mirrored_strategy(replicas: int):
-    """What shares batches over so many GPUs or TPUs, or CPUs where there is none.
+    """Return what shares batches among GPUs or TPUs, or CPUs where there is none.
 
-    A `tf.distribute.MirroredStrategy`, or a `keras.distribution.DataParallel` on JAX. One for all
-    trials of a process: a second of TensorFlow's would share its collective operations' keys.
+    It is a `tf.distribute.MirroredStrategy`, or a `keras.distribution.DataParallel` on JAX. All
+    trials of a process use one: a second of TensorFlow's would share its collective operations'
+    keys.
     """
     devices = _devices()
     if len(devices) < replicas:

@@ -1,4 +1,4 @@
-"""What watches a training, and ends what cannot end well."""
+"""Watch a training, and stop it when its loss explodes or its time is up."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from nglkeras.training.schedule import Schedule
 
 
 def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """Build the callbacks that reduce the learning rate on a plateau; none without one."""
+    """Return the callbacks that reduce the learning rate on a plateau; none without a plateau."""
     plateau = schedule.plateau
     if plateau is None:
         return []
@@ -25,13 +25,14 @@ def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
 
 
 class Monitor(keras.callbacks.Callback):
-    """Keeps the history and the status of a training, and ends what cannot end well.
+    """Keep the history and the status of a training, and stop it when it fails.
 
     Args:
-        deadline: When it ends with status "timeout", by `time.perf_counter`.
+        deadline: Time, as `time.perf_counter` has it, at which the training stops with status
+            "timeout".
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-        bound: A mean loss beyond it, in absolute value, ends the training as "exploded".
-        part: What is looked at after each epoch, "validation" or "test".
+        bound: A mean loss beyond it, in absolute value, stops the training as "exploded".
+        part: The part that is evaluated after each epoch, "validation" or "test".
     """
 
     # It reads no metrics during an epoch: Keras need not wait for the device at every step.
@@ -48,11 +49,11 @@ class Monitor(keras.callbacks.Callback):
         self.message = ""
 
     def get_state(self):
-        """What a checkpoint keeps of it."""
+        """Return what a checkpoint keeps."""
         return self.history
 
     def set_state(self, state):
-        """Go on from what a checkpoint kept."""
+        """Continue from what a checkpoint kept."""
         self.history = list(state)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -73,17 +74,17 @@ class Monitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
         if self.status == "timeout":
-            # Keras looks at the validation set all the same; the epoch was not finished.
+            # Keras evaluates the validation set all the same; the epoch was not finished.
             return
         now = time.perf_counter()
-        # Keras calls whatever it is given for validation so.
+        # Keras names the measures "val_...", whichever part is evaluated.
         part = self.accuracy.removesuffix("accuracy")
         row = {name.replace("val_", part): float(value) for name, value in logs.items()}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(now - self.epoch_started, 3)
         row["training_seconds"] = round((self.trained or now) - self.epoch_started, 3)
         self.history.append(row)
-        # The test set decides on nothing.
+        # The test set must not stop a training.
         sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
         if not all(map(math.isfinite, sizes)):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
@@ -99,7 +100,7 @@ class Monitor(keras.callbacks.Callback):
             self._stop("timeout", "the time limit was reached")
 
     def fail(self, error):
-        """Note that the training broke off."""
+        """Set the status to that of a training that ended with an error."""
         self.status, self.message = failure(error)
 
     def _stop(self, status, message):
@@ -108,7 +109,7 @@ class Monitor(keras.callbacks.Callback):
 
 
 def failure(error: Exception) -> tuple[str, str]:
-    """Status and message of what broke off with this error."""
+    """Return the status and the message of a training that ended with an error."""
     status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
     return status, f"{type(error).__name__}: {error}"[:1000]
 

@@ -1,32 +1,59 @@
-"""The optimizer of a schedule."""
+"""Make the optimizer of a schedule."""
 
 import keras
+import tensorflow as tf
+from keras.optimizers import schedules
 
-from nglkeras.training.schedule import Schedule
+from nglkeras.training.schedule import Decay, Schedule
 
 
-def make_optimizer(schedule: Schedule, replicas: int = 1) -> keras.optimizers.Optimizer:
-    """The optimizer of a schedule, for so many devices."""
-    config = dict(schedule.optimizer_settings) | {"learning_rate": schedule.learning_rate}
+def make_optimizer(
+    schedule: Schedule, replicas: int = 1, decay: Decay | None = None
+) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a schedule, not yet built.
+
+    Args:
+        schedule: The schedule; anything with `optimizer`, `optimizer_settings`, `learning_rate` and
+            `accumulation` will do.
+        replicas: Number of devices that share a batch.
+        decay: How the learning rate changes from step to step; by default it does not.
+    """
+    rate = schedule.learning_rate
+    if decay is not None:
+        # The form that an optimizer's configuration holds.
+        rate = schedules.serialize(learning_rate(rate, decay))
+    config = dict(schedule.optimizer_settings) | {"learning_rate": rate}
     parts = schedule.accumulation
     # Keras' own accumulation crashes under MirroredStrategy.
     mirrored = replicas > 1 and keras.backend.backend() == "tensorflow"
     if parts > 1 and not mirrored:
         config["gradient_accumulation_steps"] = parts
     optimizer = keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
-    return accumulating(optimizer, parts) if parts > 1 and mirrored else optimizer
+    return _accumulating(optimizer, parts) if parts > 1 and mirrored else optimizer
 
 
-def accumulating(
-    optimizer: "keras.optimizers.Optimizer", parts: int
-) -> "keras.optimizers.Optimizer":
-    """The optimizer, updating once for so many gradients, by their mean, on several devices.
+def learning_rate(peak: float, decay: Decay) -> schedules.LearningRateSchedule:
+    """Make the learning rate of each step.
+
+    Args:
+        peak: Learning rate at the end of the warm-up, or at the start without one.
+        decay: How it changes.
+    """
+    if decay.power is not None:
+        return schedules.PolynomialDecay(peak, decay.steps, 0.0, decay.power)
+    # Keras counts the cosine's steps from the end of the warm-up.
+    rest = max(decay.steps - decay.warmup, 1)
+    if not decay.warmup:
+        return schedules.CosineDecay(peak, rest)
+    return schedules.CosineDecay(0.0, rest, warmup_target=peak, warmup_steps=decay.warmup)
+
+
+def _accumulating(optimizer, parts):
+    """Make an optimizer on several devices update once for `parts` gradients, by their mean.
 
     Keras' own accumulation exchanges the gradients of the devices inside a branch, which
-    TensorFlow refuses. Here they are exchanged each time, and each device then has its branch.
+    TensorFlow refuses. Here they are exchanged at every step, and each device then has its branch.
     """
-    import keras
-    import tensorflow as tf
 
     class Accumulating(type(optimizer)):
         @property
@@ -39,7 +66,7 @@ def accumulating(
                 self._sums = self.add_optimizer_variables(variables, "sum")
 
         def _apply_weight_decay(self, variables):
-            """Left to the updates."""
+            """Do nothing: `update_step` does it."""
 
         def update_step(self, gradient, variable, learning_rate):
             held = self._sums[self._get_variable_index(variable)]

@@ -1,28 +1,26 @@
-"""How a training ended."""
+"""Say how a training ended."""
 
 from dataclasses import dataclass, field
 
 STATUSES = ("ok", "non_finite", "exploded", "rejected", "timeout", "out_of_memory", "crashed")
-
-
-# Statuses that the trial itself brings about: it would end in them again.
+# Statuses that depend on the trial alone: it would end with the same status again.
 FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What came of training with one loss.
+    """The outcome of training a network with one loss.
 
     Attributes:
-        status: One of `trial.STATUSES`.
-        accuracy: On the test set after the last epoch, in [0, 1]; `None` if it was not reached or
-            is not in the streams.
-        validation_accuracy: On the validation set after the last epoch.
-        message: What went wrong.
-        history: A row for each finished epoch.
-        sizes: Images in train, validation and test, where they come from a data set.
+        status: One of `STATUSES`.
+        accuracy: Accuracy on the test set after the last epoch, in [0, 1]; `None` if that epoch
+            was not reached or there is no test set.
+        validation_accuracy: The same on the validation set.
+        message: What went wrong; "" if nothing did.
+        history: Measures of each finished epoch.
+        sizes: Number of images in train, validation and test, where they come from a data set.
         seconds: Wall time.
-        accumulation: As `trial.TrialResult` has it.
+        accumulation: Number of parts into which batches were divided.
     """
 
     status: str

@@ -1,29 +1,25 @@
-"""How a network is trained, as data: optimizer, batches, epochs, plateaus."""
+"""How a network is trained, as data: optimizer, batches, epochs, changes of the learning rate."""
 
 from dataclasses import dataclass, field
 
 from nglkeras.errors import UserError
 
 ADAM = (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))
-
-
 SGD = (("momentum", 0.9),)
-
-
 # Keras' dtype policies of a network's layers.
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Reduce the learning rate when a measure of the validation set stops improving.
+    """Reduce the learning rate when a validation measure stops improving.
 
     Attributes:
         factor: Multiplies the learning rate.
         patience: Epochs without an improvement before that.
         min_learning_rate: Lower bound of the learning rate.
-        monitor: The measure, as Keras names it; the smaller the better if it ends in "loss", else
-            the larger.
+        monitor: The measure, as Keras names it; smaller is better if it ends in "loss", else larger
+            is better.
     """
 
     factor: float = 0.2
@@ -38,10 +34,26 @@ class Plateau:
         return "min" if self.monitor.endswith("loss") else "max"
 
 
-# Paper A names no monitor; the authors' example script has the validation accuracy. The loss would
+# Paper A names no monitor; the authors' example script uses validation accuracy. The loss would
 # be unfair to NGL: between a uniform prediction and the optimum it spans 0.02 to 0.12, where cross
 # entropy spans 0.7 to 4.6, and Keras counts an improvement from 1e-4 on.
 ON_ACCURACY = Plateau(monitor="val_accuracy")
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Raise the learning rate linearly in a warm-up, then let it fall to 0, step by step.
+
+    Attributes:
+        steps: Steps of the whole training. Keras counts each part of a batch as a step.
+        warmup: Number of these steps in which the rate rises from 0.
+        power: Exponent of the polynomial by which the rate falls; `None` for half a cosine. There
+            is no polynomial after a warm-up.
+    """
+
+    steps: int
+    warmup: int = 0
+    power: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +62,12 @@ class Schedule:
 
     Attributes:
         epochs: Passes over the training images; evaluations, if an epoch counts steps.
-        batch_size: Images an update, over all devices together.
-        optimizer: A Keras optimizer by name.
-        optimizer_settings: Its arguments, as pairs.
-        learning_rate: At the start.
-        plateau: When it is reduced; `None` keeps it.
-        steps_per_epoch: Updates from one evaluation to the next, however many images there are;
-            `None` for one pass over them.
+        batch_size: Images per update, over all devices together.
+        optimizer: Name of a Keras optimizer.
+        optimizer_settings: The optimizer's arguments, as pairs.
+        learning_rate: Learning rate at the start.
+        plateau: When the rate is reduced; `None` for never.
+        steps_per_epoch: Updates between two evaluations; `None` for one pass over the images.
         accumulation: Parts into which a batch is divided; their gradients are averaged before
             each update.
     """
@@ -72,7 +83,7 @@ class Schedule:
 
     @property
     def part_size(self) -> int:
-        """Images of a part of a batch.
+        """Number of images in a part of a batch.
 
         Raises:
             UserError: If the batch does not divide into its parts.

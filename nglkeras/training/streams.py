@@ -1,11 +1,11 @@
-"""Arrays as streams of batches that begin alike every time they are read.
+"""Make streams of batches from arrays that give the same batches every time they are read.
 
 `tf.data` shuffles anew whenever a stream is read again. Here the order of all epochs is fixed
 beforehand, so that the fortieth training on a stream sees what the first has seen.
 
-Where an epoch is a number of steps, the samples are passed over as often as those take, each
-time in another order; without augmentation a shorter training then sees the beginning of what a
-longer one sees.
+If an epoch is a number of steps, it makes as many passes over the samples as these need, each in
+another order. Without augmentation, a shorter training sees the beginning of what a longer one
+sees.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from nglkeras.errors import UserError
 from nglkeras.seeds import derive_seed
 from nglkeras.training.schedule import Schedule
 
-# Batches that are made at a time, and ahead.
+# Number of batches that are made at a time, and ahead.
 PARALLEL, PREFETCH = 4, 8
 
 Parts = TypeVar("Parts", "Streams", Splits)
@@ -31,14 +31,14 @@ Parts = TypeVar("Parts", "Streams", Splits)
 
 @dataclass(frozen=True)
 class Streams:
-    """What one training needs.
+    """The data of one training.
 
     Attributes:
-        train: (x, one-hot y), whole batches of all epochs, one epoch after the other.
-        validation: (x, one-hot y, weight), the last batch filled up with weight zero.
-        steps: Batches of an epoch.
+        train: Whole batches (x, one-hot y) of all epochs, one epoch after the other.
+        validation: Batches (x, one-hot y, weight), as `datasets.padded` makes them.
+        steps: Number of batches in an epoch.
         test: As `validation`, if it was asked for.
-        sizes: Images in train, validation and test, where they come from a data set.
+        sizes: Number of images in train, validation and test, where they come from a data set.
     """
 
     train: tf.data.Dataset
@@ -51,13 +51,13 @@ class Streams:
 def of_arrays(
     arrays: Arrays, schedule: Schedule, seed: int, augmentation: Augmentation | None = None
 ) -> Streams:
-    """The streams of a data set in memory.
+    """Return the streams of a data set in memory.
 
     Args:
         arrays: The data set.
-        schedule: How a network is trained on it.
+        schedule: Epochs and batches.
         seed: Decides order and augmentation.
-        augmentation: Random changes to the training images.
+        augmentation: Random changes to the training images; none by default.
 
     Raises:
         UserError: If the images do not fill a batch.
@@ -100,17 +100,17 @@ def training(
     augmentation: Augmentation | None = None,
     finish: Callable | None = None,
 ) -> tuple[tf.data.Dataset, int]:
-    """All epochs of a training, one after the other, and the number of steps of each.
+    """Return the batches of all epochs, one epoch after the other, and the steps of an epoch.
 
     Args:
-        x: Inputs, first axis the samples; a dict or tuple of such arrays for several inputs.
+        x: Inputs `[samples, ...]`; a dict or tuple of such arrays for several inputs.
         y: One-hot labels `[samples, classes]`.
-        batch_size: Samples a step; what does not fill a batch is left out of a pass.
-        epochs: How many.
+        batch_size: Samples per step; what does not fill a batch is left out of a pass.
+        epochs: Number of epochs.
         seed: Decides the orders and the augmentation.
         steps_per_epoch: Steps of an epoch; by default one pass over the samples.
-        augmentation: Random changes to inputs that are images.
-        finish: A function of a batch of inputs.
+        augmentation: Random changes to inputs that are images; none by default.
+        finish: A function that is applied to each batch of inputs.
 
     Raises:
         UserError: If the samples do not fill a batch.
@@ -145,7 +145,7 @@ def training(
 
 
 def settled(data):
-    """Prefetching without autotuning, whose thread now and then holds up an end by a second."""
+    """Prefetch without autotuning, whose thread sometimes delays the end by a second."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.prefetch(PREFETCH).with_options(options)
@@ -174,14 +174,14 @@ def _gathered(x, rows):
 
 
 def in_parts(whole: Parts, schedule: Schedule) -> Parts:
-    """The same images in the same order, a part of a batch at a time.
+    """Return streams with each batch divided into the parts of a schedule.
 
     Args:
-        whole: Streams of batches as the schedule has them.
-        schedule: Says into how many parts each is divided.
+        whole: Streams of whole batches.
+        schedule: Size of a batch and number of its parts.
 
     Raises:
-        UserError: If the batches do not divide into so many parts.
+        UserError: If the batches do not divide into the parts.
     """
     if schedule.accumulation == 1:
         return whole
@@ -194,7 +194,7 @@ def _cut(data, schedule):
     batches = data.cardinality()
     data = data.rebatch(schedule.part_size, drop_remainder=True)
     if batches > 0:
-        # Which rebatching forgets.
+        # Rebatching forgets it.
         parts = batches * schedule.accumulation
         data = data.apply(tf.data.experimental.assert_cardinality(parts))
     return data.prefetch(PREFETCH)

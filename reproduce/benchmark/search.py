@@ -25,11 +25,10 @@ from nglkeras.losses import FORMULAS
 from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
 from nglkeras.training import streams
-from nglkeras.training.compiled import CompiledNetwork
+from nglkeras.training.compiled import CompiledNetwork, steps_per_execution
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import Training
 from nglkeras.training.schedule import Schedule
-from nglkeras.training.steps import steps_per_execution
 
 CLASSES = 10
 LOSSES = [Expression.parse(formula) for formula in FORMULAS.values()]

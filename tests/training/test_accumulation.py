@@ -22,7 +22,6 @@ from nglkeras.runs import attempt
 from nglkeras.runs.journal import Journal
 from nglkeras.training import accumulation, streams
 from nglkeras.training.compiled import CompiledNetwork
-from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
@@ -488,8 +487,3 @@ def test_the_users_dtype_policy_stays():
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def test_optimizers():
-    assert make_optimizer(Schedule(1, 8)).gradient_accumulation_steps is None
-    assert make_optimizer(Schedule(1, 8, accumulation=2)).gradient_accumulation_steps == 2

@@ -20,9 +20,9 @@ from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
 from nglkeras.training import streams
+from nglkeras.training.compiled import steps_per_execution
 from nglkeras.training.monitor import plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
-from nglkeras.training.steps import steps_per_execution
 
 
 def run_trial(

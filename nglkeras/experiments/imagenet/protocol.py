@@ -26,7 +26,7 @@ import nglkeras
 from nglkeras.errors import unknown
 from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
-from nglkeras.training.schedule import PRECISIONS, Schedule
+from nglkeras.training.schedule import PRECISIONS, Decay, Schedule
 
 LOSSES = ("CE", "SCE", "Focal", "NGL")
 # In the order of its legend.
@@ -100,6 +100,20 @@ class Recipe:
     accumulation: int = 1
 
     part_size = Schedule.part_size
+    optimizer = "AdamW"
+
+    @property
+    def optimizer_settings(self) -> tuple[tuple[str, float | None], ...]:
+        """The optimizer's arguments, as pairs."""
+        return (("weight_decay", self.weight_decay), ("global_clipnorm", self.clip_norm))
+
+    def decay(self, steps: int) -> Decay:
+        """Return how the learning rate changes over a training.
+
+        Args:
+            steps: Steps of an epoch; parts of batches count.
+        """
+        return Decay(self.epochs * steps, round(self.warmup_epochs * steps))
 
     def limited(self, epochs: int | None, batch_size: int | None) -> "Recipe":
         """With at most so many epochs and images a batch."""

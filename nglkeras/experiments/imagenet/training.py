@@ -25,13 +25,13 @@ import keras
 from nglkeras.data import class_folders
 from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.imagenet import data, models
-from nglkeras.experiments.imagenet.optimization import make_optimizer
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import checkpoint
 from nglkeras.training.checkpoint import Checkpoints
+from nglkeras.training.optimizer import make_optimizer
 
 TOP = 5
 # Of ImageNet.
@@ -119,9 +119,13 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
         l2=trial.l2,
         precision=trial.precision,
     )
+    optimizer = make_optimizer(recipe, trial.replicas, recipe.decay(steps))
+    optimizer.exclude_from_weight_decay(var_list=undecayed(model))
+    # One that is built inside `fit` makes TensorFlow trace the step twice.
+    optimizer.build(model.trainable_variables)
     settings = (("from_logits", True), *trial.loss_settings)
     model.compile(
-        make_optimizer(recipe, steps, model, trial.replicas),
+        optimizer,
         loss_of(replace(trial, loss_settings=settings)),
         weighted_metrics=[
             "accuracy",
@@ -129,3 +133,12 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
         ],
     )
     return model
+
+
+def undecayed(model: keras.Model) -> list:
+    """Return the trainable variables without weight decay: biases, norms, tables of positions."""
+    return [
+        variable
+        for variable in model.trainable_variables
+        if len(variable.shape) < 2 or variable.name == "relative_position"
+    ]

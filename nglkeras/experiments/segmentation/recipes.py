@@ -11,7 +11,7 @@ follows its configs/voc12.yaml, configs/cocostuff164k.yaml and main.py. The rest
 
 from dataclasses import dataclass, replace
 
-from nglkeras.training.schedule import ADAM, Plateau, Schedule
+from nglkeras.training.schedule import ADAM, Decay, Plateau, Schedule
 
 PAPER_SILENT = (
     "Not in paper A, and our choice: U-Net is trained and scored on images and masks resized to "
@@ -39,6 +39,14 @@ class Schedule(Schedule):
     """
 
     power: float | None = None
+
+    def decay(self, steps: int) -> Decay | None:
+        """Return how the learning rate changes over a training; `None` if no step changes it.
+
+        Args:
+            steps: Updates of the whole training. Keras counts the parts of batches.
+        """
+        return self.power and Decay(steps * self.accumulation, power=self.power)
 
 
 @dataclass(frozen=True)

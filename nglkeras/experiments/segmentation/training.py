@@ -6,7 +6,6 @@ predictions for some test images.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -19,13 +18,13 @@ from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.catalog import Info, get_info
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
-from nglkeras.experiments.segmentation.recipes import Schedule
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
-from nglkeras.training import accumulation, checkpoint, optimizer
+from nglkeras.training import accumulation, checkpoint
 from nglkeras.training.checkpoint import Checkpoints
 from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.optimizer import make_optimizer
 
 # Images of the test set whose predictions are kept.
 KEPT = 4
@@ -165,35 +164,13 @@ def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
         scale_losses=trial.scale_losses,
     )
     model.compile(
-        optimizer=make_optimizer(trial.schedule, steps, trial.replicas),
+        optimizer=make_optimizer(trial.schedule, trial.replicas, trial.schedule.decay(steps)),
         loss=make_loss(trial.loss),
         metrics=[SegmentationScores(len(info.classes))],
     )
     # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def make_optimizer(schedule: Schedule, steps: int, replicas: int = 1) -> keras.optimizers.Optimizer:
-    """Make the optimizer of a schedule.
-
-    Args:
-        schedule: The schedule.
-        steps: Updates in the whole training.
-        replicas: Devices that share a batch.
-    """
-    if schedule.power is not None:
-        decay = keras.optimizers.schedules.PolynomialDecay(
-            schedule.learning_rate,
-            # Keras counts the parts of batches.
-            decay_steps=steps * schedule.accumulation,
-            end_learning_rate=0.0,
-            power=schedule.power,
-        )
-        # The form that an optimizer's configuration holds.
-        rate = keras.optimizers.schedules.serialize(decay)
-        schedule = replace(schedule, learning_rate=rate)
-    return optimizer.make_optimizer(schedule, replicas)
 
 
 def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:

@@ -23,11 +23,12 @@ from nglkeras.experiments.imagenet import (
     tables,
     training,
 )
-from nglkeras.experiments.imagenet.optimization import learning_rate, make_optimizer, undecayed
 from nglkeras.experiments.imagenet.protocol import CE_L2, RECIPES, SCALES, Policy, Recipe, plan
 from nglkeras.experiments.imagenet.training import run_trial
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.checkpoint import Checkpoint, Checkpoints
+from nglkeras.training.optimizer import make_optimizer
+from nglkeras.training.schedule import Decay
 
 random = np.random.default_rng(0)
 # Smaller than what any script trains: most of a test's time is tracing.
@@ -159,23 +160,20 @@ class TestRecipes:
 
 
 class TestOptimization:
-    def test_learning_rate_by_the_formula(self):
-        recipe, steps = Recipe(10, 2.5, 8, 0.4, 0.0), 4
-        schedule = learning_rate(recipe, steps)
-        for step in range(41):
-            if step <= 10:
-                expected = 0.4 * step / 10
-            else:
-                expected = 0.2 * (1 + math.cos(math.pi * (step - 10) / 30))
-            assert to_numpy(schedule(step)) == pytest.approx(expected, abs=1e-6)
-        without = learning_rate(replace(recipe, warmup_epochs=0), steps)
-        assert to_numpy(without(0)) == pytest.approx(0.4)
+    def test_learning_rate_is_that_of_the_recipe(self):
+        assert Recipe(10, 2.5, 8, 0.4, 0.0).decay(4) == Decay(40, 10)
+        optimizer = make_optimizer(Recipe(10, 2.5, 8, 0.4, 0.1, clip_norm=5.0))
+        assert isinstance(optimizer, keras.optimizers.AdamW)
+        assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.1, 5.0)
 
     @pytest.mark.parametrize("name", ["Swin-small", "ResNet-small"])
     def test_only_kernels_decay(self, name):
-        model = models.build(name, 32, 10)
         recipe = Recipe(1, 0, 8, 0.1, 0.5)
-        optimizer = make_optimizer(recipe, 10, model)
+        trial = replace(
+            plan(SCALES["demo"], ["NGL"], classes=10)[0], model=name, image_size=32, schedule=recipe
+        )
+        model = training.compiled(trial, 10, 10)
+        optimizer = model.optimizer
         before = [to_numpy(v) for v in model.trainable_variables]
         zeros = [keras.ops.zeros(v.shape) for v in model.trainable_variables]
         optimizer.apply(zeros)
@@ -183,7 +181,7 @@ class TestOptimization:
             # lr 0.1 times decay 0.5, where there is any.
             factor = 0.95 if variable.name == "kernel" else 1.0
             np.testing.assert_allclose(to_numpy(variable), factor * old, rtol=1e-5)
-        kinds = {variable.name for variable in undecayed(model)}
+        kinds = {variable.name for variable in training.undecayed(model)}
         tables_of_positions = {"relative_position"} if name == "Swin-small" else set()
         assert kinds == {"bias", "gamma", "beta"} | tables_of_positions
 
