@@ -84,7 +84,7 @@ def find_builder(name: str, data_dir: str | Path | None = None):
     """Return TFDS' builder of a data set, prepared or not."""
     import tensorflow_datasets as tfds
 
-    # It warns of each data set that is not there; `download` tells those who ask for one.
+    # It warns of each data set that is not there; `prepared` tells those who ask for one.
     logging.getLogger("absl").addFilter(_is_news)
     return tfds.builder(name, data_dir=data_directory(data_dir))
 
@@ -94,28 +94,33 @@ def _is_news(record):
 
 
 @needed()
-def download(builder, name: str, data_dir: str | Path | None, address: str | None, advice: str):
-    """Prepare a TFDS data set unless it is there; return its builder.
+def prepared(name: str, data_dir: str | Path | None = None):
+    """Return TFDS' builder of a data set, after its download unless it is there.
 
     Args:
-        builder: As `find_builder` returns it.
-        name: Name of the data set.
+        name: Name of any TFDS data set.
         data_dir: Where TFDS keeps its data.
-        address: Address that must answer before TFDS tries, which without a network would retry
-            for many minutes; `None` if the user downloads the files.
-        advice: What the user can do if it fails.
 
     Raises:
-        UserError: If it can neither be found nor made.
+        UserError: If it can neither be found nor made; the message says what the user can do.
     """
     import requests
     import tensorflow_datasets as tfds
 
+    builder = find_builder(name, data_dir)
+    if name in catalog.INFO:
+        address, advice = get_info(name).source, catalog.advice(name, data_dir)
+    else:
+        by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+        address = None if by_hand else "https://storage.googleapis.com/tfds-data"
+        advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
+        advice += f"; by hand: {by_hand}" if by_hand else ""
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
             manual = manual if manual.is_dir() else None
             if manual is None and address is not None:
+                # Without a network TFDS would retry for many minutes.
                 requests.head(address, timeout=10)
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(manual_dir=manual)
@@ -130,17 +135,11 @@ def download(builder, name: str, data_dir: str | Path | None, address: str | Non
     return builder
 
 
-def _prepared(name, data_dir):
-    builder = find_builder(name, data_dir)
-    address, advice = get_info(name).source, catalog.advice(name, data_dir)
-    return download(builder, name, data_dir, address, advice)
-
-
 @needed()
 def _tfds(name, data_dir):
     import tensorflow_datasets as tfds
 
-    builder = _prepared(name, data_dir)
+    builder = prepared(name, data_dir)
 
     def read(split):
         return builder.as_dataset(
@@ -164,7 +163,7 @@ def prepare(name: str, data_dir: str | Path | None = None) -> None:
     """Download a data set unless it is there; raise `UserError` with advice if that fails."""
     get_info(name, data_dir)
     if not is_ready(name, data_dir):
-        _prepared(name, data_dir)
+        prepared(name, data_dir)
 
 
 def survey(

@@ -1,16 +1,16 @@
-"""Streams for trainings of days: they can begin at any step, and go on as if they had not.
+"""Streams for trainings of days: a stream that begins at a later step gives the same batches.
 
-The order of an epoch is decided by the seed and the epoch's number, what happens to an image by
-the seed and the image's number, what happens to a batch by the seed and the step.
+The seed and an epoch's number decide the order of the epoch, the seed and an image's number what
+happens to the image, the seed and a step's number what happens to the batch.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import tensorflow as tf
 
 from nglkeras.data.catalog import MEMORY_BYTES
+from nglkeras.data.datasets import padded
 from nglkeras.errors import UserError
 from nglkeras.experiments.imagenet import augmentation, sources
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial, Policy
@@ -19,24 +19,19 @@ from nglkeras.seeds import derive_seed
 
 PREFETCH = 4
 
-if keras.backend.backend() != "tensorflow":
-    # TensorFlow only reads the data then: the GPU's memory belongs to the other backend.
-    tf.config.set_visible_devices([], "GPU")
-
 
 @dataclass(frozen=True)
 class Streams:
     """The data of a training.
 
     Attributes:
-        batches: Gives the training's batches (images, labels) from a step on; images are float32
-            RGB from 0 to 255, labels one-hot or mixed. A batch in parts counts as many steps.
-        steps: Of an epoch.
-        evaluation: (images, labels, weights) in a fixed order; the last batch is filled up with
-            images of weight zero.
-        sizes: Images in train, validation (none) and test.
+        batches: Returns the training batches (images, labels) from a step on; images are float32
+            RGB from 0 to 255, labels one-hot or mixed. Each part of a batch is a step.
+        steps: Number of steps in an epoch.
+        evaluation: Batches (images, labels, weights) in a fixed order, as `padded` makes them.
+        sizes: Number of images in train, validation (none) and test.
         classes: Number of classes.
-        paths: The files that are read, if they are images of a folder.
+        paths: The files that are read, where the data set is a folder.
     """
 
     batches: Callable[[int], tf.data.Dataset]
@@ -48,7 +43,7 @@ class Streams:
 
 
 def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
-    """The data of a trial; its run decides order and augmentation, its seed what is left out.
+    """Return the data of a trial: its run decides order and changes, its seed what is left out.
 
     Raises:
         UserError: If the data set is not there, or its images do not fill a batch.
@@ -60,7 +55,7 @@ def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
         train_images=trial.train_images,
         evaluation_images=trial.evaluation_images,
     )
-    recipe, parts = trial.schedule, trial.schedule.accumulation
+    recipe = trial.schedule
     batches, steps = training(
         source.train,
         source.classes,
@@ -68,11 +63,12 @@ def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         policy=recipe.policy,
-        seed=derive_seed(derive_seed(trial.seed, "run", trial.run), "data"),
+        seed=derive_seed(trial.run_seed, "data"),
+        parts=recipe.accumulation,
     )
     return Streams(
-        in_parts(batches, recipe.part_size, parts),
-        steps * parts,
+        batches,
+        steps,
         evaluation(source.evaluation, source.classes, trial.image_size, recipe.part_size),
         (source.train.count, 0, source.evaluation.count),
         source.classes,
@@ -89,17 +85,19 @@ def training(
     epochs: int,
     policy: Policy,
     seed: int,
+    parts: int = 1,
 ) -> tuple[Callable[[int], tf.data.Dataset], int]:
-    """What gives the batches of a training from a step on, and the steps of an epoch.
+    """Return a function that gives the batches from a step on, and the steps of an epoch.
 
     Args:
         examples: The images.
         classes: Number of classes.
-        size: Height and width that the images shall have.
-        batch_size: Images a step; what does not fill a batch is left out of an epoch.
-        epochs: How many.
-        policy: What may happen to images and labels.
-        seed: Of everything.
+        size: Height and width that the images shall have, in pixels.
+        batch_size: Images per batch; what does not fill a batch is left out of an epoch.
+        epochs: Number of epochs.
+        policy: Random changes to images and labels.
+        seed: Root of all randomness.
+        parts: Number of parts into which each batch is divided once it is mixed; each is a step.
 
     Raises:
         UserError: If the images do not fill a batch.
@@ -124,6 +122,7 @@ def training(
         return change_batch(*both, _numbered(batch, step))
 
     def batches(first):
+        first, first_part = divmod(first, parts)
         # tf.data mixes TensorFlow's global seed, whatever it is by now, into a window's.
         tf.random.set_seed(window)
         begun, within = divmod(first, steps)
@@ -138,13 +137,16 @@ def training(
         data = tf.data.Dataset.zip(data, numbers).map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
         data = data.batch(batch_size, drop_remainder=True)
         data = tf.data.Dataset.zip(data, tf.data.Dataset.range(first, 2**62))
-        return data.map(changed, num_parallel_calls=PREFETCH).prefetch(PREFETCH)
+        data = data.map(changed, num_parallel_calls=PREFETCH)
+        if parts > 1:
+            data = data.rebatch(batch_size // parts, drop_remainder=True).skip(first_part)
+        return data.prefetch(PREFETCH)
 
-    return batches, steps
+    return batches, steps * parts
 
 
 def _numbered(seed, number):
-    """The seed of an image or a step, whose numbers may go beyond 32 bits."""
+    """Return the seed of an image or a step, whose numbers may go beyond 32 bits."""
     high, low = tf.unstack(tf.cast(tf.stack([number // 2**31, number % 2**31]), tf.int32))
     return augmentation.descend(augmentation.descend([seed, 0], high), low)
 
@@ -153,40 +155,14 @@ def _rgb(image):
     return tf.image.grayscale_to_rgb(image) if image.shape[-1] == 1 else image
 
 
-def in_parts(
-    batches: Callable[[int], tf.data.Dataset], part_size: int, parts: int
-) -> Callable[[int], tf.data.Dataset]:
-    """The same images in the same order, mixed as a batch, a part of a batch at a time."""
-    if parts == 1:
-        return batches
-
-    def divided(first):
-        data = batches(first // parts).rebatch(part_size, drop_remainder=True)
-        return data.skip(first % parts)
-
-    return divided
-
-
 def evaluation(examples: Examples, classes: int, size: int, batch_size: int) -> tf.data.Dataset:
-    """The middle of each image, in order, in batches of one size: (images, labels, weights).
-
-    Keras divides a batch's loss by its size, padding included; the weight of a real image makes up
-    for it.
-    """
-    count = examples.count
-    batches = -(-count // batch_size)
-    missing = batches * batch_size - count
+    """Return the middles of images, in order, in batches (images, labels, weights)."""
 
     def prepared(encoded, label):
         image = augmentation.evaluation_image(_rgb(examples.decode(encoded)), size)
-        return image, tf.one_hot(label, classes), batches * batch_size / count
+        return image, tf.one_hot(label, classes)
 
     data = examples.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
-    if missing:
-        empty = (tf.zeros([size, size, 3]), tf.zeros([classes]), 0.0)
-        data = data.concatenate(tf.data.Dataset.from_tensors(empty).repeat(missing))
-    if count * size * size * 3 * 4 <= MEMORY_BYTES // 4:
+    if examples.count * size * size * 3 * 4 <= MEMORY_BYTES // 4:
         data = data.cache()
-    data = data.batch(batch_size, drop_remainder=True)
-    data = data.apply(tf.data.experimental.assert_cardinality(batches))
-    return data.prefetch(PREFETCH)
+    return padded(data.batch(batch_size), examples.count, batch_size).prefetch(PREFETCH)

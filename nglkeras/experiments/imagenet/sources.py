@@ -1,7 +1,7 @@
-"""Labelled images by name: the bundled digits, a folder, or any TFDS image data set.
+"""Load labelled images by name: the bundled digits, a folder, or any TFDS image data set.
 
-A folder holds `train/CLASS/*` and `val/CLASS/*`: ImageNet as most libraries have it; see `folders`.
-TFDS' imagenet2012 is not downloaded: its makers ask for a registration at image-net.org; put
+A folder holds `train/CLASS/*` and `val/CLASS/*`, ImageNet's usual layout; see `class_folders`.
+TFDS cannot download imagenet2012, whose makers ask for a registration at image-net.org: put
 ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into TFDS_DATA_DIR/downloads/manual.
 """
 
@@ -15,30 +15,30 @@ import numpy as np
 import tensorflow as tf
 
 from nglkeras.data import class_folders
-from nglkeras.data import sources as bundled
-from nglkeras.data.catalog import FOLDER, MEMORY_BYTES, data_directory
+from nglkeras.data import sources as common
+from nglkeras.data.catalog import FOLDER, MEMORY_BYTES
 from nglkeras.errors import UserError
 from nglkeras.paths import expand
 from nglkeras.seeds import derive_seed
 from nglkeras.startup.extras import needed
 
 PARTS = ("train", "evaluation")
-# TFDS' splits for the evaluation; the first that is there. ImageNet's test split has no labels.
+# The first of these TFDS splits that exists is evaluated. ImageNet's test split has no labels.
 _EVALUATION = ("validation", "test")
-# TFDS has shuffled the examples when it wrote them: files in random order, several at a time, and
-# a window of examples mix them enough.
+# TFDS has shuffled the examples when it wrote them: reading several files at a time, in random
+# order, and shuffling a window of examples mix them enough.
 FILES_AT_A_TIME = 16
 WINDOW = 10_000
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The images of a part of a data set, encoded, with their labels.
+    """The encoded images of a part of a data set, with their labels.
 
     Attributes:
-        count: How many.
-        in_order: Gives (encoded image, label) of all, once, in an order that never changes.
-        shuffled: The same in an order that a seed (int64 tensor `[2]`) decides.
+        count: Number of images.
+        in_order: Returns (encoded image, label) of all, in an order that never changes.
+        shuffled: Returns the same in an order that a seed (int64 tensor `[2]`) decides.
         decode: Makes a uint8 image `[height, width, 1 or 3]` of an encoded one.
         paths: The files of a folder, which are its encoded images.
     """
@@ -55,12 +55,12 @@ class Source:
     """A data set.
 
     Attributes:
-        train: For training.
-        evaluation: For what is reported.
+        train: Images to train on.
+        evaluation: Images for the reported accuracy.
         classes: Number of classes.
         files: Hash of the names and sizes of a folder's files.
         names: Names of a folder's classes.
-        notes: What the user should know of a folder, a line each.
+        notes: Warnings about a folder, one line each.
     """
 
     train: Examples
@@ -79,14 +79,14 @@ def load(
     train_images: int | None = None,
     evaluation_images: int | None = None,
 ) -> Source:
-    """A data set by name.
+    """Load a data set by name.
 
     Args:
         name: "digits", "folder", or a TFDS data set, e.g. "imagenet2012" or "imagenette/160px-v2".
         data_dir: The folder, or where TFDS keeps its data.
         seed: Decides which of the digits are for evaluation, and which files of a folder are
-            kept where there is a limit.
-        train_images: Upper limit on training images; of TFDS' files the first are kept.
+            kept under a limit.
+        train_images: Upper limit on training images; the first examples of TFDS' files are kept.
         evaluation_images: The same for evaluation images.
 
     Raises:
@@ -101,7 +101,7 @@ def load(
 
 
 def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
-    """Classes and, of a folder, hash of the files; of TFDS' data sets without reading them."""
+    """Return the number of classes and the hash of a folder's files; TFDS' data are not read."""
     if name not in ("digits", FOLDER):
         return _builder(name, data_dir).info.features["label"].num_classes, ""
     source = load(name, data_dir)
@@ -115,17 +115,16 @@ def survey(
     seconds: float = class_folders.SURVEY_SECONDS,
     **settings,
 ) -> tuple[str, list[str]]:
-    """Say in a line what a training will read; look at the files of a folder.
+    """Say in one line what a training will read; look at the files of a folder.
 
     Args:
-        name: As `load` takes it.
-        data_dir: As `load` takes it.
-        seconds: Time for the files of a folder; what is damaged and not found by then is found
-            when a training reads it.
-        **settings: As `load` takes them.
+        name: As in `load`.
+        data_dir: As in `load`.
+        seconds: Time to look at a folder's files.
+        **settings: Further arguments of `load`.
 
     Returns:
-        The line, and what the user should know beside it.
+        The line, and warnings.
 
     Raises:
         UserError: As `load` does, or if an image cannot be read.
@@ -140,13 +139,13 @@ def survey(
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
-    """Download a data set unless it is there; raises `UserError` with advice if that fails."""
+    """Download a data set unless it is there; raise `UserError` with advice if that fails."""
     if name not in ("digits", FOLDER):
         _prepared(name, data_dir)
 
 
 def _indexed(images, labels, decode):
-    """Examples that are all at hand: any order is as quick as another."""
+    """Return examples in memory, or files: they can be read in any order."""
     images, labels = tf.constant(images), tf.constant(labels, tf.int64)
     count = len(labels)
 
@@ -163,7 +162,7 @@ def _indexed(images, labels, decode):
 
 
 def _digits(seed, limits):
-    source = bundled.source("digits")
+    source = common.source("digits")
     images, labels = map(np.array, zip(*source.read("train").as_numpy_iterator(), strict=True))
     order = np.random.default_rng(derive_seed(seed, "digits")).permutation(len(labels))
     fifth = len(order) // 5
@@ -176,7 +175,6 @@ def _digits(seed, limits):
 
 
 def _folder(folder, seed, limits):
-    """Any order of a folder's files is as quick as another."""
     if folder is None:
         raise UserError("data set folder: say which with --data-dir")
     found = class_folders.read_folder(expand(folder), {"train": "train", "evaluation": "val"})
@@ -184,7 +182,7 @@ def _folder(folder, seed, limits):
     for part, paths in found.paths.items():
         order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
         kept = sorted(order[: limits[part]])
-        # Names of files are bytes: some are no text.
+        # File names are bytes: some are no text.
         names = tuple(os.fsencode(paths[i]) for i in kept)
         labels = [found.labels[part][i] for i in kept]
         parts[part] = replace(_indexed(names, labels, class_folders.decode), paths=names)
@@ -198,11 +196,10 @@ def _folder(folder, seed, limits):
     )
 
 
-@lru_cache(maxsize=4)
 def _builder(name, data_dir):
-    """TFDS' builder of a data set of labelled images, prepared or not."""
+    """Return TFDS' builder of a data set of labelled images, prepared or not."""
     try:
-        builder = bundled.find_builder(name, data_dir)
+        builder = common.find_builder(name, data_dir)
     except UserError:
         raise
     except Exception as error:
@@ -215,15 +212,10 @@ def _builder(name, data_dir):
     return builder
 
 
+@lru_cache(maxsize=4)
 def _prepared(name, data_dir):
-    """The same, prepared."""
-    builder = _builder(name, data_dir)
-    wanted = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
-    advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
-    if wanted:
-        advice += f"; by hand: {wanted}"
-    address = None if wanted else "https://storage.googleapis.com/tfds-data"
-    return bundled.download(builder, name, data_dir, address, advice)
+    _builder(name, data_dir)
+    return common.prepared(name, data_dir)
 
 
 def _tfds(name, data_dir, limits):
@@ -240,7 +232,7 @@ def _tfds(name, data_dir, limits):
 
 
 def _split(builder, split, limit):
-    """In memory if it is small, else streamed from as many whole files as the limit allows."""
+    """Keep a small split in memory; stream a large one from whole files within the limit."""
     info = builder.info.splits[split]
     decode = builder.info.features["image"].decode_example
     count = info.num_examples if limit is None else min(limit, info.num_examples)

@@ -346,8 +346,9 @@ class TestStreams:
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
     def test_in_parts_it_is_the_same_batches(self):
-        batches, _ = self.made(NOTHING)
-        divided = data.in_parts(batches, 4, 4)
+        batches, steps = self.made(NOTHING)
+        divided, steps_of_parts = self.made(NOTHING, parts=4)
+        assert steps_of_parts == 4 * steps
         whole = np.concatenate([x for x, _ in batches(1).as_numpy_iterator()])
         parts = np.concatenate([x for x, _ in divided(4 + 3).as_numpy_iterator()])
         np.testing.assert_array_equal(whole[12:], parts)
