@@ -1,5 +1,8 @@
 """Apply random changes to training images, with seeds that come from outside."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -28,15 +31,23 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
         images, labels = example
         images = tf.cast(images, tf.float32)
         for i, layer in enumerate(layers):
-            # On JAX and PyTorch too this is a tf.data pipeline.
-            layer.backend.set_backend("tensorflow")
-            seeds = Seeds(batch_seed, 100 * i)
-            changes = layer.get_random_transformation(images, training=True, seed=seeds)
-            images = layer.transform_images(images, changes, training=True)
-            layer.backend.reset()
+            with on_tensorflow(layer):
+                seeds = Seeds(batch_seed, 100 * i)
+                changes = layer.get_random_transformation(images, training=True, seed=seeds)
+                images = layer.transform_images(images, changes, training=True)
         return images, labels
 
     return data.map(change, num_parallel_calls=PARALLEL, deterministic=True)
+
+
+@contextlib.contextmanager
+def on_tensorflow(layer: keras.layers.Layer) -> Iterator[None]:
+    """Let a layer compute with TensorFlow on all backends: tf.data has no other tensors."""
+    layer.backend.set_backend("tensorflow")
+    try:
+        yield
+    finally:
+        layer.backend.reset()
 
 
 class Seeds(keras.random.SeedGenerator):

@@ -1,42 +1,42 @@
-"""Random changes to images and labels, with Keras' layers, decided by seeds from outside.
+"""Apply random changes to images and labels with Keras' layers, with seeds from outside.
 
-What a stream draws depends on the seed and the number of an image alone: where a training goes on,
-it sees what it would have seen. Keras 3.15's layers are used so, and some not as they come:
+The seed and the number of an image alone decide what is drawn: a training that continues sees what
+it would have seen. Some of Keras 3.15's layers need workarounds:
 
-- `RandAugment` carries out the same operations on all images of a batch, draws from its own
-  generator whatever seed it is given, computes all eleven operations for each that it wants, and
-  with its default turns images by up to 180 degrees. Here each image has operations of its own, of
-  the layers that it is made of, in the strengths of Swin's authors (timm's rand-m9), of which each
-  is drawn from the whole range up to there.
-- `Equalization` has one histogram for all images of a batch: it is given one image at a time.
-- `RandomSharpness` takes what lies beyond an image for black: the image is continued first.
-- `RandomContrast` and `RandomSharpness` take a number for an upper bound: they are given two.
-- `CutMix(factor)` draws its α from (0, factor): it is given (α, α). Its label weight is a box's
-  area before it is cut to whole pixels: the weight is counted from the mask.
-- `RandomErasing(factor)` draws its rate in the same way, and half of its noise is black, clipped:
-  the noise is made here, normal with ImageNet's mean and deviation as in the authors' code.
+- `RandAugment` applies the same operations to all images of a batch, draws from its own generator
+  whatever seed it is given, computes all eleven operations for each that it applies, and turns
+  images by up to 180 degrees by default. Here each image has its own operations, from the layers
+  that `RandAugment` consists of. Their strength is drawn from the whole range up to that of Swin's
+  authors (timm's rand-m9).
+- `Equalization` has one histogram for all images of a batch: it gets one image at a time.
+- `RandomSharpness` treats what lies beyond an image as black: the image is padded first.
+- `RandomContrast` and `RandomSharpness` read one number as an upper bound: they get two.
+- `CutMix(factor)` draws its α from (0, factor): it gets (α, α). Its label weight is the area of a
+  box before it is rounded to whole pixels: here the weight is counted from the mask.
+- `RandomErasing(factor)` draws its rate in the same way, and half of its noise is clipped to black:
+  here the noise is normal with ImageNet's mean and deviation, as in the authors' code.
 """
 
 import keras
 import tensorflow as tf
 
-from nglkeras.data.augment import Seeds
+from nglkeras.data.augment import Seeds, on_tensorflow
 from nglkeras.experiments.imagenet.models import DEVIATION, MEAN
 from nglkeras.experiments.imagenet.protocol import Policy
 
-# Of pixels that a turn or shift leaves empty.
+# Value of pixels that a rotation or shift leaves empty.
 _GREY = sum(MEAN) / 3
-# What draws, for the seeds.
+# Numbers that give each random draw its own seed.
 _CROP, _FLIP, _OPERATIONS = 0, 1, 2
 _CHOICE, _LAYER = 0, 1
 _ERASING, _NOISE, _MIXING, _SWITCH = 0, 1, 2, 3
 
 
 def descend(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    """A seed (int32 `[2]`) of a seed; those of near numbers have nothing in common.
+    """Derive a seed (int32 `[2]`) from a seed and a number.
 
-    `tf.random.fold_in` alone gives `[r, number]`, where a layer that counts from there has the
-    draws of the next number as its second.
+    `tf.random.fold_in` alone gives `[r, number]`: a layer that counts on from there would use the
+    next number's draws as its second.
     """
     return tf.random.stateless_uniform(
         (2,), tf.random.fold_in(seed, number), minval=None, maxval=None, dtype=tf.int32
@@ -44,14 +44,15 @@ def descend(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
 
 
 def train_image(policy: Policy, size: int):
-    """A function of (image, seed) that crops, mirrors and changes a training image.
+    """Return a function that crops, mirrors and changes a training image.
 
     Args:
-        policy: What may happen to it.
-        size: Height and width of the result.
+        policy: The random changes.
+        size: Height and width of the result, in pixels.
 
     Returns:
-        uint8 `[height, width, 3]` and a seed (int32 `[2]`) to float32 `[size, size, 3]`.
+        A function of an image (uint8 `[height, width, 3]`) and a seed (int32 `[2]`) that returns
+        float32 `[size, size, 3]`.
     """
     operations = _operations(policy.magnitude)
 
@@ -67,7 +68,7 @@ def train_image(policy: Policy, size: int):
 
 
 def _random_crop(image, policy, size, seed):
-    """A part of the image by area and ratio; all of it if none is found in a hundred tries."""
+    """Crop an image by area and ratio; keep all of it if no crop is found in 100 tries."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.shape(image),
         tf.zeros([0, 0, 4]),
@@ -83,13 +84,13 @@ def _random_crop(image, policy, size, seed):
 
 
 def resized(image: tf.Tensor, size) -> tf.Tensor:
-    """float32 of that height and width; bicubic and smoothed, as in the authors' code."""
+    """Resize an image to float32, bicubic and antialiased, as in the authors' code."""
     image = tf.image.resize(image, size, "bicubic", antialias=True)
     return tf.clip_by_value(image, 0.0, 255.0)
 
 
 def evaluation_image(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The middle of an image whose shorter side is 256 for a size of 224, or in proportion."""
+    """Resize the shorter side to 256 for a size of 224, or in proportion, and crop the middle."""
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     scale = round(size * 256 / 224) / tf.minimum(height, width)
     whole = tf.maximum(tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), size)
@@ -99,7 +100,7 @@ def evaluation_image(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _operations(magnitude):
-    """RandAugment's, up to this magnitude of 10: timm's, but for its second solarization."""
+    """Return RandAugment's operations, as timm has them but without its second solarization."""
     layers, m = keras.layers, magnitude / 10
     empty = {"fill_mode": "constant", "fill_value": _GREY}
     pixels = {"value_range": (0, 255)}
@@ -112,7 +113,7 @@ def _operations(magnitude):
         layers.RandomShear(y_factor=0.3 * m, **empty),
         layers.RandomTranslation(0.45 * m, 0.0, **empty),
         layers.RandomTranslation(0.0, 0.45 * m, **empty),
-        # It adds, where timm's multiplies: at a middling pixel that is the same.
+        # This adds where timm's multiplies, which is the same for a middling pixel.
         layers.RandomBrightness(0.45 * m, **pixels),
         layers.RandomContrast((0.9 * m, 0.9 * m), **pixels),
         layers.RandomColorDegeneration(0.9 * m, **pixels),
@@ -126,7 +127,7 @@ def _operations(magnitude):
 
 
 def _operate(image, operations, policy, seed):
-    """One operation, drawn at random, in a share of the cases."""
+    """Apply an operation that is drawn at random, with the policy's probability."""
     draw = tf.random.stateless_uniform((2,), descend(seed, _CHOICE))
     seed = descend(seed, _LAYER)
     index = tf.cast(draw[0] * len(operations), tf.int32)
@@ -150,35 +151,26 @@ def _carried_out(layer, image, seed):
 
 
 def apply(layer: keras.layers.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """What a layer makes of a batch by this seed."""
-    changes = _drawn(layer, images, seed)
-    layer.backend.set_backend("tensorflow")
-    images = layer.transform_images(images, changes, training=True)
-    layer.backend.reset()
-    return images
+    """Apply a layer to a batch with a seed."""
+    with on_tensorflow(layer):
+        return layer.transform_images(images, _drawn(layer, images, seed), training=True)
 
 
 def _drawn(layer, images, seed):
-    # On JAX and PyTorch too this is a tf.data pipeline.
-    layer.backend.set_backend("tensorflow")
-    changes = layer.get_random_transformation(images, training=True, seed=_seeds(seed))
-    layer.backend.reset()
-    return changes
-
-
-def _seeds(seed):
-    return Seeds(seed[0], tf.cast(seed[1], tf.int64))
+    seeds = Seeds(seed[0], tf.cast(seed[1], tf.int64))
+    return layer.get_random_transformation(images, training=True, seed=seeds)
 
 
 def train_batch(policy: Policy):
-    """A function of (images, labels, seed) that erases parts of images and mixes them.
+    """Return a function that erases parts of images and mixes images and labels.
 
     Args:
-        policy: What may happen.
+        policy: The random changes.
 
     Returns:
-        float32 `[batch, h, w, 3]`, one-hot labels `[batch, classes]` and a seed (int32 `[2]`) to
-        images and labels; those are weighed as their images are, and sum to 1.
+        A function of images (float32 `[batch, height, width, 3]`), one-hot labels `[batch,
+        classes]` and a seed (int32 `[2]`) that returns images and labels. Labels are weighted as
+        their images are and sum to 1.
     """
     erasing = keras.layers.RandomErasing((policy.erasing, policy.erasing))
     mixup = keras.layers.MixUp(policy.mixup) if policy.mixup else None
@@ -203,23 +195,19 @@ def train_batch(policy: Policy):
 
 
 def _erased(layer, images, seed):
-    changes = _drawn(layer, images, descend(seed, _ERASING))
     noise = tf.random.stateless_normal(tf.shape(images), descend(seed, _NOISE))
-    changes["fill_value"] = tf.clip_by_value(MEAN + noise * DEVIATION, 0.0, 255.0)
-    layer.backend.set_backend("tensorflow")
-    images = layer.transform_images(images, changes, training=True)
-    layer.backend.reset()
-    return images
+    with on_tensorflow(layer):
+        changes = _drawn(layer, images, descend(seed, _ERASING))
+        changes["fill_value"] = tf.clip_by_value(MEAN + noise * DEVIATION, 0.0, 255.0)
+        return layer.transform_images(images, changes, training=True)
 
 
 def mixed(layer: keras.layers.Layer, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-    """Images and labels as Mixup or CutMix makes them of a batch by this seed."""
-    changes = _drawn(layer, images, seed)
-    if "batch_masks" in changes:
-        replaced = tf.reduce_mean(tf.cast(changes["batch_masks"], tf.float32), (1, 2, 3))
-        changes["mix_weight"] = 1.0 - replaced
-    layer.backend.set_backend("tensorflow")
-    images = layer.transform_images(images, changes, training=True)
-    labels = layer.transform_labels(labels, changes, training=True)
-    layer.backend.reset()
-    return images, labels
+    """Apply Mixup or CutMix to a batch with a seed."""
+    with on_tensorflow(layer):
+        changes = _drawn(layer, images, seed)
+        if "batch_masks" in changes:
+            replaced = tf.reduce_mean(tf.cast(changes["batch_masks"], tf.float32), (1, 2, 3))
+            changes["mix_weight"] = 1.0 - replaced
+        images = layer.transform_images(images, changes, training=True)
+        return images, layer.transform_labels(labels, changes, training=True)

@@ -1,4 +1,4 @@
-"""What is known of each data set with masks: classes, void labels, terms, and how to get it."""
+"""The data sets with masks: classes, void labels, terms, and how to get each."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.segmentation import VOID
 
-# In a table from labels on disk to ours: what must not occur.
+# The entry of a label that must not occur, in a table from labels on disk to ours.
 INVALID = -1
 
 _VOC_CLASSES = (
@@ -27,15 +27,15 @@ _COCO_UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a data set without reading it.
+    """Facts about a data set that are known without reading it.
 
     Attributes:
-        title: Its name in print.
+        title: Name in print.
         classes: Names of the classes, in the order of our labels.
-        labels: Their labels on disk; 0, 1, 2 and so on where that is all there is to say.
-        void: Labels on disk of pixels that count nowhere, beside 255.
-        layout: "bundled", "folder", "voc" or "coco": see `sources`.
-        upright: Whether EXIF orientations count. Published masks are of the pixels as stored.
+        labels: Their labels on disk; by default 0, 1, 2 and so on.
+        void: Further labels on disk, beside 255, of pixels that are ignored.
+        layout: How its files are arranged: "bundled", "folder", "voc" or "coco"; see `sources`.
+        upright: Whether to apply EXIF orientations. Published masks are of the pixels as stored.
         terms: Licence or terms of use, as its makers state them.
         advice: How to get it.
     """
@@ -51,7 +51,7 @@ class Info:
 
     @property
     def table(self) -> np.ndarray:
-        """Our label of each label on disk, `[256]`, int16; `INVALID` where there is none."""
+        """Our label for each label on disk, int16 `[256]`; `INVALID` where there is none."""
         found = np.full(256, INVALID, "int16")
         for ours, label in enumerate(self.labels or range(len(self.classes))):
             found[label] = ours
@@ -112,10 +112,10 @@ NAMES = tuple(INFO)
 
 
 def get_info(name: str, data_dir: str | Path | None = None) -> Info:
-    """What is known of a data set; of "folder", what its `classes.txt` says.
+    """Return what is known of a data set; the classes of a "folder" are in its `classes.txt`.
 
     Raises:
-        UserError: If there is none of that name, or no such file.
+        UserError: If there is no data set of that name, or no valid `classes.txt`.
     """
     if name not in INFO:
         raise unknown("data set", name, INFO)
@@ -124,7 +124,7 @@ def get_info(name: str, data_dir: str | Path | None = None) -> Info:
         return info
     path = paths.expand(data_dir or ".") / "classes.txt"
     try:
-        # A byte-order mark, as some editors write it, belongs to no name.
+        # Some editors write a byte-order mark, which belongs to no name.
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
         raise UserError(f"cannot read {path}: {info.advice}") from error

@@ -1,8 +1,8 @@
-"""Streams of images and masks: training from any step on, evaluation in a fixed order.
+"""Stream images and masks: training from any step on, evaluation in a fixed order.
 
-Which images a step sees, and what is done to them, depends on the seed and the step alone, so that
-a training can continue in the middle of an epoch. Whatever is added to images, at the border of a
-crop or to fill a batch, is void (label 255).
+The seed and the step alone decide which images a step sees and how they are changed, so that a
+training can continue in the middle of an epoch. Pixels that are added, at the border of a crop or
+to fill a batch, are void (label 255).
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from nglkeras.experiments.segmentation.sources import Examples
 from nglkeras.seeds import derive_seed
 from nglkeras.training.streams import PARALLEL, settled
 
-# The colour of borders that are added: ImageNet's mean, which preprocessing makes about 0.
+# The colour of added borders: ImageNet's mean, which preprocessing turns into about 0.
 FILL = (124, 116, 104)
 
 
 @dataclass(frozen=True)
 class Sets:
-    """The examples of a data set by what they are used for, and their numbers.
+    """The parts of a data set, each as examples and the numbers of those that are used.
 
     Attributes:
         train: Examples to train on.
-        validation: Examples to look at after every epoch; may be none.
-        test: Examples to look at when the training is over.
+        validation: Examples to evaluate after every epoch; may be none.
+        test: Examples to evaluate after the training.
     """
 
     train: tuple[Examples, np.ndarray]
@@ -41,7 +41,7 @@ class Sets:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Images in train, validation and test."""
+        """Number of images in train, validation and test."""
         return tuple(len(part[1]) for part in (self.train, self.validation, self.test))
 
 
@@ -57,12 +57,12 @@ def divide(
     """Choose the examples of each part.
 
     Args:
-        splits: Splits of a data set by name; without a "val" a tenth of train is set aside for
+        splits: Splits of a data set by name; without "val", a tenth of train is set aside for
             validation.
-        seed: Decides which tenth, and what is left out.
+        seed: Decides which tenth, and which images are left out.
         train_images: Upper limit on training images.
         evaluation_images: Upper limit on images for validation, and for test.
-        test_seed: Decides what is left out of the test set, which all runs share.
+        test_seed: Decides which images are left out of the test set, which all runs share.
         validation: Whether there is a validation set; if not, all of train is trained on.
     """
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(splits["train"]))
@@ -83,18 +83,18 @@ def divide(
 
 
 class Reader:
-    """Reads examples for tf.data, and keeps them where there is room.
+    """Reads examples for tf.data, and keeps them in memory if they fit.
 
     Args:
-        examples: Of a split.
-        rows: The numbers of those that are used.
-        resize: Height and width of all; their own by default.
+        examples: Examples of a split.
+        rows: Numbers of the examples that are used.
+        resize: Height and width in pixels to resize all to; their own by default.
 
     Attributes:
-        error: What went wrong while tf.data was reading.
+        error: The last error while tf.data was reading.
 
     Raises:
-        UserError: If an example cannot be read, as far as they are read already.
+        UserError: If an example cannot be read when it is to be kept in memory.
     """
 
     def __init__(self, examples: Examples, rows: Sequence[int], resize: int | None = None):
@@ -112,19 +112,19 @@ class Reader:
         return len(self.rows)
 
     def get(self, i) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask of the i-th."""
+        """Return an image and its mask, by their place in `rows`."""
         if self._kept is not None:
             return self._kept[i]
         try:
             return self.examples.read(self.rows[i], self.resize)
         except UserError as error:
-            # TensorFlow would make a text of it.
+            # TensorFlow would keep only its text.
             with self._lock:
                 self.error = error
             raise
 
     def tensors(self, i):
-        """As `get`, inside tf.data: float32 and uint8, `[height, width, 3 or 1]`."""
+        """Do what `get` does inside tf.data: float32 and uint8, `[height, width, 3 or 1]`."""
         image, mask = tf.numpy_function(self.get, [i], (tf.uint8, tf.uint8))
         image.set_shape([None, None, 3])
         mask.set_shape([None, None])
@@ -133,7 +133,7 @@ class Reader:
 
 @contextlib.contextmanager
 def telling_mistakes(*readers: Reader) -> Iterator[None]:
-    """What goes wrong while tf.data reads is raised as it was, not as TensorFlow's text of it."""
+    """Raise the readers' own errors instead of TensorFlow's about them."""
     try:
         yield
     except Exception as error:
@@ -144,14 +144,14 @@ def telling_mistakes(*readers: Reader) -> Iterator[None]:
 
 
 class Training:
-    """The images of a training in the order in which they are trained on.
+    """The images of a training in their order.
 
     Args:
-        reader: Reads the training images.
-        views: What is done to them.
-        batch_size: Images of a step; images that do not fill a batch are left out of a pass.
-        steps: Steps of the whole training.
-        seed: Decides the order and the random views.
+        reader: Reader of the training images.
+        views: Random changes to them.
+        batch_size: Images per step; images that do not fill a batch are left out of a pass.
+        steps: Number of steps of the whole training.
+        seed: Decides the order and the random changes.
 
     Raises:
         UserError: If the images do not fill a batch.
@@ -174,8 +174,8 @@ class Training:
         """Stream batches of (images, masks) from a step on.
 
         Args:
-            first_step: The first step, counted in batches of this size.
-            batch_size: Images of a batch; the training's batch size, or a part of it.
+            first_step: The first step, counted in batches of `batch_size`.
+            batch_size: Images per batch: the training's batch size, or a part of it.
         """
         numbers = np.arange(first_step * batch_size, len(self.order))
 
@@ -193,13 +193,13 @@ def view(image, mask, views: Views, seed):
     """Scale, crop and perhaps mirror an image and its mask in the same random way.
 
     Args:
-        image: `[height, width, 3]`, float32.
-        mask: `[height, width, 1]`, uint8.
+        image: float32 `[height, width, 3]`.
+        mask: uint8 `[height, width, 1]`.
         views: The range of the changes.
-        seed: Two numbers, the seed of the random draws.
+        seed: Seed of the random draws, two integers.
 
     Returns:
-        `[crop, crop, 3]`, float32, and `[crop, crop]`, int32.
+        The image, float32 `[crop, crop, 3]`, and the mask, int32 `[crop, crop]`.
     """
     chance, down, across, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
     low, high = views.scale
@@ -226,7 +226,7 @@ def view(image, mask, views: Views, seed):
 
 
 def _filled(image, mask, size):
-    """Both enlarged to a size below and to the right: the mean colour, and void."""
+    """Pad an image and its mask below and to the right, with the mean colour and void."""
     missing = size - tf.shape(mask)[:2]
     paddings = [[0, missing[0]], [0, missing[1]], [0, 0]]
     fill = tf.constant(FILL, tf.float32)
@@ -242,9 +242,9 @@ def evaluation(reader: Reader, batch_size: int, multiple: int = 1) -> tf.data.Da
     or not; no decision depends on it, and the measures count pixels.
 
     Args:
-        reader: Reads the images.
-        batch_size: Images of a batch.
-        multiple: Number that divides height and width of a batch; they are rounded up.
+        reader: Reader of the images.
+        batch_size: Images per batch.
+        multiple: Height and width of a batch are rounded up to multiples of it.
     """
     count = len(reader)
     size = [-(-side // multiple) * multiple for side in (reader.height, reader.width)]

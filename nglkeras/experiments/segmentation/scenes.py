@@ -1,9 +1,9 @@
-"""The bundled data set: scanned digits on photographs, with exact masks. A demonstration.
+"""Make the bundled data set: scanned digits on photographs, with exact masks. A demonstration.
 
 Digits (UCI, 8 x 8) and photographs (a Chinese temple, a flower) ship inside scikit-learn. A scene
-is a piece of a photograph on which some digits are painted, enlarged; a pixel that is painted has
-its digit's class, any other is background. Train, validation and test share neither scans nor
-regions of the photographs.
+is a piece of a photograph on which one or two enlarged digits are painted. A painted pixel has its
+digit's class; all others are background. Train, validation and test share neither scans nor regions
+of the photographs.
 """
 
 from functools import lru_cache
@@ -15,19 +15,19 @@ from nglkeras.seeds import derive_seed
 from nglkeras.startup.extras import needed
 
 SIDE = 64
-# Scenes of each split, and the share of scans and of the photographs' width that it draws from.
+# Number of scenes of each split, and its range of the scans and of the photographs' width.
 SPLITS = {"train": (160, 0.0, 0.6), "val": (40, 0.6, 0.75), "test": (80, 0.75, 1.0)}
 DIGITS = 3
-# Of the scans' 16 levels of ink.
+# Least ink of a painted pixel, of the scans' 16 levels.
 INK = 7.5
-# Photographs, that digits stand out.
+# Factor that darkens photographs, so that digits stand out.
 DIMMED = 0.6
 SEED = 2024
 
 
 @lru_cache(maxsize=1)
 def scenes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images `[n, 64, 64, 3]` and masks `[n, 64, 64]`, both uint8, of each split."""
+    """Return images `[n, 64, 64, 3]` and masks `[n, 64, 64]`, both uint8, of each split."""
     return {split: _split(split, *SPLITS[split]) for split in SPLITS}
 
 
@@ -60,7 +60,7 @@ def _scene(random, photos, scans, labels):
         top, left = random.integers(0, SIDE - side + 1, 2)
         ink = tf.image.resize(scans[which][..., None], (side, side))[..., 0].numpy() > INK
         place = (slice(top, top + side), slice(left, left + side))
-        # Bright, with the grain of a brush.
+        # A bright colour with the grain of a brush.
         colour = random.integers(190, 256, 3)
         grain = random.normal(0, 8, (side, side, 1))
         painted = np.clip(colour + grain, 0, 255).astype("uint8")

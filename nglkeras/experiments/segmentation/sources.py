@@ -1,12 +1,12 @@
-"""Images with masks as they lie on disk: a plain folder, VOC's tar, COCO-Stuff, or bundled.
+"""Read images with masks from disk: a plain folder, VOC's archive, COCO-Stuff, or bundled scenes.
 
     folder   {train,val,test}/images/NAME.{jpg,png,...}, {train,val,test}/masks/NAME.{png,...}
     voc      VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}
     coco     images/{train2017,val2017}/NAME.jpg, annotations/{train2017,val2017}/NAME.png
 
-Pixels of masks are labels; see `image_files` for what is read. What leaves here has our labels,
-255 for void. The published val of VOC and COCO-Stuff is the test set, since their own has no public
-masks; what decides on a training is set aside from train.
+Pixels of masks are labels; see `image_files` for what is read. `Examples` have our labels and 255
+for void. The test set is the published val of VOC and COCO-Stuff, whose own test sets have no
+public masks; validation images are set aside from train.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from nglkeras.paths import expand
 
 
 class Examples(ABC):
-    """Images and masks, by number.
+    """Images and masks of a split, by number.
 
     Attributes:
-        names: Of the examples.
-        notes: What the user should know of the files, a line each.
+        names: Names of the examples.
+        notes: Warnings about the files, one line each.
     """
 
     names: Sequence[str]
@@ -40,11 +40,11 @@ class Examples(ABC):
 
     @abstractmethod
     def read(self, i: int, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """An image `[height, width, 3]` and its mask `[height, width]`, both uint8.
+        """Return an image `[height, width, 3]` and its mask `[height, width]`, both uint8.
 
         Args:
-            i: Which.
-            size: Height and width to resize both to; their own by default.
+            i: Number of the example.
+            size: Height and width in pixels to resize both to; their own by default.
 
         Raises:
             UserError: If they cannot be read, differ in size, or a label is no class.
@@ -52,10 +52,10 @@ class Examples(ABC):
 
     @abstractmethod
     def size(self, i: int) -> tuple[int, int]:
-        """Height and width, without reading the whole."""
+        """Return height and width without reading the pixels."""
 
     def mask_name(self, i: int) -> str:
-        """The mask's file, or what else to call it."""
+        """Return the mask's file, or another name of it."""
         return self.names[i]
 
 
@@ -72,13 +72,13 @@ class Arrays(Examples):
         self.images, self.masks = images, masks
 
     def read(self, i, size=None):
-        """An image and its mask."""
+        """Return an image and its mask."""
         if size in (None, self.images.shape[1]):
             return self.images[i], self.masks[i]
         return _resized(self.images[i], self.masks[i], size)
 
     def size(self, i):
-        """Height and width."""
+        """Return height and width."""
         return self.masks.shape[1:]
 
 
@@ -88,8 +88,8 @@ class Files(Examples):
     Args:
         images: The image files.
         masks: The mask files, in the same order.
-        info: Of the data set.
-        notes: What the user should know of the files, a line each.
+        info: What is known of the data set.
+        notes: Warnings about the files, one line each.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Files(Examples):
         self.table, self.upright, self.notes = info.table, info.upright, notes
 
     def read(self, i, size=None):
-        """An image and its mask."""
+        """Return an image and its mask."""
         image = image_files.read_rgb(self.images[i], self.upright)
         mask = image_files.read_labels(self.masks[i], self.upright)
         if image.shape[:2] != mask.shape:
@@ -120,7 +120,7 @@ class Files(Examples):
         return (image, labels) if size is None else _resized(image, labels, size)
 
     def _labels(self, mask, path):
-        """Our labels of a mask's pixels, uint8."""
+        """Translate a mask's pixels to our labels, uint8."""
         known = self.table != INVALID
         if mask.dtype == "uint8":
             is_known = known[mask]
@@ -135,27 +135,27 @@ class Files(Examples):
         return self.table.astype("uint8")[mask]
 
     def size(self, i):
-        """Height and width, from the image's header."""
+        """Return height and width from the image's header."""
         return image_files.read_size(self.images[i], self.upright)
 
     def mask_name(self, i):
-        """The mask's file."""
+        """Return the mask's file."""
         return str(self.masks[i])
 
 
 def _resized(image, mask, size):
-    """Both in another size; labels are not mixed."""
+    """Resize an image and its mask; labels are not mixed."""
     image = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     mask = Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(image), np.asarray(mask)
 
 
 def load(name: str, data_dir: str | Path | None = None) -> dict[str, Examples]:
-    """The examples of each split of a data set: train, val if it has its own, and test.
+    """Return the examples of each split of a data set: train, val if it has its own, and test.
 
     Args:
         name: One of `catalog.NAMES`.
-        data_dir: Where it is, or the folder above.
+        data_dir: The folder of the data set, or the folder above it.
 
     Raises:
         UserError: If it is not there, or an image has no mask.
@@ -200,7 +200,7 @@ _LAYOUTS = {"folder": _folder, "voc": _voc, "coco": _coco}
 
 
 def _root(name, data_dir, info, sign, places):
-    """The folder of a data set, by what must be in it."""
+    """Find the folder of a data set by a folder that must be in it."""
     for place in places:
         if (data_dir / place / sign).is_dir():
             return data_dir / place
@@ -239,7 +239,7 @@ def _is_lossless(path):
 
 
 def _by_name(paths):
-    """Files by their name without the ending, in the same order."""
+    """Return files by their name without the ending, in the same order."""
     found = {}
     for path in paths:
         other = found.setdefault(path.stem, path)
@@ -249,7 +249,7 @@ def _by_name(paths):
 
 
 def _without_mask(names, folder, drawn):
-    """What to say of images without a mask."""
+    """Return the message about images without a mask."""
     name = names[0]
     text = f"{name} has no mask: {folder / name}.png is not there"
     lossy = [path for path in drawn if path.stem == name]
@@ -275,7 +275,7 @@ def _listed(root, part, masks, info):
 def _files(images, masks, where, info):
     if not images:
         raise UserError(f"no images in {where}; {info.advice}")
-    # Asking for each of a hundred thousand files takes seconds; their folders' lists do not.
+    # Listing folders is quick; asking for each of a hundred thousand files takes seconds.
     for paths, what in ((images, "image"), (masks, "mask")):
         there = {
             folder: set(folder.iterdir())
@@ -289,9 +289,9 @@ def _files(images, masks, where, info):
 
 
 def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
-    """A hash of which files a "folder" consists of and of its classes; nothing for other sets.
+    """Return a hash of the classes and the list of files of a "folder".
 
-    Of a known data set the name says what it is.
+    It is "" for the other data sets, which their names define.
     """
     if name != "folder":
         return ""

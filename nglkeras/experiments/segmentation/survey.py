@@ -1,4 +1,4 @@
-"""Look at images and masks before a training: damage, labels, and classes that do not occur."""
+"""Look at images and masks before a training, for damage, wrong labels and missing classes."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from nglkeras.experiments.segmentation import VOID, sources
 from nglkeras.experiments.segmentation.catalog import get_info
 
 SECONDS = {"train": 10.0, "val": 5.0, "test": 5.0}
-# Classes whose pixels are shown.
+# Number of classes whose pixels are shown.
 _SHOWN = 25
 
 
 def survey(
     name: str, data_dir: str | Path | None = None, seconds: dict[str, float] | None = None
 ) -> tuple[str, list[str]]:
-    """Say in a line what a training will read, and count the pixels of each class.
+    """Say in one line what a training will read, with the share of pixels of each class.
 
     Args:
-        name: As `sources.load` takes it.
-        data_dir: As `sources.load` takes it.
-        seconds: Time to read the images and masks of each split. What is not read by then does not
-            count, and damage in it is found when a training reads it.
+        name: As in `sources.load`.
+        data_dir: As in `sources.load`.
+        seconds: Time to read each split. Files that are not read by then are not counted; damage
+            in them is found when a training reads them.
 
     Returns:
-        The line, and what the user should know beside it.
+        The line, and warnings.
 
     Raises:
         UserError: As `sources.load` does; if an image or mask cannot be read, a mask does not fit
@@ -49,7 +49,7 @@ def survey(
 
 
 def _counts(examples, seconds):
-    """Pixels of each label, `[256]`, by the number of the example, and errors."""
+    """Return the pixels of each label, `[256]`, by the example's number, and errors."""
     return image_files.read_some(
         lambda i: np.bincount(examples.read(i)[1].ravel(), minlength=VOID + 1),
         len(examples),
@@ -75,7 +75,7 @@ def _percent(share):
 
 
 def _warnings(split, examples, counts, info):
-    """What is odd about the labels of a split; raises `UserError` if they cannot be learnt."""
+    """Yield warnings about a split's labels; raise `UserError` if they cannot be learnt."""
     pixels = sum(counts.values())
     absent = [i for i in range(len(info.classes)) if not pixels[i]]
     count = f"{len(counts):,}"
