@@ -101,10 +101,17 @@ class Course:
         A twin gets the evaluation of the individual that it refers to.
 
         Raises:
-            UserError: If its fitness has another length than those before it.
+            UserError: If its fitness has another length than those before it: fitnesses are
+                compared number by number.
         """
         name, evaluation = record.individual.id, record.evaluation
-        self._check_length(record)
+        length = len(evaluation.rank)
+        self._fitness_length = self._fitness_length or length
+        if length not in (0, self._fitness_length):
+            raise UserError(
+                f"{self.journal.path}: the fitness of individual {name} has {length} numbers, "
+                f"others have {self._fitness_length}"
+            )
         if name not in self.known:
             if record.twin:
                 evaluation = replace(self.records[record.twin].evaluation, seconds=0.0)
@@ -127,16 +134,6 @@ class Course:
             raise UserError(
                 f"{MAX_FAILURES} trainings in a row ended in {evaluation.status} "
                 f"({evaluation.message}); when that is mended, the same call goes on"
-            )
-
-    def _check_length(self, record):
-        # Fitnesses are compared number by number: all must have as many as the first.
-        count = len(record.evaluation.rank)
-        self._fitness_length = self._fitness_length or count
-        if count not in (0, self._fitness_length):
-            raise UserError(
-                f"{self.journal.path}: the fitness of individual {record.individual.id} has "
-                f"{count} numbers, others have {self._fitness_length}"
             )
 
     def end_generation(self, strategy: Strategy) -> Generation:
@@ -169,11 +166,11 @@ def _without_failures(records):
     Those of earlier generations stay, since others descend from them.
     """
     last = max((record.individual.generation for record in records), default=0)
+    final = (*FINAL_STATUSES, "discarded")
     return {
-        record.individual.id: record
-        for record in {one.individual.id: one for one in records}.values()
-        if record.individual.generation < last
-        or record.evaluation.status in (*FINAL_STATUSES, "discarded")
+        name: record
+        for name, record in {one.individual.id: one for one in records}.items()
+        if record.individual.generation < last or record.evaluation.status in final
     }
 
 

@@ -71,26 +71,27 @@ def read(name: str, data: object) -> tuple[object, np.ndarray]:
 
 def _gathered(name, data):
     """Read a data set into (x, y), in an order that does not depend on its shuffling."""
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise UserError(f"{name} is an endless tf.data.Dataset; give a finite one")
-        spec = data.element_spec
-        if not (isinstance(spec, tuple) and len(spec) == 2):
-            raise UserError(
-                f"{name} is a tf.data.Dataset of {spec}; wanted are (x, y): inputs and labels, "
-                "without sample weights"
-            )
+    is_tensorflow = isinstance(data, tf.data.Dataset)
+    if is_tensorflow:
+        endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
+    else:
+        endless = data.num_batches is None
+    if endless:
+        kind = "tf.data.Dataset" if is_tensorflow else "PyDataset"
+        raise UserError(f"{name} is an endless {kind}; give a finite one")
+    if is_tensorflow:
         if _is_of_samples(data):
             data = data.batch(CHECKED)
         batches = data.as_numpy_iterator()
     else:
-        if data.num_batches is None:
-            raise UserError(f"{name} is an endless PyDataset; give a finite one")
         batches = (data[i] for i in range(data.num_batches))
     found, size = [], 0
     for batch in batches:
         if not (isinstance(batch, tuple | list) and len(batch) == 2):
-            raise UserError(f"the batches of {name} are not (x, y), inputs and labels")
+            raise UserError(
+                f"the elements of {name} are not (x, y); wanted are inputs and labels, without "
+                "sample weights"
+            )
         batch = keras.tree.map_structure(np.asarray, tuple(batch))
         size += sum(array.nbytes for array in keras.tree.flatten(batch))
         if size > MAX_GATHERED:
@@ -120,8 +121,10 @@ def _is_of_samples(data):
     If the element types leave it open, the first element decides: as many labels as inputs make a
     batch.
     """
-    _, y = data.element_spec
-    if getattr(y.shape, "rank", None) == 0:
+    spec = data.element_spec
+    if not (isinstance(spec, tuple) and len(spec) == 2):
+        return False
+    if getattr(spec[1].shape, "rank", None) == 0:
         return True
     for element in data.take(1).as_numpy_iterator():
         lengths = [np.shape(leaf)[:1] for leaf in keras.tree.flatten(element)]
