@@ -16,20 +16,22 @@ must be given for that.
 from dataclasses import replace
 from functools import partial
 
+import nglkeras
 from nglkeras.errors import UserError
 from nglkeras.experiments import cli, imagenet
 from nglkeras.experiments.imagenet import script
-from nglkeras.experiments.imagenet.protocol import FIGURE2_LOSSES
 from nglkeras.report import output
 
 
 def main():
     """Run the script."""
-    parser = script.parser(__doc__, FIGURE2_LOSSES)
+    parser = script.parser(__doc__)
     parser.add_argument("--model", dest="figure_model", metavar="NAME", help="another model")
     args = parser.parse_args()
     scale = script.chosen_scale(args)
     scale = replace(scale, models=(scale.figure_model,))
+    # The paper's legend begins with its own loss.
+    args.losses = args.losses or sorted(nglkeras.losses.rows_of("figure2"), key="NGL".__ne__)
     save = output.saver(args)
     trials, results = script.trained(args, scale)
     curves = imagenet.tables.curves(trials, results)

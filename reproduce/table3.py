@@ -22,13 +22,12 @@ from functools import partial
 
 from nglkeras.experiments import cli, imagenet
 from nglkeras.experiments.imagenet import script
-from nglkeras.experiments.imagenet.protocol import LOSSES
 from nglkeras.report import output, tables
 
 
 def main():
     """Run the script."""
-    parser = script.parser(__doc__, LOSSES)
+    parser = script.parser(__doc__)
     parser.add_argument("--models", nargs="+", metavar="NAME", help="instead of the scale's own")
     args = parser.parse_args()
     scale = script.chosen_scale(args)

@@ -221,16 +221,20 @@ def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
     main(run)
 
 
-def named_formulas(names: Sequence[str], texts: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def named_formulas(
+    names: Sequence[str] | None, texts: Sequence[str], table: str = "table2"
+) -> tuple[list[str], dict[str, str]]:
     """Find the names of the losses of a table, and the formulas among them.
 
     Args:
-        names: Rows of the papers' tables.
+        names: Value of `--losses`; `None` for the losses that the table shows by default.
         texts: Values of `--formula`; one with the name of a reconstruction takes its place.
+        table: Name of the table: see `losses.rows_of`.
 
     Raises:
         UserError: If a name is unknown, given twice, or that of a row whose formula is known.
     """
+    names = names or nglkeras.losses.rows_of(table)
     formulas, names = {}, [nglkeras.losses.row(name).name for name in names]
     for text in texts:
         name, equals, formula = text.partition("=")

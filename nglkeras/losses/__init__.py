@@ -43,7 +43,17 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
-from nglkeras.losses.registry import DAGGER, ROWS, Row, get, is_reconstructed, label, row
+from nglkeras.losses.registry import (
+    DAGGER,
+    ROWS,
+    Row,
+    color,
+    get,
+    is_reconstructed,
+    label,
+    row,
+    rows_of,
+)
 
 __all__ = [
     "ALPHA",
@@ -70,6 +80,7 @@ __all__ = [
     "SymmetricCrossentropy",
     "baikal",
     "baikal_cma",
+    "color",
     "dice",
     "f1",
     "f2",
@@ -82,6 +93,7 @@ __all__ = [
     "load_loss",
     "ngl",
     "row",
+    "rows_of",
     "save_loss",
     "sparse_dice",
     "sparse_focal",

@@ -1,4 +1,8 @@
-"""The losses under the names that their rows have in the papers' tables."""
+"""The losses by the names of their rows in the papers' tables.
+
+A new loss is one `Row` in `ROWS`, with a formula or with Keras classes: every table, figure and
+`get` then accept its name.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,115 +19,178 @@ from nglkeras.losses.classes import (
     NGL,
     Baikal,
     BaikalCMA,
+    FormulaLoss,
     SparseNGL,
     SymmetricCrossentropy,
 )
 from nglkeras.losses.dense import Dice, SparseDice, SparseFocal
+from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
 
 DAGGER = "†"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A loss under the name that its row has in the papers' tables.
+    """A loss and its place in the papers' tables.
 
     Attributes:
-        name: The row, e.g. `"CE + L2"`.
-        make: Builds the Keras loss for one-hot labels.
-        make_sparse: Builds the Keras loss for class indices, as tables 4 and 5 use it; `None`
-            where there is none.
-        l2: Factor of the L2 penalty that the model's kernels carry with this row.
+        name: Name of the row, e.g. `"CE + L2"`.
+        make: Builds the Keras loss for one-hot labels; by default the loss of `formula`.
+        make_sparse: Builds the Keras loss for class indices, which tables 4 and 5 need; `None` if
+            there is none.
+        formula: Formula that identifies the loss in a trial: if it is corrected, the networks are
+            trained anew. `None` if the name is enough.
+        l2: Factor of the L2 penalty on the model's kernels.
+        tables: Tables and figures that show the loss by default.
+        color: Matplotlib colour in figures; `None` for the next one of the cycle.
+        title: Name in print, if it is not `name`.
+        aliases: Further names by which users may call the row.
     """
 
     name: str
-    make: Callable[..., keras.losses.Loss]
+    make: Callable[..., keras.losses.Loss] | None = None
     make_sparse: Callable[..., keras.losses.Loss] | None = None
+    formula: str | None = None
     l2: float = 0.0
+    tables: tuple[str, ...] = ()
+    color: str | None = None
+    title: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.make is None:
+            object.__setattr__(self, "make", partial(FormulaLoss, self.formula))
 
     @property
     def reconstructed(self) -> bool:
         """Whether the formula is a guess at an illegible one."""
-        return getattr(self.make, "reconstructed", False)
+        return self.name in RECONSTRUCTED
 
     @property
     def label(self) -> str:
-        """The name in print: "f5 (NGL)" for NGL, a dagger on reconstructions."""
-        name = "f5 (NGL)" if self.name == "NGL" else self.name
-        return name + (DAGGER if self.reconstructed else "")
+        """Name in print, with a dagger on reconstructions."""
+        return (self.title or self.name) + (DAGGER if self.reconstructed else "")
 
 
+_ACCURACY, _SEGMENTATION = ("table2", "table_b22"), ("table4", "table5")
 _SPARSE_CE = keras.losses.SparseCategoricalCrossentropy
 # Paper A names the L2 row but no factor: 1e-4 is our choice. Focal: γ = 2, α = 0.25 is Keras'
 # default and Lin et al.'s.
 ROWS = {
     row.name: row
     for row in (
-        Row("CE", keras.losses.CategoricalCrossentropy, _SPARSE_CE),
-        Row("SCE", SymmetricCrossentropy),
-        Row("Focal", keras.losses.CategoricalFocalCrossentropy, SparseFocal),
-        Row("Dice", Dice, SparseDice),
-        Row("CE + L2", keras.losses.CategoricalCrossentropy, _SPARSE_CE, l2=1e-4),
-        Row("f1", F1),
-        Row("f2", F2),
-        Row("f3", F3),
-        Row("f4", F4),
-        Row("NGL", NGL, SparseNGL),
+        Row(
+            "CE",
+            keras.losses.CategoricalCrossentropy,
+            _SPARSE_CE,
+            tables=(*_ACCURACY, "table3", *_SEGMENTATION, "glo", "glo_transfer"),
+            color="tab:gray",
+        ),
+        Row(
+            "SCE",
+            SymmetricCrossentropy,
+            tables=(*_ACCURACY, "table3", "figure2"),
+            color="tab:green",
+        ),
+        Row(
+            "Focal",
+            keras.losses.CategoricalFocalCrossentropy,
+            SparseFocal,
+            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION),
+            color="tab:orange",
+        ),
+        Row("Dice", Dice, SparseDice, tables=_SEGMENTATION),
+        Row(
+            "CE + L2",
+            keras.losses.CategoricalCrossentropy,
+            _SPARSE_CE,
+            l2=1e-4,
+            tables=_ACCURACY,
+        ),
+        Row("f1", F1, formula=FORMULAS["f1"], tables=_ACCURACY),
+        Row("f2", F2, formula=FORMULAS["f2"], tables=_ACCURACY),
+        Row("f3", F3, formula=FORMULAS["f3"], tables=_ACCURACY),
+        Row("f4", F4, tables=_ACCURACY),
+        Row(
+            "NGL",
+            NGL,
+            SparseNGL,
+            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION),
+            color="tab:blue",
+            title="f5 (NGL)",
+            aliases=("f5",),
+        ),
         Row(
             "NGL (sigmoid)",
             partial(NGL, scaling="sigmoid"),
             partial(SparseNGL, scaling="sigmoid"),
         ),
-        Row("Baikal", Baikal),
-        Row("BaikalCMA", BaikalCMA),
+        Row("Baikal", Baikal, tables=("glo", "glo_transfer"), color="tab:blue"),
+        Row("BaikalCMA", BaikalCMA, tables=("glo",), color="tab:orange"),
     )
-}
-_PLAIN_NAMES = {name.lower().replace(" ", ""): name for name in ROWS} | {
-    "f5": "NGL",
-    "f5(ngl)": "NGL",
 }
 
 
 def row(name: str) -> Row:
-    """The row of a loss by its name in the papers' tables, whatever its case and spaces.
+    """Return the row with this name, title or alias; case and spaces do not matter.
 
     Raises:
-        UserError: If there is no such row; the message lists them.
+        UserError: If there is no such row; the message lists the names.
     """
-    plain = str(name).lower().replace(" ", "")
-    if plain not in _PLAIN_NAMES:
-        raise unknown("loss", name, ROWS)
-    return ROWS[_PLAIN_NAMES[plain]]
+    for found in ROWS.values():
+        names = (found.name, found.title, *found.aliases)
+        if _plain(name) in [_plain(other) for other in names if other]:
+            return found
+    raise unknown("loss", name, ROWS)
+
+
+def _plain(name):
+    return str(name).lower().replace(" ", "")
+
+
+def rows_of(table: str) -> list[str]:
+    """Return the names of the losses that a table or figure shows by default.
+
+    Args:
+        table: "table2", "table3", "table4", "table5", "table_b22", "figure2", "glo" or
+            "glo_transfer".
+    """
+    return [row.name for row in ROWS.values() if table in row.tables]
 
 
 def label(name: str) -> str:
-    """The name of a row in print; a name that is no row of the papers stays as it is."""
+    """Return the name of a row in print; other names stay as they are."""
     return ROWS[name].label if name in ROWS else name
 
 
+def color(name: str) -> str | None:
+    """Return the colour of a loss in figures; `None` for the next one of Matplotlib's cycle."""
+    return ROWS[name].color if name in ROWS else None
+
+
 def is_reconstructed(name: str) -> bool:
-    """Whether it is a row whose formula is a guess at an illegible one."""
+    """Return whether this is a row whose formula is a guess at an illegible one."""
     return name in ROWS and ROWS[name].reconstructed
 
 
 def get(name: str, *, sparse: bool = False, **arguments) -> keras.losses.Loss:
-    """Build the Keras loss of a row of the papers' tables, e.g. `get("NGL")`.
+    """Build the Keras loss of a row, e.g. `get("NGL")`.
 
-    "CE + L2" is the cross entropy; its penalty belongs on the model's kernels: see `Row.l2`.
+    "CE + L2" is the cross entropy; add its penalty to the model's kernels: see `Row.l2`.
 
     Args:
         name: "CE", "SCE", "Focal", "Dice", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
             "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal" or "BaikalCMA".
-            "Sparse" before a name asks for class indices: `get("SparseNGL")`.
+            The prefix "Sparse" selects the loss for class indices: `get("SparseNGL")`.
         sparse: Whether the labels are class indices, as in tables 4 and 5, instead of one-hot.
-        **arguments: For the constructor of the loss.
+        **arguments: Passed to the constructor of the loss.
 
     Raises:
         UserError: If there is no such row, or it has no loss for class indices; the message lists
-            those there are.
+            the valid names.
     """
-    plain = str(name).lower().replace(" ", "")
-    if plain.startswith("sparse"):
-        name, sparse = plain.removeprefix("sparse"), True
+    if _plain(name).startswith("sparse"):
+        name, sparse = _plain(name).removeprefix("sparse"), True
     found = row(name)
     if not sparse:
         return found.make(**arguments)

@@ -10,16 +10,6 @@ from nglkeras import losses
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import Cell, number
 
-# The same loss has the same colour in every figure.
-COLORS = {
-    "CE": "tab:gray",
-    "SCE": "tab:green",
-    "Focal": "tab:orange",
-    "NGL": "tab:blue",
-    "Baikal": "tab:blue",
-    "BaikalCMA": "tab:orange",
-}
-
 
 class Dot(NamedTuple):
     """A mean in a figure.
@@ -111,7 +101,7 @@ def curve_plot(
     for name, (x, runs) in curves.items():
         count = f"{losses.label(name)}, {len(runs)} run{'s' * (len(runs) > 1)}"
         for axis in axes:
-            (line,) = axis.plot(x, runs.mean(0), color=COLORS.get(name), label=count)
+            (line,) = axis.plot(x, runs.mean(0), color=losses.color(name), label=count)
             if len(runs) > 1:
                 fill = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
                 axis.fill_between(x, runs.min(0), runs.max(0), **fill)

@@ -425,12 +425,9 @@ class TestConfigs:
         assert CHANGED.items() <= loss.get_config().items()
 
     def test_everything_public_is_registered(self):
-        helpers = ("Row", "row", "get", "label", "is_reconstructed", "load_loss", "save_loss")
-        public = [
-            value
-            for name, value in vars(losses).items()
-            if name in losses.__all__ and callable(value) and name not in helpers
-        ]
+        helpers = (losses.registry.__name__, losses.files.__name__)
+        values = [getattr(losses, name) for name in losses.__all__]
+        public = [v for v in values if callable(v) and v.__module__ not in helpers]
         assert len(public) == 13 + 13
         for value in public:
             assert keras.saving.get_registered_name(value) == f"nglkeras>{value.__name__}"
@@ -457,68 +454,6 @@ class TestConfigs:
     def test_unknown_argument(self):
         with pytest.raises(TypeError, match="gamma"):
             losses.F4(gamma=2)
-
-
-class TestRows:
-    @pytest.mark.parametrize("name", losses.ROWS)
-    def test_every_row_is_a_keras_loss(self, name):
-        assert isinstance(losses.get(name), keras.losses.Loss)
-
-    def test_arguments_reach_the_loss(self):
-        assert losses.get("NGL", alpha=1.5).alpha == 1.5
-
-    @pytest.mark.parametrize("name", ["f5 (NGL)", "ngl", "f5", "NGL"])
-    def test_names_of_ngl(self, name):
-        assert losses.row(name).name == "NGL"
-
-    def test_variant_of_the_authors_example(self):
-        assert losses.get("NGL (sigmoid)").scaling == "sigmoid"
-
-    @pytest.mark.parametrize(
-        ("name", "kind"),
-        [
-            ("CE", keras.losses.SparseCategoricalCrossentropy),
-            ("CE + L2", keras.losses.SparseCategoricalCrossentropy),
-            ("Focal", losses.SparseFocal),
-            ("Dice", losses.SparseDice),
-            ("NGL", losses.SparseNGL),
-            ("f5 (NGL)", losses.SparseNGL),
-            ("NGL (sigmoid)", losses.SparseNGL),
-        ],
-    )
-    def test_forms_for_class_indices(self, name, kind):
-        for loss in (
-            losses.get(name, sparse=True, ignore_class=255),
-            losses.get(f"Sparse {name}", ignore_class=255),
-            losses.get(f"sparse{name.lower()}", ignore_class=255),
-        ):
-            assert type(loss) is kind
-            dense = losses.get(name)(one_hot(PIXEL_LABELS, 5), PIXELS)
-            if "Focal" not in name:  # Keras' dense focal loss clips p
-                assert to_numpy(loss(PIXEL_LABELS, PIXELS)) == pytest.approx(
-                    to_numpy(dense), rel=1e-5
-                )
-        assert getattr(loss, "scaling", None) == ("sigmoid" if "sigmoid" in name else None)
-
-    @pytest.mark.parametrize("name", ["f1", "SCE", "Baikal"])
-    def test_rows_without_a_form_for_class_indices(self, name):
-        with pytest.raises(nglkeras.UserError, match="class indices; choose from: CE, Focal, Dice"):
-            losses.get(name, sparse=True)
-
-    def test_only_f1_to_f3_are_reconstructed(self):
-        assert {n for n, r in losses.ROWS.items() if r.reconstructed} == {"f1", "f2", "f3"}
-        assert losses.F1.reconstructed
-        assert all(guess.reconstructed for guess in (losses.f1, losses.f2, losses.f3))
-        assert not losses.F4().reconstructed
-
-    def test_only_ce_l2_has_a_penalty(self):
-        assert {n: r.l2 for n, r in losses.ROWS.items() if r.l2} == {"CE + L2": 1e-4}
-
-    def test_unknown_name_lists_the_valid_ones(self):
-        with pytest.raises(nglkeras.UserError) as error:
-            losses.get("NGL2")
-        assert "'NGL2'" in str(error.value)
-        assert all(name in str(error.value) for name in losses.ROWS)
 
 
 @needs_tensorflow

@@ -21,8 +21,6 @@ _READ_AS = {
     "points": "difference to it in percentage points (the paper does not say whether its "
     "percentual change is this or the relative one: --change relative)",
 }
-# The rows of tables 2 and B.2.2.
-TABLE_LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")
 
 
 class AccuracyTable(script.Experiment):
@@ -79,7 +77,7 @@ class AccuracyTable(script.Experiment):
         """The networks of the table."""
         if args.change not in _READ_AS:
             raise unknown("change", args.change, _READ_AS)
-        names, formulas = script.named_formulas(args.losses or TABLE_LOSSES, args.formula)
+        names, formulas = script.named_formulas(args.losses, args.formula, "table2")
         trials = plan(
             scale, names, seed=args.seed, weights=self.weights(args, scale), formulas=formulas
         )

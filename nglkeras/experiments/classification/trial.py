@@ -107,7 +107,7 @@ def plan(
             _trial(scale, dataset, facts[dataset], model, row),
             files_sha256=files[dataset],
             # A reconstruction counts by its formula: a corrected one runs anew.
-            formula=given.get(row.name, losses.FORMULAS[row.name] if row.reconstructed else None),
+            formula=given.get(row.name, row.formula),
             run=run,
             seed=seed,
             # A model of one's own brings its weights with it.

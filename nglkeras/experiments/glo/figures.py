@@ -1,7 +1,6 @@
 """Paper B's experiments: figures 1 and 3, the data portions, the transfer to CIFAR-10."""
 
 import argparse
-from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -19,14 +18,14 @@ class GLOExperiment(script.Experiment):
 
     Attributes:
         fields: Fields of a scale that options change, and those options.
-        losses: The losses that are trained unless an option names others.
+        table: Name by which `losses.rows_of` knows the losses trained by default.
     """
 
     folder = "glo"
     scales = protocol.SCALES
     changes = earlier.CHANGES
     fields: ClassVar[dict[str, str]] = {}
-    losses: ClassVar[Sequence[str]] = protocol.LOSSES
+    table = "glo"
 
     def add_options(self, parser):
         """Add the options of paper B's experiments."""
@@ -39,7 +38,7 @@ class GLOExperiment(script.Experiment):
 
     def plan(self, args, scale, replicas):
         """The networks of the experiment, run by run: an interrupted one has every setting."""
-        names, formulas = script.named_formulas(args.losses or self.losses, args.formula)
+        names, formulas = script.named_formulas(args.losses, args.formula, self.table)
         trials = self.trials(
             scale,
             [name for name in names if name not in formulas],
@@ -162,7 +161,7 @@ class Transfer(GLOExperiment):
     """The transfer experiment: another data set and network, by training duration."""
 
     fields: ClassVar[dict[str, str]] = {"durations": "--durations"}
-    losses: ClassVar[Sequence[str]] = ("CE", "Baikal")
+    table = "glo_transfer"
 
     def trials(self, scale, loss_names, **arguments):
         """The networks of all durations."""

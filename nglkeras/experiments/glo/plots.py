@@ -10,7 +10,7 @@ from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_side_by_side
-from nglkeras.report.plots import COLORS, curve_plot, dot_of, dot_plot
+from nglkeras.report.plots import curve_plot, dot_of, dot_plot
 
 
 def figure1(table: Sequence[GLOCell], title: str) -> Figure:
@@ -35,12 +35,15 @@ def figure2() -> Figure:
     for name in ("Baikal", "BaikalCMA"):
         loss = losses.get(name, class_reduction="mean", dtype="float64")
         functions[name] = binary(loss)
+    colors = {name: losses.color(name) for name in functions}
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right, values = draw_side_by_side(figure, functions, y0, COLORS)
+    left, right, values = draw_side_by_side(
+        figure, functions, y0, {name: losses.color(name) for name in functions}
+    )
     for name, value in values.items():
         if value.argmin() < len(y0) - 1:
             least = y0[value.argmin()]
-            left.plot(least, value.min(), "v", color=COLORS[name])
+            left.plot(least, value.min(), "v", color=colors[name])
             left.annotate(
                 f"min {least:.2f}", (least, value.min()), (-12, 8), textcoords="offset points"
             )
@@ -79,7 +82,7 @@ def over(
             yerr=bars,
             fmt="o-",
             capsize=3,
-            color=COLORS.get(loss),
+            color=losses.color(loss),
             label=losses.label(loss),
         )
     means = [cell.mean for _, cell in points]

@@ -21,7 +21,6 @@ from nglkeras.expression import Expression
 from nglkeras.search.screening import CHECKS
 from nglkeras.training.schedule import PRECISIONS, Schedule
 
-LOSSES = ("CE", "Baikal", "BaikalCMA")
 BATCH_SIZE = 100
 LEARNING_RATE = 0.01
 # Of each class, as the printed formulas have it but for the factor 1/n: see `plan`.
@@ -183,7 +182,7 @@ def schedule(steps: int, evaluate_every: int) -> Schedule:
 
 def plan(
     scale: GLOScale,
-    loss_names: Iterable[str] = LOSSES,
+    loss_names: Iterable[str] | None = None,
     *,
     class_reduction: str = "sum",
     precision: str = "float32",
@@ -195,8 +194,8 @@ def plan(
 
     Args:
         scale: How much of the protocol.
-        loss_names: "CE", "Baikal", "BaikalCMA" or another row of `losses.ROWS` that can be summed
-            over the classes.
+        loss_names: Rows of `losses.ROWS` that can be summed over the classes; by default "CE",
+            "Baikal" and "BaikalCMA".
         class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
             numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
         precision: One of `PRECISIONS`.
@@ -215,6 +214,8 @@ def plan(
         if name not in valid:
             raise unknown(what, name, valid)
     nglkeras.losses.functions.check_class_reduction(class_reduction)
+    if loss_names is None:
+        loss_names = nglkeras.losses.rows_of("glo")
     rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}
     blanks = [_blank(row, class_reduction) for row in rows.values()]
     for name, text in (formulas or {}).items():
@@ -275,9 +276,7 @@ def _blank(row, class_reduction):
         raise UserError(
             f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
         )
-    # A reconstruction counts by its formula: a corrected one runs anew.
-    formula = nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None
-    return {**common, "formula": formula, **_reduced(class_reduction)}
+    return {**common, "formula": row.formula, **_reduced(class_reduction)}
 
 
 def _takes_reduction(row):
@@ -288,7 +287,9 @@ def _reduced(class_reduction):
     return {"loss_settings": (("class_reduction", class_reduction),)}
 
 
-def by_portion(scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments) -> list[Trial]:
+def by_portion(
+    scale: GLOScale, loss_names: Iterable[str] | None = None, **arguments
+) -> list[Trial]:
     """The networks of the data-portion experiment, share by share.
 
     The shares of a run lie within each other: they are the beginning of one random order.
@@ -316,7 +317,7 @@ def by_portion(scale: GLOScale, loss_names: Iterable[str] = LOSSES, **arguments)
 
 
 def by_duration(
-    scale: GLOScale, loss_names: Iterable[str] = ("CE", "Baikal"), **arguments
+    scale: GLOScale, loss_names: Iterable[str] | None = None, **arguments
 ) -> list[Trial]:
     """The networks of the transfer experiment, duration by duration.
 
@@ -324,9 +325,11 @@ def by_duration(
 
     Args:
         scale: How much of the protocol.
-        loss_names: As in `plan`.
+        loss_names: As in `plan`; by default "CE" and "Baikal".
         **arguments: Further ones of `plan`.
     """
+    if loss_names is None:
+        loss_names = nglkeras.losses.rows_of("glo_transfer")
     trials = []
     for steps in scale.durations:
         part = replace(

@@ -25,7 +25,6 @@ _PRINTED = {
     ("test", 20_000): "MNIST mean test accuracy (10 models)",
     ("validation", 2_000): "MNIST validation accuracy at 2000 steps",
 }
-_COLUMNS = {"CE": "cross_entropy", "Baikal": "Baikal", "BaikalCMA": "BaikalCMA"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +100,7 @@ def _printed(printed, part, trial, loss):
     row = _PRINTED.get((part, steps(trial)))
     if printed is None or row is None or not is_its_setting or reduction(trial) != "sum":
         return None
-    return float(printed.loc[row, _COLUMNS[loss]]) if loss in _COLUMNS else None
+    return float(printed.loc[row, loss]) if loss in printed.columns else None
 
 
 def steps(trial: Trial) -> int:

@@ -10,8 +10,6 @@ from nglkeras.experiments.imagenet.protocol import ZOOM_FROM
 from nglkeras.experiments.imagenet.tables import Cell
 from nglkeras.report.figures import styled
 
-_COLORS = {"CE": "tab:gray", "SCE": "tab:green", "Focal": "tab:orange", "NGL": "tab:blue"}
-
 
 @styled
 def table3(table: Sequence[Cell], title: str) -> Figure:
@@ -37,7 +35,9 @@ def _draw(axis, x, cell):
         bars = None
         if cell.low is not None:
             bars = [[cell.accuracy - cell.low], [cell.high - cell.accuracy]]
-        axis.errorbar(x, cell.accuracy, yerr=bars, fmt="o", capsize=4, color=_color(cell.loss))
+        axis.errorbar(
+            x, cell.accuracy, yerr=bars, fmt="o", capsize=4, color=losses.color(cell.loss)
+        )
     if cell.paper is not None:
         axis.plot(x + 0.15, cell.paper, "D", color="black", mfc="none")
 
@@ -57,10 +57,10 @@ def figure2(curves: dict[str, np.ndarray], title: str) -> Figure:
     for loss, runs in curves.items():
         x = np.arange(1, runs.shape[1] + 1)
         for axis in axes:
-            axis.plot(x, runs.mean(0), color=_color(loss), label=_label(loss, len(runs)))
+            axis.plot(x, runs.mean(0), color=losses.color(loss), label=_label(loss, len(runs)))
             if len(runs) > 1:
                 axis.fill_between(
-                    x, runs.min(0), runs.max(0), color=_color(loss), alpha=0.2, linewidth=0
+                    x, runs.min(0), runs.max(0), color=losses.color(loss), alpha=0.2, linewidth=0
                 )
     shown = np.concatenate([runs[:, first - 1 :].ravel() for runs in curves.values()])
     margin = 0.05 * float(np.ptp(shown)) + 0.1
@@ -83,7 +83,3 @@ def zoomed_from(epochs: int) -> int:
 
 def _label(loss, runs):
     return f"{losses.label(loss)}, {runs} run{'s' * (runs > 1)}"
-
-
-def _color(loss):
-    return _COLORS.get(loss)

@@ -28,9 +28,6 @@ from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
 from nglkeras.training.schedule import PRECISIONS, Decay, Schedule
 
-LOSSES = ("CE", "SCE", "Focal", "NGL")
-# In the order of its legend.
-FIGURE2_LOSSES = ("NGL", "SCE", "Focal")
 # Figure 2 zooms in on epochs 100 to 180 of 180.
 ZOOM_FROM = 100 / 180
 CE_LABEL_SMOOTHING = 0.1
@@ -233,7 +230,7 @@ SCALES = {
 
 def plan(
     scale: ImageNetScale,
-    loss_names: Iterable[str] = LOSSES,
+    loss_names: Iterable[str] | None = None,
     *,
     classes: int,
     seed: int = 0,
@@ -244,7 +241,7 @@ def plan(
 
     Args:
         scale: Which data set and models, and how much of each.
-        loss_names: Rows of `losses.ROWS`.
+        loss_names: Rows of `losses.ROWS`; by default those of table 3.
         classes: Of the data set.
         seed: Root of all randomness.
         precision: One of `PRECISIONS`.
@@ -258,6 +255,8 @@ def plan(
             raise unknown("model", model, RECIPES)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if loss_names is None:
+        loss_names = nglkeras.losses.rows_of("table3")
     rows = [nglkeras.losses.row(name) for name in loss_names]
     return [
         ImageNetTrial(
@@ -267,7 +266,7 @@ def plan(
             schedule=_recipe(scale, model),
             image_size=scale.image_size,
             # A reconstruction counts by its formula: a corrected one runs anew.
-            formula=nglkeras.losses.FORMULAS[row.name] if row.reconstructed else None,
+            formula=row.formula,
             loss_settings=_settings(row.name, classes),
             l2=CE_L2 if row.name == "CE" else row.l2,
             run=run,

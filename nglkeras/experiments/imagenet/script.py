@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,13 +29,13 @@ SILENT = (
 )
 
 
-def parser(doc: str, default_losses: Sequence[str]) -> cli.Parser:
+def parser(doc: str) -> cli.Parser:
     """A parser with the options that both take."""
     made = cli.Parser(doc)
     add = made.add_argument
     add("--scale", default="demo", help=f"one of: {', '.join(SCALES)} (default: demo)")
     add("--dataset", metavar="NAME", help="digits, folder, or a TFDS image data set by name")
-    add("--losses", nargs="+", metavar="NAME", default=default_losses, help="which losses")
+    add("--losses", nargs="+", metavar="NAME", help="which losses (default: the paper's)")
     add("--runs", type=cli.positive, help="networks for each model and loss")
     add("--epochs", type=cli.positive, help="upper limit on epochs; the warm-up keeps its share")
     add(

@@ -12,8 +12,6 @@ from nglkeras.report.printed import read_numbers
 from nglkeras.report.statistics import interval, welch
 from nglkeras.runs.trial import TrialResult
 
-_COLUMNS = {"CE": "retrained_ce_top1", "SCE": "sce_top1", "Focal": "focal_top1", "NGL": "ngl_top1"}
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -86,8 +84,8 @@ def _cell(model, loss, rows, samples, printed):
     test = None if loss == "CE" else welch(sample, samples.get((model, "CE"), []))
     top5 = [100 * row.metrics["top5"] for row in finished if row.metrics.get("top5") is not None]
     paper = None
-    if model in printed.index and loss in _COLUMNS:
-        paper = float(printed.loc[model, _COLUMNS[loss]])
+    if model in printed.index and loss in printed.columns:
+        paper = float(printed.loc[model, loss])
     return Cell(
         model=model,
         loss=loss,
@@ -138,8 +136,8 @@ def layout(table: Sequence[Cell], printed: pd.DataFrame, bold=("*", "")) -> list
             if cell and best is not None and cell.accuracy == best:
                 text = text.join(bold)
             of_paper = None
-            if model in printed.index and name in _COLUMNS:
-                of_paper = float(printed.loc[model, _COLUMNS[name]])
+            if model in printed.index and name in printed.columns:
+                of_paper = float(printed.loc[model, name])
             row.append(f"{text} ({_number(of_paper)})")
         rows.append(row)
     return rows

@@ -21,8 +21,6 @@ from nglkeras.training.schedule import PRECISIONS
 if TYPE_CHECKING:
     import keras
 
-LOSSES = ("CE", "Focal", "Dice", "NGL")
-
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationTrial(Trial):
@@ -52,15 +50,13 @@ def make_loss(name: str) -> "keras.losses.Loss":
     Raises:
         UserError: If there is no such row.
     """
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
     arguments = {"from_logits": True, "ignore_class": segmentation.VOID}
     return nglkeras.losses.get(name, sparse=True, **arguments)
 
 
 def plan(
     scale: SegmentationScale,
-    loss_names: Iterable[str] = LOSSES,
+    loss_names: Iterable[str] | None = None,
     *,
     seed: int = 0,
     replicas: int = 1,
@@ -70,7 +66,7 @@ def plan(
 
     Args:
         scale: How much of the protocol.
-        loss_names: Names from `LOSSES`, in any case.
+        loss_names: Rows of `losses.ROWS` for class indices; by default those of table 4.
         seed: Root of all randomness.
         replicas: Devices that share a batch.
         data_dir: Where the data set is; of a "folder" the list of files is part of the trials.
@@ -80,11 +76,17 @@ def plan(
     """
     if scale.precision not in PRECISIONS:
         raise unknown("precision", scale.precision, PRECISIONS)
-    names = list(dict.fromkeys(map(_loss_name, loss_names)))
+    if loss_names is None:
+        loss_names = nglkeras.losses.rows_of("table4")
+    rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}
+    for name in rows:
+        make_loss(name)  # raises an error for rows without a loss for class indices
     blanks = [_blank(scale, model, data_dir) for model in scale.models]
     return [
         SegmentationTrial(
-            loss=loss,
+            loss=row.name,
+            formula=row.formula,
+            l2=l2 + row.l2,
             run=run,
             seed=seed,
             train_images=scale.train_images,
@@ -94,16 +96,9 @@ def plan(
             **blank,
         )
         for run in range(scale.runs)
-        for blank in blanks
-        for loss in names
+        for l2, blank in blanks
+        for row in rows.values()
     ]
-
-
-def _loss_name(name):
-    for valid in LOSSES:
-        if str(name).lower() == valid.lower():
-            return valid
-    raise unknown("loss", name, LOSSES)
 
 
 def _recipe(scale, model):
@@ -120,7 +115,7 @@ def _recipe(scale, model):
 
 
 def _blank(scale, model, data_dir):
-    """The fields that all trials of a model share."""
+    """Return the L2 factor of a model and the other fields that all of its trials share."""
     dataset = scale.dataset_of(model)
     get_info(dataset, data_dir)
     architecture = get_architecture(model)
@@ -135,7 +130,7 @@ def _blank(scale, model, data_dir):
     weights = None if weights == "none" else weights
     check_weights(model, weights)
     schedule = recipe.schedule
-    return {
+    return recipe.l2, {
         "dataset": dataset,
         "files_sha256": segmentation.sources.fingerprint(dataset, data_dir),
         "model": model,
@@ -145,7 +140,6 @@ def _blank(scale, model, data_dir):
             learning_rate=dict(scale.learning_rates).get(model, schedule.learning_rate),
         ),
         "views": views,
-        "l2": recipe.l2,
         "scale_losses": architecture.is_multiscale,
         "validation": recipe.validation,
         **initial_weights(weights),

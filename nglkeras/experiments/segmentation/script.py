@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through it after parsing: see `lazy`.
+import nglkeras
 from nglkeras import training
 from nglkeras.errors import UserError
 from nglkeras.experiments import cli, segmentation
@@ -57,7 +58,7 @@ def run(
         plan = partial(
             protocol.plan,
             scale,
-            args.losses,
+            args.losses or nglkeras.losses.rows_of(name),
             seed=args.seed,
             data_dir=args.data_dir,
         )
@@ -86,7 +87,7 @@ def _parser(doc, scales, name):
     add("--dataset", metavar="NAME", help=f"one of: {', '.join(catalog.NAMES)}")
     add("--data-dir", type=cli.folder, help="where the data set is")
     add("--models", nargs="+", metavar="NAME", help=f"of: {', '.join(architectures.ARCHITECTURES)}")
-    add("--losses", nargs="+", metavar="NAME", default=protocol.LOSSES, help="columns of the table")
+    add("--losses", nargs="+", metavar="NAME", help="which losses (default: the paper's)")
     add("--runs", type=cli.positive, help="networks for each model and loss")
     add("--epochs", type=cli.positive, help="upper limit on epochs")
     add("--image-size", type=cli.positive, help="side of the training images, in pixels")

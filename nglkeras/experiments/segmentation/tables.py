@@ -27,7 +27,7 @@ class Cell:
 
     Attributes:
         model: One of `ARCHITECTURES`.
-        loss: One of `protocol.LOSSES`.
+        loss: Name of the row.
         measure: One of `TITLES`.
         mean: Over the finished runs, in %; `None` without one.
         low: Lower end of the 95 % interval of the mean (Student's t).

@@ -276,7 +276,7 @@ class TestVerdict:
         assert ngl.verdict == expected
 
     def test_counts_are_the_papers(self):
-        nine = dict.fromkeys(table2.TABLE_LOSSES, CE) | {"NGL": NGL}
+        nine = dict.fromkeys(losses.rows_of("table2"), CE) | {"NGL": NGL}
         table = cells(nine, datasets=("patch_camelyon", "fashion_mnist", "digits"))
         assert tables.verdict_counts(table) == [
             # "6 of 9 better" in the paper's words, which count cross entropy among the nine.
@@ -297,12 +297,6 @@ class TestVerdict:
         frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
         assert list(frame.verdict) == ["", "better"]
         assert list(frame.paper_verdict) == ["", "same"]
-
-
-def test_losses_of_the_tables_exist():
-    names = table2.TABLE_LOSSES
-    assert list(names) == list(tables.read_paper("table2").index)
-    assert all(losses.row(name).name == name for name in names)
 
 
 class TestFormulas:

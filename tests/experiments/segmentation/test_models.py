@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import needs_tensorflow, to_numpy
 
-from nglkeras import UserError
+from nglkeras import UserError, losses
 from nglkeras.experiments.segmentation import VOID, architectures, deeplab, models, pytorch
 from nglkeras.experiments.segmentation.deeplab import (
     RATES,
@@ -16,8 +16,10 @@ from nglkeras.experiments.segmentation.deeplab import (
     plain_trunk,
     sampled,
 )
-from nglkeras.experiments.segmentation.protocol import LOSSES, make_loss
+from nglkeras.experiments.segmentation.protocol import make_loss
 from nglkeras.experiments.segmentation.unet import resnet_encoder, unet
+
+LOSSES = losses.rows_of("table4")
 
 TINY = {"blocks": (1, 1, 1, 1), "width": 8}
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from conftest import needs_tensorflow
 
-from nglkeras import UserError
+from nglkeras import UserError, losses
 from nglkeras.experiments.segmentation import VOID, architectures, models, protocol, training
 from nglkeras.experiments.segmentation.deeplab import plain_trunk
 from nglkeras.experiments.segmentation.metrics import SegmentationScores
 from nglkeras.experiments.segmentation.plots import palette
-from nglkeras.experiments.segmentation.protocol import LOSSES, make_loss, plan
+from nglkeras.experiments.segmentation.protocol import make_loss, plan
 from nglkeras.experiments.segmentation.recipes import (
     RECIPES,
     TABLE4_SCALES,
@@ -24,6 +24,8 @@ from nglkeras.runs.journal import Journal
 from nglkeras.runs.runner import pending
 from nglkeras.training.checkpoint import Checkpoints
 from nglkeras.training.schedule import Decay
+
+LOSSES = losses.rows_of("table4")
 
 TINY = replace(
     TABLE4_SCALES["demo"],
@@ -422,18 +424,18 @@ class TestProtocol:
             assert trials[0].schedule.learning_rate == 2.5e-5
 
     @pytest.mark.parametrize(
-        ("changes", "losses", "message"),
+        ("changes", "names", "message"),
         [
-            ({}, ["SCE"], "unknown loss 'SCE'; choose from: CE, Focal, Dice, NGL"),
-            ({"models": ("vgg",)}, LOSSES, "unknown model 'vgg'; choose from: unet"),
-            ({"image_size": 40}, LOSSES, "unet_narrow takes image sizes that are multiples of 16"),
-            ({"dataset": "ade"}, LOSSES, "unknown data set 'ade'; choose from: scenes"),
-            ({"dataset": "camvid", "recipe": None, "models": ("unet",)}, LOSSES, "does not train"),
+            ({}, ["SCE"], "SCE has no loss for class indices; choose from: CE"),
+            ({"models": ("vgg",)}, None, "unknown model 'vgg'; choose from: unet"),
+            ({"image_size": 40}, None, "unet_narrow takes image sizes that are multiples of 16"),
+            ({"dataset": "ade"}, None, "unknown data set 'ade'; choose from: scenes"),
+            ({"dataset": "camvid", "recipe": None, "models": ("unet",)}, None, "does not train"),
         ],
     )
-    def test_mistakes(self, changes, losses, message):
+    def test_mistakes(self, changes, names, message):
         with pytest.raises(UserError, match=message):
-            plan(replace(TINY, **changes), losses)
+            plan(replace(TINY, **changes), names)
         with pytest.raises(UserError, match="unknown precision"):
             plan(replace(TINY, precision="half"))
 

@@ -1,0 +1,124 @@
+"""The registry makes a loss part of every table."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from conftest import to_numpy
+
+from nglkeras import UserError, losses
+from nglkeras.experiments.classification import trial as classification
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.training import loss_of
+from nglkeras.experiments.glo import protocol as glo
+from nglkeras.experiments.imagenet import protocol as imagenet
+from nglkeras.experiments.segmentation import protocol as segmentation
+from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
+from nglkeras.losses import registry
+from nglkeras.report.printed import read_numbers
+
+INDICES = np.array([[1, 0]])
+T, P = np.eye(3)[INDICES], np.array([[[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]])
+FORMULA = "exp(1.5 - y_pred*y_true)"
+TABLES = ("table2", "table3", "table4", "glo")
+
+
+def test_a_row_of_the_registry_alone_is_a_row_of_every_table(monkeypatch):
+    mine = registry.Row(
+        "Mine", formula=FORMULA, make_sparse=losses.SparseNGL, tables=TABLES, color="tab:pink"
+    )
+    monkeypatch.setitem(registry.ROWS, "Mine", mine)
+    assert type(losses.get("mine")) is losses.FormulaLoss
+    assert type(losses.get("SparseMine")) is losses.SparseNGL
+    assert (losses.label("Mine"), losses.color("Mine")) == ("Mine", "tab:pink")
+    assert all(losses.rows_of(table)[-1] == "Mine" for table in TABLES)
+    assert "Mine" not in losses.rows_of("figure2")
+    table2 = classification.plan(TABLE2_SCALES["demo"], losses.rows_of("table2"))
+    plans = (
+        table2,
+        imagenet.plan(imagenet.SCALES["demo"], classes=10),
+        segmentation.plan(TABLE4_SCALES["demo"]),
+        glo.plan(glo.SCALES["demo"]),
+    )
+    for trials in plans:
+        (first, *_) = [trial for trial in trials if trial.loss == "Mine"]
+        assert first.formula == FORMULA
+        other = replace(first, formula="y_pred")
+        assert other.key != first.key
+    assert loss_of(next(t for t in table2 if t.loss == "Mine")).formula == FORMULA
+    assert segmentation.make_loss("Mine").ignore_class is not None
+
+
+def test_default_rows_are_those_printed():
+    for table in ("table2", "table5", "table_b22"):
+        names = [losses.row(name).name for name in read_numbers(table).index]
+        assert losses.rows_of(table) == names
+    assert losses.rows_of("table4") == list(read_numbers("table4").columns)
+    assert set(losses.rows_of("table3")) <= set(read_numbers("table3").columns)
+    assert losses.rows_of("glo") == [c for c in read_numbers("glo").columns if c != "source"]
+
+
+@pytest.mark.parametrize("name", losses.ROWS)
+def test_every_row_is_a_keras_loss(name):
+    assert isinstance(losses.get(name), keras.losses.Loss)
+
+
+def test_arguments_reach_the_loss():
+    assert losses.get("NGL", alpha=1.5).alpha == 1.5
+    assert losses.get("NGL (sigmoid)").scaling == "sigmoid"
+
+
+@pytest.mark.parametrize("name", ["f5 (NGL)", "ngl", "f5", "NGL", "F5(ngl)"])
+def test_names_of_ngl(name):
+    assert losses.row(name).name == "NGL"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("CE", keras.losses.SparseCategoricalCrossentropy),
+        ("CE + L2", keras.losses.SparseCategoricalCrossentropy),
+        ("Focal", losses.SparseFocal),
+        ("Dice", losses.SparseDice),
+        ("NGL", losses.SparseNGL),
+        ("f5 (NGL)", losses.SparseNGL),
+        ("NGL (sigmoid)", losses.SparseNGL),
+    ],
+)
+def test_forms_for_class_indices(name, kind):
+    dense = to_numpy(losses.get(name)(T, P))
+    for loss in (
+        losses.get(name, sparse=True, ignore_class=255),
+        losses.get(f"Sparse {name}", ignore_class=255),
+        losses.get(f"sparse{name.lower()}", ignore_class=255),
+    ):
+        assert type(loss) is kind
+        if "Focal" not in name:  # Keras' dense focal loss clips p
+            assert to_numpy(loss(INDICES, P)) == pytest.approx(dense, rel=1e-5)
+    assert getattr(loss, "scaling", None) == ("sigmoid" if "sigmoid" in name else None)
+
+
+@pytest.mark.parametrize("name", ["f1", "SCE", "Baikal"])
+def test_rows_without_a_form_for_class_indices(name):
+    with pytest.raises(UserError, match="class indices; choose from: CE, Focal, Dice"):
+        losses.get(name, sparse=True)
+
+
+def test_only_f1_to_f3_are_reconstructed():
+    guesses = {name for name, row in losses.ROWS.items() if row.reconstructed}
+    assert guesses == {"f1", "f2", "f3"} == set(filter(losses.is_reconstructed, losses.ROWS))
+    assert losses.F1.reconstructed
+    assert all(guess.reconstructed for guess in (losses.f1, losses.f2, losses.f3))
+    assert not losses.F4().reconstructed
+
+
+def test_only_ce_l2_has_a_penalty():
+    assert {name: row.l2 for name, row in losses.ROWS.items() if row.l2} == {"CE + L2": 1e-4}
+
+
+def test_unknown_name_lists_the_valid_ones():
+    with pytest.raises(UserError) as error:
+        losses.get("NGL2")
+    assert "'NGL2'" in str(error.value)
+    assert all(name in str(error.value) for name in losses.ROWS)
