@@ -15,7 +15,6 @@ from typing import Any
 from nglkeras.errors import UserError
 from nglkeras.executors.gpus import capacity, worker_environment, worker_share
 from nglkeras.executors.pool import LOST, Pool, Worker
-from nglkeras.executors.processes import import_path
 from nglkeras.executors.worker import PROGRESS, READY, TaskRunner, error_message
 from nglkeras.startup.extras import MissingPackageError
 
@@ -216,8 +215,6 @@ def _check_port(address):
 def _environment(share):
     environment = worker_environment(share)
     environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    # Workers can import what the driver can, if it is in a shared folder.
-    environment["PYTHONPATH"] = os.pathsep.join(import_path())
     if share == 0:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     return environment

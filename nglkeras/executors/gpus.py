@@ -1,8 +1,10 @@
-"""The GPUs of this machine, and how workers share them."""
+"""The GPUs of this machine, how workers share them, and the environment of workers."""
 
 import os
 import subprocess
+import sys
 from itertools import takewhile
+from pathlib import Path
 
 from nglkeras.errors import UserError
 from nglkeras.training.devices import backend
@@ -64,12 +66,15 @@ def gpus_of_worker(number: int, share: float, gpus: list[str]) -> list[str]:
 
 
 def worker_environment(share: float) -> dict[str, str]:
-    """Return environment variables of a worker: backend, GPU memory and quiet start.
+    """Return environment variables of a worker.
 
     Args:
         share: GPUs of the worker.
     """
     environment = {
+        # Workers can import what this process can, such as the user's own modules. On a cluster
+        # these must be in a shared folder.
+        "PYTHONPATH": os.pathsep.join(str(path or Path.cwd()) for path in sys.path),
         "KERAS_BACKEND": backend(),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         # Each worker would report the devices and libraries that it has found.

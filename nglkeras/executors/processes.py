@@ -13,7 +13,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import cloudpickle
 
@@ -88,8 +87,6 @@ class Processes(Pool):
         gpus = gpus_of_worker(number, self.gpus_per_worker, self._gpus)
         return os.environ | {
             "CUDA_VISIBLE_DEVICES": ",".join(gpus) or "-1",
-            # Workers can import what this process can, such as the user's own modules.
-            "PYTHONPATH": os.pathsep.join(import_path()),
             **worker_environment(self.gpus_per_worker),
         }
 
@@ -136,11 +133,6 @@ def _ending(process):
     name = signal.Signals(-code).name
     memory = ", as of a machine without memory" if name == "SIGKILL" else ""
     return f"killed by {name}{memory}"
-
-
-def import_path() -> list[str]:
-    """Return the absolute paths where this process finds modules."""
-    return [str(path or Path.cwd()) for path in sys.path]
 
 
 def _cores():
