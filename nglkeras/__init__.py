@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nglkeras.data import datasets
     from nglkeras.errors import UserError
     from nglkeras.experiments.classification import models, plots, protocol, tables
-    from nglkeras.experiments.classification.training import run_trial
+    from nglkeras.experiments.classification.shared_networks import run_trial
     from nglkeras.experiments.classification.trial import Trial
     from nglkeras.expression import Expression
     from nglkeras.losses import (
@@ -51,7 +51,7 @@ _PUBLIC = {
     ),
     "nglkeras.data": ("datasets",),
     _CLASSIFICATION: ("models", "plots", "protocol", "tables"),
-    f"{_CLASSIFICATION}.training": ("run_trial",),
+    f"{_CLASSIFICATION}.shared_networks": ("run_trial",),
     f"{_CLASSIFICATION}.trial": ("Trial",),
     "nglkeras.expression": ("Expression",),
     "nglkeras.runs.journal": ("Journal",),

@@ -39,6 +39,7 @@ class Streams:
         steps: Number of batches in an epoch.
         test: As `validation`, if it was asked for.
         sizes: Number of images in train, validation and test, where they come from a data set.
+        paths: Files that are read during the training; none, since the data are in memory.
     """
 
     train: tf.data.Dataset
@@ -46,6 +47,7 @@ class Streams:
     steps: int
     test: tf.data.Dataset | None = None
     sizes: tuple[int, int, int] | None = None
+    paths: tuple[bytes, ...] = ()
 
 
 def of_arrays(

@@ -5,8 +5,7 @@ from functools import partial
 
 from benchmark.measure import Measurement, compared, interleaved
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.shared_networks import SharedNetworks
-from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.classification.shared_networks import SharedNetworks, run_trial
 from nglkeras.experiments.classification.trial import plan
 
 LOSSES = ("CE", "SCE", "Focal", "CE + L2", "f1", "f2", "f3", "f4", "NGL")

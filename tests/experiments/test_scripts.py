@@ -54,7 +54,7 @@ class TestTable2:
     @pytest.mark.slow
     def test_rows_from_before_networks_were_shared_count_and_are_not_mixed(self, script, tmp_path):
         from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-        from nglkeras.experiments.classification.training import run_trial
+        from nglkeras.experiments.classification.shared_networks import run_trial
         from nglkeras.experiments.classification.trial import plan
         from nglkeras.runs.journal import Journal
 

@@ -90,7 +90,7 @@ def train_trunk(path: Path, trial: Trial) -> TrialResult:
         model.get_layer("small_trunk").save_weights(part)
         part.replace(path)
 
-    return classification.training.run_trial(trial, on_model=save)
+    return classification.shared_networks.run_trial(trial, on_model=save)
 
 
 def pretrain(path: Path, trial: Trial, executor: Executor) -> None:

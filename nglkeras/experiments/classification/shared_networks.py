@@ -14,11 +14,13 @@ from pathlib import Path
 import keras
 
 from nglkeras import paths
-from nglkeras.data import datasets
-from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError
-from nglkeras.experiments.classification import models
-from nglkeras.experiments.classification.training import loss_of, run_trial
+from nglkeras.experiments.classification.training import (
+    build_network,
+    loss_of,
+    streams_of,
+    train_alone,
+)
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.runs import attempt
@@ -26,7 +28,7 @@ from nglkeras.runs.attempt import make_row
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
-from nglkeras.training import accumulation, streams
+from nglkeras.training import accumulation
 from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.streams import Streams
 
@@ -91,18 +93,25 @@ class SharedNetworks:
         Raises:
             UserError: If the trial names something that does not exist or cannot be had.
         """
+        log_dir = None if self.log_dir is None else paths.expand(self.log_dir) / trial.key
         if not trial.compile_once:
-            places = {"data_dir": self.data_dir, "log_dir": self.log_dir, "timeout": self.timeout}
-            return run_trial(trial, on_epoch=on_epoch, on_model=on_model, **places)
+            return train_alone(
+                trial,
+                data_dir=self.data_dir,
+                log_dir=log_dir,
+                timeout=self.timeout,
+                on_model=on_model,
+                on_epoch=on_epoch,
+                accumulate=self.accumulate,
+            )
         network = self._network(trial)
-        logs = [] if self.log_dir is None else [paths.expand(self.log_dir) / trial.key]
         with accumulation.freeing_graphs():
             training = network.train(
                 _name_of_loss(trial),
                 trial.run,
                 timeout=self.timeout,
                 on_epoch=on_epoch,
-                callbacks=[keras.callbacks.TensorBoard(path) for path in logs],
+                callbacks=[keras.callbacks.TensorBoard(log_dir)] if log_dir else [],
             )
         if training.status == "ok" and on_model is not None:
             on_model(network.model.network)
@@ -183,7 +192,8 @@ def compiled_network(
 
     def make_streams(run):
         trial = of_run(run)
-        return load_streams(replace(trial, test=tested(run)) if tested else trial, data_dir)
+        trial = replace(trial, test=tested(run)) if tested else trial
+        return load_streams(trial, data_dir)
 
     return CompiledNetwork(
         build,
@@ -197,37 +207,34 @@ def compiled_network(
     )
 
 
-def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Model:
-    """The network of a trial, uncompiled, with the initial weights of its run."""
-    info = get_info(trial.dataset, data_dir)
-    size = trial.image_size or info.image_size[0]
-    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
-    return models.build(
-        trial.model,
-        (size, size, 3),
-        info.classes,
-        weights=trial.weights,
-        upsampling=trial.upsampling,
-        l2=trial.l2,
-        precision=trial.precision,
-        model_sha256=trial.model_sha256,
-    )
-
-
 def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
-    """The data of a trial, as its split, order and augmentation are drawn."""
-    arrays = datasets.load_arrays(
-        trial.dataset,
-        trial.run_seed,
-        image_size=trial.image_size,
-        train_images=trial.train_images,
-        evaluation_images=trial.evaluation_images,
-        validation_images=trial.validation_images,
-        splits=trial.splits,
-        own_validation=trial.own_validation,
-        test=trial.test,
-        # The same for all runs: no image of it has been validated with in any of them.
-        test_seed=derive_seed(trial.seed, "test"),
-        data_dir=data_dir,
-    )
-    return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
+    """The data of a trial that shares its network."""
+    # The same test set for all runs: no image of it has been validated with in any of them.
+    return streams_of(trial, data_dir, test_seed=derive_seed(trial.seed, "test"))
+
+
+def run_trial(
+    trial: Trial,
+    *,
+    on_epoch: Callable[[int, dict], None] | None = None,
+    on_model: Callable[[keras.Model], None] | None = None,
+    **settings,
+) -> TrialResult:
+    """Train and evaluate the network of a trial.
+
+    It never fails on account of the network: what goes wrong there becomes the status of the row.
+
+    Args:
+        trial: The trial.
+        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        on_model: Called with the model if its training ended well, e.g. to save it.
+        **settings: `data_dir`, `log_dir`, `timeout` and `accumulate`, as `SharedNetworks` takes
+            them.
+
+    Returns:
+        The row. Its status is "ok" if the last epoch was reached with finite losses.
+
+    Raises:
+        UserError: If the trial names something that does not exist or cannot be had.
+    """
+    return SharedNetworks([trial], **settings)(trial, on_epoch=on_epoch, on_model=on_model)

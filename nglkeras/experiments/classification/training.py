@@ -1,8 +1,4 @@
-"""`run_trial`: build a network, train it, evaluate it, write down what came of it.
-
-It never fails on account of the network: what goes wrong there becomes the status of the row.
-Mistakes of the user (`UserError`) and Ctrl-C go through.
-"""
+"""How one classifier of tables 2 and B.2.2, or of paper B, is built, fed and trained."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,63 +6,40 @@ from pathlib import Path
 
 import keras
 
-from nglkeras import losses, paths
+from nglkeras import losses
 from nglkeras.data import class_folders, datasets
+from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
-from nglkeras.startup import extras
 from nglkeras.training import streams
 from nglkeras.training.compiled import steps_per_execution
 from nglkeras.training.monitor import plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
+from nglkeras.training.streams import Streams
 
 
-def run_trial(
+def train_alone(
     trial: Trial,
     *,
     data_dir: str | Path | None = None,
-    log_dir: str | Path | None = None,
+    log_dir: Path | None = None,
     timeout: float | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     accumulate: bool = True,
 ) -> TrialResult:
-    """Train and evaluate the network of a trial.
-
-    Args:
-        trial: What to do.
-        data_dir: Where TFDS keeps its data.
-        log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
-        timeout: Seconds after which training stops with status "timeout", all tries together.
-        on_model: Called with the model when its training ended well, e.g. to save it.
-        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-        accumulate: Whether to try again with batches in parts when memory has no room for them.
-
-    Returns:
-        The row. Its status is "ok" when the last epoch was reached with finite losses.
+    """Train and evaluate the network of a trial, compiled for it alone; arguments as `run_trial`'s.
 
     Raises:
         UserError: If the trial names something that does not exist or cannot be had.
     """
-    if trial.compile_once:
-        from nglkeras.experiments.classification.shared_networks import SharedNetworks
-
-        run = SharedNetworks(
-            [trial], data_dir=data_dir, log_dir=log_dir, timeout=timeout, accumulate=accumulate
-        )
-        return run(trial, on_epoch=on_epoch, on_model=on_model)
-
-    if log_dir is not None:
-        extras.require("tensorboard")
-    logs = None if log_dir is None else paths.expand(log_dir) / trial.key
-
     return run_attempts(
         trial,
-        partial(_train, data_dir=data_dir, log_dir=logs),
+        partial(_train, data_dir=data_dir, log_dir=log_dir),
         timeout=timeout,
         on_epoch=on_epoch,
         on_model=on_model,
@@ -76,21 +49,11 @@ def run_trial(
 
 def _train(trial, monitor, data_dir, log_dir):
     schedule = trial.schedule
-    splits = streams.in_parts(_splits(trial, trial.run_seed, data_dir), schedule)
+    splits = streams.in_parts(_splits(trial, data_dir), schedule)
     steps = schedule.steps_per_epoch
     if steps is not None:
         steps *= schedule.accumulation
-    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
-    model = models.build(
-        trial.model,
-        splits.image_shape,
-        splits.classes,
-        weights=trial.weights,
-        upsampling=trial.upsampling,
-        l2=trial.l2,
-        precision=trial.precision,
-        model_sha256=trial.model_sha256,
-    )
+    model = build_network(trial, data_dir)
     model.compile(
         optimizer=make_optimizer(schedule, trial.replicas),
         loss=loss_of(trial),
@@ -124,39 +87,64 @@ def _train(trial, monitor, data_dir, log_dir):
     return outcome, model
 
 
-def _splits(trial, seed, data_dir):
+def _splits(trial, data_dir):
     """The data of a trial: streamed, or in memory where an epoch counts steps."""
     schedule = trial.schedule
     if trial.monitored not in ("validation", "test"):
         raise unknown("monitored part", trial.monitored, ("validation", "test"))
     if trial.monitored == "test" and (not trial.test or schedule.plateau is not None):
         raise UserError("what decides on a training must not look at the test set")
-    settings = {
-        "image_size": trial.image_size,
-        "train_images": trial.train_images,
-        "evaluation_images": trial.evaluation_images,
-        "validation_images": trial.validation_images,
-        "splits": trial.splits,
-        "own_validation": trial.own_validation,
-        "data_dir": data_dir,
-    }
-    if schedule.steps_per_epoch is None:
-        return datasets.load(
-            trial.dataset,
-            seed,
-            batch_size=schedule.batch_size,
-            augmentation=trial.augmentation,
-            **settings,
-        )
-    arrays = datasets.load_arrays(trial.dataset, seed, test=trial.test, **settings)
-    found = streams.of_arrays(arrays, schedule, seed, trial.augmentation)
-    return datasets.Splits(
-        found.train,
-        found.validation,
-        found.test,
-        found.sizes,
-        (*arrays.size, 3),
-        arrays.classes,
+    if schedule.steps_per_epoch is not None:
+        return streams_of(trial, data_dir)
+    return datasets.load(
+        trial.dataset,
+        trial.run_seed,
+        batch_size=schedule.batch_size,
+        augmentation=trial.augmentation,
+        **_division(trial, data_dir),
+    )
+
+
+def _division(trial, data_dir):
+    names = ("image_size", "train_images", "evaluation_images", "validation_images", "splits")
+    settings = {name: getattr(trial, name) for name in names}
+    return settings | {"own_validation": trial.own_validation, "data_dir": data_dir}
+
+
+def streams_of(
+    trial: Trial, data_dir: str | Path | None = None, test_seed: int | None = None
+) -> Streams:
+    """The data of a trial in memory, as its split, order and augmentation are drawn.
+
+    Args:
+        trial: The trial.
+        data_dir: Folder of the data.
+        test_seed: As in `datasets.load_arrays`.
+    """
+    arrays = datasets.load_arrays(
+        trial.dataset,
+        trial.run_seed,
+        test=trial.test,
+        test_seed=test_seed,
+        **_division(trial, data_dir),
+    )
+    return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
+
+
+def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Model:
+    """The network of a trial, uncompiled, with the initial weights of its run."""
+    info = get_info(trial.dataset, data_dir)
+    size = trial.image_size or info.image_size[0]
+    keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
+    return models.build(
+        trial.model,
+        (size, size, 3),
+        info.classes,
+        weights=trial.weights,
+        upsampling=trial.upsampling,
+        l2=trial.l2,
+        precision=trial.precision,
+        model_sha256=trial.model_sha256,
     )
 
 

@@ -58,7 +58,7 @@ class GLOExperiment(script.Experiment):
 
     def trainer(self, args, out, missing):
         """Every network is trained by itself."""
-        return classification.shared_networks.Benches(
+        return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir
         )
 

@@ -14,7 +14,7 @@ from scipy import stats
 from nglkeras import UserError, losses
 from nglkeras.data import datasets
 from nglkeras.experiments.classification import models
-from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.classification.shared_networks import run_trial
 from nglkeras.experiments.glo import plots, tables
 from nglkeras.experiments.glo.protocol import SCALES, by_duration, by_portion, plan
 from nglkeras.report.statistics import interval, welch
