@@ -12,7 +12,7 @@ from keras import layers
 from nglkeras import UserError
 from nglkeras.experiments.classification import architectures, models
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.training import run_trial
+from nglkeras.experiments.classification.shared_networks import run_trial
 from nglkeras.experiments.classification.trial import plan
 
 HEAD = [

@@ -193,7 +193,7 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"datasets": ("cifar11",)}, "unknown data set 'cifar11'; choose from: cifar10"),
+            ({"datasets": ("cifar11",)}, "unknown data set 'cifar11'; choose from: digits"),
             ({"models": ("ResNet51",)}, "unknown model 'ResNet51'; choose from: small_cnn"),
         ],
     )
