@@ -14,12 +14,15 @@ from nglkeras.experiments import earlier
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.table import TABLE_2
 from nglkeras.experiments.classification.trial import plan
+from nglkeras.runs.journal import Journal
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
 
 
 class TestTable2:
-    def test_trains_then_prints_from_the_journal_then_mends_it(self, script, tmp_path):
+    def test_trains_then_prints_from_the_journal_then_mends_it(self, script, tmp_path, monkeypatch):
+        reads, results = [], Journal.results
+        monkeypatch.setattr(Journal, "results", lambda self: reads.append(self) or results(self))
         arguments = ["--losses", "CE", "NGL", "--runs", "2", *SMALL, "--out", tmp_path]
         code, out, _ = script("table2", *arguments)
         assert code == 0
@@ -35,12 +38,15 @@ class TestTable2:
             assert (tmp_path / f"table2.{suffix}").stat().st_size > 100
         assert r"\toprule" in (tmp_path / "table2.tex").read_text(encoding="utf-8")
         table = out[out.index("Table 2:") :]
+        # Once before, and once under the lock.
+        assert len(reads) == 2
 
         start = time.perf_counter()
         code, out, err = script("table2", *arguments)
         assert (code, err) == (0, "")
         assert "to run" not in out
         assert out[out.index("Table 2:") :] == table
+        assert len(reads) == 3
         assert time.perf_counter() - start < 5
 
         journal = tmp_path / "journal.jsonl"
@@ -56,7 +62,6 @@ class TestTable2:
         from nglkeras.experiments.classification.protocol import TABLE2_SCALES
         from nglkeras.experiments.classification.shared_networks import run_trial
         from nglkeras.experiments.classification.trial import plan
-        from nglkeras.runs.journal import Journal
 
         limits = {"runs": 1, "epochs": 1, "train_images": 64, "evaluation_images": 32}
         (trial,) = plan(replace(TABLE2_SCALES["demo"], **limits), ["CE"])
@@ -73,7 +78,6 @@ class TestTable2:
         from nglkeras.experiments.classification.protocol import TABLE2_SCALES
         from nglkeras.experiments.classification.trial import plan
         from nglkeras.runs.attempt import make_row
-        from nglkeras.runs.journal import Journal
 
         datasets = ("malaria", "cifar10")
         trials = plan(replace(TABLE2_SCALES["paper"], datasets=datasets, runs=1), ["CE"])
