@@ -15,15 +15,7 @@ paper scale with the augmented list for DeepLabv2 (SegmentationClassAug, trainau
 what files of weights are.
 """
 
-from nglkeras.experiments import cli
-from nglkeras.experiments.segmentation import recipes, script
-
-
-def main():
-    """Run the script."""
-    title = "Table 4: mean IoU of segmentation networks"
-    script.run(__doc__, "table4", title, recipes.TABLE4_SCALES)
-
+from nglkeras.experiments.segmentation.table import TABLE_4
 
 if __name__ == "__main__":
-    cli.run(main)
+    TABLE_4.run(__doc__)

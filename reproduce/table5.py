@@ -14,15 +14,7 @@ annotations/{train2017,val2017}, the masks of stuffthingmaps_trainval2017. --hel
 weights are.
 """
 
-from nglkeras.experiments import cli
-from nglkeras.experiments.segmentation import recipes, script
-
-
-def main():
-    """Run the script."""
-    title = "Table 5: DeepLabv2 by three measures"
-    script.run(__doc__, "table5", title, recipes.TABLE5_SCALES)
-
+from nglkeras.experiments.segmentation.table import TABLE_5
 
 if __name__ == "__main__":
-    cli.run(main)
+    TABLE_5.run(__doc__)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import nglkeras
 from nglkeras.errors import unknown
+from nglkeras.experiments.options import Scale, by_name
 from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
 from nglkeras.training.schedule import PRECISIONS, Decay, Schedule
@@ -162,70 +163,59 @@ class ImageNetTrial(Trial):
         return replace(super().kind, l2=0.0)
 
 
-@dataclass(frozen=True)
-class ImageNetScale:
-    """The part of the protocol that a script carries out; `None` keeps the recipes' values.
+@dataclass(frozen=True, kw_only=True)
+class ImageNetScale(Scale):
+    """The part of the protocol of table 3 and figure 2 that a script carries out.
 
     Attributes:
-        name: What `--scale` calls it.
-        note: What a reader must know of numbers at this scale.
-        dataset: "digits", "folder", or a TFDS data set by name.
-        models: Rows of the table.
-        figure_model: That of figure 2.
+        dataset: Data set: digits, folder, or a TFDS image data set by name.
+        models: Models, instead of the scale's own.
+        figure_model: Another model.
         runs: Networks for each model and loss.
-        image_size: Height and width of a network's input, in pixels.
-        epochs: Upper limit on epochs.
-        batch_size: Upper limit on images a batch.
-        train_images: Upper limit on training images.
+        epochs: Upper limit on epochs; the warm-up keeps its share.
+        batch_size: Upper limit on images a batch; the learning rate changes by the root of the
+            ratio.
         evaluation_images: Upper limit on evaluation images.
+        image_size: Height and width of a network's input, in pixels.
     """
 
-    name: str
-    note: str
     dataset: str
     models: tuple[str, ...]
     figure_model: str
-    runs: int = 1
     image_size: int = 224
-    epochs: int | None = None
     batch_size: int | None = None
-    train_images: int | None = None
-    evaluation_images: int | None = None
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        ImageNetScale(
-            "demo",
-            "a demonstration of the protocol on scikit-learn's digits, enlarged, with small "
-            "networks: not the paper's experiment, and no evidence for or against its numbers",
-            dataset="digits",
-            models=("ResNet-small", "Swin-small"),
-            figure_model="ResNet-small",
-            image_size=32,
-            epochs=10,
-        ),
-        ImageNetScale(
-            "reduced",
-            "the paper's networks and recipes on Imagenette, ten classes of ImageNet, with smaller "
-            "images and fewer epochs: its accuracies are of another task than the paper's",
-            dataset="imagenette/160px-v2",
-            models=("ResNet101", "Swin-T"),
-            figure_model="ResNet101",
-            image_size=160,
-            epochs=90,
-            batch_size=256,
-        ),
-        ImageNetScale(
-            "paper",
-            "the full protocol of the paper",
-            dataset="imagenet2012",
-            models=("ResNet101", "ResNet152", "Swin-T", "Swin-S"),
-            figure_model="ResNet101",
-        ),
-    )
-}
+SCALES = by_name(
+    ImageNetScale(
+        name="demo",
+        note="a demonstration of the protocol on scikit-learn's digits, enlarged, with small "
+        "networks: not the paper's experiment, and no evidence for or against its numbers",
+        dataset="digits",
+        models=("ResNet-small", "Swin-small"),
+        figure_model="ResNet-small",
+        image_size=32,
+        epochs=10,
+    ),
+    ImageNetScale(
+        name="reduced",
+        note="the paper's networks and recipes on Imagenette, ten classes of ImageNet, with "
+        "smaller images and fewer epochs: its accuracies are of another task than the paper's",
+        dataset="imagenette/160px-v2",
+        models=("ResNet101", "Swin-T"),
+        figure_model="ResNet101",
+        image_size=160,
+        epochs=90,
+        batch_size=256,
+    ),
+    ImageNetScale(
+        name="paper",
+        note="the full protocol of the paper",
+        dataset="imagenet2012",
+        models=("ResNet101", "ResNet152", "Swin-T", "Swin-S"),
+        figure_model="ResNet101",
+    ),
+)
 
 
 def plan(
@@ -280,6 +270,11 @@ def plan(
         for model in scale.models
         for row in rows
     ]
+
+
+def zoomed_from(epochs: int) -> int:
+    """Return the first epoch of figure 2's zoomed panel: 100 of the paper's 180."""
+    return max(round(epochs * ZOOM_FROM), 1)
 
 
 def _recipe(scale, model):

@@ -11,6 +11,7 @@ follows its configs/voc12.yaml, configs/cocostuff164k.yaml and main.py. The rest
 
 from dataclasses import dataclass, replace
 
+from nglkeras.experiments.options import Scale, by_name
 from nglkeras.training.schedule import ADAM, Decay, Plateau, Schedule
 
 PAPER_SILENT = (
@@ -160,40 +161,34 @@ _DEEPLAB_RATES = (
 _FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 
 
-@dataclass(frozen=True)
-class SegmentationScale:
-    """The part of the protocol that a script carries out.
+@dataclass(frozen=True, kw_only=True)
+class SegmentationScale(Scale):
+    """The part of the protocol of tables 4 and 5 that a script carries out.
 
     Attributes:
-        name: What `--scale` calls it.
-        note: What a reader must know of numbers at this scale.
-        dataset: Name of the data set.
-        models: Names of the networks.
-        runs: Networks trained for each model and loss.
-        recipe: The recipe of all of them; `None` for the paper's.
-        epochs: Upper limit on epochs.
+        runs: Networks for each model and loss.
         train_images: Upper limit on training images.
         evaluation_images: Upper limit on images for validation, and for test.
+        dataset: Data set: scenes, camvid, voc2012, voc2012_aug, coco_stuff164k or folder.
+        models: Models: unet, deeplabv2, deeplabv2_multiscale, or one of these with _narrow.
+        recipe: The recipe of all networks; `None` for the paper's.
         image_size: Side of the training images after cropping (and of all images where the recipe
-            resizes them); `None` for the recipe's.
-        weights: What encoders and trunks start from: for all of them, or "MODEL=WEIGHTS" for one;
-            without any the recipe's, "none" for random weights.
-        precision: Keras' dtype policy of the layers.
+            resizes them), in pixels; `None` for the recipe's.
+        weights: Initial weights of encoders and trunks, for all models or for one: none, imagenet,
+            a .weights.h5 file that Keras wrote of the encoder or trunk, or an .npz file with the
+            state dict of torchvision's resnet34 (for unet) or of kazuto1011/deeplab-pytorch (for
+            deeplabv2_multiscale; the paper's start is its deeplabv1_resnet101-coco.pth):
+            numpy.savez(FILE, **{k: v.numpy() for k, v in torch.load(PTH).items()})
+        precision: Keras dtype policy of the layers.
         learning_rates: Pairs of a model and its rate, for models that need another rate than the
             recipe's.
         datasets: Pairs of a model and its data set, for models that are trained on another data
             set than `dataset`.
     """
 
-    name: str
-    note: str
     dataset: str
     models: tuple[str, ...]
-    runs: int
     recipe: Recipe | None = None
-    epochs: int | None = None
-    train_images: int | None = None
-    evaluation_images: int | None = None
     image_size: int | None = None
     weights: tuple[str, ...] = ()
     precision: str = "float32"
@@ -206,65 +201,59 @@ class SegmentationScale:
 
 
 _DEMO = SegmentationScale(
-    "demo",
-    "a demonstration of the protocol on scikit-learn's digits painted on photographs, with narrow "
-    "networks: not the paper's experiment, and no evidence for or against its numbers",
+    name="demo",
+    note="a demonstration of the protocol on scikit-learn's digits painted on photographs, with "
+    "narrow networks: not the paper's experiment, and no evidence for or against its numbers",
     dataset="scenes",
     models=("unet_narrow", "deeplabv2_narrow"),
     runs=2,
     recipe=Recipe(replace(_FROM_SCRATCH, epochs=8, learning_rate=5e-3), Views(64, (0.75, 1.25))),
     learning_rates=_DEEPLAB_RATES,
 )
-_REDUCED = SegmentationScale(
-    "reduced",
-    "U-Net with the paper's encoder from random weights on CamVid at half resolution, few "
-    "steps, small crops: not the paper's data set",
-    dataset="camvid",
-    models=("unet",),
-    runs=3,
-    # 540 steps, evaluated every other pass over the 367 images.
-    recipe=Recipe(replace(_FROM_SCRATCH, epochs=6, steps_per_epoch=90), Views(128, (0.75, 1.25))),
-    precision="mixed_bfloat16",
-    learning_rates=_DEEPLAB_RATES,
+TABLE4_SCALES = by_name(
+    _DEMO,
+    SegmentationScale(
+        name="reduced",
+        note="U-Net with the paper's encoder from random weights on CamVid at half resolution, few "
+        "steps, small crops: not the paper's data set",
+        dataset="camvid",
+        models=("unet",),
+        runs=3,
+        # 540 steps, evaluated every other pass over the 367 images.
+        recipe=Recipe(
+            replace(_FROM_SCRATCH, epochs=6, steps_per_epoch=90), Views(128, (0.75, 1.25))
+        ),
+        precision="mixed_bfloat16",
+        learning_rates=_DEEPLAB_RATES,
+    ),
+    SegmentationScale(
+        name="paper",
+        note="the full protocol of the paper",
+        dataset="voc2012",
+        models=("unet", "deeplabv2_multiscale"),
+        runs=5,
+        datasets=(("deeplabv2", "voc2012_aug"), ("deeplabv2_multiscale", "voc2012_aug")),
+    ),
 )
-TABLE4_SCALES = {
-    scale.name: scale
-    for scale in (
-        _DEMO,
-        _REDUCED,
-        SegmentationScale(
-            "paper",
-            "the full protocol of the paper",
-            dataset="voc2012",
-            models=("unet", "deeplabv2_multiscale"),
-            runs=5,
-            datasets=(("deeplabv2", "voc2012_aug"), ("deeplabv2_multiscale", "voc2012_aug")),
-        ),
-    )
-}
-TABLE5_SCALES = {
-    scale.name: scale
-    for scale in (
-        replace(_DEMO, models=("deeplabv2_narrow",)),
-        SegmentationScale(
-            "reduced",
-            "the paper's data with one scale of its network, from random weights, with fewer "
-            "images, iterations and runs and smaller crops: expect far less than the paper's "
-            "numbers",
-            dataset="coco_stuff164k",
-            models=("deeplabv2",),
-            runs=1,
-            recipe=Recipe(_FROM_SCRATCH, Views(161)),
-            learning_rates=_DEEPLAB_RATES,
-            train_images=10_000,
-            evaluation_images=500,
-        ),
-        SegmentationScale(
-            "paper",
-            "the full protocol of the paper",
-            dataset="coco_stuff164k",
-            models=("deeplabv2_multiscale",),
-            runs=5,
-        ),
-    )
-}
+TABLE5_SCALES = by_name(
+    replace(_DEMO, models=("deeplabv2_narrow",)),
+    SegmentationScale(
+        name="reduced",
+        note="the paper's data with one scale of its network, from random weights, with fewer "
+        "images, iterations and runs and smaller crops: expect far less than the paper's "
+        "numbers",
+        dataset="coco_stuff164k",
+        models=("deeplabv2",),
+        recipe=Recipe(_FROM_SCRATCH, Views(161)),
+        learning_rates=_DEEPLAB_RATES,
+        train_images=10_000,
+        evaluation_images=500,
+    ),
+    SegmentationScale(
+        name="paper",
+        note="the full protocol of the paper",
+        dataset="coco_stuff164k",
+        models=("deeplabv2_multiscale",),
+        runs=5,
+    ),
+)

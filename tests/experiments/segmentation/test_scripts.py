@@ -1,15 +1,16 @@
 """table4.py and table5.py as a user runs them, and the tables and figures that they write."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nglkeras.experiments.segmentation import plots, tables
+from nglkeras.experiments.segmentation import tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
+from nglkeras.report.tables import columns_of, frame
+from nglkeras.runs.trial import TrialResult
 
 SMALL = [
     *("--models", "unet_narrow", "--runs", "1", "--epochs", "1", "--image-size", "32"),
@@ -113,14 +114,21 @@ def test_table5(script, tmp_path):
     assert (tmp_path / "table5.csv").stat().st_size > 100
 
 
-def results_of(trials, scores):
+def results_of(trials, scores, divided=None):
     """Rows as training leaves them, of these mean IoUs."""
     rows = {}
     for trial in trials:
         values = scores.get(trial.loss)
         status = "ok" if values else "non_finite"
         metrics = dict.fromkeys(tables.TITLES, values[trial.run]) if values else {}
-        rows[trial.key] = SimpleNamespace(status=status, metrics=metrics, accumulation=1)
+        parts = trial.schedule.accumulation
+        rows[trial.key] = TrialResult(
+            key=trial.key,
+            trial={"schedule": {"accumulation": parts}},
+            status=status,
+            metrics=metrics,
+            accumulation=divided or parts,
+        )
     return rows
 
 
@@ -147,9 +155,7 @@ class TestTables:
         assert by_place["unet", "NGL", "mean_accuracy"].paper is None
 
     def test_batches_that_the_recipe_divides_are_not_called_divided(self):
-        results = results_of(self.trials, {"CE": [0.5] * 5})
-        for row in results.values():
-            row.accumulation = 2
+        results = results_of(self.trials, {"CE": [0.5] * 5}, divided=2)
         table = tables.cells(self.trials, results, ["mean_iou"], {})
         divided = {cell.model: cell.divided for cell in table if cell.loss == "CE"}
         assert divided == {"unet": 5, "deeplabv2_multiscale": 0}
@@ -164,15 +170,10 @@ class TestTables:
         table = tables.layout5([cell for cell in self.cells if cell.model == "unet"])
         assert table[0] == ["", "Pixel accuracy", "Mean IoU", "Mean accuracy"]
         assert [row[0] for row in table[1:]] == ["CE", "Focal", "Dice", "f5 (NGL)"]
-        assert len(tables.details(self.cells)) == 1 + len(self.cells)
-        assert len(tables.to_frame(self.cells)) == len(self.cells)
+        assert len(columns_of(self.cells, tables.DETAILS)) == 1 + len(self.cells)
+        assert len(frame(self.cells, tables.COLUMNS)) == len(self.cells)
 
     def test_printed_values_of_table_5(self):
         printed = tables.read_printed("table5")
         assert printed["DeepLabv2", "Dice", "mean_iou"] == 17.3
         assert printed["DeepLabv2", "NGL", "pixel_accuracy"] == 67.8
-
-    def test_drawn_without_a_single_network(self, tmp_path):
-        empty = tables.cells(self.trials, {}, ["mean_iou"], {})
-        plots.scores(empty, "nothing").savefig(tmp_path / "nothing.png")
-        plots.scores(self.cells, "something").savefig(tmp_path / "something.png")
