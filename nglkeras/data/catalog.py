@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nglkeras import data, paths
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import unknown
 
 # Data sets up to this size are kept in memory; larger ones are read anew every epoch.
 MEMORY_BYTES = 2**30
@@ -201,7 +201,7 @@ def get_info(name: str, data_dir: str | Path | None = None) -> Info:
 
 
 def _folder(root):
-    found = list_folder(root)
+    found = data.class_folders.read_folder(root)
     return replace(
         _FOLDER,
         classes=len(found.classes),
@@ -211,21 +211,9 @@ def _folder(root):
     )
 
 
-def list_folder(data_dir: str | Path | None) -> "data.class_folders.Folder":
-    """List a user's own data set, split by split.
-
-    Raises:
-        UserError: If no folder is given, or it does not hold labelled images.
-    """
-    if data_dir is None:
-        raise UserError("data set folder: say which with --data-dir")
-    root = paths.expand(data_dir)
-    return data.class_folders.read_folder(root, data.class_folders.find_splits(root))
-
-
 def files_sha256(name: str, data_dir: str | Path | None = None) -> str:
     """Return a hash of the list of files of a "folder"; "" for a data set that its name defines."""
-    return list_folder(data_dir).digest if name == FOLDER else ""
+    return data.class_folders.read_folder(data_dir).digest if name == FOLDER else ""
 
 
 def data_directory(data_dir: str | Path | None = None) -> Path:

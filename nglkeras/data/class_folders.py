@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from nglkeras.data import image_files
 from nglkeras.errors import UserError
+from nglkeras.paths import expand
 
 # Seconds for which images of a folder are looked at before a training.
 SURVEY_SECONDS = 20.0
@@ -61,19 +62,23 @@ def find_splits(root: Path) -> dict[str, str]:
     return {"train": "train", **dict(zip(splits, found, strict=False))}
 
 
-def read_folder(root: Path, splits: Mapping[str, str]) -> Folder:
+def read_folder(root: str | Path | None, splits: Mapping[str, str] | None = None) -> Folder:
     """List a folder of labelled images. Folders inside a class folder belong to that class.
 
     Args:
-        root: The folder.
-        splits: The folder of each split; "train" has all classes.
+        root: The folder, as the user gives it.
+        splits: The folder of each split; by default as `find_splits` finds them. "train" has all
+            classes.
 
     Raises:
-        UserError: If a split's folder is missing, a class has no training image, another split has
-            a class that the training split has not, there are fewer than two classes, or a file is
-            empty.
+        UserError: If no folder is given, a split's folder is missing, a class has no training
+            image, another split has a class that the training split has not, there are fewer than
+            two classes, or a file is empty.
     """
-    notes = []
+    if root is None:
+        raise UserError("data set folder: say which with --data-dir")
+    root, notes = expand(root), []
+    splits = splits or find_splits(root)
     found = {split: _classes(root / name, splits, notes) for split, name in splits.items()}
     train = root / splits["train"]
     classes = sorted(found["train"])

@@ -63,7 +63,7 @@ def _digits(turned):
 
 
 def _folder(data_dir):
-    found = catalog.list_folder(data_dir)
+    found = class_folders.read_folder(data_dir)
     # File names are bytes: some are no text.
     paths = {split: [os.fsencode(path) for path in found.paths[split]] for split in found.paths}
 
@@ -177,7 +177,7 @@ def survey(
     Raises:
         UserError: If the folder is none of labelled images, or an image cannot be read.
     """
-    found = catalog.list_folder(data_dir)
+    found = class_folders.read_folder(data_dir)
     counts = ", ".join(f"{len(paths):,} {split}" for split, paths in found.paths.items())
     files = [path for paths in found.paths.values() for path in paths]
     line = class_folders.survey(data_dir, found.classes, f"images: {counts}", files, seconds)

@@ -281,9 +281,9 @@ class TestListing:
                 (place / name).write_bytes(b"x")
             else:
                 write(place / name / "a.png")
-        source = labelled.load("folder", classes)
-        assert (source.names, source.files) == (before[0].names, before[0].files)
-        assert source.notes == ()
+        folder, was = labelled.load("folder", classes).folder, before[0].folder
+        assert (folder.classes, folder.digest) == (was.classes, was.digest)
+        assert folder.notes == []
         assert sources.fingerprint("folder", masks) == before[1]
         assert all(examples.notes == [] for examples in sources.load("folder", masks).values())
 
@@ -309,7 +309,7 @@ class TestListing:
 class TestClasses:
     def labels(self, root):
         source = labelled.load("folder", root)
-        return source.names, [int(label) for _, label in source.train.in_order()]
+        return source.folder.classes, [int(label) for _, label in source.train.in_order()]
 
     @pytest.mark.parametrize("content", [None, "photo.heic", ".hidden.png", "empty/"])
     def test_a_class_without_images(self, classes, content):
@@ -323,8 +323,8 @@ class TestClasses:
 
     def test_a_class_of_train_alone_is_told(self, classes):
         write(classes / "train" / "bird" / "a.jpg")
-        assert self.labels(classes) == (("bird", "cat", "dog"), [0, 1, 1, 1, 1, 2, 2, 2, 2])
-        (note,) = labelled.load("folder", classes).notes
+        assert self.labels(classes) == (["bird", "cat", "dog"], [0, 1, 1, 1, 1, 2, 2, 2, 2])
+        (note,) = labelled.load("folder", classes).folder.notes
         assert note == "val has no images of 1 of the 3 classes: bird"
 
     @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ class TestClasses:
     def test_names_that_look_alike(self, classes):
         for part in ("train", "val"):
             write(classes / part / "Cat" / "a.jpg")
-        (note,) = labelled.load("folder", classes).notes
+        (note,) = labelled.load("folder", classes).folder.notes
         assert note == "Cat and cat are different classes: their names look alike"
 
     def test_one_class(self, classes):
@@ -352,7 +352,7 @@ class TestClasses:
     @pytest.mark.parametrize("part", ["train", "val"])
     def test_images_in_no_class_folder(self, classes, part):
         write(classes / part / "a.png")
-        (note,) = labelled.load("folder", classes).notes
+        (note,) = labelled.load("folder", classes).folder.notes
         assert note.startswith("passed over images of ")
         assert note.endswith(f"in no class folder: 1, e.g. {classes / part / 'a.png'}")
 
@@ -366,7 +366,7 @@ class TestClasses:
     def test_folders_in_class_folders(self, classes):
         path = write(classes / "train" / "cat" / "young" / "a.png")
         assert self.labels(classes)[1] == [0] * 5 + [1] * 4
-        (note,) = labelled.load("folder", classes).notes
+        (note,) = labelled.load("folder", classes).folder.notes
         assert f"1, e.g. {path.parent}; their images belong to the class folder" in note
 
     def test_links(self, classes, tmp_path):
@@ -381,7 +381,7 @@ class TestClasses:
     def test_other_files_are_told(self, classes):
         for name in ("a.txt", "b.svg"):
             (classes / "train" / "cat" / name).touch()
-        (note,) = labelled.load("folder", classes).notes
+        (note,) = labelled.load("folder", classes).folder.notes
         assert note.startswith("passed over files of ")
         assert note.endswith(f"of other kinds: 2, e.g. {classes / 'train' / 'cat' / 'a.txt'}")
 

@@ -18,7 +18,6 @@ from nglkeras.data import class_folders
 from nglkeras.data import sources as common
 from nglkeras.data.catalog import FOLDER, MEMORY_BYTES
 from nglkeras.errors import UserError
-from nglkeras.paths import expand
 from nglkeras.seeds import derive_seed
 from nglkeras.startup.extras import needed
 
@@ -58,17 +57,13 @@ class Source:
         train: Images to train on.
         evaluation: Images for the reported accuracy.
         classes: Number of classes.
-        files: Hash of the names and sizes of a folder's files.
-        names: Names of a folder's classes.
-        notes: Warnings about a folder, one line each.
+        folder: The folder that it was read from, if it was.
     """
 
     train: Examples
     evaluation: Examples
     classes: int
-    files: str = ""
-    names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    folder: class_folders.Folder | None = None
 
 
 def load(
@@ -105,7 +100,7 @@ def describe(name: str, data_dir: str | Path | None = None) -> tuple[int, str]:
     if name not in ("digits", FOLDER):
         return _builder(name, data_dir).info.features["label"].num_classes, ""
     source = load(name, data_dir)
-    return source.classes, source.files
+    return source.classes, source.folder.digest if source.folder else ""
 
 
 def survey(
@@ -131,11 +126,11 @@ def survey(
     """
     source = load(name, data_dir, **settings)
     counts = f"{source.train.count:,} images to train, {source.evaluation.count:,} to evaluate"
-    if not source.names:
+    if source.folder is None:
         return f"{name}: {source.classes:,} classes, {counts}", []
     paths = source.train.paths + source.evaluation.paths
-    line = class_folders.survey(data_dir, source.names, counts, paths, seconds)
-    return line, [*source.notes]
+    line = class_folders.survey(data_dir, source.folder.classes, counts, paths, seconds)
+    return line, source.folder.notes
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> None:
@@ -171,13 +166,11 @@ def _digits(seed, limits):
         part: _indexed(images[rows[: limits[part]]], labels[rows[: limits[part]]], source.decode)
         for part, rows in places.items()
     }
-    return Source(parts["train"], parts["evaluation"], 10)
+    return Source(**parts, classes=10)
 
 
 def _folder(folder, seed, limits):
-    if folder is None:
-        raise UserError("data set folder: say which with --data-dir")
-    found = class_folders.read_folder(expand(folder), {"train": "train", "evaluation": "val"})
+    found = class_folders.read_folder(folder, {"train": "train", "evaluation": "val"})
     parts = {}
     for part, paths in found.paths.items():
         order = np.random.default_rng(derive_seed(seed, part)).permutation(len(paths))
@@ -186,14 +179,7 @@ def _folder(folder, seed, limits):
         names = tuple(os.fsencode(paths[i]) for i in kept)
         labels = [found.labels[part][i] for i in kept]
         parts[part] = replace(_indexed(names, labels, class_folders.decode), paths=names)
-    return Source(
-        parts["train"],
-        parts["evaluation"],
-        len(found.classes),
-        found.digest,
-        tuple(found.classes),
-        tuple(found.notes),
-    )
+    return Source(**parts, classes=len(found.classes), folder=found)
 
 
 def _builder(name, data_dir):

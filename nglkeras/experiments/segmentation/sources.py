@@ -10,7 +10,6 @@ public masks; validation images are set aside from train.
 """
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,66 +23,8 @@ from nglkeras.experiments.segmentation.scenes import scenes
 from nglkeras.paths import expand
 
 
-class Examples(ABC):
-    """Images and masks of a split, by number.
-
-    Attributes:
-        names: Names of the examples.
-        notes: Warnings about the files, one line each.
-    """
-
-    names: Sequence[str]
-    notes: Sequence[str] = ()
-
-    def __len__(self):
-        return len(self.names)
-
-    @abstractmethod
-    def read(self, i: int, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return an image `[height, width, 3]` and its mask `[height, width]`, both uint8.
-
-        Args:
-            i: Number of the example.
-            size: Height and width in pixels to resize both to; their own by default.
-
-        Raises:
-            UserError: If they cannot be read, differ in size, or a label is no class.
-        """
-
-    @abstractmethod
-    def size(self, i: int) -> tuple[int, int]:
-        """Return height and width without reading the pixels."""
-
-    def mask_name(self, i: int) -> str:
-        """Return the mask's file, or another name of it."""
-        return self.names[i]
-
-
-class Arrays(Examples):
-    """Examples in memory.
-
-    Args:
-        images: `[n, height, width, 3]`, uint8.
-        masks: `[n, height, width]`, uint8, our labels.
-    """
-
-    def __init__(self, images: np.ndarray, masks: np.ndarray):
-        self.names = [str(i) for i in range(len(images))]
-        self.images, self.masks = images, masks
-
-    def read(self, i, size=None):
-        """Return an image and its mask."""
-        if size in (None, self.images.shape[1]):
-            return self.images[i], self.masks[i]
-        return _resized(self.images[i], self.masks[i], size)
-
-    def size(self, i):
-        """Return height and width."""
-        return self.masks.shape[1:]
-
-
-class Files(Examples):
-    """Examples in files.
+class Examples:
+    """Images and masks of a split, in files.
 
     Args:
         images: The image files.
@@ -99,18 +40,27 @@ class Files(Examples):
         info: Info,
         notes: Sequence[str] = (),
     ):
-        self.names = [path.stem for path in images]
-        self.images, self.masks = images, masks
-        self.title, self.classes = info.title, len(info.classes)
-        self.table, self.upright, self.notes = info.table, info.upright, notes
+        self.images, self.masks, self.info, self.notes = images, masks, info, notes
 
-    def read(self, i, size=None):
-        """Return an image and its mask."""
-        image = image_files.read_rgb(self.images[i], self.upright)
-        mask = image_files.read_labels(self.masks[i], self.upright)
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, i: int, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image `[height, width, 3]` and its mask `[height, width]`, both uint8.
+
+        Args:
+            i: Number of the example.
+            size: Height and width in pixels to resize both to; their own by default.
+
+        Raises:
+            UserError: If they cannot be read, differ in size, or a label is no class.
+        """
+        upright = self.info.upright
+        image = image_files.read_rgb(self.images[i], upright)
+        mask = image_files.read_labels(self.masks[i], upright)
         if image.shape[:2] != mask.shape:
             (height, width), (rows, columns) = image.shape[:2], mask.shape
-            is_turned = self.upright and image_files.is_turned(self.images[i])
+            is_turned = upright and image_files.is_turned(self.images[i])
             turned = " (turned as its EXIF orientation says)" if is_turned else ""
             raise UserError(
                 f"{self.images[i]} is {width} x {height} pixels{turned}, its mask {self.masks[i]} "
@@ -121,7 +71,8 @@ class Files(Examples):
 
     def _labels(self, mask, path):
         """Translate a mask's pixels to our labels, uint8."""
-        known = self.table != INVALID
+        table = self.info.table
+        known = table != INVALID
         if mask.dtype == "uint8":
             is_known = known[mask]
         else:
@@ -129,18 +80,36 @@ class Files(Examples):
             is_known &= known[np.where(is_known, mask, 0)]
         if not is_known.all():
             raise UserError(
-                f"{path} has label {mask[~is_known].min()}, which is none of the {self.classes} "
-                f"classes of {self.title}, nor void"
+                f"{path} has label {mask[~is_known].min()}, which is none of the "
+                f"{len(self.info.classes)} classes of {self.info.title}, nor void"
             )
-        return self.table.astype("uint8")[mask]
+        return table.astype("uint8")[mask]
+
+    def size(self, i: int) -> tuple[int, int]:
+        """Return height and width without reading the pixels."""
+        return image_files.read_size(self.images[i], self.info.upright)
+
+
+class Arrays(Examples):
+    """Images and masks in memory.
+
+    Args:
+        images: uint8 `[n, height, width, 3]`.
+        masks: Our labels, uint8 `[n, height, width]`.
+    """
+
+    def __init__(self, images: np.ndarray, masks: np.ndarray):
+        self.images, self.masks, self.notes = images, masks, ()
+
+    def read(self, i, size=None):
+        """Return an image and its mask."""
+        if size in (None, self.images.shape[1]):
+            return self.images[i], self.masks[i]
+        return _resized(self.images[i], self.masks[i], size)
 
     def size(self, i):
-        """Return height and width from the image's header."""
-        return image_files.read_size(self.images[i], self.upright)
-
-    def mask_name(self, i):
-        """Return the mask's file."""
-        return str(self.masks[i])
+        """Return height and width."""
+        return self.masks.shape[1:]
 
 
 def _resized(image, mask, size):
@@ -231,7 +200,7 @@ def _paired(images, masks, info):
         notes.append(
             f"passed over {image_files.some_of(f'masks of {masks} without image', unused)}"
         )
-    return Files(pictures.images, [by_name[name] for name in image_by_name], info, notes)
+    return Examples(pictures.images, [by_name[name] for name in image_by_name], info, notes)
 
 
 def _is_lossless(path):
@@ -285,7 +254,7 @@ def _files(images, masks, where, info):
         for i, path in enumerate(paths):
             if path not in there.get(path.parent, ()):
                 raise UserError(f"{images[i].stem} has no {what}: {path} is not there")
-    return Files(images, masks, info)
+    return Examples(images, masks, info)
 
 
 def fingerprint(name: str, data_dir: str | Path | None = None) -> str:

@@ -93,6 +93,6 @@ def _warnings(split, examples, counts, info):
         raise UserError(f"{which} have pixels of fewer than two classes: none of {shown}{void}")
     if absent:
         yield f"{which} have no pixel of {shown}{void}"
-    empty = [examples.mask_name(i) for i in sorted(counts) if counts[i][VOID] == counts[i].sum()]
+    empty = [examples.masks[i] for i in sorted(counts) if counts[i][VOID] == counts[i].sum()]
     if empty:
         yield image_files.some_of(f"{split} masks that are void everywhere", empty)

@@ -404,7 +404,7 @@ class TestSources:
             assert ("cat", "dog").index(name.decode().split("/")[-2]) == label
             assert source.evaluation.decode(name).shape[0] == 20
         (tmp_path / "val" / "cat" / "0.png").write_bytes(b"longer or shorter")
-        assert sources.load("folder", tmp_path).files != source.files
+        assert sources.load("folder", tmp_path).folder.digest != source.folder.digest
 
     def test_folders_that_are_none(self, tmp_path):
         with pytest.raises(UserError, match="say which with --data-dir"):

@@ -85,7 +85,7 @@ class TestSources:
     def test_voc_as_its_tar_has_it(self, voc):
         for place in (voc, voc / "VOCdevkit" / "VOC2012"):
             splits = sources.load("voc2012", place)
-            assert {split: list(part.names) for split, part in splits.items()} == {
+            assert {split: [path.stem for path in splits[split].images] for split in splits} == {
                 "train": ["a", "b"], "test": ["c"],
             }  # fmt: skip
         assert set(np.unique(splits["train"].read(0)[1])) == {0, 7, 20, VOID}
