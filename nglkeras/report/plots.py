@@ -39,7 +39,12 @@ def dot_of(cell: Cell, label: str, form: str) -> Dot:
 
 @styled
 def dot_plot(
-    panels: Mapping[str, Sequence[Dot]], title: str, *, xlabel: str, reference: float | None = None
+    panels: Mapping[str, Sequence[Dot]],
+    title: str,
+    *,
+    xlabel: str,
+    reference: float | None = None,
+    printed: str = "paper",
 ) -> Figure:
     """Panels side by side, with a line for each loss: its mean, 95 % interval and printed value.
 
@@ -48,9 +53,12 @@ def dot_plot(
         title: Title of the figure.
         xlabel: What the values are; a panel's title can say it instead.
         reference: Where to draw a vertical line.
+        printed: Name of the printed values in the legend.
     """
     names = list(dict.fromkeys(dot.label for dots in panels.values() for dot in dots))
-    size = (4.2 * len(panels) + 1.2, 0.42 * len(names) + 1.8)
+    # Wide enough for the title.
+    width = max(4.2 * len(panels) + 1.2, 0.105 * len(title))
+    size = (width, 0.42 * len(names) + 1.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (heading, dots) in zip(axes, panels.items(), strict=True):
@@ -64,8 +72,8 @@ def dot_plot(
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.suptitle(title)
     measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    printed = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label="paper")
-    figure.legend(handles=[*measured, *printed], loc="outside lower center", ncols=2)
+    diamond = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
+    figure.legend(handles=[*measured, *diamond], loc="outside lower center", ncols=2)
     return figure
 
 

@@ -1,7 +1,8 @@
 """Classification at scale: table 3 and figure 2 of paper A.
 
 ResNets and Swin Transformers trained from scratch with AdamW, warm-up and cosine, Mixup and
-CutMix: `protocol` says what a trial is, `training.run_trial` turns one into a row.
+CutMix. `protocol` plans trials, `training.run_trial` turns a trial into a row,
+`table` has the experiments that the scripts run.
 """
 
 from nglkeras.startup import lazy

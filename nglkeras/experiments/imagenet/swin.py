@@ -1,10 +1,10 @@
 """Swin Transformers (Liu et al. 2021, arXiv 2103.14030), on every backend.
 
-keras-hub has them too. It is not used here, since it brings tensorflow-text, which wants the full
-TensorFlow beside the one for CPUs (and on JAX and PyTorch), and a hub's clients and tokenizers;
-and since its attention keeps its window where a feature map is smaller, so that it builds for
-images of 224 pixels but not for those of a reduced scale. Here maps that windows do not divide
-are padded, and a window is at most as large as its map, as in the authors' code.
+keras-hub has them too, but is not used: it depends on tensorflow-text, which installs the full
+TensorFlow beside the one for CPUs (on JAX and PyTorch too), and on clients and tokenizers; and its
+attention keeps its window where a feature map is smaller, so that it builds for images of 224
+pixels but not for smaller ones. Here feature maps are padded to whole windows, and a window is at
+most as large as its map, as in the authors' code.
 
 Stochastic depth is Keras' `Dropout` with one draw a sample.
 """
@@ -31,19 +31,19 @@ def swin(
     mlp_ratio: int = 4,
     drop_path: float = 0.0,
 ):
-    """The features of a Swin Transformer.
+    """Apply a Swin Transformer without its classifier.
 
     Args:
         x: Preprocessed images `[batch, height, width, 3]`.
-        width: Channels of the first stage; each further one has twice as many.
-        depths: Blocks of each stage; every second one shifts its windows by half of one.
+        width: Channels of the first stage; each later stage doubles them.
+        depths: Blocks of each stage; every second block shifts its windows by half a window.
         heads: Attention heads of each stage.
         window: Height and width of a window, in patches.
-        mlp_ratio: Of a block's hidden channels to its others.
-        drop_path: Stochastic depth of the last block; it grows to that linearly from 0.
+        mlp_ratio: Hidden channels of a block's MLP, as a multiple of its channels.
+        drop_path: Stochastic depth rate of the last block; it grows linearly from 0.
 
     Returns:
-        `[batch, h, w, channels]`, for four stages a 32nd of the height and width.
+        Features `[batch, h, w, channels]`; for four stages, h is a 32nd of the height.
     """
     x = keras.layers.Conv2D(width, PATCH, strides=PATCH, padding="same", name="patches")(x)
     x = _norm("patches_norm")(x)
@@ -79,12 +79,12 @@ def _dense(units, name, **arguments):
 
 
 def _clone():
-    """An initializer with a seed of its own."""
+    """Return an initializer with its own seed."""
     return keras.initializers.TruncatedNormal(stddev=STDDEV)
 
 
 def _stochastic_depth(x, rate, name):
-    """A branch is left out of a sample as a whole, and grows by 1 / (1 - rate) where it is not."""
+    """Drop the whole branch of a sample at this rate, and scale it by 1 / (1 - rate) elsewhere."""
     if not rate:
         return x
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
@@ -92,7 +92,7 @@ def _stochastic_depth(x, rate, name):
 
 @registered
 class PatchMerging(keras.layers.Layer):
-    """Four neighbouring patches become one of twice the channels: `[b, h/2, w/2, 2c]`.
+    """Merge 2 x 2 patches into one with twice the channels: `[batch, h / 2, w / 2, 2 channels]`.
 
     An odd height or width is padded with zeros.
     """
@@ -121,7 +121,7 @@ class PatchMerging(keras.layers.Layer):
         height, width = x.shape[1:3]
         if height % 2 or width % 2:
             x = ops.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-        # In the order of the authors' code.
+        # The order is that of the authors' code.
         corners = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
         return self.reduction(self.norm(ops.concatenate(corners, axis=-1)))
 
@@ -133,14 +133,14 @@ class PatchMerging(keras.layers.Layer):
 
 @registered
 class WindowAttention(keras.layers.Layer):
-    """Multi-head self attention within windows, with a bias for each relative position.
+    """Apply multi-head self attention within windows, with a bias for each relative position.
 
     Args:
-        heads: Attention heads; they divide the channels.
-        window: Height and width of a window; the feature map's, where that is smaller.
-        shift: By how many patches the windows are shifted, cyclically; patches that are no
-            neighbours in the image do not see each other. 0 where one window is the whole map.
-        **others: Keras' own.
+        heads: Number of attention heads; it divides the channels.
+        window: Height and width of a window; the feature map's, if that is smaller.
+        shift: Number of patches by which windows are shifted cyclically; 0 if one window is the
+            whole map. Patches that are not neighbours in the image do not see each other.
+        **others: Arguments of every Keras layer.
     """
 
     def __init__(self, heads: int, window: int, shift: int = 0, **others):
@@ -176,7 +176,7 @@ class WindowAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        """`[batch, height, width, channels]`, as it comes in."""
+        """Return the attended patches, `[batch, height, width, channels]`."""
         height, width, channels = x.shape[1:]
         padded, side = self._padded, self._side
         if padded != (height, width):
@@ -195,7 +195,7 @@ class WindowAttention(keras.layers.Layer):
         return x[:, :height, :width] if padded != (height, width) else x
 
     def _attend(self, x):
-        """`[batch, windows, patches, channels]`, as it comes in."""
+        """Attend within windows `[batch, windows, patches, channels]`."""
         windows, patches, channels = x.shape[1:]
         size = channels // self.heads
         qkv = ops.reshape(self.qkv(x), (-1, windows, patches, 3, self.heads, size))
@@ -211,7 +211,7 @@ class WindowAttention(keras.layers.Layer):
         return self.projection(x)
 
     def get_config(self):
-        """Every argument of the constructor."""
+        """Return the arguments of the constructor."""
         own = {"heads": self.heads, "window": self.window, "shift": self.shift}
         return super().get_config() | own
 
@@ -221,7 +221,7 @@ class WindowAttention(keras.layers.Layer):
 
 
 def relative_positions(side: int) -> np.ndarray:
-    """For each pair of patches of a window the row of its bias, int32 `[side², side²]`."""
+    """Return the index of the bias of each pair of patches, int32 `[side², side²]`."""
     y, x = np.divmod(np.arange(side * side), side)
     rows = (y[:, None] - y) + side - 1
     columns = (x[:, None] - x) + side - 1
@@ -229,12 +229,12 @@ def relative_positions(side: int) -> np.ndarray:
 
 
 def shift_mask(height: int, width: int, side: int, shift: int) -> np.ndarray:
-    """What is added to the scores of each window: -100 between patches that are no neighbours.
+    """Return what is added to a window's scores: -100 between patches that are not neighbours.
 
-    Shifting cyclically brings opposite ends of the image into one window.
+    A cyclic shift brings opposite ends of the image into one window.
 
     Returns:
-        float32 `[windows, side², side²]`, of 0 and -100 (as in the authors' code).
+        0 or -100 (as in the authors' code), float32 `[windows, side², side²]`.
     """
 
     def regions(length):

@@ -1,18 +1,16 @@
-"""`run_trial`: one network from scratch, over days if need be, and its row.
+"""`run_trial`: train a network from scratch, over days if necessary, and return its row.
 
-What a loss makes of mixed labels t in [0, 1] (Mixup, CutMix, label smoothing), for softmax outputs
-p, summed over the classes j of a sample:
+How losses treat mixed labels t in [0, 1] (Mixup, CutMix, label smoothing), for softmax outputs p,
+summed over the classes j of a sample:
 
 - CE: −Σ t log p. Linear in t: a mixed label's loss is the mean of its labels' losses.
 - Focal: −Σ α (1 − p)^γ t log p, with α 0.25, γ 2. Linear in t as well.
 - SCE: −α Σ t log p − β Σ p log max(t, 1e-4). The second term is not linear: a class with any share
-  of the label costs −log of that share where its like without one costs −log 1e-4.
-- NGL: the mean over j of exp(2.4092 − p(1 + t)) − cos(cos(sin p)). The share goes into the exponent
-  and pulls p up as strongly as it says; it is convex in t, so that a mixed label costs at most the
-  mean of its labels' losses.
+  of the label costs −log of that share, a class without any −log 1e-4.
+- NGL: the mean over j of exp(2.4092 − p(1 + t)) − cos(cos(sin p)). The share is part of the
+  exponent. The loss is convex in t: a mixed label costs at most the mean of its labels' losses.
 
-Label smoothing mixes with the uniform label, t (1 − 0.1) + 0.1 / N, after the mixing, which is the
-same as before it.
+Label smoothing, t (1 − 0.1) + 0.1 / N, follows the mixing; the order makes no difference.
 """
 
 import math
@@ -34,8 +32,6 @@ from nglkeras.training.checkpoint import Checkpoints
 from nglkeras.training.optimizer import make_optimizer
 
 TOP = 5
-# Of ImageNet.
-CLASSES = 1000
 
 
 def run_trial(
@@ -49,13 +45,13 @@ def run_trial(
 ) -> TrialResult:
     """Train and evaluate the network of a trial, from its checkpoint on if there is one.
 
-    Where memory has no room for a batch, it is tried again in parts.
+    If a batch does not fit into memory, the trial starts again with divided batches.
 
     Args:
-        trial: What to do.
-        data_dir: Where TFDS keeps its data, or the folder of images.
-        checkpoints: Where trainings leave their states; see `runs.journal.Journal`. Without them
-            an interrupted training begins anew.
+        trial: The trial.
+        data_dir: Folder of TFDS' data, or of images.
+        checkpoints: Where trainings keep their states; see `runs.journal.Journal`. Without them
+            an interrupted training starts again.
         timeout: Seconds after which training stops with status "timeout", all tries together.
         on_model: Called with the model when its training ended well, e.g. to save it.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
@@ -90,7 +86,7 @@ def _train(trial, data_dir, kept, monitor):
             validation_data=streams.evaluation,
         )
     outcome = {"sizes": streams.sizes}
-    # One that was killed after its last epoch has not looked at its losses.
+    # A training that was killed after its last epoch has not checked its losses.
     losses = [row["loss"] for row in monitor.history]
     if monitor.status == "ok" and not all(map(math.isfinite, losses)):
         monitor.status, monitor.message = "non_finite", "the loss left the finite numbers"
@@ -102,12 +98,12 @@ def _train(trial, data_dir, kept, monitor):
 
 
 def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
-    """The network of a trial with the initial weights of its run, ready to be trained.
+    """Build the compiled network of a trial, with the initial weights of its run.
 
     Args:
-        trial: Says which.
-        classes: Of its data set.
-        steps: Of an epoch, parts of batches counted.
+        trial: The trial.
+        classes: Number of classes.
+        steps: Steps of an epoch; parts of batches count.
     """
     recipe = trial.schedule
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))

@@ -32,8 +32,8 @@ BN_MOMENTUM = 0.9
 def sampled(x, size, step: float):
     """Interpolate at the positions 0, `step`, 2 `step` and so on, in height and width.
 
-    Feature i of a trunk stands for pixel i times its stride. Ordinary resizing takes it for the
-    middle of that many pixels, which would shift predictions by half a stride.
+    Feature i of a trunk stands for pixel i times the stride. Ordinary resizing places it in the
+    middle of a block of pixels, which would shift predictions by half a stride.
 
     Args:
         x: `[batch, h, w, channels]`.
@@ -84,7 +84,7 @@ class SampleLike(keras.layers.Layer):
         return (x[0], *like[1:3], x[3])
 
     def get_config(self):
-        """Every argument of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"step": self.step}
 
 
@@ -117,7 +117,7 @@ class Shrink(keras.layers.Layer):
         return (input_shape[0], *sides, input_shape[3])
 
     def get_config(self):
-        """Every argument of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"factor": self.factor}
 
 
@@ -239,7 +239,7 @@ def deeplabv2(
             for i, (one, factor) in enumerate(zip(logits, scales, strict=True))
         ]
         logits = [layers.Maximum(dtype="float32", name="fusion")(logits)]
-    # float32 under mixed precision too: losses want the digits.
+    # float32 under mixed precision too: losses need the digits.
     enlarge = SampleLike(finest / output_stride, dtype="float32", name="logits")
     enlarged = enlarge([logits[0], image])
     if scale_losses and len(scales) > 1:

@@ -1,4 +1,4 @@
-"""Mean IoU, pixel accuracy and mean accuracy of label maps, of one confusion matrix."""
+"""Mean IoU, pixel accuracy and mean accuracy of label maps, from one confusion matrix."""
 
 import keras
 import numpy as np
@@ -13,17 +13,17 @@ NAMES = ("mean_iou", "pixel_accuracy", "mean_accuracy")
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class SegmentationScores(keras.metrics.Metric):
-    """Streams a confusion matrix; its result holds the three measures of table 5 by name.
+    """Accumulate a confusion matrix; the result has the three measures of table 5 by name.
 
-    Keras' `MeanIoU` gives one of them, and counts in float32, which is off by one from
-    16.8 million pixels of a kind on; this counts in int32, up to 2.1 billion.
+    Keras' `MeanIoU` has one of them and counts in float32, which cannot count beyond 16.8 million
+    pixels in a cell; this counts in int32, up to 2.1 billion.
 
     A label that is neither a class nor `ignore_class` makes all measures NaN.
 
     Args:
         classes: Number of classes.
-        ignore_class: The label whose pixels do not count; a whole number.
-        name: Of the metric.
+        ignore_class: Label of the pixels that do not count.
+        name: Name of the metric.
         dtype: Unused; Keras passes it.
     """
 
@@ -76,16 +76,16 @@ class SegmentationScores(keras.metrics.Metric):
         return {name: ops.where(is_whole, value, np.nan) for name, value in found.items()}
 
     def get_config(self):
-        """Every argument of the constructor."""
+        """Return the arguments of the constructor."""
         own = {"classes": self.classes, "ignore_class": self.ignore_class}
         return super().get_config() | own
 
 
 def measures(confusion) -> dict:
-    """The measures of a confusion matrix, rows the truth: `[classes, classes]`.
+    """Return the measures of a confusion matrix `[classes, classes]`, whose rows are the truth.
 
-    A class that neither occurs nor is predicted has no IoU, one that does not occur no accuracy:
-    they are left out of the means.
+    The mean IoU leaves out classes that neither occur nor are predicted, the mean accuracy classes
+    that do not occur.
     """
     right = ops.diagonal(confusion)
     truth, found = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
@@ -96,13 +96,13 @@ def measures(confusion) -> dict:
     }
 
 
-def _mean_ratio(right, of):
-    ratios = ops.divide_no_nan(right, of)
-    return ops.divide_no_nan(ops.sum(ratios), ops.sum(ops.cast(of > 0, ratios.dtype)))
+def _mean_ratio(right, total):
+    ratios = ops.divide_no_nan(right, total)
+    return ops.divide_no_nan(ops.sum(ratios), ops.sum(ops.cast(total > 0, ratios.dtype)))
 
 
 def class_ious(confusion: np.ndarray) -> list[float | None]:
-    """The IoU of each class of a confusion matrix; `None` where it has none."""
+    """Return the IoU of each class; `None` if it neither occurs nor is predicted."""
     right = np.diag(confusion)
     union = confusion.sum(0) + confusion.sum(1) - right
     return [float(r / u) if u else None for r, u in zip(right, union, strict=True)]

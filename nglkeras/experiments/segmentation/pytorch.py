@@ -20,15 +20,15 @@ import numpy as np
 from nglkeras import paths
 from nglkeras.errors import UserError
 
-# PyTorch's default, which both networks have.
+# PyTorch's default, which both networks use.
 EPSILON = 1e-5
 
 
 def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) -> None:
     """Load every convolution and BatchNormalization of a model from a state dict.
 
-    Convolutions here may have biases that PyTorch's do not have: they become 0. Where the epsilon
-    of a BatchNormalization differs from PyTorch's, the variance makes up for it.
+    Biases of convolutions that PyTorch's do not have become 0. If the epsilon of a
+    BatchNormalization differs from PyTorch's, the variance is changed by the difference.
 
     Args:
         model: The network to load into.
@@ -62,7 +62,7 @@ def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) ->
 
 def _read(path):
     try:
-        # Nothing of a file is executed.
+        # Without pickles, nothing in the file is executed.
         with np.load(paths.expand(path), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     # Damaged files make NumPy raise whatever its decoders do.
@@ -71,7 +71,7 @@ def _read(path):
 
 
 def _find(state, name, path):
-    """A weight by its name, whatever wraps the network in the state dict (`base.`, `module.`)."""
+    """Find a weight by name, with or without a prefix such as `base.` or `module.`."""
     for key, value in state.items():
         if key == name or key.endswith(f".{name}"):
             return value

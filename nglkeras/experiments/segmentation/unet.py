@@ -12,10 +12,10 @@ from keras import layers
 
 from nglkeras.errors import UserError
 
-# ImageNet's, of pixels from 0 to 1, as torchvision's networks take them.
+# Mean and deviation of ImageNet's pixels, of 0 to 1, for torchvision's networks.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# torchvision's: its momentum of 0.1 is Keras' 0.9.
+# As in torchvision, whose momentum of 0.1 is 0.9 in Keras.
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 
@@ -45,7 +45,7 @@ class DivisibleBy(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        """Every argument of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"number": self.number}
 
 
@@ -96,7 +96,7 @@ def unet(
         for j in range(2):
             x = _convolved(x, channels, f"decoder{i}_conv{j}", l2=l2)
             x = layers.ReLU(name=f"decoder{i}_relu{j}")(x)
-    # float32 under mixed precision too: losses want the digits.
+    # float32 under mixed precision too: losses need the digits.
     logits = layers.Conv2D(
         classes, 3, padding="same", kernel_regularizer=penalty(l2), dtype="float32", name="logits"
     )(x)
