@@ -3,22 +3,22 @@
 import hashlib
 import json
 
+import pytest
+
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
-from nglkeras.search import Evaluation
+from nglkeras.search import Evaluation, search
 
 NGL = Expression.parse(FORMULAS["NGL"])
-
-
 TINY = {"population_size": 6, "generations": 4}
 
 
 def by_hash(expression):
-    """A fitness that depends on the formula and on nothing else."""
+    """A fitness that depends on the formula and on nothing else; some formulas crash."""
     digest = hashlib.sha256(str(expression).encode()).digest()
     if digest[0] < 20:
         return Evaluation("crashed", message="by chance")
-    return int.from_bytes(digest[:4], "big") / 2**32
+    return Evaluation("ok", (int.from_bytes(digest[:4], "big") / 2**32,))
 
 
 def lines(folder, name="search.jsonl"):
@@ -32,9 +32,29 @@ def run(strategy, evaluate=by_hash, order=list):
     history = []
     while not strategy.is_done:
         for individual in order(strategy.ask()):
-            outcome = evaluate(individual.expression)
-            if not isinstance(outcome, Evaluation):
-                outcome = Evaluation("ok", (outcome,))
             history.append(individual)
-            strategy.tell(individual, outcome)
+            strategy.tell(individual, evaluate(individual.expression))
     return history
+
+
+def interrupt_and_resume(make_strategy, evaluate, folder, stop, **arguments):
+    """Compare the journals of a whole search and of one that was interrupted and resumed.
+
+    Returns the formulas that the second evaluated.
+    """
+    calls = []
+
+    def interrupted(expression):
+        calls.append(str(expression))
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return evaluate(expression)
+
+    arguments["quiet"] = True
+    whole = search(make_strategy(), evaluate, out=folder / "a", **arguments)
+    with pytest.raises(KeyboardInterrupt):
+        search(make_strategy(), interrupted, out=folder / "b", **arguments)
+    resumed = search(make_strategy(), interrupted, out=folder / "b", **arguments)
+    assert lines(folder / "a")[1:] == lines(folder / "b")[1:]
+    assert resumed.population == whole.population
+    return calls

@@ -1,8 +1,10 @@
 """CMA-ES over the coefficients of a tree."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from search_tools import lines, run
+from search_tools import interrupt_and_resume, run
 
 from nglkeras import UserError
 from nglkeras.expression import Expression
@@ -72,7 +74,7 @@ OPTIMUM = np.array([2.7279, 0.9863, 1.5352, 1.8158, 0.5, 2.0])
 
 def quadratic(expression):
     found = [node for node in expression.nodes if isinstance(node, float)] or np.ones(6)
-    return -float(np.square(np.subtract(found, OPTIMUM)).sum())
+    return Evaluation("ok", (-float(np.square(np.subtract(found, OPTIMUM)).sum()),))
 
 
 class TestCoefficientSearch:
@@ -109,7 +111,8 @@ class TestCoefficientSearch:
             numbers = [node for node in expression.nodes if isinstance(node, float)]
             if numbers and numbers[0] < 0:
                 return Evaluation("non_finite")
-            return 1000 + quadratic(expression)
+            (value,) = quadratic(expression).fitness
+            return Evaluation("ok", (1000 + value,))
 
         run(strategy, evaluate)
         np.testing.assert_allclose(strategy.mean, OPTIMUM, atol=0.1)
@@ -128,29 +131,8 @@ class TestCoefficientSearch:
 
     @pytest.mark.parametrize("stop", [1, 5, 10, 23, 40])
     def test_interrupted_and_resumed_is_the_same(self, tmp_path, stop):
-        arguments = {"screening": SCREENING, "quiet": True}
-        whole_search = search(
-            CoefficientSearch(BAIKAL, 4, generations=5), quadratic, out=tmp_path / "a", **arguments
-        )
-        calls = []
-
-        def interrupted(expression):
-            calls.append(expression)
-            if len(calls) == stop:
-                raise KeyboardInterrupt
-            return quadratic(expression)
-
-        with pytest.raises(KeyboardInterrupt):
-            search(
-                CoefficientSearch(BAIKAL, 4, generations=5),
-                interrupted,
-                out=tmp_path / "b",
-                **arguments,
-            )
-        again = CoefficientSearch(BAIKAL, 4, generations=5)
-        resumed = search(again, interrupted, out=tmp_path / "b", **arguments)
-        assert lines(tmp_path / "a")[1:] == lines(tmp_path / "b")[1:]
-        assert resumed.best == whole_search.best
+        make = partial(CoefficientSearch, BAIKAL, 4, generations=5)
+        interrupt_and_resume(make, quadratic, tmp_path, stop, screening=SCREENING)
 
     def test_another_tree_in_the_same_folder_is_refused(self, tmp_path):
         search(CoefficientSearch(BAIKAL, generations=1), quadratic, out=tmp_path, quiet=True)

@@ -29,8 +29,7 @@ class TestGeneticProgramming:
             parents = [m.evaluation.rank for m in strategy.population]
             children = []
             for individual in strategy.ask():
-                value = by_hash(individual.expression)
-                outcome = value if isinstance(value, Evaluation) else Evaluation("ok", (value,))
+                outcome = by_hash(individual.expression)
                 children.append(outcome.rank)
                 seen[individual.id] = individual
                 strategy.tell(individual, outcome)
@@ -64,11 +63,7 @@ class TestGeneticProgramming:
                 if "crossover" in individual.made_by:
                     archived += individual.parents[1] not in alive
                     others += individual.parents[1] in alive
-                value = by_hash(individual.expression)
-                strategy.tell(
-                    individual,
-                    value if isinstance(value, Evaluation) else Evaluation("ok", (value,)),
-                )
+                strategy.tell(individual, by_hash(individual.expression))
         assert archived / (archived + others) == pytest.approx(0.5, abs=0.06)
 
     def test_the_seed_decides_everything_and_the_order_nothing(self):

@@ -277,7 +277,7 @@ def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(t
     run_slowly(tmp_path / "whole")
     context = multiprocessing.get_context("forkserver")
     # What takes seconds to import is imported once, by the server.
-    modules = ("loop", "variation", "fitness", "experiments")
+    modules = ("loop", "variation", "evolution")
     context.set_forkserver_preload([f"nglkeras.search.{name}" for name in modules])
     moments, kills = dice.Random(0), 0
     # The first start loads everything into the server.

@@ -1,9 +1,10 @@
 """The base class of strategies: one of your own runs and resumes without a change to the loop."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
-from search_tools import by_hash, lines
+from search_tools import by_hash, interrupt_and_resume, lines
 
 from nglkeras import UserError
 from nglkeras.search import Individual, Strategy, Variation, search
@@ -38,32 +39,16 @@ class TestRandomSearch:
 
     @pytest.mark.parametrize("stop", [1, 6, 9])
     def test_interrupted_and_resumed_is_the_same(self, tmp_path, stop):
-        calls = []
-
-        def interrupted(expression):
-            calls.append(expression)
-            if len(calls) == stop:
-                raise KeyboardInterrupt
+        def evaluate(expression):
             return float(expression.size)
 
-        def whole(expression):
-            return float(expression.size)
-
-        search(RandomSearch(1), whole, out=tmp_path / "a", screening=SCREENING, quiet=True)
-        with pytest.raises(KeyboardInterrupt):
-            search(
-                RandomSearch(1), interrupted, out=tmp_path / "b", screening=SCREENING, quiet=True
-            )
-        search(
-            RandomSearch(1, generations=4),
-            interrupted,
-            out=tmp_path / "b",
-            screening=SCREENING,
-            quiet=True,
-        )
-        first, second = lines(tmp_path / "a")[1:], lines(tmp_path / "b")[1:]
-        assert first == second[: len(first)]
-        assert {row["generation"] for row in second} == {0, 1, 2, 3, 4}
+        make = partial(RandomSearch, 1)
+        calls = interrupt_and_resume(make, evaluate, tmp_path, stop, screening=SCREENING)
+        # Only the interrupted evaluation was made twice.
+        assert len(calls) == 16 + 1
+        longer = RandomSearch(1, generations=4)
+        search(longer, evaluate, out=tmp_path / "a", screening=SCREENING, quiet=True)
+        assert {row["generation"] for row in lines(tmp_path / "a")[1:]} == {0, 1, 2, 3, 4}
 
     def test_settings_are_its_parameters_but_for_its_length(self):
         settings = {"strategy": "RandomSearch", "seed": 7, "population_size": 4}
