@@ -92,7 +92,7 @@ class SegmentationTable(script.Experiment):
         layout = tables.layout4 if self.name == "table4" else tables.layout5
         details = report.tables.columns_of(table, tables.DETAILS)
         panels = {}
-        # The paper's values are of its own data sets, those measured of other ones, perhaps.
+        # What was measured may be of another data set.
         legend = "paper, on its own data"
         figure = partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend)
         for cell in table:
@@ -110,9 +110,7 @@ class SegmentationTable(script.Experiment):
             ],
             [*_notes(scale, table, trials), *notes],
             report.tables.frame(table, tables.COLUMNS),
-            partial(
-                report.plots.dot_plot, panels, title, xlabel="", printed="paper, on its own data"
-            ),
+            figure,
             printed=[layout(table), details],
         )
         for model in dict.fromkeys(trial.model for trial in trials):
