@@ -23,11 +23,12 @@ SAMPLES = 1_000
 
 def measure(rounds: int) -> list[Measurement]:
     """Apply each operation to `TREES` trees a turn; evaluate on `SAMPLES` pairs of label and p."""
-    ours, theirs, deaps = _ours(), _gplearn(), _deap()
+    random = np.random.default_rng(0)
+    t, p = random.integers(0, 2, SAMPLES).astype(float), random.uniform(0.01, 1.0, SAMPLES)
+    libraries = {"nglkeras": _ours(t, p), "gplearn": _gplearn(t, p), "DEAP": _deap(t, p)}
     found = []
-    for case in ours:
-        calls = {"nglkeras": ours[case], "gplearn": theirs[case], "DEAP": deaps[case]}
-        contestants = {name: timed(call) for name, call in calls.items()}
+    for case in libraries["nglkeras"]:
+        contestants = {name: timed(calls[case]) for name, calls in libraries.items()}
         # A random tree may overflow.
         with np.errstate(all="ignore"):
             seconds = interleaved(contestants, rounds=rounds, what=case)
@@ -36,24 +37,28 @@ def measure(rounds: int) -> list[Measurement]:
     return found
 
 
-def _inputs():
-    random = np.random.default_rng(0)
-    return random.integers(0, 2, SAMPLES).astype(float), random.uniform(0.01, 1.0, SAMPLES)
-
-
-def _ours():
-    random, variation = np.random.RandomState(0), Variation()
-    trees = [variation.random_tree(random) for _ in range(TREES)]
-    partners = trees[1:] + trees[:1]
-    t, p = _inputs()
-    pairs = list(zip(trees, partners, strict=True))
+def _calls(build, crossover, subtree_mutation, node_mutation, evaluate):
+    """Return a library's functions of no arguments, each for all trees, by case."""
+    trees = [build() for _ in range(TREES)]
+    pairs = list(zip(trees, trees[1:] + trees[:1], strict=True))
     return {
-        "building": lambda: [variation.random_tree(random) for _ in trees],
-        "crossover": lambda: [variation.crossover(a, b, random) for a, b in pairs],
-        "subtree mutation": lambda: [variation.subtree_mutation(a, random) for a in trees],
-        "node mutation": lambda: [variation.node_mutation(a, random) for a in trees],
-        "evaluation": lambda: [tree(t, p) for tree in trees],
+        "building": lambda: [build() for _ in trees],
+        "crossover": lambda: [crossover(a, b) for a, b in pairs],
+        "subtree mutation": lambda: [subtree_mutation(tree) for tree in trees],
+        "node mutation": lambda: [node_mutation(tree) for tree in trees],
+        "evaluation": lambda: [evaluate(tree) for tree in trees],
     }
+
+
+def _ours(t, p):
+    random, variation = np.random.RandomState(0), Variation()
+    return _calls(
+        lambda: variation.random_tree(random),
+        lambda a, b: variation.crossover(a, b, random),
+        lambda tree: variation.subtree_mutation(tree, random),
+        lambda tree: variation.node_mutation(tree, random),
+        lambda tree: tree(t, p),
+    )
 
 
 def _functions():
@@ -61,7 +66,7 @@ def _functions():
     return {name: (partial(OPERATORS[name].value, np), OPERATORS[name].arity) for name in PAPER_A}
 
 
-def _gplearn():
+def _gplearn(t, p):
     random = np.random.RandomState(0)
     functions = [
         make_function(function=_with_arity(f, arity), name=name, arity=arity, wrap=False)
@@ -70,7 +75,7 @@ def _gplearn():
     arities = {}
     for function in functions:
         arities.setdefault(function.arity, []).append(function)
-    make = partial(
+    build = partial(
         _Program,
         function_set=functions,
         arities=arities,
@@ -83,17 +88,14 @@ def _gplearn():
         parsimony_coefficient=0.0,
         random_state=random,
     )
-    programs = [make() for _ in range(TREES)]
-    partners = programs[1:] + programs[:1]
-    inputs = np.stack(_inputs(), axis=1)
-    pairs = list(zip(programs, partners, strict=True))
-    return {
-        "building": lambda: [make() for _ in programs],
-        "crossover": lambda: [a.crossover(b.program, random) for a, b in pairs],
-        "subtree mutation": lambda: [a.subtree_mutation(random) for a in programs],
-        "node mutation": lambda: [a.point_mutation(random) for a in programs],
-        "evaluation": lambda: [a.execute(inputs) for a in programs],
-    }
+    inputs = np.stack((t, p), axis=1)
+    return _calls(
+        build,
+        lambda a, b: a.crossover(b.program, random),
+        lambda tree: tree.subtree_mutation(random),
+        lambda tree: tree.point_mutation(random),
+        lambda tree: tree.execute(inputs),
+    )
 
 
 def _with_arity(function, arity):
@@ -101,7 +103,7 @@ def _with_arity(function, arity):
     return (lambda a: function(a)) if arity == 1 else (lambda a, b: function(a, b))
 
 
-def _deap():
+def _deap(t=None, p=None):
     with needed():
         from deap import gp
 
@@ -110,28 +112,20 @@ def _deap():
     for name, (function, arity) in _functions().items():
         primitives.addPrimitive(function, arity, name=f"op_{name}")
     primitives.addEphemeralConstant("constant", partial(python_random.uniform, 0.0, 4.0))
-
-    def build():
-        return gp.PrimitiveTree(gp.genHalfAndHalf(primitives, 2, 6))
-
-    trees = [build() for _ in range(TREES)]
-    partners = trees[1:] + trees[:1]
-    t, p = _inputs()
-    pairs = list(zip(trees, partners, strict=True))
     limit = gp.staticLimit(key=operator.attrgetter("height"), max_value=17)
     crossover = limit(gp.cxOnePoint)
-    subtree = partial(gp.genHalfAndHalf, min_=2, max_=6)
 
-    def copies(*originals):
-        # DEAP changes trees in place; its users copy them first.
-        return [gp.PrimitiveTree(list(tree)) for tree in originals]
+    def subtree(pset, type_):
+        return gp.genHalfAndHalf(pset, min_=2, max_=6)
 
-    return {
-        "building": lambda: [build() for _ in trees],
-        "crossover": lambda: [crossover(*copies(a, b)) for a, b in pairs],
-        "subtree mutation": lambda: [
-            gp.mutUniform(*copies(a), lambda pset, type_: subtree(pset), primitives) for a in trees
-        ],
-        "node mutation": lambda: [gp.mutNodeReplacement(*copies(a), primitives) for a in trees],
-        "evaluation": lambda: [gp.compile(a, primitives)(t, p) for a in trees],
-    }
+    # DEAP changes trees in place; its users copy them first.
+    def copy(tree):
+        return gp.PrimitiveTree(list(tree))
+
+    return _calls(
+        lambda: gp.PrimitiveTree(gp.genHalfAndHalf(primitives, 2, 6)),
+        lambda a, b: crossover(copy(a), copy(b)),
+        lambda tree: gp.mutUniform(copy(tree), subtree, primitives),
+        lambda tree: gp.mutNodeReplacement(copy(tree), primitives),
+        lambda tree: gp.compile(tree, primitives)(t, p),
+    )

@@ -75,8 +75,8 @@ def configurations() -> dict[str, Configuration]:
     """Return every network of the paper's tables 3 to 5 with NGL, by name."""
     found = []
     for name in imagenet.protocol.SCALES["paper"].models:
-        batch_size = imagenet.protocol.RECIPES[name].batch_size
-        found.append(Configuration(name, batch_size, 224, partial(classification_step, name)))
+        sizes = imagenet.protocol.RECIPES[name].batch_size, 224
+        found.append(Configuration(name, *sizes, partial(classification_step, name)))
     for scale in (TABLE4_SCALES["paper"], TABLE5_SCALES["paper"]):
         for name in scale.models:
             dataset = scale.dataset_of(name)
