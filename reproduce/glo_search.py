@@ -4,12 +4,12 @@
     python reproduce/glo_search.py --scale reduced    MNIST, the paper's network, 200 steps each
     python reproduce/glo_search.py --scale paper      100 generations, 2,000 steps each
 
-Every candidate is on the disk before the next: stop it when you like, the same command goes on.
-Each stage leaves its best losses, their course, and best.json, which `nglkeras.load_loss` turns
-into a loss. At the end the winner is compared with cross entropy, Baikal and BaikalCMA on the test
-set. The fitness of a tree that comes again is kept, as in the paper. What else spares trainings is
-done but at paper scale, where every evaluation also has a split and initial weights of its own:
---screen, --without and --draws choose.
+Every candidate is written to the disk at once: stop it when you like, the same command goes on.
+Each stage writes its best losses, the course of the fitness, and best.json for
+`nglkeras.load_loss`. At the end the winner is compared with cross entropy, Baikal and BaikalCMA on
+the test set. A tree that comes again keeps its fitness, as in the paper. At paper scale nothing
+else spares a training, and every evaluation has its own split and initial weights. --screen,
+--without and --draws change that.
 """
 
 from nglkeras.experiments.discovery.searches import GLO

@@ -6,12 +6,12 @@
     python reproduce/search.py --experiment 5 --scale paper        the full protocol
     python reproduce/search.py --generations 3 --population 8 --seed 1
 
-Every trained network and every individual is on the disk before the next: stop it when you like,
-the same command goes on. At the end stand the best losses as formulas, LaTeX and plots, the
-convergence, the winner's family tree, its test accuracy beside that of CE and NGL, and
-best.json, which `nglkeras.load_loss` turns into a loss. At paper scale every candidate is trained,
-with a split and initial weights of its own, as in the paper; elsewhere some need no training, and
-they are counted: --screen, --without and --draws choose.
+Every trained network and every individual is written to the disk at once: stop it when you like,
+the same command goes on. At the end it writes the best losses as formulas, LaTeX and figures, the
+convergence, the winner's family tree, its test accuracy beside those of CE and NGL, and best.json
+for `nglkeras.load_loss`. At paper scale every candidate is trained with its own split and initial
+weights, as in the paper. At other scales checks spare some trainings, which are counted. --screen,
+--without and --draws change that.
 """
 
 from nglkeras.experiments.discovery.searches import PAPER_A

@@ -1,4 +1,4 @@
-"""What a search leaves behind, as data: its records, its course, its result."""
+"""The records of a search's journal, the summary of each generation, and the result."""
 
 import json
 from collections import Counter
@@ -16,15 +16,15 @@ from nglkeras.runs.journal import read_records
 from nglkeras.search.strategy import Evaluation, Individual, Member
 from nglkeras.training.outcome import STATUSES
 
-# Statuses that the screen gives without a training.
+# Statuses that the screening gives without a training.
 NOT_TRAINED = ("discarded", "rejected")
-# Ways in which an evaluation need not be made.
+# Reasons why a training was spared.
 SAVED = ("duplicate", "equal", "gradient", "rejected")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """A record as a line of the journal holds it."""
+    """A record in the form of a line of the journal."""
 
     expression: str
     generation: Count
@@ -43,13 +43,13 @@ class _Row:
 
 @dataclass(frozen=True)
 class Record:
-    """An individual of the journal.
+    """An individual with its evaluation, as the journal records it.
 
     Attributes:
         individual: The candidate.
-        evaluation: What came of it.
-        twin: Id of the individual whose evaluation it shares; empty for its own.
-        why: "duplicate", "equal" or "gradient" for a twin.
+        evaluation: Its evaluation.
+        twin: Id of the individual whose evaluation it shares; empty if it was evaluated itself.
+        why: "duplicate", "equal" or "gradient" for a twin; else empty.
     """
 
     individual: Individual
@@ -59,11 +59,11 @@ class Record:
 
     @property
     def saved(self) -> str:
-        """Which of `SAVED` spared its training; empty if none."""
+        """The reason, one of `SAVED`, why its training was spared; empty if it was not."""
         return "rejected" if self.evaluation.status == "rejected" else self.why
 
     def to_json(self) -> dict:
-        """The record as JSON has it."""
+        """Return the record as JSON data."""
         individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
         return {
             "id": self.individual.id,
@@ -100,18 +100,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Generation:
-    """A line of the convergence curve.
+    """Summary of the search up to the end of a generation.
 
     Attributes:
-        number: 0 for the random population.
+        number: Number of the generation; 0 is the random population.
         best: Greatest fitness among the survivors.
-        mean: Mean of their fitness, of those that have one.
+        mean: Mean fitness of the survivors that have one.
         size: Mean number of nodes of the survivors.
-        asked: Evaluations that the strategy has asked for so far, discarded ones aside.
-        trained: Those that were trained.
-        saved: How many each check has saved.
-        discarded: Losses that left the bounds.
-        failed: Trainings without a fitness.
+        asked: Evaluations that the strategy has asked for so far, without discarded losses.
+        trained: Number of trainings so far.
+        saved: Number of trainings that were spared so far, by reason.
+        discarded: Number of losses out of bounds so far.
+        failed: Number of trainings without a fitness so far.
     """
 
     number: int
@@ -127,13 +127,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class Result:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         population: The survivors, best first.
-        records: Every individual in the order of the search, by id.
-        generations: The course of the search.
-        seconds: Wall time of all trainings, of this call and the interrupted ones before it.
+        records: All records by id of the individual, in the order of the search.
+        generations: Summary of each generation.
+        seconds: Wall time of all trainings, including those of interrupted calls.
     """
 
     population: tuple[Member, ...]
@@ -146,14 +146,14 @@ class Result:
         """The loss with the greatest fitness.
 
         Raises:
-            UserError: If no loss has a fitness; it says why.
+            UserError: If no loss has a fitness; the message says why.
         """
         if not (self.population and self.population[0].evaluation.rank):
             raise UserError(f"no loss of this search has a fitness: {self._failures() or 'none'}")
         return self.population[0].individual.expression
 
     def _failures(self):
-        """How many candidates ended in which status, with one of its messages each."""
+        """Count the candidates of each status, with an example of its messages."""
         outcomes = [record.evaluation for record in self.records.values()]
         counts = Counter(outcome.status for outcome in outcomes if not outcome.rank)
         example = {outcome.status: outcome.message for outcome in reversed(outcomes)}
@@ -163,13 +163,13 @@ class Result:
         )
 
     def best_losses(self, count: int = 5) -> list[Member]:
-        """The best different losses among all that were evaluated, best first."""
+        """Return the best losses with different formulas among all evaluated, best first."""
         members = {}
         for record in self.records.values():
             if record.evaluation.rank and not record.twin:
                 member = Member(record.individual, record.evaluation)
                 formula = str(record.individual.expression)
-                # A formula may have been trained more than once: the best counts, as it survives.
+                # A formula may have been trained more than once: its best fitness counts.
                 best = members.setdefault(formula, member)
                 if member.evaluation.rank > best.evaluation.rank:
                     members[formula] = member
@@ -177,7 +177,7 @@ class Result:
         return ranked[:count]
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
-        """The family tree of an individual: itself and all that it descends from, by id."""
+        """Return the records of an individual and of all its ancestors, by id."""
         family, open_ids = {}, [id]
         while open_ids:
             current = open_ids.pop()
@@ -188,12 +188,12 @@ class Result:
 
 
 def shown(fitness: Sequence[float]) -> str:
-    """A fitness in print."""
+    """Return a fitness as text."""
     return "/".join(f"{value:.4f}" for value in fitness) or "none"
 
 
 def settings_in(folder: Path) -> dict:
-    """Read the settings of the search that a folder holds; none of a folder without one."""
+    """Return the settings of the search in a folder; empty if there is none."""
     path = folder / "search.jsonl"
     if not path.exists():
         return {}
@@ -202,12 +202,12 @@ def settings_in(folder: Path) -> dict:
 
 
 def header_or_record(row: dict) -> dict | Record:
-    """Convert a row of the journal: settings, or a record."""
+    """Convert a line of the journal to settings or a record."""
     if isinstance(row, dict) and "settings" in row:
         return msgspec.convert(row["settings"], dict)
     return Record.from_json(row)
 
 
 def as_json(value: object) -> object:
-    """The value as JSON gives it back."""
+    """Return the value after a round trip through JSON."""
     return json.loads(json.dumps(value))

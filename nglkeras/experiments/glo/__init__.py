@@ -1,8 +1,8 @@
-"""Paper B (GLO): its experiments as data, as tables, as figures, and what its scripts share.
+"""Paper B (GLO): figures 1 to 3 and further experiments.
 
-`protocol` says which networks an experiment trains, `tables` makes numbers of their rows, `plots`
-draws them, `script` is what the scripts of reproduce/ have in common. The search that found these
-losses is `nglkeras.search.glo`.
+`protocol` plans the trials of an experiment, `tables` computes numbers from their rows, `plots`
+draws them, and `figures` holds the experiments that scripts run. The search that found these losses
+is `nglkeras.search.glo`.
 """
 
 from nglkeras.startup import lazy
