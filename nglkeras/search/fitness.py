@@ -134,12 +134,15 @@ def as_fitness(evaluate: Fitness | Callable[[Expression], Evaluation | float]) -
     """Return a `Fitness`; a plain function is wrapped in one.
 
     Raises:
-        UserError: If it cannot be called.
+        UserError: If it cannot be called, or distributes its trainings without being a `Fitness`.
     """
     if isinstance(evaluate, Fitness):
         return evaluate
+    kind = type(evaluate).__name__
+    if hasattr(evaluate, "each"):
+        raise UserError(f"{kind} has a method each(); derive it from nglkeras.search.Fitness")
     if not callable(evaluate):
-        raise UserError(f"evaluate is of type {type(evaluate).__name__}; give a function of a loss")
+        raise UserError(f"evaluate is of type {kind}; give a function of a loss")
     return FunctionFitness(evaluate)
 
 

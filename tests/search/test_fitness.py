@@ -123,6 +123,14 @@ class TestFunctions:
         found = settings(tmp_path)
         assert (found["classes"], found["screening"]["rejection"]) == (5, False)
 
+    def test_an_object_that_distributes_trainings_must_be_a_fitness(self):
+        class Own:
+            def each(self, expressions, names):
+                yield 0, 1.0
+
+        with pytest.raises(UserError, match="derive it from nglkeras.search.Fitness"):
+            as_fitness(Own())
+
     def test_what_cannot_be_called(self):
         with pytest.raises(UserError, match="evaluate is of type int; give a function"):
             as_fitness(3)
