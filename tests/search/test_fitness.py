@@ -128,7 +128,7 @@ class TestFunctions:
             def each(self, expressions, names):
                 yield 0, 1.0
 
-        with pytest.raises(UserError, match="derive it from nglkeras.search.Fitness"):
+        with pytest.raises(UserError, match="Own has a method each"):
             as_fitness(Own())
 
     def test_what_cannot_be_called(self):
