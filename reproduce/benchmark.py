@@ -17,7 +17,7 @@ Each takes minutes on two cores, on which nothing else should run.
 import benchmark
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
-from nglkeras.experiments import cli
+from nglkeras.experiments import options, script
 from nglkeras.report import output
 from nglkeras.startup.extras import needed
 from nglkeras.training import devices
@@ -36,12 +36,18 @@ MODES = {
 
 def main():
     """Run the script."""
-    parser = cli.Parser(__doc__)
+    parser = options.Parser(__doc__)
     parser.add_argument("what", help=f"one of: {', '.join(MODES)}")
-    parser.add_argument("--rounds", type=cli.positive, help="number of rounds; by default enough")
+    parser.add_argument(
+        "--rounds", type=options.positive, help="number of rounds; by default enough"
+    )
     parser.add_argument("--models", nargs="+", metavar="NAME", help="networks of search and step")
     parser.add_argument(
-        "--memory", type=cli.positive, default=12, metavar="GIB", help="limit of step (default: 12)"
+        "--memory",
+        type=options.positive,
+        default=12,
+        metavar="GIB",
+        help="limit of step (default: 12)",
     )
     parser.add_argument("--out", default=OUT, help=f"folder of the files (default: {OUT})")
     output.add_figure_options(parser)
@@ -54,17 +60,17 @@ def main():
     out, save = paths.absolute(args.out), output.saver(args)
     with output.writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-    options = {
+    settings = {
         "search": {"names": args.models},
         "step": {"names": args.models, "memory": args.memory},
     }
     with needed():
         module = getattr(benchmark, args.what)
-        rows = module.measure(args.rounds or rounds, **options.get(args.what, {}))
+        rows = module.measure(args.rounds or rounds, **settings.get(args.what, {}))
     report = getattr(module, "report", benchmark.measure.report)
     with output.writing_to(out):
         report(rows, title, out / args.what, save)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    script.main(main)

@@ -5,7 +5,7 @@
 Values and automatic gradients come from the loss objects themselves.
 """
 
-from nglkeras.experiments import classification, cli
+from nglkeras.experiments import classification, script
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, lambda: classification.plots.figure1(), "figure1"))
+    script.draw(__doc__, lambda: classification.plots.figure1(), "figure1")

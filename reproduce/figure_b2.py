@@ -6,7 +6,7 @@ Values and automatic gradients come from the loss objects themselves. f1 to f3 a
 reconstructions and daggered.
 """
 
-from nglkeras.experiments import classification, cli
+from nglkeras.experiments import classification, script
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, lambda: classification.plots.figure_b2(), "figure_b2"))
+    script.draw(__doc__, lambda: classification.plots.figure_b2(), "figure_b2")

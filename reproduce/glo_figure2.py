@@ -5,7 +5,7 @@
 Values and automatic gradients come from the loss objects themselves.
 """
 
-from nglkeras.experiments import cli, glo
+from nglkeras.experiments import glo, script
 
 if __name__ == "__main__":
-    cli.run(lambda: cli.draw(__doc__, lambda: glo.plots.figure2(), "glo_figure2"))
+    script.draw(__doc__, lambda: glo.plots.figure2(), "glo_figure2")

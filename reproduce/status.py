@@ -8,18 +8,20 @@ Reads journals while they are written, on any machine that sees the folder, and 
 
 import time
 
-from nglkeras.experiments import cli
+from nglkeras.experiments import options, script
 from nglkeras.report import output
 from nglkeras.runs import status
 
 
 def main():
     """Run the script."""
-    parser = cli.Parser(__doc__)
+    parser = options.Parser(__doc__)
     parser.add_argument("place", nargs="?", default=output.RESULTS)
-    parser.add_argument("--failures", type=cli.positive, default=10, help="failed trials to name")
     parser.add_argument(
-        "--watch", type=cli.positive, metavar="SECONDS", help="look again and again"
+        "--failures", type=options.positive, default=10, help="failed trials to name"
+    )
+    parser.add_argument(
+        "--watch", type=options.positive, metavar="SECONDS", help="look again and again"
     )
     args = parser.parse_args()
     while True:
@@ -32,4 +34,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    script.main(main)
