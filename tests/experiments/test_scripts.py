@@ -325,7 +325,9 @@ def test_help_and_mistakes_need_neither_keras_nor_drawing():
     code = f"""
 import contextlib, io, json, pathlib, runpy, sys
 
-for path in sorted(pathlib.Path({str(ROOT / "reproduce")!r}).glob("*.py")):
+folder = pathlib.Path({str(ROOT / "reproduce")!r})
+sys.path.insert(0, str(folder))
+for path in sorted(folder.glob("*.py")):
     for arguments in (["--help"], ["--colour"], ["--scale", "huge"]):
         sys.argv, text, code = [path.name, *arguments], io.StringIO(), None
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
