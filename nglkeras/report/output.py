@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 # What needs Keras or pandas is reached through it after parsing: see `lazy`.
-from nglkeras import paths
+from nglkeras import paths, report
 from nglkeras.errors import UserError
-from nglkeras.report import figures, latex, tables
+from nglkeras.report import figures, latex
 from nglkeras.startup import extras
 
 # In the working directory, wherever the package is installed.
@@ -86,7 +86,7 @@ def write_table(
         save: As `saver` returns it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    markdown = [f"# {title}", *map(tables.as_markdown, parts), *notes]
+    markdown = [f"# {title}", *map(report.tables.as_markdown, parts), *notes]
     markdown = "\n\n".join(markdown) + "\n"
     path.with_name(f"{path.name}.md").write_text(markdown, encoding="utf-8")
     in_latex = latex.table(parts[0], title, notes)
