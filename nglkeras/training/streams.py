@@ -157,14 +157,17 @@ def evaluation(
     x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable | None = None
 ) -> tf.data.Dataset:
     """Return the samples in order, in batches of one size; see `datasets.padded`."""
-    x, y = _constants(x), tf.constant(y, tf.float32)
+    x, y = _constants(x), np.asarray(y, "float32")
+    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(y)), y)).batch(batch_size)
+    # The rows are padded instead of the inputs, and only once: a search evaluates very often.
+    rows = padded(rows, len(y), batch_size).batch(len(y)).get_single_element()
 
-    def batch(rows):
+    def batch(rows, labels, weights):
         inputs = _gathered(x, rows)
-        return inputs if finish is None else finish(inputs), tf.gather(y, rows)
+        return inputs if finish is None else finish(inputs), labels, weights
 
-    data = tf.data.Dataset.range(len(y), output_type=tf.int32).batch(batch_size)
-    return settled(padded(data.map(batch, num_parallel_calls=PARALLEL), len(y), batch_size))
+    data = tf.data.Dataset.from_tensor_slices(rows)
+    return settled(data.map(batch, num_parallel_calls=PARALLEL))
 
 
 def _constants(x):
