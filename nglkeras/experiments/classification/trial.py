@@ -58,8 +58,15 @@ class Trial(runs.trial.Trial):
     @property
     def key(self) -> str:
         """Hash as in `runs.trial.Trial`; a file with a model counts by its content."""
-        named = replace(self, model=architectures.label(self.model))
-        return super(Trial, named).key
+        return super(Trial, self._labelled).key
+
+    def __str__(self):
+        return super(Trial, self._labelled).__str__()
+
+    @property
+    def _labelled(self):
+        """The trial with the label of its model, which has no path."""
+        return replace(self, model=architectures.label(self.model))
 
     @property
     def kind(self) -> "Trial":

@@ -233,7 +233,7 @@ def fails(input_shape, classes):
         own, _ = plan(scale, ["NGL"], weights=None)
         assert own.model == f"{path}:tiny"
         assert len(own.model_sha256) == 64
-        assert architectures.label(own.model) == "tiny"
+        assert str(own) == "digits, tiny, f5 (NGL), run 1"
         assert run_trial(own).status == "ok"
         assert run_trial(replace(own, compile_once=False)).status == "ok"
 
