@@ -283,8 +283,7 @@ class TrialFitness(Fitness):
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Return the rows of trials; train those that the journal lacks."""
-        for _ in self._train(runner.pending(trials, self.rows)):
-            pass
+        list(self._train(runner.pending(trials, self.rows)))
         return [self.rows[trial.key] for trial in trials]
 
     def compare(
@@ -308,7 +307,7 @@ class TrialFitness(Fitness):
                 formula = str(expression or self.cross_entropy(dataset))
                 blank = next(t for t in self.trials(formula) if t.dataset == dataset)
                 trials[dataset, name] = [replace(blank, run=run, test=True) for run in runs]
-        wanted = [trial for many in trials.values() for trial in many]
+        wanted = list(chain(*trials.values()))
 
         def summary():
             rest = runner.pending(wanted, self.rows)
