@@ -1,4 +1,4 @@
-"""How tables 4 and 5 train each network, and how much of it each scale of a script does; all data.
+"""How tables 4 and 5 train each network, and what part of it each scale of a script does.
 
 Printed in paper A: U-Net with a ResNet34 encoder on images resized to 224 x 224, Adam 1e-4, 100
 epochs, batch 32, rate reduced on a plateau of the validation IoU (factor 0.2, patience 5), on
@@ -79,10 +79,10 @@ class Recipe:
         schedule: Optimizer, batch and length of the training.
         views: What is done to the images.
         l2: Factor of an L2 penalty on the kernels; its gradient is twice that, times the kernel.
-        weights: What the encoder or trunk starts from: `None`, "imagenet" or a file.
-        validation: Whether a validation set is looked at after each epoch. A data set without one
-            gives up a tenth of its training images for it.
-        start: What the source starts from, where the project cannot have it by itself.
+        weights: Initial weights of the encoder or trunk: `None`, "imagenet" or a file.
+        validation: Whether a validation set is evaluated after each epoch. A data set without one
+            gives a tenth of its training images for it.
+        start: Initial weights of the source that the project cannot download by itself.
     """
 
     schedule: Schedule
@@ -135,14 +135,14 @@ def _deeplab(iterations, between_evaluations):
 
 _DEEPLAB_VOC = _deeplab(20_000, 1_000)
 _DEEPLAB_COCO = _deeplab(300_000, 10_000)
-# The paper's, by architecture and data set.
+# The paper's recipes, by architecture and data set.
 RECIPES = {
     ("unet", "voc2012"): _UNET,
     ("unet", "voc2012_aug"): _UNET,
     ("deeplabv2_multiscale", "voc2012"): _DEEPLAB_VOC,
     ("deeplabv2_multiscale", "voc2012_aug"): _DEEPLAB_VOC,
     ("deeplabv2_multiscale", "coco_stuff164k"): _DEEPLAB_COCO,
-    # One scale of the three: less than the cited recipe, at a third of its time.
+    # One of the three scales: less than the cited recipe, in a third of its time.
     ("deeplabv2", "voc2012"): _DEEPLAB_VOC,
     ("deeplabv2", "voc2012_aug"): _DEEPLAB_VOC,
     ("deeplabv2", "coco_stuff164k"): _DEEPLAB_COCO,
@@ -156,7 +156,7 @@ _DEEPLAB_RATES = (
     ("deeplabv2_multiscale", 2.5e-5),
     ("deeplabv2_multiscale_narrow", 3e-4),
 )
-# Short trainings from random weights, on images at their own size: ours. After 135 steps on CamVid
+# Our short trainings from random weights, on images at their own size. After 135 steps on CamVid
 # the rate 1e-3 has a validation IoU of 27 %, the paper's 1e-4 24 % (cross entropy, one run each).
 _FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 

@@ -1,8 +1,7 @@
 """`run_trial`: build a segmentation network, train it, evaluate it, and return its row.
 
-`nglkeras.training` does the same for classifiers. Here a training also writes checkpoints, from
-which it continues in the middle of an epoch, and the networks of the first run keep their
-predictions for some test images.
+A training writes checkpoints, from which it continues in the middle of an epoch. The networks of
+the first run keep their predictions for some test images.
 """
 
 from collections.abc import Callable
