@@ -38,6 +38,7 @@ soak: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 figures: $(STAMP)
 	for figure in figure1 figure_a figure_b2 glo_figure2; do \

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -76,6 +77,8 @@ def write_table(
 ) -> None:
     """Write a table as CSV, Markdown and LaTeX, save its figure, and print the files' names.
 
+    Files that hold more than this table stay; it is written under a name that says what it holds.
+
     Args:
         path: Folder and name of the files, without an ending.
         title: Heading.
@@ -86,6 +89,7 @@ def write_table(
         save: As `saver` returns it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path = _beside_more(path, frame)
     markdown = [f"# {title}", *map(report.tables.as_markdown, parts), *notes]
     markdown = "\n\n".join(markdown) + "\n"
     path.with_name(f"{path.name}.md").write_text(markdown, encoding="utf-8")
@@ -95,6 +99,43 @@ def write_table(
     saved = save(figure, path.parent, path.name)
     endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
     print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
+
+
+# Columns that say what a line of a CSV file is about.
+_IDENTITY = (
+    *("dataset", "model", "loss", "measure", "class_reduction", "precision", "train_images"),
+    *("steps", "run"),
+)
+
+
+def _beside_more(path, frame):
+    """The path, or one beside it if the CSV file there has rows or runs that the frame lacks."""
+    try:
+        there = report.tables.read_csv(path.with_name(f"{path.name}.csv"))
+    except (OSError, ValueError):
+        return path
+    columns = [name for name in _IDENTITY if name in frame and name in there]
+    if not columns:
+        return path
+    ours, theirs = (_runs_by_key(table, columns) for table in (frame, there))
+    if all(ours.get(key, -1) >= runs for key, runs in theirs.items()):
+        return path
+    held = [
+        "-".join(map(str, dict.fromkeys(frame[name])))
+        for name in columns
+        if set(map(str, frame[name])) != set(map(str, there[name])) and name != "run"
+    ]
+    runs = max(ours.values()) or frame.get("run", frame.index).nunique()
+    held = re.sub(r"[^\w.+-]+", "", "_".join([*held, f"{runs}runs"]))[:100]
+    print(f"\n{path.name}.csv has more than this table and stays; this one is {path.name}_{held}")
+    return path.with_name(f"{path.name}_{held}")
+
+
+def _runs_by_key(table, columns):
+    """Number of runs by what a line is about; 0 where a line is a network of its own."""
+    runs = table["runs"] if "runs" in table else [0] * len(table)
+    keys = zip(*(map(str, table[name]) for name in columns), strict=True)
+    return dict(zip(keys, runs, strict=True))
 
 
 def say(*lines: str) -> None:

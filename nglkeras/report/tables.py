@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -143,6 +144,11 @@ def frame(items: Sequence, columns: Sequence[str] | dict[str, Callable]) -> pd.D
     if not isinstance(columns, dict):
         columns = {name: lambda item, name=name: getattr(item, name) for name in columns}
     return pd.DataFrame([{name: get(item) for name, get in columns.items()} for item in items])
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file that a script has written; an empty cell stays an empty text."""
+    return pd.read_csv(path, keep_default_na=False)
 
 
 def mark_best(

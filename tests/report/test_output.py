@@ -1,0 +1,70 @@
+"""Files are named by what they hold: a smaller table does not replace a greater one."""
+
+from functools import partial
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from nglkeras.report import output
+from nglkeras.report.figures import save_png
+
+
+def frame(losses, runs=5, dataset="digits"):
+    return pd.DataFrame({"dataset": dataset, "loss": losses, "accuracy": 90.0, "runs": runs})
+
+
+@pytest.fixture
+def write(tmp_path, capsys):
+    def write(table):
+        parts = [[["loss"], *([loss] for loss in table.loss)]]
+        output.write_table(tmp_path / "t", "T", parts, [], table, Figure, save_png)
+        return capsys.readouterr().out
+
+    return partial(write)
+
+
+def losses_in(path):
+    return list(pd.read_csv(path, keep_default_na=False).loss)
+
+
+class TestSmallerTables:
+    def test_fewer_losses_have_a_name_of_their_own(self, write, tmp_path):
+        write(frame(["CE", "NGL", "f4"]))
+        out = write(frame(["CE", "NGL"]))
+        assert "t.csv has more than this table and stays; this one is t_CE-NGL_5runs" in out
+        assert losses_in(tmp_path / "t.csv") == ["CE", "NGL", "f4"]
+        assert losses_in(tmp_path / "t_CE-NGL_5runs.csv") == ["CE", "NGL"]
+        assert {path.suffix for path in tmp_path.glob("t_*")} == {".csv", ".md", ".tex", ".png"}
+
+    def test_fewer_runs_too(self, write, tmp_path):
+        write(frame(["CE", "NGL"]))
+        write(frame(["CE", "NGL"], runs=2))
+        assert set(pd.read_csv(tmp_path / "t.csv").runs) == {5}
+        assert set(pd.read_csv(tmp_path / "t_2runs.csv").runs) == {2}
+
+    def test_a_network_a_line(self, write, tmp_path):
+        table = pd.DataFrame({"loss": ["CE"] * 3, "run": range(3), "accuracy": 0.9})
+        write(table)
+        write(table[:2])
+        assert len(pd.read_csv(tmp_path / "t.csv")) == 3
+        assert len(pd.read_csv(tmp_path / "t_2runs.csv")) == 2
+
+    def test_another_data_set(self, write, tmp_path):
+        write(frame(["CE"]))
+        write(frame(["CE"], dataset="mnist"))
+        assert (tmp_path / "t_mnist_5runs.csv").exists()
+
+
+@pytest.mark.parametrize("more", [frame(["CE", "NGL"]), frame(["CE"]), frame(["CE"], runs=9)])
+def test_as_much_or_more_replaces_the_files(write, tmp_path, more):
+    write(frame(["CE"]))
+    assert "has more" not in write(more)
+    assert losses_in(tmp_path / "t.csv") == list(more.loss)
+
+
+@pytest.mark.parametrize("content", ["", "\x00", "a,b\n1"])
+def test_a_file_that_is_no_table_is_replaced(write, tmp_path, content):
+    (tmp_path / "t.csv").write_text(content)
+    write(frame(["CE"]))
+    assert losses_in(tmp_path / "t.csv") == ["CE"]
