@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import data
@@ -79,7 +80,12 @@ class AccuracyTable(script.Experiment):
             raise unknown("change", args.change, _READ_AS)
         names, formulas = script.named_formulas(args.losses, args.formula, "table2")
         trials = plan(
-            scale, names, seed=args.seed, weights=self.weights(args, scale), formulas=formulas
+            scale,
+            names,
+            seed=args.seed,
+            weights=self.weights(args, scale),
+            formulas=formulas,
+            data_dir=args.data_dir,
         )
         return [replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials]
 
@@ -90,6 +96,8 @@ class AccuracyTable(script.Experiment):
         """Have the data sets, downloaded where that is possible."""
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
             data.sources.prepare(dataset, args.data_dir)
+            if dataset == catalog.FOLDER:
+                script.tell(*data.sources.survey(args.data_dir))
 
     def trainer(self, args, out, missing):
         """Networks of the same kind are compiled once, for all that is missing."""
@@ -108,7 +116,7 @@ class AccuracyTable(script.Experiment):
             out / self.name,
             title,
             [tables.layout(table, paper, bold=("**", "**")), details],
-            [*_notes(scale, table), *split_notes(trials), *notes],
+            [*_notes(scale, table), *split_notes(trials, args.data_dir), *notes],
             tables.to_frame(table),
             partial(classification.plots.accuracy_table, table, title),
             printed=[tables.layout(table, paper), details],
@@ -118,11 +126,11 @@ class AccuracyTable(script.Experiment):
 TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")
 
 
-def split_notes(trials: Sequence[Trial]) -> list[str]:
+def split_notes(trials: Sequence[Trial], data_dir: Path | None = None) -> list[str]:
     """Say how the data sets of some trials are divided."""
     kinds = {}
     for trial in trials:
-        titles = kinds.setdefault(division.describe(trial), [])
+        titles = kinds.setdefault(division.describe(trial, data_dir), [])
         title = catalog.get_info(trial.dataset).title
         if title not in titles:
             titles.append(title)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import draws
 from nglkeras.experiments.classification import architectures, protocol
@@ -41,9 +42,7 @@ def trials(
         raise unknown("model", scale.model, architectures.NAMES)
     found = []
     for dataset in scale.datasets or experiment.datasets:
-        if dataset not in protocol.SETTINGS:
-            raise unknown("data set", dataset, protocol.SETTINGS)
-        setting = protocol.SETTINGS[dataset]
+        setting = protocol.setting_of(dataset, get_info(dataset))
         epochs = at_most(EPOCHS.get(dataset, setting.schedule.epochs), scale.epochs)
         schedule = replace(setting.schedule, epochs=epochs)
         if not scale.plateau:
