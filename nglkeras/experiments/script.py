@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 import nglkeras
-from nglkeras import paths, report
+from nglkeras import paths, report, training
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.experiments import earlier, options
 from nglkeras.experiments.options import Parser, Scale
@@ -28,6 +28,8 @@ from nglkeras.startup import extras
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from nglkeras.training.checkpoint import Checkpoints
 
 # After the name of a row whose formula the user has given: it stands beside the row's paper value.
 GIVEN = " (given)"
@@ -43,12 +45,14 @@ class Experiment:
         folder: Folder of the results below `results/`; by default the name.
         changes: Settings that earlier versions did not have; see `earlier`.
         needs_a_network: Whether there is nothing to report if no training ended well.
+        has_checkpoints: Whether trainings write checkpoints, which their rows make superfluous.
     """
 
     folder: str = ""
     scales: ClassVar[Mapping[str, Scale]] = {}
     changes: ClassVar[Sequence[earlier.Change]] = ()
     needs_a_network = True
+    has_checkpoints = False
 
     def __init__(self, name: str, title: str = ""):
         self.name = name
@@ -75,7 +79,14 @@ class Experiment:
 
     def journal(self, out: Path) -> Journal:
         """The journal of a folder of results."""
-        return Journal(out / "journal.jsonl", report=partial(print, file=sys.stderr))
+        tell = partial(print, file=sys.stderr)
+        return Journal(out / "journal.jsonl", tell, self.checkpoints(out))
+
+    def checkpoints(self, out: Path) -> "Checkpoints | None":
+        """The checkpoints in a folder of results; `None` if trainings write none."""
+        if not self.has_checkpoints:
+            return None
+        return training.checkpoint.Checkpoints(out / "checkpoints")
 
     def prepare(self, args: argparse.Namespace, missing: Sequence[Trial]) -> None:
         """Look at the data of the trials that are to be trained, before the first of them."""

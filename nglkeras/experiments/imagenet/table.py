@@ -1,18 +1,15 @@
 """Table 3 and figure 2 of paper A as experiments; figure 2's networks are among table 3's."""
 
-import sys
 from dataclasses import replace
 from functools import partial
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 import nglkeras
-from nglkeras import report, runs, training
+from nglkeras import report
 from nglkeras.experiments import imagenet, options, script
 from nglkeras.experiments.imagenet import protocol
 from nglkeras.experiments.imagenet.protocol import ImageNetScale
 
-# Folder of the checkpoints.
-STATES = "checkpoints"
 SILENT = (
     "Where the paper is silent, our choices are Swin's augmentation for the ResNets too, gradients "
     "of Swin cut to a norm of 5, an L2 "
@@ -26,6 +23,7 @@ class ImageNetExperiment(script.Experiment):
     """What table 3 and figure 2 share."""
 
     folder = "table3"
+    has_checkpoints = True
     scales = protocol.SCALES
     models = ("models", "--models")
 
@@ -56,14 +54,6 @@ class ImageNetExperiment(script.Experiment):
         """Return the paper's losses."""
         return nglkeras.losses.rows_of(self.name)
 
-    def journal(self, out):
-        """Open the journal, which discards the checkpoints of finished trainings."""
-        return runs.journal.Journal(
-            out / "journal.jsonl",
-            partial(print, file=sys.stderr),
-            training.checkpoint.Checkpoints(out / STATES),
-        )
-
     def prepare(self, args, missing):
         """Download the data set where that is possible, and look at its files."""
         first = missing[0]
@@ -83,7 +73,7 @@ class ImageNetExperiment(script.Experiment):
             imagenet.training.run_trial,
             timeout=args.timeout,
             data_dir=args.data_dir,
-            checkpoints=training.checkpoint.Checkpoints(out / STATES),
+            checkpoints=self.checkpoints(out),
         )
 
 

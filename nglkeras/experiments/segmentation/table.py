@@ -1,7 +1,6 @@
 """Tables 4 and 5 of paper A as experiments."""
 
 import math
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -9,14 +8,14 @@ import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 import nglkeras
-from nglkeras import report, runs, training
+from nglkeras import report
 from nglkeras.errors import UserError
 from nglkeras.experiments import options, script, segmentation
 from nglkeras.experiments.segmentation import architectures, catalog, protocol, recipes
 from nglkeras.experiments.segmentation.recipes import SegmentationScale
 
-# Folders of the checkpoints and of what is kept for the qualitative figures.
-STATES, PREDICTIONS = "checkpoints", "predictions"
+# Folder of what is kept for the qualitative figures.
+PREDICTIONS = "predictions"
 
 
 class SegmentationTable(script.Experiment):
@@ -28,6 +27,8 @@ class SegmentationTable(script.Experiment):
         scales: The table's scales by name.
         measures: The measures that it shows, by default all of `tables.TITLES`.
     """
+
+    has_checkpoints = True
 
     def __init__(self, name, title, scales, measures=None):
         super().__init__(name, title)
@@ -62,12 +63,6 @@ class SegmentationTable(script.Experiment):
             print(line, flush=True)
         return trials
 
-    def journal(self, out):
-        """Open the journal, which discards the checkpoints of finished trainings."""
-        tell = partial(print, file=sys.stderr)
-        checkpoints = training.checkpoint.Checkpoints(out / STATES)
-        return runs.journal.Journal(out / "journal.jsonl", tell, checkpoints)
-
     def prepare(self, args, missing):
         """Look at the files of the data sets, so that no worker finds them missing or damaged."""
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
@@ -79,7 +74,7 @@ class SegmentationTable(script.Experiment):
             segmentation.training.run_trial,
             timeout=args.timeout,
             data_dir=args.data_dir,
-            checkpoints=training.checkpoint.Checkpoints(out / STATES),
+            checkpoints=self.checkpoints(out),
             predictions=out / PREDICTIONS,
         )
 
