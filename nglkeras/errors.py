@@ -1,4 +1,4 @@
-"""Errors for input that names what does not exist or cannot be had."""
+"""The error for wrong input, and the form of its message."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,17 @@ MAX_MESSAGE = 1_000
 
 
 class UserError(ValueError):
-    """A mistake in the input, said in one line; the scripts turn it into exit code 2."""
+    """Wrong input, described in one line; scripts print it and exit with code 2."""
 
     def __init__(self, message: object):
         super().__init__(in_a_line(message))
 
 
 def in_a_line(text: object) -> str:
-    """A text as a terminal can be given it, wherever it comes from.
+    """Return a text that is safe to print: on one line, at most `MAX_MESSAGE` characters.
 
-    Control characters, which may steer the terminal, become spaces, and so does whatever cannot
-    be printed; a long text is cut short.
+    Control characters, which could change the terminal's state, and other characters that cannot
+    be printed become spaces.
     """
     text = str(text)
     text = text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
@@ -24,11 +24,11 @@ def in_a_line(text: object) -> str:
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
-    """The error for a name that is not one of the valid ones.
+    """Return the error for an unknown name.
 
     Args:
-        kind: What the name should have been, e.g. `"loss"`.
-        name: What was given.
-        valid: The names that would have been right.
+        kind: Kind of thing that the name stands for, e.g. `"loss"`.
+        name: The unknown name.
+        valid: The valid names.
     """
     return UserError(f"unknown {kind} {name!r}; choose from: {', '.join(valid)}")

@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Expand the paths that users give."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ def expand(path: str | os.PathLike) -> Path:
     """Return a user's path as a `Path`, with a leading `~` replaced by the home folder.
 
     Raises:
-        UserError: If it is no path, or names a home folder that cannot be found.
+        UserError: If it is not a path, or a home folder cannot be found.
     """
     try:
         return Path(path).expanduser()
@@ -19,10 +19,10 @@ def expand(path: str | os.PathLike) -> Path:
 
 
 def absolute(path: str | os.PathLike) -> Path:
-    """Return `expand(path)` as seen from any folder: workers may run in another one."""
+    """Return `expand(path)` as an absolute path, since workers may run in another folder."""
     return expand(path).resolve()
 
 
 def weights(path: str | os.PathLike | None) -> str | None:
-    """Return what networks start from: a file's path is expanded, `None` and "imagenet" stay."""
+    """Return initial weights with a file's path expanded; `None` and "imagenet" stay."""
     return path if path in (None, "imagenet") else str(expand(path))

@@ -1,14 +1,14 @@
-"""Seeds by name: everything random descends from one seed."""
+"""Derive all seeds by name from one root seed."""
 
 import hashlib
 
 
 def derive_seed(seed: int, what: str, index: int = 0) -> int:
-    """A seed in [0, 2^31) for one use of randomness, e.g. `derive_seed(0, "split", run)`."""
+    """Return a seed in [0, 2^31) for one use, e.g. `derive_seed(0, "split", run)`."""
     digest = hashlib.sha256(f"{seed}/{what}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
 def at_most(value, limit):
-    """The smaller of both, or the value where there is no limit."""
+    """Return the smaller of both; `None` is no limit."""
     return value if limit is None else min(value, limit)

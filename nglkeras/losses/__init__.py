@@ -1,14 +1,14 @@
 """The losses of the two papers, as Keras losses for TensorFlow, JAX and PyTorch.
 
-Each loss is a pure function, which returns one value per sample, and a thin class around it,
-which Keras reduces, saves and loads; `get` finds a class by its row in the papers' tables.
+Each loss is a pure function that returns one value per sample, and a thin Keras class around it;
+`get` builds a loss by the name of its row in the papers' tables.
 
 Paper A: Akhmedova and Körber, Next Generation Loss Function for Image Classification (2024),
 arXiv 2404.12948. Paper B: Gonzalez and Miikkulainen, Improved Training Speed, Accuracy, and
 Data Utilization Through Loss Function Optimization (2020), arXiv 1905.11528.
 
-f1, f2 and f3 are reconstructions: equations B.1.1 to B.1.3 of paper A cannot be read in any
-public copy. They carry `reconstructed = True`; nothing else is guessed.
+f1, f2 and f3 are reconstructions, because equations B.1.1 to B.1.3 of paper A are illegible in
+every public copy. They have `reconstructed = True`; no other formula is guessed.
 """
 
 from nglkeras.losses.classes import (

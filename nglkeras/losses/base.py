@@ -1,4 +1,4 @@
-"""The Keras losses' base: what happens to labels, masks and weights around a loss's `call`."""
+"""Base classes of the Keras losses: they convert labels and apply masks and sample weights."""
 
 from collections.abc import Callable
 
@@ -11,18 +11,18 @@ from nglkeras.losses.labels import as_tensor
 
 
 class LabelLoss(keras.losses.Loss):
-    """A Keras loss whose labels keep their dtype.
+    """A Keras loss that keeps the dtype of its labels.
 
-    Keras casts labels to the dtype of the loss: in half precision class indices become others.
+    Keras casts labels to the dtype of the loss, and half precision would round class indices.
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Compute the reduced loss, as any Keras loss does.
+        """Compute the reduced loss, as `keras.losses.Loss` does.
 
         Args:
             y_true: Labels.
             y_pred: Predictions.
-            sample_weight: A weight for each sample (or pixel); `None` for the same for all.
+            sample_weight: A weight for each sample or pixel; `None` for equal weights.
         """
         mask = get_keras_mask(y_pred)
         with keras.name_scope(self.name):
@@ -31,7 +31,7 @@ class LabelLoss(keras.losses.Loss):
             return self._reduced(values, sample_weight, mask)
 
     def _reduced(self, values, sample_weight=None, mask=None):
-        """The values as Keras weighs and reduces them, without those that do not count."""
+        """Let Keras weight and reduce the values that neither mask excludes."""
         own = get_keras_mask(values)
         if own is not None:
             mask = own if mask is None else ops.logical_and(mask, own)
@@ -45,12 +45,17 @@ class LabelLoss(keras.losses.Loss):
 
 
 class FunctionLoss(LabelLoss):
-    """A Keras loss around a function; `arguments` are the attributes that it is given.
+    """A Keras loss that calls a function of `y_true`, `y_pred` and further arguments.
 
     Args:
         reduction: Keras' reduction over the samples.
-        name: The name of the loss; that of its function by default.
-        dtype: Dtype of the computation; Keras' floatx by default, float32 at least.
+        name: Name of the loss; by default the function's.
+        dtype: Dtype of the computation, at least float32; by default Keras' floatx.
+
+    Attributes:
+        function: The function, which returns one value per sample.
+        arguments: Names of attributes that are passed to it, and saved in the config.
+        reconstructed: Whether the formula is a guess at an illegible one.
     """
 
     function: Callable
@@ -65,9 +70,9 @@ class FunctionLoss(LabelLoss):
         return {argument: getattr(self, argument) for argument in self.arguments}
 
     def call(self, y_true, y_pred):
-        """Return one value per sample, as the function gives it; Keras reduces."""
+        """Return one value per sample."""
         return self.function(y_true, y_pred, **self._own_arguments())
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Return all arguments of the constructor."""
         return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}

@@ -1,4 +1,4 @@
-"""The losses as Keras classes: what Keras reduces, weighs, saves and loads."""
+"""The losses as Keras classes, which Keras reduces, weights, saves and loads."""
 
 from nglkeras.expression import Expression
 from nglkeras.losses.base import FunctionLoss
@@ -25,11 +25,11 @@ class _ClasswiseLoss(FunctionLoss):
     """A loss that is a sum or a mean over the classes.
 
     Args:
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        label_smoothing: The share of the label that is spread evenly over the classes.
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        label_smoothing: Share of the label that is spread evenly over the classes, in [0, 1).
         class_reduction: `"mean"` or `"sum"` over the classes.
-        axis: The axis of the classes.
-        **others: Those of `FunctionLoss`.
+        axis: Axis of the classes.
+        **others: `reduction`, `name`, `dtype`: see `FunctionLoss`.
     """
 
     arguments = ("from_logits", "label_smoothing", "class_reduction", "axis")
@@ -57,13 +57,12 @@ class _ClasswiseLoss(FunctionLoss):
 class NGL(_ClasswiseLoss):
     """Next Generation Loss for one-hot labels: see `ngl`.
 
-    `model.compile(loss=NGL())` is all it takes; with a model that ends in logits,
-    `NGL(from_logits=True)`.
+    Use `model.compile(loss=NGL())`, or `NGL(from_logits=True)` if the model returns logits.
 
     Args:
-        alpha: α of eq. 1, 2.4092 as evolved.
+        alpha: α of eq. 1; by default 2.4092, as evolved.
         scaling: `None`, or `"sigmoid"` for the variant of the authors' CIFAR-100 example.
-        fast: Whether to use the compiled kernel: `None` where it is valid, `True`, or `False`.
+        fast: Whether to use the compiled kernel; `None` uses it wherever it is valid.
         **shared: `from_logits`, `label_smoothing`, `class_reduction` ("mean" or "sum"), `axis`,
             `reduction`, `name`, `dtype`.
     """
@@ -84,7 +83,7 @@ class SparseNGL(NGL):
     """Next Generation Loss for integer labels: see `sparse_ngl`.
 
     Args:
-        ignore_class: A label whose samples do not count, e.g. 255 for void pixels; a whole number.
+        ignore_class: Integer label whose samples are ignored, e.g. 255 for void pixels.
         **others: As in `NGL`.
     """
 
@@ -98,14 +97,14 @@ class SparseNGL(NGL):
 
 @registered
 class FormulaLoss(_ClasswiseLoss):
-    """The loss of any formula, which saves and loads by it: see `formula_loss`.
+    """The loss given by a formula, which its config holds: see `formula_loss`.
 
     Args:
-        formula: As `Expression.parse` takes it, e.g. `"exp(1 - y_pred*y_true)"`.
+        formula: Formula for `Expression.parse`, e.g. `"exp(1 - y_pred*y_true)"`.
         **shared: As in `NGL`.
 
     Raises:
-        UserError: If it is no formula.
+        UserError: If `formula` is not a formula.
     """
 
     function = staticmethod(formula_loss)

@@ -1,4 +1,4 @@
-"""Values and gradients of a loss over a prediction."""
+"""Values and gradients of a loss as functions of a prediction."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`function(x)` and the automatic gradient of its sum, on the active backend."""
+    """Return `function(x)` and the gradient of its sum, computed by the active backend."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -30,7 +30,7 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
 
 
 def binary(loss: keras.losses.Loss) -> Callable:
-    """The binary case of appendix C: predictions (p, 1 - p), label (1, 0)."""
+    """Return the loss of predictions (p, 1 - p) for the label (1, 0), as in appendix C."""
 
     def function(p):
         predictions = keras.ops.stack([p, 1 - p], axis=-1)
@@ -41,5 +41,5 @@ def binary(loss: keras.losses.Loss) -> Callable:
 
 
 def minus_log(p):
-    """The cross entropy of the binary case; Keras' own clips p, which shows at the ends."""
+    """Return the binary case of cross entropy; Keras' own clips p, which shows near 0 and 1."""
     return -keras.ops.log(p)

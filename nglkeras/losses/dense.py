@@ -1,7 +1,7 @@
-"""Paper A's other losses for segmentation, for integer labels with void pixels: focal and dice.
+"""Focal and dice loss for segmentation, which paper A compares NGL with.
 
-The cross entropy is Keras' own `SparseCategoricalCrossentropy(ignore_class=...)`. Paper A gives no
-formula for either: focal loss is Lin et al.'s in Keras' form, dice our choice among several.
+Paper A gives no formula for them: focal loss is Lin et al.'s as in Keras, and the form of dice is
+our choice. The cross entropy is Keras' own `SparseCategoricalCrossentropy(ignore_class=...)`.
 """
 
 import keras
@@ -30,21 +30,21 @@ def sparse_focal(
 ):
     """Focal loss for integer labels: `-α (1 - p)^γ log p`, p of the true class.
 
-    The formula of Keras' `CategoricalFocalCrossentropy`, without a one-hot tensor. From logits
-    nothing is clipped, so that a pixel that is wholly wrong still has a gradient, as with Keras'
-    cross entropy from logits.
+    This is the formula of Keras' `CategoricalFocalCrossentropy`, without a one-hot tensor. Logits
+    are not clipped, so that confidently wrong pixels still have a gradient, as in Keras' cross
+    entropy from logits.
 
     Args:
         y_true: Class indices, the shape of `y_pred` without the class axis (a class axis of
             length 1 is accepted), any dtype.
         y_pred: Probabilities `[batch, ..., classes]`; logits with `from_logits`.
-        alpha: α, a factor; 0.25 is Lin et al.'s (arXiv 1708.02002) and Keras' default.
-        gamma: γ; the same with 2.
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        ignore_class: A label, such as 255 for void pixels, whose samples have loss and gradient
-            zero, whatever their prediction, and do not count in the mean. The loss of a sample
-            with any other label that is no class is NaN.
-        axis: The axis of the classes.
+        alpha: Factor α; the default 0.25 is Lin et al.'s (arXiv 1708.02002) and Keras'.
+        gamma: Focusing parameter γ; the default 2 is theirs too. Larger values down-weight easy
+            samples more.
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        ignore_class: Label, such as 255 for void pixels, whose samples have zero loss and gradient
+            and are left out of the mean. The loss of a sample with any other invalid label is NaN.
+        axis: Axis of the classes.
 
     Returns:
         One value per sample (per pixel): the shape of `y_pred` without the class axis, float32
@@ -55,12 +55,12 @@ def sparse_focal(
     labels, valid = class_indices(y_true, p, ignore_class, axis, for_one_hot=advice)
     labels, p = without_void(labels, p, valid, axis)
     labels, factor = index_and_factor(labels, p, axis)
-    # Keras' TensorFlow kernel wants the classes last, its PyTorch gradient no more than two axes.
+    # Keras needs the classes last on TensorFlow, and at most two axes for PyTorch's gradient.
     p = ops.moveaxis(p, axis, -1)
     flat = ops.reshape(labels, (-1,)), ops.reshape(p, (-1, ops.shape(p)[-1]))
     crossentropy = ops.sparse_categorical_crossentropy(*flat, from_logits=from_logits)
     crossentropy = ops.reshape(crossentropy, ops.shape(labels))
-    # The power's derivative has a pole at 0 where γ < 1.
+    # For γ < 1 the derivative of the power is infinite at 0.
     rest = ops.maximum(1.0 - ops.exp(-crossentropy), EPSILON)
     return masked(factor * alpha * ops.power(rest, gamma) * crossentropy, valid)
 
@@ -69,19 +69,18 @@ def sparse_focal(
 def dice(y_true, y_pred, from_logits=False, axis=-1, pixel_weight=None):
     """Dice loss for one-hot labels: `1 - 2 Σ p t / (Σ p + Σ t)`, mean over the classes.
 
-    Sums are over the pixels of an image; the mean is over the classes that occur in it, since a
-    class that does not could only be scored by a constant. Paper A does not define its dice loss:
-    this is our choice. Keras' own `Dice` has one value for a whole batch instead of one for each
-    image, so that it knows no sample weights.
+    The sums are over the pixels of an image, the mean is over the classes that occur in it: absent
+    classes would have a constant score. Paper A does not define its dice loss, so this is our
+    choice. Keras' own `Dice` returns one value per batch and so supports no sample weights.
 
     Args:
         y_true: One-hot (or soft) labels, the shape of `y_pred`, any dtype. The loss of an image
             is NaN if any of its labels is outside [0, 1].
         y_pred: Probabilities `[batch, ..., classes]`; logits with `from_logits`. Without an axis
             of pixels, each sample is a single pixel.
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        axis: The axis of the classes.
-        pixel_weight: How much each pixel counts in the sums, `[batch, ...]`; equal by default.
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        axis: Axis of the classes.
+        pixel_weight: Weight of each pixel in the sums, `[batch, ...]`; equal by default.
 
     Returns:
         One value per image, `[batch]`, in [0, 1].
@@ -96,14 +95,14 @@ def dice(y_true, y_pred, from_logits=False, axis=-1, pixel_weight=None):
 
 @registered
 def sparse_dice(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1, pixel_weight=None):
-    """Dice loss for integer labels: see `dice`. Void pixels are in none of its sums.
+    """Dice loss for integer labels: see `dice`. Void pixels are left out of all sums.
 
     Args:
         y_true: As in `sparse_focal`.
         y_pred: As in `sparse_focal`, with at least one axis of pixels.
         from_logits: As in `sparse_focal`.
-        ignore_class: As in `sparse_focal`; an image of such pixels alone does not count, and one
-            with a label that is no class has the loss NaN.
+        ignore_class: As in `sparse_focal`; an image of void pixels only is left out of the mean,
+            and an image with an invalid label has the loss NaN.
         axis: As in `sparse_focal`.
         pixel_weight: As in `dice`.
 
@@ -141,7 +140,7 @@ def _dice(t, p, factor, weights):
         t, weighted = t * weights, p * weights
     true = ops.sum(t, axis=pixels)
     scores = 2.0 * ops.sum(p * t, axis=pixels) / (ops.sum(weighted, axis=pixels) + true + EPSILON)
-    # A class of NaN labels is one that occurs: its score is NaN.
+    # A class with NaN labels counts as present, so that its score becomes NaN.
     occurs = 1.0 - ops.cast(true <= 0, p.dtype)
     classes = ops.sum(occurs, axis=-1)
     values = 1.0 - ops.sum(occurs * scores, axis=-1) / ops.maximum(classes, 1.0)
@@ -150,7 +149,7 @@ def _dice(t, p, factor, weights):
 
 
 class _SparseLoss(FunctionLoss):
-    """A loss around a function of this module."""
+    """Base class of the losses for integer labels in this module."""
 
     arguments = ("from_logits", "ignore_class", "axis")
 
@@ -166,8 +165,8 @@ class SparseFocal(_SparseLoss):
     """Focal loss for integer labels: see `sparse_focal`.
 
     Args:
-        alpha: A factor.
-        gamma: Focusing parameter; larger values down-weight easy samples more.
+        alpha: Factor, 0.25 by default.
+        gamma: Focusing parameter, 2 by default; larger values down-weight easy samples more.
         **shared: `from_logits`, `ignore_class`, `axis`, `reduction`, `name`, `dtype`.
     """
 
@@ -181,7 +180,7 @@ class SparseFocal(_SparseLoss):
 
 
 class _PixelWeights:
-    """Lets the weights of pixels enter the sums of a dice loss, which has no value for a pixel."""
+    """Apply pixel weights within the sums of a dice loss, which has no value per pixel."""
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Compute the reduced loss.
@@ -189,8 +188,8 @@ class _PixelWeights:
         Args:
             y_true: Labels.
             y_pred: Predictions `[batch, ..., classes]`.
-            sample_weight: A weight for each image, `[batch]` or `[batch, 1]`, or for each pixel,
-                `[batch, ...]`. The latter enter the sums of dice: a pixel of weight 0 is in none.
+            sample_weight: Weights of images, `[batch]` or `[batch, 1]`, or of pixels,
+                `[batch, ...]`. Pixel weights are factors within the sums of dice.
         """
         mask, weights = get_keras_mask(y_pred), None
         with keras.name_scope(self.name):
@@ -207,7 +206,7 @@ class _PixelWeights:
 
 
 def _are_of_pixels(weights, y_pred):
-    """Return whether there is a weight for each pixel, and not one for each image."""
+    """Return whether these are weights of pixels, not of images."""
     if weights is None or len(y_pred.shape) < 3:
         return False
     shape = static_shape(as_tensor(weights))
@@ -221,8 +220,8 @@ class Dice(_PixelWeights, FunctionLoss):
     """Dice loss for one-hot labels, one value per image: see `dice`.
 
     Args:
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        axis: The axis of the classes.
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        axis: Axis of the classes.
         **others: `reduction`, `name`, `dtype`.
     """
 

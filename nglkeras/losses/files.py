@@ -1,4 +1,4 @@
-"""A found loss as one small JSON file, to take home and compile with."""
+"""Save and load the losses that searches find, as small JSON files."""
 
 import json
 import os
@@ -14,13 +14,13 @@ def save_loss(path: str | Path, formula: str, *, class_reduction: str = "mean", 
     """Write a loss to a file.
 
     Args:
-        path: The file; it is replaced as a whole.
-        formula: Of the loss.
+        path: The file, which is replaced atomically.
+        formula: Formula of the loss.
         class_reduction: `"mean"` or `"sum"` over the classes.
-        **origin: Anything JSON can hold about where it comes from.
+        **origin: Further JSON values, e.g. how the loss was found.
 
     Raises:
-        UserError: If it is no formula, or the file cannot be written.
+        UserError: If `formula` is not a formula, or the file cannot be written.
     """
     expression = Expression.parse(formula)
     content = {
@@ -42,23 +42,23 @@ def save_loss(path: str | Path, formula: str, *, class_reduction: str = "mean", 
 
 
 def load_loss(path: str | Path, **arguments) -> FormulaLoss:
-    """The loss of a file that a search or `save_loss` has written.
+    """Load a loss from a file of a search or `save_loss`.
 
-    `model.compile(loss=load_loss("best.json"))`.
+    Use it as `model.compile(loss=load_loss("best.json"))`.
 
     Args:
         path: The file.
-        **arguments: For `FormulaLoss`, e.g. `from_logits=True`.
+        **arguments: Passed to `FormulaLoss`, e.g. `from_logits=True`.
 
     Raises:
-        UserError: If there is no such file or it holds no loss.
+        UserError: If the file cannot be read or contains no loss.
     """
     try:
         content = json.loads(paths.expand(path).read_text("utf-8-sig"))
         own = {"formula": content["formula"], "class_reduction": content["class_reduction"]}
     except OSError as error:
         raise UserError(f"cannot read the loss file {path}: {error.strerror}") from error
-    # Hostile nesting ends the reader's stack.
+    # Deeply nested JSON exceeds the parser's recursion limit.
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _no_loss_file(path) from error
     if not all(isinstance(value, str) for value in own.values()):

@@ -1,4 +1,4 @@
-"""The losses as pure functions on `keras.ops`: one value per sample, no reduction over them.
+"""The losses as pure functions that return one value per sample.
 
 `p` is the predicted probability of a class (`y_pred`; y_pred or y in the papers) and `t` its
 label (`y_true`; y_real or x in the papers).
@@ -9,13 +9,13 @@ from functools import cache
 import keras
 from keras import ops
 
-# The only way to tell Keras' reduction which pixels count; its own sparse loss does the same.
+# Private, but the only way to exclude pixels from Keras' reduction; its own sparse loss uses it.
 from keras.src.backend import set_keras_mask
 
 from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
 from nglkeras.losses import kernels
-from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
+from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.labels import (
     check_ignore_class,
     class_indices,
@@ -54,25 +54,24 @@ def ngl(
         y_true: One-hot (or soft) labels, the shape of `y_pred`, any dtype. The loss of a sample is
             NaN if any of its labels is outside [0, 1].
         y_pred: Probabilities, shape `[batch, ..., classes]`; logits with `from_logits`.
-        alpha: α, 2.4092 as evolved.
-        scaling: `"sigmoid"` puts the probabilities through a sigmoid first, as the CIFAR-100
+        alpha: α; by default 2.4092, as evolved.
+        scaling: `"sigmoid"` applies a sigmoid to the probabilities first, as the CIFAR-100
             example of the paper's authors does; `None` is the printed formula.
-        from_logits: Whether `y_pred` still has to go through a softmax.
-        label_smoothing: The share of the label that is spread evenly over the classes, in [0, 1).
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        label_smoothing: Share of the label that is spread evenly over the classes, in [0, 1).
         class_reduction: `"mean"` over the classes as printed, or `"sum"`.
-        axis: The axis of the classes.
-        fast: Whether to use the compiled kernel, which has loss and gradient by the logits in one
-            function: see `kernels`. It takes logits in float32 or lower, no scaling, on TensorFlow
-            or JAX. `None` uses it there, `True` insists, `False` keeps to plain operations. Both
-            give the same values and gradients, by the labels too.
+        axis: Axis of the classes.
+        fast: Whether to use the compiled kernel, which computes loss and gradient together: see
+            `kernels`. It needs TensorFlow or JAX, logits in float32 or lower, and no scaling.
+            `None` uses it if it is valid, `False` never does. Values and gradients are the same.
 
     Returns:
         One value per sample (per pixel in dense prediction): the shape of `y_pred` without
         the class axis, float32 unless `y_pred` is float64.
 
     Raises:
-        UserError: If the shapes differ, `y_pred` has only one class, or `fast=True` is asked for
-            where there is no kernel.
+        UserError: If the shapes differ, `y_pred` has only one class, or `fast=True` is given
+            where the kernel is not valid.
 
     Example:
     >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
@@ -105,7 +104,7 @@ def sparse_ngl(
     axis=-1,
     fast=None,
 ):
-    """`ngl` for integer labels, without ever building the one-hot tensor.
+    """Compute `ngl` for integer labels, without a one-hot tensor.
 
     Args:
         y_true: Class indices, integer or float dtype, the shape of `y_pred` without the class
@@ -115,10 +114,9 @@ def sparse_ngl(
         scaling: As in `ngl`.
         from_logits: As in `ngl`.
         label_smoothing: As in `ngl`.
-        ignore_class: A label, such as 255 for void pixels, whose samples have loss and gradient
-            zero, whatever their prediction, and do not count in the mean; it need not be a valid
-            index. The loss of a sample with any other label that is no class, such as -1, 0.5 or
-            NaN, is NaN.
+        ignore_class: Label, such as 255 for void pixels, whose samples have zero loss and
+            gradient and are left out of the mean; it need not be a class. The loss of a sample with
+            any other invalid label, such as -1, 0.5 or NaN, is NaN.
         class_reduction: As in `ngl`.
         axis: As in `ngl`.
         fast: As in `ngl`.
@@ -146,7 +144,7 @@ def _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis):
     labels, factor = index_and_factor(labels, p, axis)
     p_own = ops.take_along_axis(p, ops.expand_dims(labels, axis), axis=axis)
 
-    # Every class as if it were not the label, and the correction for the one that is.
+    # Sum over the classes as if none were the label, plus the correction for the one that is.
     others = ops.sum(_ngl_exponential(t_other, p, alpha) - _ngl_cosine(p), axis=axis)
     own = _ngl_exponential(t_own, p_own, alpha) - _ngl_exponential(t_other, p_own, alpha)
     values = factor * (others + ops.squeeze(own, axis=axis))
@@ -154,10 +152,10 @@ def _sparse_ngl(labels, p, alpha, label_smoothing, class_reduction, axis):
 
 
 def without_void(labels, p, valid, axis):
-    """Put class 0 and a constant prediction where labels do not count.
+    """Replace label and prediction of void samples by class 0 and a constant.
 
-    It is done before anything is computed of the prediction: the gradient of a NaN is NaN, even
-    if the value is replaced afterwards.
+    This must happen before any computation: the gradient of a NaN is NaN even if its value is
+    replaced afterwards.
     """
     if valid is None:
         return labels, p
@@ -165,7 +163,7 @@ def without_void(labels, p, valid, axis):
 
 
 def masked(values, valid):
-    """Set values to 0 where they do not count, and tell Keras' mean so."""
+    """Set the values of invalid samples to 0, and exclude them from Keras' mean."""
     if valid is None:
         return values
     values = ops.where(valid, values, 0.0)
@@ -183,9 +181,9 @@ def formula_loss(
     class_reduction="mean",
     axis=-1,
 ):
-    """The loss of any formula, e.g. `"exp(1 - y_pred*y_true)"`: see `Expression.parse`.
+    """Compute the loss given by a formula, e.g. `"exp(1 - y_pred*y_true)"`.
 
-    Other arguments and result as in `ngl`.
+    Formulas are those of `Expression.parse`; other arguments and result as in `ngl`.
     """
     t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
     return _reduce(_parsed(formula)(t, p, ops), factor, class_reduction, axis)
@@ -196,41 +194,28 @@ def _parsed(formula):
     return Expression.parse(formula)
 
 
-@registered
-def f1(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f1 of paper A (eq. B.1.1), reconstructed: see `formulas`.
+def _reconstruction(name, equation):
+    """Return the loss function of a reconstructed formula."""
 
-    Arguments and result as in `ngl`.
-    """
-    return formula_loss(
-        y_true, y_pred, FORMULAS["f1"], from_logits, label_smoothing, class_reduction, axis
+    def function(
+        y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1
+    ):
+        return formula_loss(
+            y_true, y_pred, FORMULAS[name], from_logits, label_smoothing, class_reduction, axis
+        )
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        f"{name} of paper A (eq. {equation}), reconstructed: see `formulas`.\n\n"
+        "    Arguments and result as in `ngl`.\n    "
     )
+    function.reconstructed = True
+    return registered(function)
 
 
-@registered
-def f2(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f2 of paper A (eq. B.1.2), reconstructed: see `formulas`.
-
-    Arguments and result as in `ngl`.
-    """
-    return formula_loss(
-        y_true, y_pred, FORMULAS["f2"], from_logits, label_smoothing, class_reduction, axis
-    )
-
-
-@registered
-def f3(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
-    """f3 of paper A (eq. B.1.3), reconstructed: see `formulas`.
-
-    Arguments and result as in `ngl`.
-    """
-    return formula_loss(
-        y_true, y_pred, FORMULAS["f3"], from_logits, label_smoothing, class_reduction, axis
-    )
-
-
-for guess in (f1, f2, f3):
-    guess.reconstructed = guess.__name__ in RECONSTRUCTED
+f1 = _reconstruction("f1", "B.1.1")
+f2 = _reconstruction("f2", "B.1.2")
+f3 = _reconstruction("f3", "B.1.3")
 
 
 @registered
@@ -243,9 +228,9 @@ def f4(
     axis=-1,
     fast=None,
 ):
-    """f4 of paper A (eq. B.1.4): `sin(sin(p - η) + t²)`.
+    """f4 of paper A (eq. B.1.4): `sin(sin(p - η) + t²)`, negative for good predictions.
 
-    Arguments and result as in `ngl`. The values are negative for good predictions.
+    Arguments and result as in `ngl`.
     """
     p = float32_at_least(y_pred)
     t = one_hot_labels(y_true, p, axis)
@@ -264,8 +249,8 @@ def f4(
 def baikal(y_true, y_pred, from_logits=False, label_smoothing=0.0, class_reduction="mean", axis=-1):
     """Baikal of paper B: `-(log p - t/p)`, where p is at least ε.
 
-    Arguments and result as in `ngl`. The paper prints a mean over the classes, but its
-    accuracies at its learning rate are those of the sum.
+    Arguments and result as in `ngl`. The paper prints a mean over the classes, but the sum gives
+    its accuracies at its learning rate.
     """
     t, p, factor = _prepared(y_true, y_pred, from_logits, label_smoothing, axis)
     p = ops.maximum(p, EPSILON)
@@ -353,14 +338,14 @@ def check_class_reduction(class_reduction):
 
 
 def float32_at_least(x):
-    """A tensor in float32 or float64: in float16 and bfloat16 ε = 1e-8 is lost."""
+    """Return `x` in at least float32: float16 and bfloat16 cannot represent p + 1e-8."""
     x = ops.convert_to_tensor(x)
     is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
     return x if is_wide else ops.cast(x, "float32")
 
 
 def _prepared(y_true, y_pred, from_logits, label_smoothing, axis):
-    """Labels, probabilities, and the factor that is NaN where the labels are not in [0, 1]."""
+    """Return labels, probabilities, and a factor that is NaN if labels are not in [0, 1]."""
     p = float32_at_least(y_pred)
     t = one_hot_labels(y_true, p, axis)
     factor = one_hot_factor(t, axis)
@@ -375,13 +360,13 @@ def _smooth(t, label_smoothing, axis):
 
 
 def number_of_classes(x, axis):
-    """A number; a tensor where TensorFlow learns it as the step runs."""
+    """Return the number of classes; a scalar tensor if TensorFlow knows it only at run time."""
     classes = ops.shape(x)[axis]
     return classes if isinstance(classes, int) else ops.cast(classes, x.dtype)
 
 
 def _forbids_kernel(from_logits, scaling=None):
-    """What of these arguments a kernel does not take; nothing if it takes them."""
+    """Return why the kernels do not accept these arguments; an empty string if they do."""
     check_scaling(scaling)
     if not from_logits:
         return "probabilities; it takes logits, with from_logits=True"

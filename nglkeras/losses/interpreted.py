@@ -1,14 +1,12 @@
-"""One Keras loss that runs any expression given as data: compile once, try them all.
+"""One Keras loss that runs any expression given as data, so that a model is compiled only once.
 
-A model that is compiled with an `InterpretedLoss` is traced once. Each candidate after that is a
-small table of instructions in non-trainable variables, so it costs an assignment instead of a
-compilation.
+A model compiled with an `InterpretedLoss` is traced once. Each further expression is a small table
+of instructions in non-trainable variables: it costs an assignment instead of a compilation.
 
-The loss is elementwise in the predictions. Forward mode therefore gives its exact gradient: each
-register holds a value and its derivative by the prediction, and a custom gradient hands the
-latter to the optimizer. What runs is a loop over the instructions around a switch over the
-operators. On TensorFlow that loop is compiled by XLA, alone: as single operations it costs
-several times as much as the loss itself.
+The loss is elementwise in the predictions, so forward mode gives its exact gradient: each register
+holds a value and its derivative by the prediction, which a custom gradient passes on. The program
+is a loop over the instructions around a switch over the operators. On TensorFlow only this loop is
+compiled by XLA: as single operations it costs several times as much as the loss itself.
 """
 
 from dataclasses import dataclass
@@ -24,11 +22,10 @@ from nglkeras.losses.base import LabelLoss
 from nglkeras.losses.functions import check_class_reduction, float32_at_least
 from nglkeras.losses.labels import one_hot_factor, one_hot_labels
 
-# Paper A's trees have at most 100 nodes; paper B's, of up to 40, take three for each with a
-# coefficient on it.
+# Paper A's trees have at most 100 nodes. Paper B's have at most 40, and each coefficient adds two.
 MAX_INSTRUCTIONS = 128
-# Evaluating the more demanding argument first (Sethi and Ullman 1970), a tree of 50 constants
-# takes 6 registers beside those of y_pred and y_true.
+# If the argument that needs more registers is evaluated first (Sethi and Ullman 1970), a tree of 50
+# constants needs 6 registers besides those of y_pred and y_true.
 REGISTERS = 9
 _P, _T, _FIRST_FREE = 0, 1, 2
 _CODES = {name: code for code, name in enumerate(OPERATORS)}
@@ -40,10 +37,11 @@ class Program:
     """An expression as data.
 
     Attributes:
-        instructions: int32 `[MAX_INSTRUCTIONS, 4]`: code, target register, source registers.
-        constants: float32 `[MAX_INSTRUCTIONS]`: what an instruction that loads one loads.
-        length: int32 scalar, the number of instructions. The last one leaves the loss in the
-            first free register.
+        instructions: int32 `[MAX_INSTRUCTIONS, 4]`: operator code, target register, two source
+            registers.
+        constants: float32 `[MAX_INSTRUCTIONS]`: the constants that load instructions load.
+        length: int32 scalar, the number of instructions. The last one writes the loss to the first
+            free register.
     """
 
     instructions: np.ndarray
@@ -52,10 +50,10 @@ class Program:
 
 
 def assemble(expression: Expression) -> Program:
-    """The program of an expression.
+    """Translate an expression into a program.
 
     Raises:
-        UserError: If the expression is larger than the interpreter's memory.
+        UserError: If the expression needs too many instructions or registers.
     """
     steps = []
     free = list(range(_FIRST_FREE, REGISTERS))
@@ -91,7 +89,7 @@ def assemble(expression: Expression) -> Program:
 
     result = emit(expression.fold(leaf, branch))
     if result < _FIRST_FREE:
-        # A bare terminal: copied by negating it twice.
+        # Copy a single terminal by negating it twice.
         negate = _CODES["neg"]
         steps = [([negate, _FIRST_FREE, result, _P], 0.0)]
         steps += [([negate, _FIRST_FREE, _FIRST_FREE, _P], 0.0)]
@@ -107,7 +105,10 @@ def assemble(expression: Expression) -> Program:
 
 
 class Memory(keras.layers.Layer):
-    """Holds the program, as weights of the model: JAX passes only those into a compiled step."""
+    """A layer that holds the program.
+
+    It is part of the model's weights because JAX passes only those into a compiled step.
+    """
 
     def __init__(self, **arguments):
         super().__init__(trainable=False, **arguments)
@@ -121,7 +122,7 @@ class Memory(keras.layers.Layer):
         self.store(Expression(("y_pred",)))
 
     def store(self, expression: Expression) -> None:
-        """Make it the expression that the loss runs."""
+        """Make the loss compute this expression."""
         program = assemble(expression)
         self.instructions.assign(program.instructions)
         self.constants.assign(program.constants)
@@ -129,17 +130,17 @@ class Memory(keras.layers.Layer):
 
 
 class InterpretedLoss(LabelLoss):
-    """The loss of whichever expression its memory holds.
+    """The loss of the expression that its memory holds.
 
-    It has a gradient by the predictions only; by trainable labels, take `FormulaLoss`.
+    It has no gradient by the labels; use `FormulaLoss` if they are trainable.
 
     Args:
         class_reduction: `"mean"` or `"sum"` over the classes.
-        name: The name of the loss.
+        name: Name of the loss.
 
     Attributes:
-        memory: The program, to be a part of the model.
-        traces: How often the loss has been traced so far.
+        memory: Layer that holds the program; it must be part of the model.
+        traces: Number of times the loss has been traced.
     """
 
     def __init__(self, class_reduction="mean", name="interpreted_loss"):
@@ -153,8 +154,8 @@ class InterpretedLoss(LabelLoss):
         """Return one value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
         self.traces += 1
         memory = self.memory
-        # A sum makes tensors of them: the compiled loop is shared, and given variables it would
-        # hold on to this memory.
+        # The sums turn variables into tensors: the compiled loop is shared between losses, and with
+        # variables it would keep this memory alive.
         program = (memory.instructions + 0, memory.constants + 0.0, memory.length + 0)
         p = float32_at_least(y_pred)
         t = one_hot_labels(y_true, p)
@@ -163,7 +164,7 @@ class InterpretedLoss(LabelLoss):
 
 
 def _constant(t):
-    """The labels themselves; whoever asks for their gradient gets an error, not zeros."""
+    """Return the labels with a gradient that raises an error instead of returning zeros."""
 
     def refuse(*_, **__):
         raise UserError("InterpretedLoss has no gradient by the labels; FormulaLoss has")
@@ -179,7 +180,7 @@ def _elementwise(program, t, p):
         def gradient(*arguments, upstream=None):
             # TensorFlow and JAX pass the upstream gradient by position, PyTorch by name.
             upstream = arguments[0] if upstream is None else upstream
-            # That of the labels is only there to be refused.
+            # `_constant` refuses the gradient by the labels.
             return upstream, upstream * slope
 
         return value, gradient
@@ -197,7 +198,7 @@ def _compiled_run():
 
 
 def _run(instructions, constants, length, t, p):
-    """Value and derivative of the program's expression, elementwise."""
+    """Compute value and derivative of the program's expression, elementwise."""
     shape = ops.shape(p)
     flat = [ops.reshape(x, (-1,)) for x in (p, t)]
     nothing = [ops.zeros_like(flat[0])] * (REGISTERS - _FIRST_FREE)
@@ -216,8 +217,8 @@ def _run(instructions, constants, length, t, p):
     branches.append(lambda a, da, b, db, c: (ops.zeros_like(a) + c, ops.zeros_like(a)))
 
     def step(i, values, slopes):
-        # `take`, never brackets: XLA wants a slice's position at compile time, and would compile
-        # anew for every program.
+        # `take` instead of brackets: XLA needs the position of a slice at compile time, and would
+        # compile every program anew.
         code, target, first, second = ops.unstack(ops.take(instructions, i, axis=0), 4)
         value, slope = ops.switch(
             code,

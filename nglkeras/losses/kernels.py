@@ -1,11 +1,10 @@
-"""Loss and gradient by the logits together, in one compiled function of a few passes.
+"""Compiled kernels that compute a loss and its gradient by the logits together.
 
-Written down term by term, a loss and its gradient pass over the logits some twenty times. Here
-the softmax, the loss and the closed form of the gradient are one function, compiled by XLA, and
-what it would have to evaluate with sines and exponentials are polynomials: probabilities and
-labels lie in [0, 1]. Their coefficients are Chebyshev interpolations of the formulas, in float64,
-to less than 1e-6. Beyond [0, 1] the polynomials mean nothing: the loss of a sample with such a
-label is NaN, here and in plain operations.
+In plain operations a loss and its gradient need about twenty passes over the logits. A kernel
+computes softmax, loss and the closed form of the gradient in one function compiled by XLA.
+Polynomials replace sines and exponentials, because probabilities and labels lie in [0, 1]; they are
+Chebyshev interpolations of the formulas, computed in float64 and accurate to 1e-6. They are invalid
+outside [0, 1]: the loss of a sample with such a label is NaN, as in plain operations.
 """
 
 import math
@@ -29,12 +28,12 @@ DEGREE = 6
 
 @dataclass(frozen=True)
 class Term:
-    """The loss of a class as functions of its label and its probability.
+    """The loss of one class, as functions of its label and probability.
 
     Attributes:
-        value_and_slope: The loss and its derivative by the probability. The latter may be off by
-            a constant, which a softmax takes out again.
-        label_slope: The derivative by the label, in plain operations: few have use for it.
+        value_and_slope: Computes the loss and its derivative by the probability, up to a constant
+            that the gradient of the softmax cancels.
+        label_slope: Computes the derivative by the label, in plain operations: it is rarely needed.
     """
 
     value_and_slope: Callable[[keras.KerasTensor, keras.KerasTensor], tuple]
@@ -46,12 +45,12 @@ class Kernel:
     """A loss over classes, from logits.
 
     Attributes:
-        term: The loss of a class; equal terms are to be the same object.
+        term: The loss of one class; equal terms must be the same object.
         sparse: Whether the labels are class indices.
-        label_smoothing: The share of the label that is spread evenly over the classes.
+        label_smoothing: Share of the label that is spread evenly over the classes.
         class_reduction: `"mean"` or `"sum"` over the classes.
-        axis: The axis of the classes.
-        void: The class index that does not count; `None` without one.
+        axis: Axis of the classes.
+        void: Class index of samples to ignore, or `None`.
     """
 
     term: Term
@@ -62,7 +61,7 @@ class Kernel:
     void: int | None = None
 
     def __call__(self, y_true, logits):
-        """Return one value per sample; its gradient by the logits is computed along with it.
+        """Return one value per sample, and compute its gradient by the logits.
 
         Args:
             y_true: Labels in [0, 1], the shape of `logits`; or int32 class indices without the
@@ -70,13 +69,13 @@ class Kernel:
             logits: float32, `[batch, ..., classes]`.
 
         Raises:
-            UserError: When the gradient of the gradient is asked for on TensorFlow.
+            UserError: If TensorFlow asks for a second derivative.
         """
         rank, classes = len(logits.shape), logits.shape[self.axis]
         compiled = _compiled(self, rank, classes)
 
         if self.sparse and keras.backend.backend() == "jax":
-            # JAX differentiates by no integers; what is no class stays so.
+            # JAX cannot differentiate by integers.
             y_true = ops.cast(y_true, "float32")
 
         @ops.custom_gradient
@@ -89,7 +88,7 @@ class Kernel:
                 by_logits = upstream * _first_derivative(gradient, labels, logits)
                 if self.sparse:
                     return ops.zeros_like(labels), by_logits
-                # Where nobody asks for it, this is never computed in a graph.
+                # Graphs drop this if nobody asks for it.
                 return upstream * self.label_gradient(labels, logits), by_logits
 
             return values, backward
@@ -97,7 +96,7 @@ class Kernel:
         return loss(y_true, logits)
 
     def label_gradient(self, t, logits):
-        """The gradient by one-hot (or soft) labels, in the shape of those."""
+        """Return the gradient by one-hot (or soft) labels, in the shape of `t`."""
         classes = logits.shape[self.axis]
         share = 1.0 - self.label_smoothing
         p = ops.softmax(logits, axis=self.axis)
@@ -105,19 +104,19 @@ class Kernel:
         return slope / classes if self.class_reduction == "mean" else slope
 
     def value_and_gradient(self, y_true, logits):
-        """The loss `[batch, ...]` and its gradient by the logits, in the shape of those."""
+        """Return the loss `[batch, ...]` and its gradient, in the shape of `logits`."""
         classes = logits.shape[self.axis]
         moved = ops.moveaxis(logits, self.axis, -1)
         z = ops.reshape(moved, (-1, classes))
         labels, factor = self._labels(y_true, classes)
         if self.void is not None:
-            # Whatever the prediction there is: 0 times NaN would be NaN.
+            # The prediction there may be NaN, and 0 times NaN is NaN.
             z = ops.where(ops.equal(factor, 0.0), np.float32(0.0), z)
         exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
         p = exponentials * (1.0 / _row_sums(exponentials))
         value, slope = self.term.value_and_slope(labels, p)
-        # p_j (s_j - Σ p_k s_k). The second time takes out what rounding has left by the first:
-        # that is all there is where the softmax is saturated.
+        # p_j (s_j - Σ p_k s_k). The second subtraction removes the rounding error of the first,
+        # which would dominate where the softmax is saturated.
         slope = slope - _row_sums(p * slope)
         slope = slope - _row_sums(p * slope)
         if self.class_reduction == "mean":
@@ -127,7 +126,7 @@ class Kernel:
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
     def _labels(self, y_true, classes):
-        """One-hot labels, and a factor for each sample: 0 if it is void, NaN if it has no class."""
+        """Return one-hot labels and a factor per sample: 0 for void, NaN for invalid labels."""
         other = self.label_smoothing / classes
         own = other + 1.0 - self.label_smoothing
         if self.sparse:
@@ -145,17 +144,17 @@ class Kernel:
 
 
 def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: str = "") -> bool:
-    """Whether a kernel is to be used.
+    """Return whether to use a kernel.
 
     Args:
-        fast: `True` to have it, `False` not to have it, `None` to have it where it is valid.
-        logits: What it would be given.
-        axis: The axis of the classes.
-        constants: Of the formula; they are compiled in, and so must be numbers.
-        why_not: Something else that forbids it.
+        fast: `True` to demand the kernel, `False` to avoid it, `None` to use it if it is valid.
+        logits: The predictions.
+        axis: Axis of the classes.
+        constants: Constants of the formula, which must be numbers to be compiled in.
+        why_not: Another reason against the kernel, or an empty string.
 
     Raises:
-        UserError: If it is wanted where it is not valid.
+        UserError: If `fast` is `True` and the kernel is not valid.
     """
     if fast is False:
         return False
@@ -182,12 +181,12 @@ def _why_not(logits, axis, constants):
 
 @cache
 def ngl_term(alpha: float) -> Term:
-    """The term of `ngl` for this α."""
+    """Return the term of `ngl` for this α."""
     scale = math.exp(alpha)
-    # 1 - exp(-u/2) = u q(u) for u = p(1 + t) in [0, 2]. Its square is 1 - exp(-u): half the range
-    # takes a smaller degree, and without the one, small u lose no digits.
+    # h = 1 - exp(-u/2) = u q(u) for u = p(1 + t) in [0, 2]; then exp(-u) = (1 - h)². Half the range
+    # needs a smaller degree, and without the constant term small u lose no digits.
     q = _fit(lambda u: -np.expm1(-u / 2) / u, high=2.0)
-    # cos(cos(sin p)) is even in p, its derivative odd.
+    # cos(cos(sin p)) is even in p, and its derivative is odd.
     c = _fit(lambda s: np.cos(np.cos(np.sin(np.sqrt(s)))))
     slope_of_c = _fit(_ngl_cosine_slope)
 
@@ -196,7 +195,7 @@ def ngl_term(alpha: float) -> Term:
         half = u * _polynomial(q, u)
         squared = p * p
         value = scale * ops.square(1.0 - half) - _polynomial(c, squared)
-        # Without the constant -exp(α) that all classes share.
+        # The constant -exp(α), common to all classes, is left out.
         slope = scale * ((1.0 + t) * (half * (2.0 - half)) - t) - p * _polynomial(
             slope_of_c, squared
         )
@@ -212,7 +211,7 @@ def _ngl_cosine_slope(squared):
 
 @cache
 def f4_term(eta: float) -> Term:
-    """The term of `f4` for this η."""
+    """Return the term of `f4` for this η."""
     inner = _fit(lambda p: np.sin(p - eta))
     inner_slope = _fit(lambda p: np.cos(p - eta))
     values = np.sin(np.linspace(0.0, 1.0, 1001) - eta)
@@ -227,13 +226,13 @@ def f4_term(eta: float) -> Term:
 
 
 def _fit(function, low=0.0, high=1.0, degree=DEGREE):
-    """Coefficients, lowest power first, of its Chebyshev interpolation between these."""
+    """Return the coefficients of a Chebyshev interpolation, lowest power first."""
     series = Chebyshev.interpolate(function, degree, domain=[low, high])
     return tuple(map(float, series.convert(kind=Polynomial).coef))
 
 
 def _polynomial(coefficients, x):
-    """Its value by Horner's rule."""
+    """Evaluate a polynomial by Horner's rule."""
     *rest, value = coefficients
     for coefficient in reversed(rest):
         value = value * x + coefficient
@@ -241,11 +240,11 @@ def _polynomial(coefficients, x):
 
 
 def _row_sums(x):
-    """Sums over the last axis, kept."""
+    """Sum over the last axis and keep it."""
     if not _is_cpu():
-        # Where products may take fewer digits than float32 has.
+        # Accelerators may multiply matrices in less than float32 precision.
         return ops.sum(x, axis=-1, keepdims=True)
-    # On a CPU XLA's products use vector instructions, its sums do not.
+    # On CPUs XLA vectorises matrix products but not sums.
     return ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype))
 
 
@@ -257,7 +256,7 @@ def _compiled(kernel, rank, classes):
         return jax.jit(kernel.value_and_gradient)
     import tensorflow as tf
 
-    # Traced once, whatever the batch; XLA compiles anew for each.
+    # The function is traced once for all batch sizes; XLA compiles it for each.
     shape = [None] * rank
     shape[kernel.axis] = classes
     labels = tf.TensorSpec([None] * (rank - 1), "int32") if kernel.sparse else tf.TensorSpec(shape)
@@ -270,7 +269,7 @@ def _compiled(kernel, rank, classes):
 
 
 def _first_derivative(gradient, *inputs):
-    """The gradient; TensorFlow, which does not know what it came from, may not go on from it."""
+    """Return the gradient; on TensorFlow with an error in place of the second derivative."""
     if keras.backend.backend() == "jax":
         return gradient
 
@@ -281,7 +280,7 @@ def _first_derivative(gradient, *inputs):
 
 
 def _is_cpu():
-    """Whether there is no accelerator."""
+    """Return whether there is no accelerator."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -292,7 +291,7 @@ def _is_cpu():
 
 
 def _is_metal():
-    """Apple's GPUs, where TensorFlow has no XLA."""
+    """Return whether this is an Apple GPU, where TensorFlow has no XLA."""
     if keras.backend.backend() != "tensorflow" or platform.system() != "Darwin":
         return False
     import tensorflow as tf

@@ -1,9 +1,8 @@
-"""What losses and metrics over classes ask of their labels: one check of shapes, one of values.
+"""Convert and check the labels of losses and metrics over classes.
 
-Shapes are compared when a step is traced, which costs a compiled step nothing. Dimensions that
-TensorFlow does not know then, as in data sets from a generator, are compared as the step runs.
-Values are known only as the step runs: a sample whose label is no class gets the loss NaN on every
-backend, never the loss of another class.
+Shapes are compared when a step is traced, which costs nothing at run time. Dimensions that
+TensorFlow does not know then, as in data sets from a generator, are compared when the step runs.
+Values are known only at run time: a sample with an invalid label has the loss NaN on every backend.
 """
 
 import numbers
@@ -15,10 +14,10 @@ from keras import ops
 from nglkeras.errors import UserError
 from nglkeras.expression.shapes import agree
 
-# Class indices are compared in int32; larger numbers are no classes and must not wrap around.
+# Class indices are compared in int32; larger numbers are clipped, since they must not wrap around.
 LIMIT = 2**30
 _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "int32")
-# Entries of labels in [0, 1] may leave it by rounding, in half precision by this much.
+# Rounding in half precision may move soft labels out of [0, 1] by this much.
 TOLERANCE = 0.01
 TO_ONE_HOT = "make them one-hot with keras.utils.to_categorical"
 TO_INDICES = "make them class indices with keras.ops.argmax"
@@ -27,8 +26,8 @@ TO_INDICES = "make them class indices with keras.ops.argmax"
 def as_tensor(y_true):
     """Convert labels to a tensor of their own dtype.
 
-    Keras would cast them to the dtype of the loss: bfloat16 makes 256 of the class index 257. JAX
-    would wrap 64-bit integers around, so numbers that fit no 32 bits are cut off before.
+    Keras would cast them to the dtype of the loss, and bfloat16 rounds the class index 257 to 256.
+    JAX would wrap 64-bit integers around, so they are clipped first.
     """
     if ops.is_tensor(y_true) or isinstance(y_true, (keras.KerasTensor, keras.Variable)):
         return ops.convert_to_tensor(y_true)
@@ -47,8 +46,8 @@ def one_hot_labels(y_true, y_pred, axis=-1, *, for_indices=TO_ONE_HOT):
     Args:
         y_true: Labels, any dtype.
         y_pred: Predictions, a tensor `[batch, ..., classes]`.
-        axis: The axis of the classes.
-        for_indices: What the error message advises for class indices.
+        axis: Axis of the classes.
+        for_indices: Advice in the error message for class indices.
 
     Raises:
         UserError: If the shapes differ, or `y_pred` has only one class.
@@ -65,20 +64,20 @@ def one_hot_labels(y_true, y_pred, axis=-1, *, for_indices=TO_ONE_HOT):
 
 
 def class_indices(y_true, y_pred, ignore_class=None, axis=-1, *, for_one_hot=TO_INDICES):
-    """Return class indices without a class axis, and where they count.
+    """Return class indices without a class axis, and which of them are not ignored.
 
     Args:
         y_true: Class indices, any dtype, one for each prediction. A class axis of length 1 is
             accepted.
         y_pred: Predictions, a tensor `[batch, ..., classes]`.
-        ignore_class: A label, such as 255 for void pixels, that does not count.
-        axis: The axis of the classes.
-        for_one_hot: What the error message advises for one-hot labels.
+        ignore_class: Label to ignore, such as 255 for void pixels.
+        axis: Axis of the classes.
+        for_one_hot: Advice in the error message for one-hot labels.
 
     Returns:
-        The indices, int32 `[batch, ...]`: a label that is no class, such as -1, 0.5 or NaN, is
-        outside `[0, classes)` here too. And a boolean tensor of that shape, false where the label
-        is `ignore_class`; `None` without one.
+        The indices, int32 `[batch, ...]`; an invalid label, such as -1, 0.5 or NaN, is outside
+        `[0, classes)`. And a boolean tensor of that shape, false where the label is `ignore_class`;
+        `None` without one.
 
     Raises:
         UserError: If the shapes differ, `y_pred` has only one class, or the labels' dtype cannot
@@ -101,8 +100,8 @@ def one_each(x, y_pred, axis=-1, *, what):
     Args:
         x: The values; a class axis of length 1 is accepted.
         y_pred: Predictions, a tensor `[batch, ..., classes]`.
-        axis: The axis of the classes.
-        what: What the error message calls a value.
+        axis: Axis of the classes.
+        what: Name of a value in the error message.
 
     Raises:
         UserError: If `x` has another shape.
@@ -118,12 +117,12 @@ def one_each(x, y_pred, axis=-1, *, what):
 
 
 def index_and_factor(labels, y_pred, axis=-1):
-    """Return valid class indices, and a factor that is NaN where the label is no class.
+    """Return class indices within range, and a factor that is NaN for invalid ones.
 
     Args:
         labels: As `class_indices` returns them.
         y_pred: The predictions.
-        axis: The axis of the classes.
+        axis: Axis of the classes.
     """
     is_class = ops.logical_and(labels >= 0, labels < ops.shape(y_pred)[axis])
     return ops.where(is_class, labels, 0), _one_or_nan(is_class, y_pred.dtype)
@@ -145,7 +144,7 @@ def check_classes(y_pred, axis=-1):
     """Return the static shape of predictions over at least two classes.
 
     Raises:
-        UserError: If there are fewer, or no such axis.
+        UserError: If there are fewer classes, or no such axis.
     """
     shape = static_shape(y_pred)
     if shape is None:
@@ -162,24 +161,22 @@ def check_classes(y_pred, axis=-1):
 
 
 def check_ignore_class(ignore_class):
-    """Return it as an integer, or `None` if it is `None`.
+    """Return `ignore_class` as an integer; `None` stays `None`.
 
     Raises:
-        UserError: If it is no whole number.
+        UserError: If it is not a whole number.
     """
     if ignore_class is None:
         return None
     is_number = isinstance(ignore_class, numbers.Real) and not isinstance(ignore_class, bool)
-    # NaN and infinity are not.
+    # The comparison also refuses NaN and infinity.
     if not is_number or not abs(ignore_class) < LIMIT or ignore_class != int(ignore_class):
         raise UserError(f"ignore_class={ignore_class!r} is not a whole number, such as 255")
     return int(ignore_class)
 
 
 def check_pairs(y_true, y_pred, axis=-1):
-    """Return the labels if they are one-hot or class indices for the predictions.
-
-    For losses that do not know which of the two they are given.
+    """Return the labels if they are one-hot labels or class indices for the predictions.
 
     Raises:
         UserError: If they have neither shape.
@@ -205,7 +202,7 @@ def static_shape(x) -> tuple[int | None, ...] | None:
 
 
 def _without(shape, predicted, axis):
-    """A shape without the class axis, if it has one; labels may have one of length 1."""
+    """Return a shape without its class axis, which in labels may have length 1 or be missing."""
     if shape is None or len(shape) != len(predicted):
         return shape
     if shape is not predicted and shape[axis] not in (1, None):
@@ -221,8 +218,8 @@ def _text(shape):
 def _bound(t, y_pred, class_axis=None):
     """Return labels in the shape of the predictions, without `class_axis` if one is given.
 
-    If TensorFlow does not know the shapes yet, the step compares them: broadcasting would give a
-    number.
+    If TensorFlow does not know the shapes yet, they are compared at run time: otherwise
+    broadcasting would hide a mismatch.
     """
     shape, predicted = static_shape(t), static_shape(y_pred)
     rank, rest = len(predicted), None
@@ -245,20 +242,20 @@ def _bound(t, y_pred, class_axis=None):
     if class_axis is not None:
         wanted = tf.concat([wanted[:class_axis], wanted[class_axis + 1 :]], axis=0)
         if shape is None:
-            # One more if there is a class axis.
+            # The rank is one more if there is a class axis.
             rest = class_axis + tf.rank(t) - (rank - 1)
         if rest is not None:
             given = tf.concat([given[:class_axis], given[rest:]], axis=0)
     message = "y_true and y_pred differ in shape"
     with tf.control_dependencies([tf.debugging.assert_equal(given, wanted, message)]):
-        # XLA leaves assertions out; it cannot reshape to -2 either.
+        # XLA ignores assertions; the invalid shape -2 makes it fail too.
         t = tf.reshape(t, tf.where(tf.equal(given, wanted), wanted, -2))
     t.set_shape(predicted)
     return t
 
 
 def _as_int32(labels, classes, ignore_class):
-    """Class indices in int32; what is no whole number, or too large, becomes no class."""
+    """Return class indices in int32; fractions and large numbers become invalid ones."""
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if dtype in _NARROW:
         return ops.cast(labels, "int32")
@@ -273,7 +270,7 @@ def _as_int32(labels, classes, ignore_class):
     return ops.cast(ops.where(is_whole, ops.clip(labels, -LIMIT, LIMIT), -LIMIT), "int32")
 
 
-# Whole numbers up to these are exact.
+# Largest whole numbers up to which each dtype is exact.
 _EXACT = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
 
 

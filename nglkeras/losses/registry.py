@@ -24,7 +24,7 @@ from nglkeras.losses.classes import (
     SymmetricCrossentropy,
 )
 from nglkeras.losses.dense import Dice, SparseDice, SparseFocal
-from nglkeras.losses.formulas import FORMULAS, RECONSTRUCTED
+from nglkeras.losses.formulas import FORMULAS
 
 DAGGER = "†"
 
@@ -64,7 +64,7 @@ class Row:
     @property
     def reconstructed(self) -> bool:
         """Whether the formula is a guess at an illegible one."""
-        return self.name in RECONSTRUCTED
+        return getattr(self.make, "reconstructed", False)
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
-"""One Keras loss that is any of several: a network compiled with it need not be compiled again.
+"""One Keras loss that can be switched between several without compiling the network again.
 
-A table trains the same network with loss after loss. Which of them counts is data, an index in a
-non-trainable variable, so that the losses share one compiled step, each as exact as by itself.
+A table trains the same network with many losses. Here the active loss is an index in a
+non-trainable variable, so that all losses share one compiled step. Results do not change.
 """
 
 from collections.abc import Hashable, Mapping
@@ -15,11 +15,13 @@ from nglkeras.losses.labels import check_pairs
 
 
 class Choice(keras.layers.Layer):
-    """Holds the choice, as a weight of the model: JAX passes only those into a compiled step.
+    """A layer that holds the index of the active loss.
+
+    It is a weight of the model because JAX passes only those into a compiled step.
 
     Args:
-        names: What there is to choose from.
-        **arguments: Of the layer.
+        names: Names of the losses.
+        **arguments: Passed to `keras.layers.Layer`.
     """
 
     def __init__(self, names: list[Hashable], **arguments):
@@ -29,20 +31,20 @@ class Choice(keras.layers.Layer):
         self.built = True
 
     def store(self, name: Hashable) -> None:
-        """Make it the one."""
+        """Make the loss with this name the active one."""
         self.index.assign(self.names.index(name))
 
 
 class SwitchedLoss(LabelLoss):
-    """Whichever of the losses its memory names.
+    """The loss that its memory names.
 
     Args:
-        losses: By name; what each gives before Keras reduces it has the same shape.
-        name: The name of the loss.
+        losses: Losses by name; before reduction their values must have the same shape.
+        name: Name of the loss.
 
     Attributes:
-        memory: The choice, to be a part of the model.
-        traces: How often the loss has been traced so far.
+        memory: Layer that holds the choice; it must be part of the model.
+        traces: Number of times the loss has been traced.
     """
 
     def __init__(self, losses: Mapping[Hashable, keras.losses.Loss], name="switched_loss"):
@@ -61,7 +63,7 @@ class SwitchedLoss(LabelLoss):
         index = ops.convert_to_tensor(self.memory.index)
         if all(getattr(loss, "ignore_class", None) is None for loss in self.losses):
             return ops.switch(index, [loss.call for loss in self.losses], y_true, y_pred)
-        # Which values count would not leave the switch with them.
+        # The switch drops Keras' masks, so they are returned as tensors.
         values, counts = ops.switch(index, list(map(_with_mask, self.losses)), y_true, y_pred)
         set_keras_mask(values, mask=counts)
         return values

@@ -1,1 +1,1 @@
-"""What an import does: nothing heavy, nothing on the screen, losses registered with Keras."""
+"""Make imports lazy and quiet, name missing packages, and register our losses with Keras."""

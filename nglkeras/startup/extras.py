@@ -1,8 +1,7 @@
-"""Packages that only some parts of the project use, and the extra that installs each.
+"""Optional packages and the extras that install them.
 
-The losses need Keras alone. If a module of ours imports a package that is missing, the error says
-what to install (see `hooks`). Functions that import a package themselves are decorated with
-`needed()`.
+The losses need only Keras. If a module of ours imports a package that is missing, the error says
+what to install (see `hooks`). Functions that import a package are decorated with `needed()`.
 """
 
 import contextlib
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 
 from nglkeras.errors import UserError
 
-# Extras of pyproject.toml by the name that is imported.
+# Extras of pyproject.toml by import name.
 EXTRAS = {
     **dict.fromkeys(
         (
@@ -25,7 +24,7 @@ EXTRAS = {
     "ray": "ray",
     "deap": "benchmark",
 }
-# What pip calls them, where it is another name.
+# Names on PyPI that differ from the import name.
 _PROJECTS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -34,7 +33,7 @@ _PROJECTS = {
 
 
 class MissingPackageError(UserError, ImportError):
-    """A package is not installed; the message names the extra that installs it."""
+    """Says that a package is not installed, and which extra installs it."""
 
     def __init__(self, package: str):
         project, extra = _PROJECTS.get(package, package), EXTRAS[package]
@@ -44,10 +43,10 @@ class MissingPackageError(UserError, ImportError):
 
 @contextlib.contextmanager
 def needed() -> Iterator[None]:
-    """Turn the import of a package that is missing into a `MissingPackageError`.
+    """Turn the error for a missing package into a `MissingPackageError`.
 
     Raises:
-        MissingPackageError: If the package is one of `EXTRAS`; other errors stay what they are.
+        MissingPackageError: If the package is one of `EXTRAS`; other errors are not changed.
     """
     try:
         yield
@@ -59,7 +58,7 @@ def needed() -> Iterator[None]:
 
 
 def require(*packages: str) -> None:
-    """Import packages that will be used later, so that a missing one is told now.
+    """Import packages that are used later, so that a missing one is reported now.
 
     Raises:
         MissingPackageError: If one is not installed.

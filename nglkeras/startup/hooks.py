@@ -1,7 +1,8 @@
-"""What is added to the imports of this package's modules, of TensorFlow and of Keras.
+"""Hooks for the imports of our own modules, TensorFlow and Keras.
 
-A module of ours that lacks a package says which extra installs it. TensorFlow is imported quietly.
-Our losses are registered as soon as Keras is there: a saved model finds no others.
+If one of our modules needs a missing package, the error names the extra that installs it.
+TensorFlow is imported quietly. When Keras is imported, our losses are registered with it, so that
+saved models can be loaded.
 """
 
 import importlib
@@ -25,7 +26,7 @@ def _import_ours(execute, module):
 def _import_tensorflow(execute, module):
     with quiet():
         execute(module)
-        # Where there is no GPU, it says so once, at the first look: now rather than later.
+        # Without a GPU TensorFlow writes warnings when it first looks for one: do that now.
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
         if module.test.is_built_with_cuda() and (hidden or shutil.which("nvidia-smi") is None):
             module.config.list_physical_devices("GPU")
@@ -33,7 +34,7 @@ def _import_tensorflow(execute, module):
 
 def _import_keras(execute, module):
     execute(module)
-    # If another thread is importing them and waits for Keras, neither may wait for the other.
+    # If another thread is importing the losses, it waits for Keras: waiting for it would deadlock.
     if _LOSSES not in sys.modules:
         importlib.import_module(_LOSSES)
 
@@ -42,24 +43,24 @@ _IMPORTS = {"tensorflow": _import_tensorflow, "keras": _import_keras}
 
 
 class _Finder(MetaPathFinder):
-    """Lets the other finders find a module, and wraps the execution of those named above."""
+    """Wraps the execution of our modules and those of `_IMPORTS`; other finders find them."""
 
     def find_spec(self, name, path=None, target=None):
-        """Find as the others do; see `importlib.abc.MetaPathFinder`."""
+        """Return the spec that another finder gives: see `importlib.abc.MetaPathFinder`."""
         wrapper = _import_ours if name.startswith("nglkeras.") else _IMPORTS.get(name)
         if wrapper is None or name in sys.modules:
             return None
         others = [finder for finder in sys.meta_path if finder is not self]
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
-        # Loaders of another kind, such as that of a zip file, may serve other modules too.
+        # Other loaders, such as that of a zip file, may be shared between modules.
         if spec is not None and isinstance(spec.loader, FileLoader):
             spec.loader.exec_module = partial(wrapper, spec.loader.exec_module)
         return spec
 
 
 def install() -> None:
-    """Wrap these imports from now on, once; if Keras is there, register our losses now."""
+    """Install the hooks, once; if Keras is already imported, register our losses now."""
     if "keras" in sys.modules:
         importlib.import_module(_LOSSES)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):

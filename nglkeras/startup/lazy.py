@@ -1,9 +1,8 @@
-"""Packages that import a module when something of it is first used.
+"""Packages whose modules are imported when they are first used.
 
 Keras with TensorFlow takes seconds to import, and neither `import nglkeras` nor a script's
-`--help` needs it. A module that is imported before options are parsed reaches a module that needs
-Keras, Matplotlib or pandas as an attribute of its room, such as `report.figures`, and thus imports
-it only when it gets there.
+`--help` needs it. Modules that are imported before options are parsed therefore reach a module
+that needs Keras, Matplotlib or pandas as an attribute of its package, such as `report.figures`.
 """
 
 import importlib
@@ -15,13 +14,13 @@ from importlib.util import find_spec
 def attributes(
     package: str, public: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Make `__getattr__` and `__dir__` of a package (PEP 562).
+    """Return `__getattr__` and `__dir__` for a package (PEP 562).
 
-    Every module of the package is an attribute of it.
+    All modules of the package become attributes of it.
 
     Args:
         package: The package's `__name__`.
-        public: The names that `__dir__` lists, by the module or package that each comes from.
+        public: Names that `__dir__` lists, by the module or package that defines them.
     """
     homes = {name: module for module, names in (public or {}).items() for name in names}
 

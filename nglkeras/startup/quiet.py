@@ -1,7 +1,7 @@
-"""Keep from the screen what TensorFlow writes when it is imported.
+"""Suppress the messages that TensorFlow writes when it is imported.
 
-TensorFlow writes several lines to standard error at its import, whatever its environment variables
-say, and some more when it first looks for a GPU where there is none.
+TensorFlow writes several lines to standard error at its import, regardless of its environment
+variables, and more when it first looks for a GPU on a machine without one.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ _NOISE = re.compile(
             "This TensorFlow binary is optimized",
             "To enable the following instructions:",
             "Could not find cuda drivers on your machine",
-            # Three plugins that TensorFlow's own library registers twice.
+            # TensorFlow registers these three plugins twice.
             "Unable to register cu(DNN|FFT|BLAS) factory",
             "computation placer already registered",
             "Could not find TensorRT",
-            # There is no GPU or driver (303), or the user hides the GPU. Other errors are news.
+            # There is no GPU or driver (303), or the user hides the GPU. Other errors are shown.
             r"failed call to cuInit: .*(UNKNOWN ERROR \(303\)|CUDA_ERROR_NO_DEVICE)",
             r"cuda_diagnostics\.cc",
         )
@@ -33,11 +33,11 @@ _NOISE = re.compile(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop TensorFlow's start-up lines from what is written to file descriptor 2.
+    """Drop TensorFlow's start-up lines from standard error (file descriptor 2).
 
-    All other lines appear when the block ends, and all lines if it ends in an error. Nothing is
-    held back if TF_CPP_MIN_LOG_LEVEL is 0, by which users ask for these lines, if standard error
-    is closed, or if there is no place for a temporary file.
+    All other lines are written when the block ends, and all lines if it ends with an error. Nothing
+    is suppressed if TF_CPP_MIN_LOG_LEVEL is 0, which asks for these lines, if standard error is
+    closed, or if no temporary file can be created.
     """
     held = None
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0" and sys.__stderr__ is not None:
@@ -58,13 +58,13 @@ def quiet() -> Iterator[None]:
     finally:
         _flush()
         os.dup2(screen, 2)
-        # Whoever read our standard error may be gone.
+        # The reader of a pipe may have exited.
         with held, contextlib.suppress(OSError), os.fdopen(screen, "wb") as out:
             held.seek(0)
             out.writelines(line for line in held if not (dropped and dropped.search(line)))
 
 
 def _flush():
-    # It may be closed, or replaced by something else.
+    # sys.stderr may be closed, None, or another object.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stderr.flush()
