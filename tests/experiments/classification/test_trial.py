@@ -229,7 +229,8 @@ def test_a_reconstruction_counts_by_its_formula(monkeypatch):
 
     scale = protocol.TABLE2_SCALES["demo"]
     before = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}
-    monkeypatch.setitem(losses.FORMULAS, "f1", "y_true/y_pred")
+    corrected = replace(losses.ROWS["f1"], formula="y_true/y_pred")
+    monkeypatch.setitem(losses.ROWS, "f1", corrected)
     after = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}
     assert before["f1"] != after["f1"]
     assert (before["CE"], before["f4"]) == (after["CE"], after["f4"])
