@@ -57,7 +57,7 @@ COMMITTED = [
     (
         "glo/mnist",
         "figure1_20000_mixed_bfloat16.csv",
-        "glo_figure1 --scale paper --precision mixed_bfloat16 --runs 5",
+        "glo_figure1 --scale paper --precision mixed_bfloat16 --runs 7",
     ),
     (
         "glo/mnist",
