@@ -63,15 +63,12 @@ def build(
     """Build a classifier with random weights: `[batch, size, size, 3]` to `[batch, classes]`.
 
     Args:
-        name: One of `TRUNKS`, which `protocol.RECIPES` lists without Keras.
+        name: One of `TRUNKS`, which `protocol.RECIPES` lists without Keras; else a `UserError`.
         image_size: Height and width of the images, in pixels.
         classes: Number of classes.
         drop_path: Stochastic depth of a Swin's last block; ResNets have none.
         l2: Factor of an L2 penalty on every kernel.
         precision: Keras dtype policy of the layers; weights and logits are float32 in each.
-
-    Raises:
-        UserError: If there is no such model or precision.
     """
     if name not in TRUNKS:
         raise unknown("model", name, TRUNKS)

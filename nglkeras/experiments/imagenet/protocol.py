@@ -1,21 +1,17 @@
 """What paper A fixes of its ImageNet trainings, as data: recipes, trials, scales.
 
 The paper gives optimizer, learning rate, weight decay, epochs, warm-up and batch, and refers to
-Swin (Liu et al. 2021) for augmentation and regularisation. Our readings and choices where it is
-silent:
+Swin (Liu et al. 2021) for augmentation and regularisation. Where it is silent, we choose:
 
-- The augmentation is Swin's for the ResNets too, in the strengths of the authors' code; Mixup and
-  CutMix draw for each image where that draws for each batch.
+- Swin's augmentation for the ResNets too, as strong as in the authors' code; Mixup and CutMix draw
+  for each image where that draws for each batch. They soften the labels of every loss.
 - Gradients of the Swin Transformers are cut to a norm of 5, as in the authors' code (the text of
   their paper says 1), those of the ResNets are not.
-- "CE runs with label smoothing and L2" is taken at its word: label smoothing 0.1 and an L2 penalty
-  of 1e-4 on all kernels (the factor is ours, that of CE + L2 in table 2) with CE alone, in addition
-  to AdamW's weight decay, which all have. Mixup and CutMix soften the labels of every loss.
+- "CE runs with label smoothing and L2": 0.1, and 1e-4 on all kernels (the factor is ours, that of
+  CE + L2 in table 2) with CE alone, in addition to AdamW's weight decay, which all losses have.
 - The warm-up begins at 0 and the cosine ends there, step by step; AdamW has Keras' betas.
-- Symmetric cross entropy has the settings that its authors give for CIFAR-100 (α 6, β 0.1) where
-  there are 100 classes or more, and those for CIFAR-10 (0.1, 1) elsewhere.
-- A run with other epochs keeps the warm-up's share; one with another batch has the learning rate
-  times the square root of the batches' ratio.
+- Symmetric cross entropy has its authors' settings for CIFAR-100 (α 6, β 0.1) from 100 classes on,
+  and those for CIFAR-10 (0.1, 1) elsewhere.
 """
 
 import math
@@ -29,12 +25,7 @@ from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
 from nglkeras.training.schedule import PRECISIONS, Decay, Schedule
 
-# Figure 2 zooms in on epochs 100 to 180 of 180.
-ZOOM_FROM = 100 / 180
-CE_LABEL_SMOOTHING = 0.1
 CE_L2 = 1e-4
-MANY_CLASSES = 100
-_SCE_MANY_CLASSES = (("alpha", 6.0), ("beta", 0.1))
 
 
 @dataclass(frozen=True)
@@ -45,9 +36,9 @@ class Policy:
         crop_area: Least share of an image that its crop covers; the crop becomes the input.
         crop_ratio: Least and largest width to height of a crop.
         flip: Whether half of the images are mirrored.
-        operations: RandAugment's, for each image.
-        magnitude: Of these, of 10 at most.
-        operation_rate: Share of them that is carried out.
+        operations: Operations of RandAugment for each image.
+        magnitude: Strength of the operations, of 10 at most.
+        operation_rate: Share of the operations that is carried out.
         erasing: Share of images with an erased rectangle.
         mixup: α of Mixup's Beta(α, α); 0 for none.
         cutmix: α of CutMix's; 0 for none.
@@ -76,14 +67,11 @@ class Recipe:
     """How a network is trained, with AdamW, linear warm-up and a cosine, step by step.
 
     Attributes:
-        epochs: Passes over the training images.
-        warmup_epochs: Of these, while the learning rate rises.
         batch_size: Images an update, over all devices together.
-        learning_rate: At the end of the warm-up.
+        learning_rate: Rate at the end of the warm-up.
         weight_decay: AdamW's, times the learning rate; not on biases, norms and position tables.
         drop_path: Stochastic depth of the last block.
-        clip_norm: Norm of all gradients together that they are cut to; `None` for none.
-        policy: Of the training images.
+        clip_norm: Upper limit on the norm of all gradients together; `None` for none.
         accumulation: Parts into which a batch is divided where memory has no room for it.
     """
 
@@ -102,19 +90,15 @@ class Recipe:
 
     @property
     def optimizer_settings(self) -> tuple[tuple[str, float | None], ...]:
-        """The optimizer's arguments, as pairs."""
+        """The optimizer's arguments."""
         return (("weight_decay", self.weight_decay), ("global_clipnorm", self.clip_norm))
 
     def decay(self, steps: int) -> Decay:
-        """Return how the learning rate changes over a training.
-
-        Args:
-            steps: Steps of an epoch; parts of batches count.
-        """
+        """Return how the learning rate changes; parts of batches count as steps of an epoch."""
         return Decay(self.epochs * steps, round(self.warmup_epochs * steps))
 
     def limited(self, epochs: int | None, batch_size: int | None) -> "Recipe":
-        """With at most so many epochs and images a batch."""
+        """Return the recipe with upper limits on epochs and batch size; `None` is no limit."""
         fewer = at_most(self.epochs, epochs)
         smaller = at_most(self.batch_size, batch_size)
         return replace(
@@ -227,18 +211,15 @@ def plan(
     precision: str = "float32",
     files: str = "",
 ) -> list[ImageNetTrial]:
-    """The trials of table 3, run by run.
+    """List the trials of table 3, run by run; raise `UserError` if a name is unknown.
 
     Args:
-        scale: Which data set and models, and how much of each.
+        scale: How much of the protocol.
         loss_names: Rows of `losses.ROWS`; by default those of table 3.
-        classes: Of the data set.
+        classes: Number of classes of the data set.
         seed: Root of all randomness.
         precision: One of `PRECISIONS`.
-        files: Of a folder; see `ImageNetTrial`.
-
-    Raises:
-        UserError: If a model, loss or precision is unknown.
+        files: As in `ImageNetTrial`.
     """
     for model in scale.models:
         if model not in RECIPES:
@@ -274,7 +255,7 @@ def plan(
 
 def zoomed_from(epochs: int) -> int:
     """Return the first epoch of figure 2's zoomed panel: 100 of the paper's 180."""
-    return max(round(epochs * ZOOM_FROM), 1)
+    return max(round(epochs * (100 / 180)), 1)
 
 
 def _recipe(scale, model):
@@ -284,5 +265,5 @@ def _recipe(scale, model):
 
 def _settings(loss, classes):
     if loss == "CE":
-        return (("label_smoothing", CE_LABEL_SMOOTHING),)
-    return _SCE_MANY_CLASSES if loss == "SCE" and classes >= MANY_CLASSES else ()
+        return (("label_smoothing", 0.1),)
+    return (("alpha", 6.0), ("beta", 0.1)) if loss == "SCE" and classes >= 100 else ()

@@ -1,12 +1,8 @@
 """Swin Transformers (Liu et al. 2021, arXiv 2103.14030), on every backend.
 
-keras-hub has them too, but is not used: it depends on tensorflow-text, which installs the full
-TensorFlow beside the one for CPUs (on JAX and PyTorch too), and on clients and tokenizers; and its
-attention keeps its window where a feature map is smaller, so that it builds for images of 224
-pixels but not for smaller ones. Here feature maps are padded to whole windows, and a window is at
-most as large as its map, as in the authors' code.
-
-Stochastic depth is Keras' `Dropout` with one draw a sample.
+keras-hub's are not used: it installs the full TensorFlow beside the one for CPUs, and its windows
+do not fit images smaller than 224 pixels. Here feature maps are padded to whole windows, and a
+window is at most as large as its map, as in the authors' code.
 """
 
 import keras
@@ -17,8 +13,6 @@ registered = keras.saving.register_keras_serializable(package="nglkeras")
 
 PATCH = 4
 EPSILON = 1e-5
-# Standard deviation of all initial kernels and position tables in the authors' code.
-STDDEV = 0.02
 
 
 def swin(
@@ -75,19 +69,17 @@ def _norm(name):
 
 
 def _dense(units, name, **arguments):
-    return keras.layers.Dense(units, kernel_initializer=_clone(), name=name, **arguments)
+    return keras.layers.Dense(units, kernel_initializer=_initializer(), name=name, **arguments)
 
 
-def _clone():
-    """Return an initializer with its own seed."""
-    return keras.initializers.TruncatedNormal(stddev=STDDEV)
+def _initializer():
+    """Return the initializer of kernels and position tables in the authors' code, newly seeded."""
+    return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 def _stochastic_depth(x, rate, name):
     """Drop the whole branch of a sample at this rate, and scale it by 1 / (1 - rate) elsewhere."""
-    if not rate:
-        return x
-    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
+    return keras.layers.Dropout(rate, (None, 1, 1, 1), name=name)(x) if rate else x
 
 
 @registered
@@ -104,13 +96,7 @@ class PatchMerging(keras.layers.Layer):
     def build(self, input_shape):
         """Keras' hook."""
         channels = input_shape[-1]
-        self.reduction = keras.layers.Dense(
-            2 * channels,
-            use_bias=False,
-            kernel_initializer=_clone(),
-            dtype=self.dtype_policy,
-            name="reduction",
-        )
+        self.reduction = _dense(2 * channels, "reduction", use_bias=False, dtype=self.dtype_policy)
         joined = (*(None if n is None else -(-n // 2) for n in input_shape[:-1]), 4 * channels)
         self.norm.build(joined)
         self.reduction.build(joined)
@@ -158,25 +144,20 @@ class WindowAttention(keras.layers.Layer):
         self._side = side
         self._padded = tuple(-(-n // side) * side for n in (height, width))
         self._shift = self.shift if side == self.window and min(self._padded) > side else 0
-        self.qkv = keras.layers.Dense(
-            3 * channels, kernel_initializer=_clone(), dtype=self.dtype_policy, name="qkv"
-        )
-        self.projection = keras.layers.Dense(
-            channels, kernel_initializer=_clone(), dtype=self.dtype_policy, name="projection"
-        )
+        self.qkv = _dense(3 * channels, "qkv", dtype=self.dtype_policy)
+        self.projection = _dense(channels, "projection", dtype=self.dtype_policy)
         self.qkv.build((None, side * side, channels))
         self.projection.build((None, side * side, channels))
+        shape = ((2 * side - 1) ** 2, self.heads)
         self.relative_position = self.add_weight(
-            shape=((2 * side - 1) ** 2, self.heads),
-            initializer=_clone(),
-            name="relative_position",
+            shape, initializer=_initializer(), name="relative_position"
         )
         self._index = relative_positions(side).reshape(-1)
         self._mask = shift_mask(*self._padded, side, self._shift) if self._shift else None
         self.built = True
 
     def call(self, x):
-        """Return the attended patches, `[batch, height, width, channels]`."""
+        """Keras' hook."""
         height, width, channels = x.shape[1:]
         padded, side = self._padded, self._side
         if padded != (height, width):
@@ -229,12 +210,10 @@ def relative_positions(side: int) -> np.ndarray:
 
 
 def shift_mask(height: int, width: int, side: int, shift: int) -> np.ndarray:
-    """Return what is added to a window's scores: -100 between patches that are not neighbours.
+    """Return what is added to scores, float32 `[windows, side², side²]`.
 
-    A cyclic shift brings opposite ends of the image into one window.
-
-    Returns:
-        0 or -100 (as in the authors' code), float32 `[windows, side², side²]`.
+    A cyclic shift brings opposite ends of the image into one window: between patches that are not
+    neighbours the value is -100, as in the authors' code, elsewhere 0.
     """
 
     def regions(length):

@@ -30,9 +30,8 @@ class ImageNetExperiment(script.Experiment):
     def add_options(self, parser):
         """Add the options that both take."""
         options.add_losses(parser, formulas=False)
-        field, flag = self.models
         names = ("runs", "epochs", "batch_size", "train_images", "evaluation_images", "image_size")
-        flags = {"dataset": "--dataset", field: flag}
+        flags = {"dataset": "--dataset", **dict([self.models])}
         flags |= {name: f"--{name.replace('_', '-')}" for name in names}
         options.add_fields(parser, ImageNetScale, flags)
         options.add_precision(parser)
@@ -58,13 +57,8 @@ class ImageNetExperiment(script.Experiment):
         """Download the data set where that is possible, and look at its files."""
         first = missing[0]
         imagenet.sources.prepare(first.dataset, args.data_dir)
-        found = imagenet.sources.survey(
-            first.dataset,
-            args.data_dir,
-            seed=first.seed,
-            train_images=first.train_images,
-            evaluation_images=first.evaluation_images,
-        )
+        limits = {name: getattr(first, name) for name in ("train_images", "evaluation_images")}
+        found = imagenet.sources.survey(first.dataset, args.data_dir, seed=first.seed, **limits)
         script.tell(*found)
 
     def trainer(self, args, out, missing):
@@ -84,7 +78,7 @@ class Table3(ImageNetExperiment):
 
     def report(self, args, scale, trials, results, out, notes):
         """Print, write and draw the table."""
-        tables, printed = imagenet.tables, imagenet.tables.read_printed()
+        tables, printed = imagenet.tables, report.printed.read_numbers("table3")
         table = tables.cells(trials, results, printed)
         title = f"{self.title}, {scale.name} scale"
         notes = [
@@ -99,14 +93,10 @@ class Table3(ImageNetExperiment):
         divided = sum(cell.divided for cell in table)
         if divided:
             notes.append(f"{divided} of the networks had their batches divided for lack of memory.")
-        panels = {
-            model: [
-                report.plots.dot_of(cell, tables.label(cell), ".1f")
-                for cell in table
-                if cell.model == model
-            ]
-            for model in dict.fromkeys(cell.model for cell in table)
-        }
+        panels = {}
+        for cell in table:
+            dot = report.plots.dot_of(cell, nglkeras.losses.label(cell.loss), ".1f")
+            panels.setdefault(cell.model, []).append(dot)
         details = report.tables.columns_of(table, tables.DETAILS)
         script.show(
             args,
@@ -114,7 +104,7 @@ class Table3(ImageNetExperiment):
             title,
             [tables.layout(table, printed, bold=("**", "**")), details],
             notes,
-            report.tables.frame(table, tables.COLUMNS),
+            report.tables.frame(table, tables.COLUMNS).rename(columns={"mean": "accuracy"}),
             partial(report.plots.dot_plot, panels, title, xlabel="top-1 accuracy, %"),
             printed=[tables.layout(table, printed), details],
         )

@@ -10,7 +10,6 @@ import pandas as pd
 from nglkeras import losses
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial
 from nglkeras.report import statistics, tables
-from nglkeras.report.printed import read_numbers
 from nglkeras.report.tables import NOTHING, number
 from nglkeras.runs.trial import TrialResult
 
@@ -32,18 +31,13 @@ class ImageNetCell(tables.Cell):
 
 
 # Columns of the CSV file, and of the table with the details.
-COLUMNS = {
-    **{name: attrgetter(name) for name in ("model", "loss")},
-    "accuracy": attrgetter("mean"),
-    **{
-        name: attrgetter(name)
-        for name in ("low", "high", "p", "top5", "runs", "failed", "hours", "paper", "divided")
-    },
-    "difference": attrgetter("difference"),
-}
+COLUMNS = (
+    *("model", "loss", "mean", "low", "high", "p", "top5", "runs", "failed", "hours", "paper"),
+    *("divided", "difference"),
+)
 DETAILS = {
     "model": attrgetter("model"),
-    "loss": lambda cell: label(cell),
+    "loss": lambda cell: losses.label(cell.loss),
     "runs": attrgetter("runs"),
     "top-1 %": lambda cell: number(cell.mean, ".2f"),
     "95 % interval": tables.interval_text,
@@ -56,20 +50,10 @@ DETAILS = {
 }
 
 
-def label(cell: tables.Cell) -> str:
-    """Return the printed name of a cell's loss."""
-    return losses.label(cell.loss)
-
-
-def read_printed() -> pd.DataFrame:
-    """Return table 3 as printed, a row a model."""
-    return read_numbers("table3")
-
-
 def cells(
     trials: Sequence[ImageNetTrial], results: Mapping[str, TrialResult], printed: pd.DataFrame
 ) -> list[ImageNetCell]:
-    """Return the cells of the table, in the order of the trials."""
+    """Return a cell for each model and loss, in the order of the trials."""
     places = {}
     for trial in trials:
         places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
@@ -94,12 +78,7 @@ def _paper(model, loss, printed):
 def layout(table: Sequence[ImageNetCell], printed: pd.DataFrame, bold=("*", "")) -> list[list[str]]:
     """Return the paper's layout: a row a model, a column a loss, `measured (paper)` in the cells.
 
-    The paper's models that were not trained have their rows too.
-
-    Args:
-        table: The cells.
-        printed: As `read_printed` returns it.
-        bold: What to put before and after the best accuracy of a row.
+    The paper's models that were not trained have their rows too; the best of a row is marked.
     """
     means = {(cell.model, cell.loss): cell.mean for cell in table}
     names = list(dict.fromkeys(cell.loss for cell in table))

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
+from keras.metrics import TopKCategoricalAccuracy
 
 from nglkeras.data import class_folders
 from nglkeras.experiments.classification.training import loss_of
@@ -30,8 +31,6 @@ from nglkeras.seeds import derive_seed
 from nglkeras.training import checkpoint
 from nglkeras.training.checkpoint import Checkpoints
 from nglkeras.training.optimizer import make_optimizer
-
-TOP = 5
 
 
 def run_trial(
@@ -52,9 +51,9 @@ def run_trial(
         data_dir: Folder of TFDS' data, or of images.
         checkpoints: Where trainings keep their states; see `runs.journal.Journal`. Without them
             an interrupted training starts again.
-        timeout: Seconds after which training stops with status "timeout", all tries together.
-        on_model: Called with the model when its training ended well, e.g. to save it.
-        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
+        timeout: As `on_model` and `on_epoch`, see `runs.attempt.run_attempts`.
+        on_model: See there.
+        on_epoch: See there.
 
     Returns:
         The row. Its accuracy is top-1 after the last epoch, its metrics are top-5 and the number of
@@ -87,8 +86,7 @@ def _train(trial, data_dir, kept, monitor):
         )
     outcome = {"sizes": streams.sizes}
     # A training that was killed after its last epoch has not checked its losses.
-    losses = [row["loss"] for row in monitor.history]
-    if monitor.status == "ok" and not all(map(math.isfinite, losses)):
+    if monitor.status == "ok" and not all(math.isfinite(row["loss"]) for row in monitor.history):
         monitor.status, monitor.message = "non_finite", "the loss left the finite numbers"
     if monitor.status == "ok":
         last = monitor.history[-1]
@@ -98,13 +96,7 @@ def _train(trial, data_dir, kept, monitor):
 
 
 def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
-    """Build the compiled network of a trial, with the initial weights of its run.
-
-    Args:
-        trial: The trial.
-        classes: Number of classes.
-        steps: Steps of an epoch; parts of batches count.
-    """
+    """Build the compiled network of a trial; parts of batches count as steps of an epoch."""
     recipe = trial.schedule
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
@@ -123,10 +115,7 @@ def compiled(trial: ImageNetTrial, classes: int, steps: int) -> keras.Model:
     model.compile(
         optimizer,
         loss_of(replace(trial, loss_settings=settings)),
-        weighted_metrics=[
-            "accuracy",
-            keras.metrics.TopKCategoricalAccuracy(min(TOP, classes), name="top5"),
-        ],
+        weighted_metrics=["accuracy", TopKCategoricalAccuracy(min(5, classes), name="top5")],
     )
     return model
 

@@ -19,12 +19,12 @@ from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.experiments.segmentation import pytorch
-from nglkeras.experiments.segmentation.unet import penalty
 
 RATES = (6, 12, 18, 24)
 RESNET101 = (3, 4, 23, 3)
-# Dilations of stages 4 and 5 by output stride; a dilated stage does not halve.
-DILATIONS = {8: {"conv4": 2, "conv5": 4}, 16: {"conv5": 2}, 32: {}}
+# Dilations of stages 4 and 5, which thus do not halve.
+DILATIONS = {"conv4": 2, "conv5": 4}
+OUTPUT_STRIDE = 8
 # For an untrained trunk, as in torchvision; keras.applications' 0.99 needs long trainings.
 BN_MOMENTUM = 0.9
 
@@ -39,9 +39,6 @@ def sampled(x, size, step: float):
         x: `[batch, h, w, channels]`.
         size: Height and width of the result; positions beyond the last one give its value.
         step: Distance of the positions, in pixels of `x`; less than 1 enlarges.
-
-    Returns:
-        `[batch, *size, channels]`.
     """
     # Every backend compiles two small matrix products for sizes that are not known yet.
     heights, widths = (
@@ -62,19 +59,14 @@ def _hats(count, length, step, dtype):
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class SampleLike(keras.layers.Layer):
-    """Sample the first of two inputs, see `sampled`, to the size of the second.
-
-    Args:
-        step: As in `sampled`.
-        **others: Arguments of every Keras layer.
-    """
+    """Sample the first of two inputs to the size of the second: see `sampled`."""
 
     def __init__(self, step: float, **others):
         super().__init__(**others)
         self.step = step
 
     def call(self, inputs):
-        """Return the first input, sampled."""
+        """Keras' hook."""
         x, like = inputs
         return sampled(x, ops.shape(like)[1:3], self.step)
 
@@ -90,19 +82,14 @@ class SampleLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class Shrink(keras.layers.Layer):
-    """Shrink images by a factor below 1, see `sampled`.
-
-    Args:
-        factor: The factor; with 0.5, 321 pixels become 161.
-        **others: Arguments of every Keras layer.
-    """
+    """Shrink images by a factor below 1: with 0.5, 321 pixels become 161. See `sampled`."""
 
     def __init__(self, factor: float, **others):
         super().__init__(**others)
         self.factor = factor
 
     def call(self, images):
-        """Return the smaller images."""
+        """Keras' hook."""
         size = [self._side(side) for side in ops.shape(images)[1:3]]
         return sampled(images, size, 1 / self.factor)
 
@@ -172,12 +159,9 @@ def nearest_labels(labels, size, step: float):
     Nothing is interpolated between labels. Logit i stands for pixel i / step, as in `sampled`.
 
     Args:
-        labels: `[batch, height, width]`, or with a last axis of length 1.
+        labels: `[batch, height, width]`, or with a last axis of length 1, which stays.
         size: Height and width of the logits.
         step: Logits to a pixel, less than 1: the inverse of the stride.
-
-    Returns:
-        `[batch, *size]`, of the same dtype; with the last axis if there was one.
     """
     for axis, count in enumerate(size, start=1):
         positions = ops.cast(ops.arange(count), "float32") / step
@@ -192,11 +176,9 @@ def deeplabv2(
     *,
     blocks: Sequence[int] = RESNET101,
     width: int = 64,
-    output_stride: int = 8,
     rates: Sequence[int] = RATES,
     scales: Sequence[float] = (1.0,),
     weights: str | Path | None = None,
-    l2: float = 0.0,
     size: tuple[int | None, int | None] = (None, None),
     scale_losses: bool = False,
 ) -> keras.Model:
@@ -206,25 +188,26 @@ def deeplabv2(
         classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
         blocks: Bottleneck blocks of the four stages; ResNet101's by default.
         width: Channels of the first stage's bottlenecks; the stem always has 64.
-        output_stride: Output stride of the trunk: 8, 16 or 32.
         rates: Dilation rates of the parallel convolutions.
         scales: Scales of the inputs, 1 at most, e.g. (0.5, 0.75, 1); the logits are the largest
             over all of them.
-        weights: Weights of the trunk: `None`, "imagenet" (of ResNet101), a `.weights.h5` file or
-            an `.npz` file as `pytorch` describes it. The trunk's BatchNormalization is then
-            frozen: neither its statistics nor its scale and shift change. A trunk that starts
-            at random has to learn them.
-        l2: Factor of an L2 penalty on every kernel.
+        weights: Weights of the trunk, as in `models.build`. Its BatchNormalization is then frozen:
+            neither its statistics nor its scale and shift change. A trunk that starts at random
+            has to learn them.
         size: Height and width of the images; any by default.
         scale_losses: Whether each of several scales has a loss of its own in training, as
             DeepLabv2's authors have it: see `ScaleLosses`. Otherwise only the enlarged maximum
             has one.
 
     Raises:
-        UserError: If there is no such output stride, or the weights cannot be had.
+        UserError: If the weights cannot be had.
     """
     image = keras.Input((*size, 3), name="image")
-    body = _body(classes, blocks, width, output_stride, rates, weights, l2)
+    inputs = keras.Input((None, None, 3))
+    features = dilated_trunk(blocks, width, weights)(
+        keras.applications.resnet.preprocess_input(inputs)
+    )
+    body = keras.Model(inputs, aspp(features, classes, rates), name="body")
     scaled = [
         image if factor == 1 else Shrink(factor, dtype="float32", name=f"scale{i}")(image)
         for i, factor in enumerate(scales)
@@ -240,7 +223,7 @@ def deeplabv2(
         ]
         logits = [layers.Maximum(dtype="float32", name="fusion")(logits)]
     # float32 under mixed precision too: losses need the digits.
-    enlarge = SampleLike(finest / output_stride, dtype="float32", name="logits")
+    enlarge = SampleLike(finest / OUTPUT_STRIDE, dtype="float32", name="logits")
     enlarged = enlarge([logits[0], image])
     if scale_losses and len(scales) > 1:
         # float32 too: each has a loss.
@@ -251,26 +234,8 @@ def deeplabv2(
     return keras.Model(image, enlarged, name="deeplabv2")
 
 
-def _body(classes, blocks, width, output_stride, rates, weights, l2):
-    """Build the network from images to logits at the output stride."""
-    image = keras.Input((None, None, 3))
-    trunk = dilated_trunk(blocks, width, output_stride, weights, l2)
-    features = trunk(keras.applications.resnet.preprocess_input(image))
-    return keras.Model(image, aspp(features, classes, rates, l2), name="body")
-
-
-def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
-    """Apply atrous spatial pyramid pooling: parallel 3 x 3 convolutions, summed.
-
-    Args:
-        features: Features of the trunk, `[batch, height, width, channels]`.
-        classes: Number of classes N.
-        rates: As in `deeplabv2`.
-        l2: As in `deeplabv2`.
-
-    Returns:
-        Logits `[batch, height, width, N]`.
-    """
+def aspp(features, classes: int, rates: Sequence[int] = RATES):
+    """Apply atrous spatial pyramid pooling to logits: parallel 3 x 3 convolutions, summed."""
     branches = [
         layers.Conv2D(
             classes,
@@ -279,7 +244,6 @@ def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
             dilation_rate=rate,
             # As in DeepLabv2's own network.
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            kernel_regularizer=penalty(l2),
             name=f"aspp{rate}",
         )(features)
         for rate in rates
@@ -288,31 +252,21 @@ def aspp(features, classes: int, rates: Sequence[int] = RATES, l2: float = 0.0):
 
 
 def dilated_trunk(
-    blocks: Sequence[int] = RESNET101,
-    width: int = 64,
-    output_stride: int = 8,
-    weights: str | Path | None = None,
-    l2: float = 0.0,
+    blocks: Sequence[int] = RESNET101, width: int = 64, weights: str | Path | None = None
 ) -> keras.Model:
     """Build a ResNet of keras.applications without its top, its last stages dilated.
 
-    It has the variables of the plain ResNet in the same order, so that its weights fit. Arguments
-    and errors as in `deeplabv2`.
+    It has the variables of the plain ResNet in the same order, so that its weights fit.
     """
-    if output_stride not in DILATIONS:
-        raise UserError(f"no output stride {output_stride}; choose from: 8, 16, 32")
     plain = plain_trunk(blocks, width, weights)
-    dilations = DILATIONS[output_stride]
 
     def clone(layer):
         config = layer.get_config()
-        dilation = dilations.get(layer.name.partition("_")[0])
-        if isinstance(layer, layers.Conv2D):
-            if dilation:
-                config["strides"] = (1, 1)
-                if config["kernel_size"] == (3, 3):
-                    config["dilation_rate"] = (dilation, dilation)
-            config["kernel_regularizer"] = penalty(l2)
+        dilation = DILATIONS.get(layer.name.partition("_")[0])
+        if isinstance(layer, layers.Conv2D) and dilation:
+            config["strides"] = (1, 1)
+            if config["kernel_size"] == (3, 3):
+                config["dilation_rate"] = (dilation, dilation)
         if isinstance(layer, layers.BatchNormalization) and weights is None:
             config["momentum"] = BN_MOMENTUM
         return type(layer).from_config(config)
@@ -329,10 +283,7 @@ def dilated_trunk(
 def plain_trunk(
     blocks: Sequence[int] = RESNET101, width: int = 64, weights: str | Path | None = None
 ) -> keras.Model:
-    """Build the ResNet of keras.applications that is to be dilated.
-
-    Arguments and errors as in `deeplabv2`.
-    """
+    """Build the ResNet of keras.applications that is to be dilated."""
     arguments = {"include_top": False, "input_shape": (None, None, 3)}
     weights = paths.weights(weights)
     is_resnet101 = (tuple(blocks), width) == (RESNET101, 64)

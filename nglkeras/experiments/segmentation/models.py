@@ -9,7 +9,7 @@ import keras
 
 from nglkeras import paths
 from nglkeras.errors import UserError
-from nglkeras.experiments.classification.models import dtype_policy
+from nglkeras.experiments.classification.models import dtype_policy, penalise_kernels
 from nglkeras.experiments.segmentation import pytorch
 from nglkeras.experiments.segmentation.architectures import check_weights, get_architecture
 from nglkeras.experiments.segmentation.deeplab import deeplabv2
@@ -47,13 +47,16 @@ def build(
     architecture = get_architecture(name)
     check_weights(name, weights)
     weights = paths.weights(weights)
-    arguments = {"l2": l2, "size": size, **architecture.sizes}
+    sizes = {"size": size, **architecture.sizes}
     with dtype_policy(precision):
         if architecture.kind == "deeplabv2":
-            return deeplabv2(classes, weights=weights, scale_losses=scale_losses, **arguments)
-        model = unet(classes, **arguments)
-    if weights is not None:
-        _load_encoder(model, weights)
+            model = deeplabv2(classes, weights=weights, scale_losses=scale_losses, **sizes)
+        else:
+            model = unet(classes, **sizes)
+            if weights is not None:
+                _load_encoder(model, weights)
+    if l2:
+        penalise_kernels(model, l2)
     return model
 
 

@@ -21,22 +21,14 @@ BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class DivisibleBy(keras.layers.Layer):
-    """Return the images, if their height and width are multiples of a number.
-
-    Args:
-        number: The number.
-        **others: Arguments of every Keras layer.
-
-    Raises:
-        UserError: When it is called with images of another size.
-    """
+    """Return the images; raise `UserError` unless height and width are multiples of a number."""
 
     def __init__(self, number: int, **others):
         super().__init__(**others)
         self.number = number
 
     def call(self, images):
-        """Return the images."""
+        """Keras' hook."""
         check_size(images.shape[1:3], self.number)
         return images
 
@@ -63,7 +55,6 @@ def unet(
     *,
     blocks: Sequence[int] = (3, 4, 6, 3),
     width: int = 64,
-    l2: float = 0.0,
     size: tuple[int | None, int | None] = (None, None),
 ) -> keras.Model:
     """Build a U-Net, from images of 0 to 255 to logits.
@@ -74,7 +65,6 @@ def unet(
             its images once more than it has stages.
         width: Channels of the encoder's first stage; each later stage doubles them. With 64
             channels and four stages the decoder has 256, 128, 64, 32 and 16.
-        l2: Factor of an L2 penalty on every kernel.
         size: Height and width of the images; by default any that the halvings divide.
 
     Raises:
@@ -87,39 +77,28 @@ def unet(
     scale = [1 / (255 * deviation) for deviation in DEVIATION]
     offset = [-mean / deviation for mean, deviation in zip(MEAN, DEVIATION, strict=True)]
     x = layers.Rescaling(scale, offset, name="preprocessing")(x)
-    *skips, x = resnet_encoder(blocks, width, l2)(x)
+    *skips, x = resnet_encoder(blocks, width)(x)
     for i, skip in enumerate([*reversed(skips), None]):
         x = layers.UpSampling2D(name=f"decoder{i}_up")(x)
         if skip is not None:
             x = layers.Concatenate(name=f"decoder{i}_concatenate")([x, skip])
         channels = max(width * 2**stages // 4 >> i, 1)
         for j in range(2):
-            x = _convolved(x, channels, f"decoder{i}_conv{j}", l2=l2)
+            x = _convolved(x, channels, f"decoder{i}_conv{j}")
             x = layers.ReLU(name=f"decoder{i}_relu{j}")(x)
     # float32 under mixed precision too: losses need the digits.
-    logits = layers.Conv2D(
-        classes, 3, padding="same", kernel_regularizer=penalty(l2), dtype="float32", name="logits"
-    )(x)
+    logits = layers.Conv2D(classes, 3, padding="same", dtype="float32", name="logits")(x)
     return keras.Model(image, logits, name="unet")
 
 
-def resnet_encoder(
-    blocks: Sequence[int] = (3, 4, 6, 3), width: int = 64, l2: float = 0.0
-) -> keras.Model:
+def resnet_encoder(blocks: Sequence[int] = (3, 4, 6, 3), width: int = 64) -> keras.Model:
     """Build a ResNet of basic blocks without its top: torchvision's resnet34 by default.
 
-    Args:
-        blocks: As in `unet`.
-        width: As in `unet`.
-        l2: As in `unet`.
-
-    Returns:
-        A model from standardised images to a list of features, one item for each of the strides
-        2, 4, 8 and so on.
+    It takes standardised images and gives a list of features, for the strides 2, 4, 8 and so on.
     """
     image = keras.Input((None, None, 3))
     x = layers.ZeroPadding2D(3, name="stem_pad")(image)
-    x = _convolved(x, width, "stem", size=7, strides=2, padding="valid", l2=l2)
+    x = _convolved(x, width, "stem", size=7, strides=2, padding="valid")
     x = layers.ReLU(name="stem_relu")(x)
     features = [x]
     # After a ReLU, padding with zeros changes no maximum.
@@ -129,27 +108,27 @@ def resnet_encoder(
         for block in range(count):
             strides = 2 if stage > 0 and block == 0 else 1
             name = f"stage{stage + 1}_block{block + 1}"
-            x = _basic_block(x, width * 2**stage, strides, name, l2)
+            x = _basic_block(x, width * 2**stage, strides, name)
         features.append(x)
     return keras.Model(image, features, name="encoder")
 
 
-def _basic_block(x, channels, strides, name, l2):
+def _basic_block(x, channels, strides, name):
     shortcut = x
     if strides > 1 or x.shape[-1] != channels:
-        shortcut = _convolved(x, channels, f"{name}_shortcut", size=1, strides=strides, l2=l2)
+        shortcut = _convolved(x, channels, f"{name}_shortcut", size=1, strides=strides)
     padding = "same"
     if strides > 1:
         # Keras' own padding would be on one side only.
         x, padding = layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
-    x = _convolved(x, channels, f"{name}_conv1", strides=strides, padding=padding, l2=l2)
+    x = _convolved(x, channels, f"{name}_conv1", strides=strides, padding=padding)
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = _convolved(x, channels, f"{name}_conv2", l2=l2)
+    x = _convolved(x, channels, f"{name}_conv2")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def _convolved(x, channels, name, size=3, strides=1, padding="same", l2=0.0):
+def _convolved(x, channels, name, size=3, strides=1, padding="same"):
     """Apply a convolution without a bias, and BatchNormalization, which has one."""
     x = layers.Conv2D(
         channels,
@@ -158,12 +137,6 @@ def _convolved(x, channels, name, size=3, strides=1, padding="same", l2=0.0):
         padding=padding,
         use_bias=False,
         kernel_initializer="he_normal",
-        kernel_regularizer=penalty(l2),
         name=name,
     )(x)
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")(x)
-
-
-def penalty(l2: float) -> keras.Regularizer | None:
-    """Make an L2 penalty with this factor; `None` for 0."""
-    return keras.regularizers.L2(l2) if l2 else None
