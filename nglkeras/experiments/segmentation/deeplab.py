@@ -300,12 +300,8 @@ def plain_trunk(
         return x
 
     try:
-        if is_resnet101:
-            trunk = keras.applications.ResNet101(weights=own, **arguments)
-        else:
-            trunk = ResNet(stack, False, True, weights=None, name="resnet", **arguments)
-            if own is not None:
-                trunk.load_weights(own)
+        name = "resnet101" if is_resnet101 else "resnet"
+        trunk = ResNet(stack, False, True, name=name, weights_name=name, weights=own, **arguments)
     # Keras raises a bare Exception when a download fails, and many others for files.
     except Exception as error:
         if own is None:

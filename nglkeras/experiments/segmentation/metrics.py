@@ -8,8 +8,6 @@ from nglkeras.errors import UserError
 from nglkeras.experiments.segmentation import VOID
 from nglkeras.losses.labels import check_ignore_class, class_indices
 
-NAMES = ("mean_iou", "pixel_accuracy", "mean_accuracy")
-
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class SegmentationScores(keras.metrics.Metric):
@@ -18,13 +16,8 @@ class SegmentationScores(keras.metrics.Metric):
     Keras' `MeanIoU` has one of them and counts in float32, which cannot count beyond 16.8 million
     pixels in a cell; this counts in int32, up to 2.1 billion.
 
-    A label that is neither a class nor `ignore_class` makes all measures NaN.
-
-    Args:
-        classes: Number of classes.
-        ignore_class: Label of the pixels that do not count.
-        name: Name of the metric.
-        dtype: Unused; Keras passes it.
+    Pixels with the label `ignore_class` do not count. Any other label that is no class makes all
+    measures NaN.
     """
 
     def __init__(self, classes: int, ignore_class: int | None = VOID, name="scores", dtype=None):
@@ -37,16 +30,7 @@ class SegmentationScores(keras.metrics.Metric):
         self.strays = self.add_variable((), initializer="zeros", name="strays", dtype="int32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count a batch.
-
-        Args:
-            y_true: Labels `[batch, height, width]` (or with a last axis of length 1).
-            y_pred: Logits or probabilities `[batch, height, width, classes]`.
-            sample_weight: Must be `None`: void pixels are marked in the labels.
-
-        Raises:
-            UserError: If the shapes differ, or there are weights.
-        """
+        """Count a batch of labels `[batch, height, width]` (or with a last axis of length 1)."""
         if sample_weight is not None:
             raise UserError("pixels that do not count are labelled void; there are no weights")
         y_pred = ops.convert_to_tensor(y_pred)
@@ -65,35 +49,30 @@ class SegmentationScores(keras.metrics.Metric):
             ops.reshape(ops.where(counts, truth * self.classes + found, 0), (-1,)),
             num_segments=self.classes * self.classes,
         )
-        shape = (self.classes, self.classes)
-        self.confusion.assign_add(ops.cast(ops.reshape(cells, shape), "int32"))
+        self.confusion.assign_add(ops.cast(ops.reshape(cells, self.confusion.shape), "int32"))
         self.strays.assign_add(ops.sum(ops.cast(strays, "int32")))
 
     def result(self):
-        """Return the measures by name, as tensors."""
-        found = measures(ops.cast(self.confusion, "float32"))
+        """Return the measures by name, as tensors.
+
+        The mean IoU leaves out classes that neither occur nor are predicted, the mean accuracy
+        classes that do not occur.
+        """
+        confusion = ops.cast(self.confusion, "float32")
+        right = ops.diagonal(confusion)
+        truth, found = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
+        measures = {
+            "mean_iou": _mean_ratio(right, truth + found - right),
+            "pixel_accuracy": ops.divide_no_nan(ops.sum(right), ops.sum(confusion)),
+            "mean_accuracy": _mean_ratio(right, truth),
+        }
         is_whole = ops.equal(self.strays, 0)
-        return {name: ops.where(is_whole, value, np.nan) for name, value in found.items()}
+        return {name: ops.where(is_whole, value, np.nan) for name, value in measures.items()}
 
     def get_config(self):
         """Return the arguments of the constructor."""
         own = {"classes": self.classes, "ignore_class": self.ignore_class}
         return super().get_config() | own
-
-
-def measures(confusion) -> dict:
-    """Return the measures of a confusion matrix `[classes, classes]`, whose rows are the truth.
-
-    The mean IoU leaves out classes that neither occur nor are predicted, the mean accuracy classes
-    that do not occur.
-    """
-    right = ops.diagonal(confusion)
-    truth, found = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
-    return {
-        "mean_iou": _mean_ratio(right, truth + found - right),
-        "pixel_accuracy": ops.divide_no_nan(ops.sum(right), ops.sum(confusion)),
-        "mean_accuracy": _mean_ratio(right, truth),
-    }
 
 
 def _mean_ratio(right, total):

@@ -10,7 +10,6 @@ from nglkeras import losses
 from nglkeras.experiments.segmentation import VOID
 from nglkeras.report.figures import styled
 
-_WHITE = (255, 255, 255)
 # CamVid's own colours, and ours for the generated scenes.
 _PALETTES = {
     "camvid": (
@@ -25,14 +24,10 @@ MAX_LEGEND = 25
 
 
 def palette(dataset: str, classes: int) -> np.ndarray:
-    """Return a colour for each label, `[256, 3]`, uint8; void is white.
-
-    Args:
-        dataset: Name of the data set; one without colours of its own gets VOC's.
-        classes: Number of classes.
-    """
+    """Return a colour for each label, `[256, 3]`, uint8: the data set's own, else VOC's."""
     colours = np.array(_PALETTES.get(dataset) or [_voc_colour(i) for i in range(classes)])
-    table = np.full((256, 3), _WHITE, "uint8")
+    # Void is white.
+    table = np.full((256, 3), 255, "uint8")
     table[: len(colours)] = colours
     return table
 

@@ -45,11 +45,7 @@ class SegmentationTrial(Trial):
 
 
 def make_loss(name: str) -> "keras.losses.Loss":
-    """Make the loss of a row, for labels with void pixels and for logits.
-
-    Raises:
-        UserError: If there is no such row.
-    """
+    """Make the loss of a row of `losses.ROWS`, for labels with void pixels and for logits."""
     arguments = {"from_logits": True, "ignore_class": segmentation.VOID}
     return nglkeras.losses.get(name, sparse=True, **arguments)
 
@@ -102,7 +98,6 @@ def plan(
 
 
 def _recipe(scale, model):
-    """The recipe of a model at a scale."""
     dataset = scale.dataset_of(model)
     recipe = scale.recipe or RECIPES.get((model, dataset))
     if recipe is None:
@@ -120,25 +115,21 @@ def _blank(scale, model, data_dir):
     get_info(dataset, data_dir)
     architecture = get_architecture(model)
     recipe = _recipe(scale, model)
-    views = recipe.views
-    if scale.image_size is not None:
-        size = scale.image_size
+    views, size = recipe.views, scale.image_size
+    if size is not None:
         views = replace(views, crop=size, resize=views.resize and size)
     if views.crop % architecture.multiple:
         raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
     weights = _weights(scale.weights, model) or recipe.weights
     weights = None if weights == "none" else weights
     check_weights(model, weights)
-    schedule = recipe.schedule
+    epochs = at_most(recipe.schedule.epochs, scale.epochs)
+    rate = dict(scale.learning_rates).get(model, recipe.schedule.learning_rate)
     return recipe.l2, {
         "dataset": dataset,
         "files_sha256": segmentation.sources.fingerprint(dataset, data_dir),
         "model": model,
-        "schedule": replace(
-            schedule,
-            epochs=at_most(schedule.epochs, scale.epochs),
-            learning_rate=dict(scale.learning_rates).get(model, schedule.learning_rate),
-        ),
+        "schedule": replace(recipe.schedule, epochs=epochs, learning_rate=rate),
         "views": views,
         "scale_losses": architecture.is_multiscale,
         "validation": recipe.validation,
@@ -159,15 +150,7 @@ def _weights(given, model):
 
 
 def missing_starts(scale: SegmentationScale, trials: Iterable[SegmentationTrial]) -> list[str]:
-    """Say which networks do not start from the weights that their recipe's source starts from.
-
-    Args:
-        scale: The scale that the trials were planned from.
-        trials: The trials; one of each model is looked at.
-
-    Returns:
-        A sentence for each model whose recipe names a start and that got no file of weights.
-    """
+    """Say in a line which models do not start from the weights that their recipe names."""
     lines = []
     for model, trial in {trial.model: trial for trial in trials}.items():
         start = _recipe(scale, model).start

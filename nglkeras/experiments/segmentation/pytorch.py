@@ -32,11 +32,8 @@ def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) ->
 
     Args:
         model: The network to load into.
-        path: The `.npz` file.
+        path: The `.npz` file; what it lacks, or has in another shape, is a `UserError`.
         name_of: Gives the PyTorch name of a layer, from the layer's name.
-
-    Raises:
-        UserError: If the file cannot be read, lacks a weight, or has one of another shape.
     """
     state = _read(path)
     for layer in model.layers:

@@ -19,14 +19,7 @@ PREDICTIONS = "predictions"
 
 
 class SegmentationTable(script.Experiment):
-    """Table 4 or 5.
-
-    Args:
-        name: "table4" or "table5".
-        title: Heading of table and figure.
-        scales: The table's scales by name.
-        measures: The measures that it shows, by default all of `tables.TITLES`.
-    """
+    """Table 4 or 5; it shows all measures of `tables.TITLES` by default."""
 
     has_checkpoints = True
 
@@ -49,13 +42,8 @@ class SegmentationTable(script.Experiment):
 
     def plan(self, args, scale, replicas):
         """Plan the networks, and say which of them lack the paper's initial weights."""
-        plan = partial(
-            protocol.plan,
-            scale,
-            args.losses or nglkeras.losses.rows_of(self.name),
-            seed=args.seed,
-            data_dir=args.data_dir,
-        )
+        losses = args.losses or nglkeras.losses.rows_of(self.name)
+        plan = partial(protocol.plan, scale, losses, seed=args.seed, data_dir=args.data_dir)
         # Every network's batches have to divide by the number of devices.
         batch_size = math.gcd(*(trial.schedule.part_size for trial in plan()))
         trials = plan(replicas=replicas(batch_size))
@@ -87,25 +75,20 @@ class SegmentationTable(script.Experiment):
         layout = tables.layout4 if self.name == "table4" else tables.layout5
         details = report.tables.columns_of(table, tables.DETAILS)
         panels = {}
-        # What was measured may be of another data set.
-        legend = "paper, on its own data"
-        figure = partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend)
         for cell in table:
             dot = report.plots.dot_of(cell, tables.DETAILS["loss"](cell), ".1f")
             heading = f"{cell.model}\n{tables.TITLES[cell.measure]}, %"
             panels.setdefault(heading, []).append(dot)
+        # What was measured may be of another data set.
+        legend = "paper, on its own data"
         script.show(
             args,
             out / self.name,
             title,
-            [
-                layout(table, bold=("**", "**")),
-                details,
-                tables.classes_layout(trials, results),
-            ],
+            [layout(table, bold=("**", "**")), details, tables.classes_layout(trials, results)],
             [*_notes(scale, table, trials), *notes],
             report.tables.frame(table, tables.COLUMNS),
-            figure,
+            partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
             printed=[layout(table), details],
         )
         for model in dict.fromkeys(trial.model for trial in trials):
@@ -141,7 +124,6 @@ class SegmentationTable(script.Experiment):
 
 
 def _titles(trials):
-    """Return the titles of the data sets that the trials are trained on."""
     titles = [catalog.INFO[trial.dataset].title for trial in trials]
     return ", ".join(dict.fromkeys(titles))
 
@@ -175,20 +157,14 @@ def _notes(scale, table, trials):
 def _predictions(out, trial):
     """Return the kept label maps of a trial's network by the image's number; empty without any."""
     path = segmentation.training.predictions_path(out / PREDICTIONS, trial.key)
-    if not path.exists():
-        return {}
     try:
         with np.load(path, allow_pickle=False) as file:
             return {row: file[row] for row in file.files}
-    # A damaged file leaves its network out of the figure.
+    # A missing or damaged file leaves its network out of the figure.
     except Exception:
         return {}
 
 
-TABLE_4 = SegmentationTable(
-    "table4",
-    "Table 4: mean IoU of segmentation networks",
-    recipes.TABLE4_SCALES,
-    ["mean_iou"],
-)
+_TITLE_4 = "Table 4: mean IoU of segmentation networks"
+TABLE_4 = SegmentationTable("table4", _TITLE_4, recipes.TABLE4_SCALES, ["mean_iou"])
 TABLE_5 = SegmentationTable("table5", "Table 5: DeepLabv2 by three measures", recipes.TABLE5_SCALES)

@@ -40,11 +40,10 @@ DETAILS = {
 
 def read_printed(name: str) -> dict[tuple[str, str, str], float]:
     """Return the printed values of "table4" or "table5" by title, loss and measure."""
-    frame = read_numbers(name)
+    values = read_numbers(name).stack().astype(float).to_dict()
     if name == "table4":
-        frame = frame.stack()
-        return {(*place, "mean_iou"): float(value) for place, value in frame.items()}
-    return {("DeepLabv2", *place): float(value) for place, value in frame.stack().items()}
+        return {(*place, "mean_iou"): value for place, value in values.items()}
+    return {("DeepLabv2", *place): value for place, value in values.items()}
 
 
 def cells(
@@ -53,14 +52,7 @@ def cells(
     measures: Sequence[str],
     printed: Mapping[tuple[str, str, str], float],
 ) -> list[Cell]:
-    """Return a cell for each model, loss and measure, in the order of the trials.
-
-    Args:
-        trials: The trials.
-        results: Their rows by key.
-        measures: Keys of `TITLES`.
-        printed: As `read_printed` returns it.
-    """
+    """Return a cell for each model, loss and measure, in the order of the trials."""
     places = {}
     for trial in trials:
         places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
@@ -88,12 +80,7 @@ def _values(rows, measure):
 
 
 def layout4(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
-    """Return table 4: a row a model, a column a loss, mean IoU in %, `measured (paper)`.
-
-    Args:
-        table: The cells.
-        bold: What to put before and after the best of a row.
-    """
+    """Return table 4: a row a model, a column a loss, mean IoU in %, `measured (paper)`."""
     cells = {(cell.model, cell.loss): cell for cell in table if cell.measure == "mean_iou"}
     names = list(dict.fromkeys(loss for _, loss in cells))
     rows = [["", *(losses.label(name) for name in names)]]
@@ -104,12 +91,7 @@ def layout4(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
 
 
 def layout5(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
-    """Return table 5: a row a loss, a column a measure, in %; a part for each model.
-
-    Args:
-        table: The cells.
-        bold: What to put before and after the best of a column.
-    """
+    """Return table 5: a row a loss, a column a measure, in %; a part for each model."""
     models = list(dict.fromkeys(cell.model for cell in table))
     rows = [["", *TITLES.values()]]
     for model in models:
@@ -141,12 +123,7 @@ def _texts(row, bold):
 def classes_layout(
     trials: Sequence[SegmentationTrial], results: Mapping[str, TrialResult]
 ) -> list[list[str]]:
-    """Return the mean IoU of each class in %, a line for each class.
-
-    Args:
-        trials: Trials of one data set.
-        results: Their rows by key.
-    """
+    """Return the mean IoU of each class of the trials' data set in %, a line for each class."""
     columns = {}
     for trial in trials:
         row = results.get(trial.key)
@@ -154,9 +131,10 @@ def classes_layout(
             columns.setdefault((trial.model, trial.loss), []).append(row.metrics)
     one_model = len({model for model, _ in columns}) == 1
     heading = [losses.label(loss) if one_model else f"{m} {loss}" for m, loss in columns]
-    names = [name for name in next(iter(columns.values()))[0] if name.startswith("iou/")]
     rows = [["IoU %", *heading]]
-    for name in names:
+    for name in next(iter(columns.values()))[0]:
+        if not name.startswith("iou/"):
+            continue
         row = [name.removeprefix("iou/")]
         for found in columns.values():
             values = [metrics.get(name) for metrics in found]

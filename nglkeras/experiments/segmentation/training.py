@@ -38,7 +38,6 @@ def run_trial(
     timeout: float | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
-    accumulate: bool = True,
 ) -> TrialResult:
     """Train and evaluate the network of a trial, from its checkpoint on if there is one.
 
@@ -49,10 +48,9 @@ def run_trial(
             an interrupted training starts again.
         predictions: Folder for the predictions of the networks of the first run; see
             `predictions_path`. By default none are kept.
-        timeout: Seconds after which training stops with status "timeout", all tries together.
-        on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-        on_model: Called with the network when its training ended well, e.g. to save it.
-        accumulate: Whether to try again with batches in parts when memory has no room for them.
+        timeout: As `on_epoch` and `on_model`, see `runs.attempt.run_attempts`.
+        on_epoch: See there.
+        on_model: See there.
 
     Returns:
         The row. Its accuracies are pixel accuracies (that of validation is `None` where the trial
@@ -78,13 +76,12 @@ def run_trial(
         timeout=timeout,
         on_epoch=on_epoch,
         on_model=on_model,
-        accumulate=accumulate,
         least=1 if is_frozen else accumulation.MIN_IMAGES,
     )
 
 
 def predictions_path(folder: Path, key: str) -> Path:
-    """Return the file with the predictions of a network, for the key of its trial."""
+    """Return the file with the predictions of the network of a trial with this key."""
     return paths.expand(folder) / f"{key}.npz"
 
 
@@ -146,13 +143,7 @@ def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> d
 
 
 def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
-    """Build the compiled network of a trial, with the initial weights of its run.
-
-    Args:
-        trial: The trial.
-        info: What is known of its data set.
-        steps: Updates in the whole training.
-    """
+    """Build the compiled network of a trial for a training of so many updates."""
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
         trial.model,
@@ -178,10 +169,8 @@ def measure(model: keras.Model, batches, info: Info) -> dict[str, float | None]:
     found.pop("loss")
     scores = next(m for m in model.metrics if m.name == "compile_metrics").metrics[0]
     ious = class_ious(keras.ops.convert_to_numpy(scores.confusion))
-    named = zip(info.classes, ious, strict=True)
-    return {name: float(value) for name, value in found.items()} | {
-        f"iou/{name}": iou for name, iou in named
-    }
+    of_classes = {f"iou/{name}": iou for name, iou in zip(info.classes, ious, strict=True)}
+    return {name: float(value) for name, value in found.items()} | of_classes
 
 
 def kept_rows(part: tuple) -> np.ndarray:
