@@ -102,7 +102,7 @@ class TestRow:
     def test_same_row_in_another_process(self, rows):
         """A process that has run nothing else, and whose global seeds are others."""
         code = (
-            "import sys; sys.path.insert(0, 'tests')\n"
+            "import sys; sys.path[:0] = ['tests', 'tests/experiments/classification']\n"
             "from dataclasses import replace\n"
             "from test_training import TRIAL, Augmentation, run_trial\n"
             "row = run_trial(replace(TRIAL, augmentation=Augmentation()))\n"
