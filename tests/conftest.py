@@ -18,6 +18,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -180,3 +181,16 @@ def _examples(features, count):
         image = random.integers(0, 256, shape, dtype="uint8")
         label = i % features["label"].num_classes
         yield i, others | {"image": image, "label": label}
+
+
+def fill(root, split, count):
+    """Write `count` red and as many blue images of several sizes."""
+    for i in range(count):
+        for channel, name in enumerate(("red", "green", "blue")):
+            if name != "green":
+                pixels = np.zeros((12 + i, 20, 3), "uint8")
+                pixels[..., channel] = 100 + i
+                path = root / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return root

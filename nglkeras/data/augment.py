@@ -18,12 +18,7 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
 
     Keras' layers count their calls in variables by default. How many batches are drawn ahead and
     then dropped, such as when Keras looks at the first, depends on timing. So the seeds come from a
-    stream beside the batches, and nothing is counted.
-
-    Args:
-        data: Elements ((images, labels), seed of the batch).
-        augmentation: The random changes.
-        seed: Seed of the layers, which all batches share.
+    stream beside the batches, and nothing is counted: elements are ((images, labels), batch seed).
     """
     layers = augmentation_layers(augmentation, seed)
 
@@ -53,9 +48,7 @@ def on_tensorflow(layer: keras.layers.Layer) -> Iterator[None]:
 class Seeds(keras.random.SeedGenerator):
     """Give a layer one seed after another, from a tensor instead of a variable.
 
-    Args:
-        batch_seed: Integer tensor.
-        first: Number of the first draw, an integer or an integer tensor.
+    `first` is the number of the first draw.
     """
 
     def __init__(self, batch_seed, first):
@@ -77,9 +70,7 @@ def augmentation_layers(augmentation: Augmentation, seed: int) -> list:
     if augmentation.horizontal_flip:
         layers.append(keras.layers.RandomFlip("horizontal", seed=seeds[0]))
     if shift:
-        layers.append(
-            keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", seed=seeds[1])
-        )
+        layers.append(keras.layers.RandomTranslation(shift, shift, "nearest", seed=seeds[1]))
     if zoom:
-        layers.append(keras.layers.RandomZoom(zoom, zoom, fill_mode="nearest", seed=seeds[2]))
+        layers.append(keras.layers.RandomZoom(zoom, zoom, "nearest", seed=seeds[2]))
     return layers

@@ -1,7 +1,6 @@
 """The data sets of the accuracy tables: classes, size, terms, and how to get each.
 
-An entry of `INFO` is all that a new TFDS data set needs; `protocol.SETTINGS` may give it a training
-recipe of its own.
+A new TFDS data set needs an entry of `INFO`; `protocol.SETTINGS` may give it a recipe of its own.
 """
 
 import os
@@ -15,6 +14,8 @@ from nglkeras.errors import unknown
 MEMORY_BYTES = 2**30
 # The name that stands for a user's own folder of labelled images; see `class_folders`.
 FOLDER = "folder"
+# Inside scikit-learn: no download, no TFDS.
+BUNDLED = ("digits", "digits_turned")
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,13 @@ class Info:
 
     Attributes:
         title: Name in the papers' tables.
-        classes: Number of classes.
         images: Number of images in all splits.
         image_size: (height, width, channels); height and width are `None` where images differ.
-        has_test: Whether it comes with a test split.
         download: Size of the download.
         terms: Licence or terms of use, as its makers state them.
         source: Address that TFDS downloads it from.
         files: Names of the files to fetch by hand where TFDS' download fails.
         advice: Known trouble with the download.
-        has_validation: Whether it comes with a validation split.
     """
 
     title: str
@@ -54,154 +52,70 @@ class Info:
         return tuple(split for split in there if there[split])
 
     def fits_in_memory(self, image_size: int | None = None) -> bool:
-        """Return whether all images may be kept in memory.
-
-        Args:
-            image_size: Height and width, in pixels, that images of different sizes are resized to.
-        """
+        """Return whether all images may be kept in memory, resized to a size if theirs differ."""
         height, width, channels = self.image_size
         # Images that had to be resized are float32.
-        pixel = 1 if height else 4
-        size = height * width if height else image_size**2
-        return self.images * size * channels * pixel <= MEMORY_BYTES
+        size = height * width if height else 4 * image_size**2
+        return self.images * size * channels <= MEMORY_BYTES
 
 
-# Inside scikit-learn: no download, no TFDS.
-BUNDLED = ("digits", "digits_turned")
-
+# One entry each: name, classes, images, size, test split, download, terms, address, files.
+# fmt: off
+_IDX = "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+_CIFAR = "none stated; cite Krizhevsky 2009", "https://www.cs.toronto.edu/~kriz"
 INFO = {
     "digits": Info(
-        "Digits", 10, 1_797, (8, 8, 1), False, "none", "CC BY 4.0 (UCI), inside scikit-learn"
-    ),
+        "Digits", 10, 1_797, (8, 8, 1), False, "none", "CC BY 4.0 (UCI), inside scikit-learn"),
     "digits_turned": Info(
-        "Digits, turned",
-        4,
-        1_797,
-        (8, 8, 1),
-        False,
-        "none",
-        "the digits, to pre-train on: the label is the number of quarter turns",
-    ),
+        "Digits, turned", 4, 1_797, (8, 8, 1), False, "none",
+        "the digits, to pre-train on: the label is the number of quarter turns"),
     "mnist": Info(
-        "MNIST",
-        10,
-        70_000,
-        (28, 28, 1),
-        True,
-        "11 MiB",
-        "none stated by its makers",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-        "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
-    ),
+        "MNIST", 10, 70_000, (28, 28, 1), True, "11 MiB", "none stated by its makers",
+        "https://storage.googleapis.com/cvdf-datasets/mnist", _IDX),
     "fashion_mnist": Info(
-        "Fashion-MNIST",
-        10,
-        70_000,
-        (28, 28, 1),
-        True,
-        "30 MiB",
-        "MIT",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
-    ),
+        "Fashion-MNIST", 10, 70_000, (28, 28, 1), True, "30 MiB", "MIT",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", _IDX),
     "cifar10": Info(
-        "CIFAR-10",
-        10,
-        60_000,
-        (32, 32, 3),
-        True,
-        "162 MiB",
-        "none stated; cite Krizhevsky 2009",
-        "https://www.cs.toronto.edu/~kriz",
-        "cifar-10-binary.tar.gz",
-    ),
+        "CIFAR-10", 10, 60_000, (32, 32, 3), True, "162 MiB", *_CIFAR, "cifar-10-binary.tar.gz"),
     "cifar100": Info(
-        "CIFAR-100",
-        100,
-        60_000,
-        (32, 32, 3),
-        True,
-        "161 MiB",
-        "none stated; cite Krizhevsky 2009",
-        "https://www.cs.toronto.edu/~kriz",
-        "cifar-100-binary.tar.gz",
-    ),
+        "CIFAR-100", 100, 60_000, (32, 32, 3), True, "161 MiB", *_CIFAR, "cifar-100-binary.tar.gz"),
     "malaria": Info(
-        "Malaria",
-        2,
-        27_558,
-        (None, None, 3),
-        False,
-        "337 MiB",
+        "Malaria", 2, 27_558, (None, None, 3), False, "337 MiB",
         "US National Library of Medicine; cite Rajaraman et al. 2018",
-        "https://data.lhncbc.nlm.nih.gov/public/Malaria",
-        "cell_images.zip",
+        "https://data.lhncbc.nlm.nih.gov/public/Malaria", "cell_images.zip",
         "the archive has moved several times: older releases of tensorflow-datasets look for it "
-        "in vain",
-    ),
+        "in vain"),
     "patch_camelyon": Info(
-        "PCam",
-        2,
-        327_680,
-        (96, 96, 3),
-        True,
-        "7.5 GiB",
-        "CC0",
+        "PCam", 2, 327_680, (96, 96, 3), True, "7.5 GiB", "CC0",
         "https://zenodo.org/record/2546921",
         "camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz",
         "the download is long and often cut off, which shows as a wrong checksum: fetch the "
-        "files with a tool that resumes",
-        has_validation=True,
-    ),
+        "files with a tool that resumes", has_validation=True),
     "colorectal_histology": Info(
-        "Colorectal Histology",
-        8,
-        5_000,
-        (150, 150, 3),
-        False,
-        "246 MiB",
-        "CC BY 4.0",
-        "https://zenodo.org/record/53169",
-        "Kather_texture_2016_image_tiles_5000.zip",
-    ),
+        "Colorectal Histology", 8, 5_000, (150, 150, 3), False, "246 MiB", "CC BY 4.0",
+        "https://zenodo.org/record/53169", "Kather_texture_2016_image_tiles_5000.zip"),
     "caltech101": Info(
-        "Caltech 101",
-        102,
-        9_144,
-        (None, None, 3),
-        True,
-        "131 MiB",
-        "CC BY 4.0",
-        "https://data.caltech.edu/records/mzrjq-6wc02",
-        "caltech-101.zip",
+        "Caltech 101", 102, 9_144, (None, None, 3), True, "131 MiB", "CC BY 4.0",
+        "https://data.caltech.edu/records/mzrjq-6wc02", "caltech-101.zip",
         "its address and checksum have changed several times: with a wrong checksum, upgrade "
-        "tensorflow-datasets",
-    ),
+        "tensorflow-datasets"),
 }
-
-
+# fmt: on
 _FOLDER = Info("Folder", 0, 0, (None, None, 3), True, "none", "the user's own")
 
 
 def get_info(name: str, data_dir: str | Path | None = None) -> Info:
-    """Return what is known of a data set.
+    """Return what is known of a data set, a key of `INFO` or "folder".
 
-    Args:
-        name: A key of `INFO`, or "folder".
-        data_dir: The folder, which is listed; without it only the title of "folder" is known.
-
-    Raises:
-        UserError: If there is no data set of that name, or the folder cannot be listed.
+    `data_dir` is the folder, which is listed; without it only the title of "folder" is known.
     """
-    if name == FOLDER:
-        return _FOLDER if data_dir is None else _folder(data_dir)
-    if name not in INFO:
+    if name in INFO:
+        return INFO[name]
+    if name != FOLDER:
         raise unknown("data set", name, [*INFO, FOLDER])
-    return INFO[name]
-
-
-def _folder(root):
-    found = data.class_folders.read_folder(root)
+    if data_dir is None:
+        return _FOLDER
+    found = data.class_folders.read_folder(data_dir)
     return replace(
         _FOLDER,
         classes=len(found.classes),

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,9 @@ _READING = ("decode", "pyfunc", "readfile")
 
 @dataclass(frozen=True)
 class Folder:
-    """A listed folder of labelled images.
+    """A listed folder: files and class numbers by split, sorted class names.
 
-    Attributes:
-        paths: Sorted files of each split, by the split's name.
-        labels: The class number of each file.
-        classes: Class names: the folders in the training split, sorted.
-        digest: Hash of the files' names and sizes.
-        notes: Warnings for the user, one line each.
+    `digest` is a hash of the files' names and sizes, `notes` are warnings, one line each.
     """
 
     paths: dict[str, list[Path]]
@@ -49,11 +45,9 @@ class Folder:
 
 
 def find_splits(root: Path) -> dict[str, str]:
-    """Find which folder of `root` holds which split; `train` alone must exist.
+    """Return the folder of each split; `train` alone must exist.
 
-    Returns:
-        Folder names by split: `test` is the test split and `val` or `validation` the validation
-        split. Without `test`, `val` is the test split, as in table 3.
+    `val` or `validation` is the validation split; without `test` the test split, as in table 3.
     """
     found = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
     if len(found) > 1 and found[1] == "validation":
@@ -65,10 +59,7 @@ def find_splits(root: Path) -> dict[str, str]:
 def read_folder(root: str | Path | None, splits: Mapping[str, str] | None = None) -> Folder:
     """List a folder of labelled images. Folders inside a class folder belong to that class.
 
-    Args:
-        root: The folder, as the user gives it.
-        splits: The folder of each split; by default as `find_splits` finds them. "train" has all
-            classes.
+    `splits` has the folder of each split, by default as `find_splits` finds them.
 
     Raises:
         UserError: If no folder is given, a split's folder is missing, a class has no training
@@ -103,17 +94,14 @@ def read_folder(root: str | Path | None, splits: Mapping[str, str] | None = None
                 )
         missing = [name for name in classes if not by_class.get(name)]
         if missing:
-            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-            notes.append(
-                f"{splits[split]} has no images of {len(missing):,} of the {len(classes):,} "
-                f"classes: {names}"
-            )
+            share = f"{len(missing):,} of the {len(classes):,} classes"
+            notes.append(f"{splits[split]} has no images of {share}: {_first(missing)}")
         paths[split] = [path for name in sorted(by_class) for path in by_class[name]]
         labels[split] = [number[name] for name in sorted(by_class) for _ in by_class[name]]
         if not paths[split]:
             raise UserError(f"{root / splits[split]} has no images in folders CLASS/")
     notes += _alike(classes)
-    digest = _digest(root, [path for split in paths.values() for path in split])
+    digest = _digest(root, chain(*paths.values()))
     return Folder(paths, labels, classes, digest, notes)
 
 
@@ -126,21 +114,16 @@ def survey(
 ) -> str:
     """Look at the images of a folder and say in one line what a training will read.
 
-    Args:
-        root: The folder.
-        classes: Names of its classes.
-        counts: How many images there are, in words.
-        paths: The files.
-        seconds: Time to look at them; damage in a file that is not looked at by then is found when
-            a training reads it.
-
-    Raises:
-        UserError: If an image cannot be read.
+    Damage in a file that is not looked at within `seconds` is found when a training reads it.
+    `counts` says in words how many images there are. Raises `UserError` if one cannot be read.
     """
-    shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
     done = check(paths, seconds)
     looked = f"; {done:,} of them looked at" if done < len(paths) else ""
-    return f"{root}: {len(classes):,} classes ({shown}), {counts}{looked}"
+    return f"{root}: {len(classes):,} classes ({_first(classes)}), {counts}{looked}"
+
+
+def _first(names):
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def _classes(folder, splits, notes):
@@ -151,19 +134,14 @@ def _classes(folder, splits, notes):
     listing = image_files.list_folder(folder)
     if not listing.folders:
         raise UserError(f"{folder} has no folders CLASS/ with images in them")
-    if listing.images:
-        what = image_files.some_of(f"images of {folder} in no class folder", listing.images)
-        notes.append(f"passed over {what}")
+    notes += image_files.passed_over(f"images of {folder} in no class folder", listing.images)
     others, nested, found = listing.others, [], {}
     for path in listing.folders:
         found[path.name] = sorted(_images(path, others, nested, {os.path.realpath(path)}))
     if nested:
         what = image_files.some_of(f"folders inside class folders of {folder}", nested)
         notes.append(f"{what}; their images belong to the class folder that they are in")
-    if others:
-        notes.append(
-            f"passed over {image_files.some_of(f'files of {folder} of other kinds', others)}"
-        )
+    notes += image_files.passed_over(f"files of {folder} of other kinds", others)
     return found
 
 
@@ -252,37 +230,25 @@ def _traced():
 
 
 def check(paths: Sequence[str | bytes], seconds: float = float("inf")) -> int:
-    """Read images and return how many were read.
+    """Read images, begin none after `seconds`, and return how many were read.
 
-    Args:
-        paths: The files.
-        seconds: No further file is begun after this time.
-
-    Raises:
-        UserError: If a file cannot be read; the message names it.
+    Raises `UserError`, which names the file, if one cannot be read.
     """
     return _check(lambda i: image_files.read_rgb(os.fsdecode(paths[i])), len(paths), seconds)
 
 
 def _check(read, count, seconds=float("inf")):
-    def attempt(i):
-        # What is read is not kept.
-        read(i)
-
-    found, errors = image_files.read_some(attempt, count, seconds)
+    # What is read is not kept.
+    found, errors = image_files.read_some(lambda i: read(i) is None, count, seconds)
     image_files.raise_all(errors)
     return len(found)
 
 
 @contextlib.contextmanager
 def naming_files(paths: Sequence[str | bytes]) -> Iterator[None]:
-    """Turn TensorFlow's error about an unreadable file into one that names the file.
+    """Turn TensorFlow's error about an unreadable file into a `UserError` that names the file.
 
-    Args:
-        paths: The files that are read; they are read again to find the damaged one.
-
-    Raises:
-        UserError: Instead of TensorFlow's error, if one of them cannot be read.
+    The files are read again to find the damaged one.
     """
     try:
         yield

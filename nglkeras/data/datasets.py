@@ -1,13 +1,11 @@
 """Load data sets by name: `load` returns streams of batches, `load_arrays` arrays in memory.
 
-The digits come with scikit-learn and a folder with its user; everything else goes through
-tensorflow-datasets (TFDS), which downloads what is missing. `division` decides which images are for
-training, validation and test. `load` returns float32 RGB images from 0 to 255 and one-hot labels:
-each model does its own preprocessing.
+Streams have float32 RGB images from 0 to 255 and one-hot labels: each model does its own
+preprocessing.
 """
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -36,14 +34,15 @@ if keras.backend.backend() != "tensorflow":
 
 
 @dataclass(frozen=True)
-class Splits:
-    """The three streams of a data set, each of (images, one-hot labels[, sample weights]).
+class Streams:
+    """The data of one training, as streams of (inputs, one-hot labels[, sample weights]).
 
     Attributes:
-        train: Training batches, shuffled anew every epoch; whole batches only.
+        train: Whole training batches, in another order every epoch.
         validation: Validation batches in a fixed order, as `padded` makes them.
-        test: Test batches, as `validation`.
-        sizes: Images in train, validation and test.
+        steps: Batches in an epoch, where `train` has those of all epochs.
+        test: As `validation`; `None` unless it was asked for.
+        sizes: Images in train, validation and test, where they come from a data set.
         image_shape: (height, width, 3).
         classes: Number of classes.
         paths: The files that are read, where the data set is a folder.
@@ -51,10 +50,11 @@ class Splits:
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
-    test: tf.data.Dataset
-    sizes: tuple[int, int, int]
-    image_shape: tuple[int, int, int]
-    classes: int
+    steps: int | None = None
+    test: tf.data.Dataset | None = None
+    sizes: tuple[int, int, int] | None = None
+    image_shape: tuple[int, int, int] | None = None
+    classes: int | None = None
     paths: tuple[bytes, ...] = ()
 
 
@@ -67,7 +67,7 @@ def load(
     augmentation: Augmentation | None = None,
     data_dir: str | Path | None = None,
     **division,
-) -> Splits:
+) -> Streams:
     """Return training, validation and test batches of a data set.
 
     Args:
@@ -86,21 +86,20 @@ def load(
         UserError: If there is no such data set or kind of splits, if the data set can neither be
             found nor downloaded, or if too few training images are left for a batch.
     """
-    pipeline = _pipeline(name, seed, image_size, data_dir, Division(**division))
-    pipeline = replace(pipeline, batch_size=batch_size)
+    pipeline = _pipeline(name, seed, image_size, data_dir, division, batch_size=batch_size)
     sizes = tuple(map(pipeline.count, (TRAIN, VALIDATION, TEST)))
     if sizes[0] < batch_size:
         raise UserError(f"{sizes[0]} training images of {name} do not fill a batch of {batch_size}")
     # tf.data mixes TensorFlow's global seed, whatever it is by now, into every seed it is given.
     tf.random.set_seed(derive_seed(seed, "tf.data"))
-    return Splits(
+    return Streams(
         pipeline.training(augmentation, seed),
         pipeline.evaluation(VALIDATION),
-        pipeline.evaluation(TEST),
-        sizes,
-        (*pipeline.size, 3),
-        pipeline.info.classes,
-        pipeline.source.paths,
+        test=pipeline.evaluation(TEST),
+        sizes=sizes,
+        image_shape=(*pipeline.size, 3),
+        classes=pipeline.info.classes,
+        paths=pipeline.source.paths,
     )
 
 
@@ -149,7 +148,7 @@ def load_arrays(
         UserError: If there is no such data set, it can neither be found nor downloaded, or a file
             of a folder cannot be read.
     """
-    pipeline = _pipeline(name, seed, image_size, data_dir, Division(**division), test_seed)
+    pipeline = _pipeline(name, seed, image_size, data_dir, division, test_seed)
     info, size, parts = pipeline.info, pipeline.size, pipeline.parts
 
     def in_memory(part):
@@ -166,8 +165,9 @@ def load_arrays(
     return Arrays(in_memory(TRAIN), in_memory(VALIDATION), test_part, size, info.classes)
 
 
-def _pipeline(name, seed, image_size, data_dir, division, test_seed=None):
+def _pipeline(name, seed, image_size, data_dir, division, test_seed=None, batch_size=READ_BATCH):
     """Return the pipeline of a data set with its examples divided."""
+    division = Division(**division)
     info = get_info(name, data_dir)
     height, width, _ = info.image_size
     if image_size is None and height is None:
@@ -175,10 +175,10 @@ def _pipeline(name, seed, image_size, data_dir, division, test_seed=None):
     source = sources.source(name, data_dir)
     parts = division.parts(source.sizes, seed, test_seed)
     size = (image_size, image_size) if image_size else (height, width)
-    return _Pipeline(source, info, parts, READ_BATCH, size)
+    return _Pipeline(source, info, parts, batch_size, size)
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _whole_split(name, data_dir, split, size):
     """Return a whole split, cached: decoding it takes longer than a short training."""
     source = sources.source(name, data_dir)
@@ -200,15 +200,8 @@ def padded(batches: tf.data.Dataset, count: int, batch_size: int) -> tf.data.Dat
     """Fill the last batch with zeros of weight zero, so that all batches have one size.
 
     Keras divides a batch's loss by its size, padding included. The weight of a real sample makes up
-    for it: weighted losses and metrics are exact means over the real samples.
-
-    Args:
-        batches: Batches of (inputs, labels); only the last may be smaller.
-        count: Number of samples.
-        batch_size: Samples of a whole batch.
-
-    Returns:
-        Batches of (inputs, labels, weights).
+    for it: weighted losses and metrics are exact means over the real samples. Batches are (inputs,
+    labels), of `count` samples together, and become (inputs, labels, weights).
     """
     whole = -(-count // batch_size)
     weight = whole * batch_size / max(count, 1)
@@ -238,7 +231,6 @@ class _Pipeline:
     size: tuple[int, int]
 
     def count(self, part):
-        """Return the number of images of a part."""
         return sum(int((members == part).sum()) for members in self.parts.values())
 
     def training(self, augmentation, seed):
@@ -264,13 +256,11 @@ class _Pipeline:
         """In order; the last batch is padded, so that every batch divides by the replicas."""
         count = self.count(part)
         data = self._decode(self._examples(part))
-        if self._fits_in_memory(count):
-            data = data.cache()
+        data = data.cache() if self._fits_in_memory(count) else data
         data = padded(self._batch(data).map(self._finish), count, self.batch_size)
         return data.prefetch(tf.data.AUTOTUNE)
 
     def in_memory(self, part):
-        """Return all images and labels of a part."""
         with class_folders.naming_files(self.source.paths):
             batches = list(self._batch(self._decode(self._examples(part))).as_numpy_iterator())
         images, labels = zip(*batches, strict=True)
@@ -295,10 +285,8 @@ class _Pipeline:
 
     def _examples(self, part):
         """Return the examples of a part, one split on disk after the other."""
-        first, *others = (self._of(split, part) for split in splits_with(part, self.parts))
-        for other in others:
-            first = first.concatenate(other)
-        return first
+        splits = [self._of(split, part) for split in splits_with(part, self.parts)]
+        return functools.reduce(tf.data.Dataset.concatenate, splits)
 
     def _of(self, split, part):
         membership = tf.constant(self.parts[split])
@@ -308,8 +296,6 @@ class _Pipeline:
     def _mixed(self, part, seed):
         """Return the examples of a part with those of several splits mixed."""
         splits = splits_with(part, self.parts)
-        if len(splits) == 1:
-            return self._examples(part)
         return tf.data.Dataset.sample_from_datasets(
             [self._of(split, part) for split in splits],
             [float(np.count_nonzero(self.parts[split] == part)) for split in splits],

@@ -49,16 +49,10 @@ class Division:
     def parts(
         self, sizes: dict[str, int], seed: int, test_seed: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Draw the part that each example belongs to.
+        """Draw the part that each example of each split on disk belongs to.
 
-        Args:
-            sizes: Number of examples of each split on disk.
-            seed: Decides what is drawn.
-            test_seed: As in `load_arrays`.
-
-        Returns:
-            For each split on disk, the part of each example: `TRAIN`, `VALIDATION`, `TEST` or
-            `UNUSED`, int8 `[examples]`.
+        `sizes` are numbers of examples by split; `test_seed` is as in `load_arrays`. Returns
+        `TRAIN`, `VALIDATION`, `TEST` or `UNUSED`, int8 `[examples]`, by split.
         """
         if self.splits == "official":
             return self._official(sizes, seed, test_seed)
@@ -102,12 +96,7 @@ def splits_with(part: int, parts: dict[str, np.ndarray]) -> list[str]:
 
 
 def describe(trial, data_dir: str | Path | None = None) -> str:
-    """Say how the images of a trial of an accuracy table are divided, for the reader of a table.
-
-    Args:
-        trial: A `Trial`.
-        data_dir: Where the data set is; of a "folder" it decides whether there is a test split.
-    """
+    """Say how the images of a `Trial` are divided; a "folder" in `data_dir` is listed for that."""
     if trial.splits == "official" and get_info(trial.dataset, data_dir).has_test:
         own = "its own validation split"
         validation = own if trial.own_validation else "a tenth of train, drawn for every run"

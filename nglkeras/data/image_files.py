@@ -1,10 +1,6 @@
 """Read image files as viewers show them, upright and as 8-bit RGB, and list a folder's images.
 
-It reads whatever Pillow reads. Every error names the file.
-
-- EXIF orientation is applied. Only the first frame or page is read. Transparency is dropped.
-- 16-bit pixels are scaled to 0..255. Pixels of unknown range (32-bit) are refused.
-- Hidden files and what operating systems leave behind (`Thumbs.db`, `__MACOSX`) are not listed.
+It reads whatever Pillow reads; docs/image-folders.md has the rules. Every error names the file.
 """
 
 import contextlib
@@ -52,13 +48,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a folder without hidden files, each list sorted.
-
-    Attributes:
-        images: Files with an image's ending.
-        folders: Folders in it.
-        others: Everything else.
-    """
+    """The content of a folder without hidden files, each list sorted."""
 
     images: list[Path]
     folders: list[Path]
@@ -76,22 +66,13 @@ def endings() -> frozenset[str]:
     )
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a name is that of a hidden file or folder, or an operating system's own."""
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES
-
-
 def list_folder(folder: Path) -> Listing:
-    """List a folder, without looking into the folders in it. Links are followed.
-
-    Raises:
-        UserError: If it cannot be listed, or an image in it is a link that leads nowhere.
-    """
+    """List a folder, without looking into the folders in it. Links are followed."""
     listing = Listing([], [], [])
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_hidden(entry.name):
+                if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
                     continue
                 path = folder / entry.name
                 if entry.is_dir():
@@ -114,18 +95,15 @@ def some_of(what: str, paths: Sequence[str | Path]) -> str:
     return f"{what}: {len(paths):,}, e.g. {paths[0]}"
 
 
+def passed_over(what: str, paths: Sequence[str | Path]) -> list[str]:
+    """Return a warning about files that are not used; none if there are no files."""
+    return [f"passed over {some_of(what, paths)}"] if paths else []
+
+
 def read_rgb(path: str | Path, upright: bool = True) -> np.ndarray:
-    """Read an image.
+    """Read an image as uint8 `[height, width, 3]`, by default with its EXIF orientation applied.
 
-    Args:
-        path: The file.
-        upright: Whether to apply its EXIF orientation.
-
-    Returns:
-        uint8, `[height, width, 3]`.
-
-    Raises:
-        UserError: If the file cannot be read, or the range of its pixels is unknown.
+    Raises `UserError` if the file cannot be read, or the range of its pixels is unknown.
     """
     with _opened(path) as image:
         turn = _orientation(image) if upright else 1
@@ -133,14 +111,7 @@ def read_rgb(path: str | Path, upright: bool = True) -> np.ndarray:
 
 
 def read_labels(path: str | Path, upright: bool = True) -> np.ndarray:
-    """Read a mask: the pixel values in the file, or the palette's numbers instead of its colours.
-
-    Args:
-        path: The file.
-        upright: Whether to apply its EXIF orientation.
-
-    Returns:
-        Integers, `[height, width]`.
+    """Read a mask as integers `[height, width]`: pixel values, or the palette's numbers.
 
     Raises:
         UserError: If the file cannot be read, its format is lossy, or it has colours (a GIF's
@@ -165,15 +136,7 @@ def read_labels(path: str | Path, upright: bool = True) -> np.ndarray:
 
 
 def read_size(path: str | Path, upright: bool = True) -> tuple[int, int]:
-    """Read an image's height and width from its header.
-
-    Args:
-        path: The file.
-        upright: Whether to apply its EXIF orientation.
-
-    Raises:
-        UserError: If the header cannot be read.
-    """
+    """Read an image's height and width from its header."""
     with _opened(path) as image:
         is_swapped = upright and _orientation(image) >= 5
         return image.size if is_swapped else image.size[::-1]
@@ -187,15 +150,9 @@ def is_turned(path: str | Path) -> bool:
 def read_some(
     read: Callable[[int], Result], count: int, seconds: float
 ) -> tuple[dict[int, Result], list[UserError]]:
-    """Read files in random order, several at a time, until a time limit.
+    """Read `count` files in random order, several at a time; begin none after `seconds`.
 
-    Args:
-        read: Reads a file, given its number; raises `UserError` if it cannot.
-        count: Number of files.
-        seconds: No further file is begun after this time.
-
-    Returns:
-        What was read, by the file's number, and the errors.
+    Returns what `read` gives by the file's number, and the `UserError`s that it raises.
     """
 
     def attempt(i):

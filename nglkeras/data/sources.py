@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,7 @@ class Source:
 
 
 def source(name: str, data_dir: str | Path | None = None) -> Source:
-    """Return the examples of a data set.
-
-    Args:
-        name: A key of `catalog.INFO`, or "folder".
-        data_dir: The folder, or where TFDS keeps its data.
-
-    Raises:
-        UserError: If it can neither be found nor downloaded.
-    """
+    """Return the examples of a data set; raise `UserError` if it cannot be found or made."""
     if name in BUNDLED:
         return _digits(turned=name == "digits_turned")
     return _folder(data_dir) if name == FOLDER else _tfds(name, data_dir)
@@ -65,18 +58,14 @@ def _digits(turned):
 def _folder(data_dir):
     found = class_folders.read_folder(data_dir)
     # File names are bytes: some are no text.
-    paths = {split: [os.fsencode(path) for path in found.paths[split]] for split in found.paths}
+    paths = {split: list(map(os.fsencode, files)) for split, files in found.paths.items()}
 
     def read(split):
         labels = np.array(found.labels[split], "int64")
         return tf.data.Dataset.from_tensor_slices((paths[split], labels))
 
-    return Source(
-        {split: len(paths[split]) for split in paths},
-        read,
-        class_folders.decode,
-        tuple(path for split in paths.values() for path in split),
-    )
+    sizes = {split: len(files) for split, files in paths.items()}
+    return Source(sizes, read, class_folders.decode, tuple(chain(*paths.values())))
 
 
 @needed()
@@ -95,14 +84,9 @@ def _is_news(record):
 
 @needed()
 def prepared(name: str, data_dir: str | Path | None = None):
-    """Return TFDS' builder of a data set, after its download unless it is there.
+    """Return TFDS' builder of any of its data sets, after the download unless it is there.
 
-    Args:
-        name: Name of any TFDS data set.
-        data_dir: Where TFDS keeps its data.
-
-    Raises:
-        UserError: If it can neither be found nor made; the message says what the user can do.
+    Raises `UserError`, which says what the user can do, if it cannot be found or made.
     """
     import requests
     import tensorflow_datasets as tfds
@@ -169,16 +153,12 @@ def prepare(name: str, data_dir: str | Path | None = None) -> None:
 def survey(
     data_dir: str | Path | None, seconds: float = class_folders.SURVEY_SECONDS
 ) -> tuple[str, list[str]]:
-    """Look at a user's own data set before a training.
+    """Return one line that says what a training will read of a folder, and warnings.
 
-    Returns:
-        One line that says what a training will read, and warnings.
-
-    Raises:
-        UserError: If the folder is none of labelled images, or an image cannot be read.
+    Raises `UserError` if the folder is none of labelled images, or an image cannot be read.
     """
     found = class_folders.read_folder(data_dir)
     counts = ", ".join(f"{len(paths):,} {split}" for split, paths in found.paths.items())
-    files = [path for paths in found.paths.values() for path in paths]
+    files = list(chain(*found.paths.values()))
     line = class_folders.survey(data_dir, found.classes, f"images: {counts}", files, seconds)
     return line, found.notes

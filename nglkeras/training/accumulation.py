@@ -30,16 +30,9 @@ def with_room(
 ) -> Outcome:
     """Return the outcome of the first attempt that fits into memory, or else of the last.
 
-    Args:
-        attempt: Frees what an earlier attempt has left, then trains by a schedule. Its outcome is
-            a dataclass with `status` and `seconds`.
-        schedule: Schedule of the first attempt. Each later one divides a batch into twice as many
-            parts, as long as they are whole and not too small.
-        replicas: Number of devices that share a batch.
-        least: Least number of images that a part has on each device.
-
-    Returns:
-        The outcome; its seconds are those of all attempts.
+    An attempt frees what an earlier one has left, then trains by a schedule. Each divides a batch
+    into twice as many parts as the one before, as long as they are whole and have at least `least`
+    images on each device. The outcome's seconds are those of all attempts.
     """
     started = time.perf_counter()
     while True:

@@ -1,10 +1,8 @@
 """Train for days: `fit` continues an interrupted training, in the middle of an epoch too.
 
 Keras' `BackupAndRestore` starts an epoch again, with other dropout and new states of the callbacks.
-Here the stream of batches can start at any step, and a checkpoint holds everything that decides
-what follows: weights, averages, states of random generators, the optimizer, the means of the epoch
-so far and the states of callbacks. A training that was killed thus ends with the same numbers as
-one that was not, under a `MirroredStrategy` too, where each device has its own averages and means.
+Here a training that was killed ends with the same numbers as one that was not, under a
+`MirroredStrategy` too, where each device has its own averages and means.
 """
 
 import json
@@ -48,9 +46,6 @@ def fit(
         checkpoint: Where the state is kept; without it an interrupted training starts again.
         callbacks: Keras callbacks; one whose state matters has `get_state` and `set_state`.
         validation_data: Data to evaluate after each epoch.
-
-    Raises:
-        UserError: If the checkpoint belongs to another training, or cannot be read or written.
     """
     keeper = _Keeper(checkpoint, callbacks, steps)
     done = 0 if checkpoint is None else keeper.restore(model)
@@ -80,25 +75,16 @@ def fit(
 
 
 class Checkpoint:
-    """The state of a training in a file that is replaced as a whole.
+    """The state of a training in a `.npz` file that is replaced as a whole.
 
-    Args:
-        path: The `.npz` file.
-        key: Key of the training; a file with another key is refused.
-        seconds: Seconds between two checkpoints within an epoch.
+    A file with another key is refused. `seconds` lie between two checkpoints within an epoch.
     """
 
     def __init__(self, path: str | Path, key: str, seconds: float = SECONDS):
-        self.path = paths.expand(path)
-        self.key = key
-        self.seconds = seconds
+        self.path, self.key, self.seconds = paths.expand(path), key, seconds
 
     def write(self, arrays: dict[str, list[np.ndarray]], notes: dict) -> None:
-        """Replace the state.
-
-        Raises:
-            UserError: If it cannot be written; the previous one is then still there.
-        """
+        """Replace the state; if that raises `UserError`, the previous one is still there."""
         flat = {f"{name}_{i}": a for name, some in arrays.items() for i, a in enumerate(some)}
         flat["notes"] = np.array(json.dumps(notes | {"key": self.key}))
         temporary = self.path.with_name(f"{self.path.name}.part")
@@ -115,8 +101,7 @@ class Checkpoint:
     def read(self) -> tuple[dict[str, list[np.ndarray]], dict] | None:
         """Return arrays and notes as they were written; `None` without a file.
 
-        Raises:
-            UserError: If the file is damaged or belongs to another training.
+        Raises `UserError` if the file is damaged or belongs to another training.
         """
         try:
             # Nothing in a file is executed.
@@ -139,12 +124,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of many trainings, in a folder.
-
-    Attributes:
-        folder: The folder.
-        seconds: Seconds between two checkpoints within an epoch.
-    """
+    """The checkpoints of many trainings, in a folder."""
 
     folder: Path
     seconds: float = SECONDS
@@ -169,9 +149,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def __init__(self, checkpoint, callbacks, steps):
         super().__init__()
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.steps = steps
+        self.checkpoint, self.callbacks, self.steps = checkpoint, callbacks, steps
         # The step from which Keras counts batches: the start of an epoch or of a call within one.
         self.first_step = self.done = 0
         self.states = self.means = None
@@ -190,14 +168,11 @@ class _Keeper(keras.callbacks.Callback):
                 raise UserError(f"{self.checkpoint.path} is of another model: remove it")
             _assign(variables, values)
         self.states = notes["callbacks"]
-        self._tell_callbacks()
+        self.on_train_begin()
         return notes["step"]
 
     def on_train_begin(self, logs=None):
         """Keras' hook; the other callbacks have reset themselves in theirs."""
-        self._tell_callbacks()
-
-    def _tell_callbacks(self):
         if self.states is not None:
             for callback, state in zip(self.callbacks, self.states, strict=True):
                 _set_state(callback, state)
@@ -232,10 +207,7 @@ class _Keeper(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             # Within an epoch JAX's state is not in the variables.
             self.model.jax_state_sync()
-        arrays = {
-            name: [_read(variable) for variable in variables]
-            for name, variables in _variables(self.model).items()
-        }
+        arrays = {name: list(map(_read, some)) for name, some in _variables(self.model).items()}
         states = [_get_state(callback) for callback in self.callbacks]
         self.checkpoint.write(arrays, {"step": step, "callbacks": states})
         self.written = time.monotonic()
@@ -243,11 +215,8 @@ class _Keeper(keras.callbacks.Callback):
 
 def _variables(model):
     """Return all that a step reads and writes; states of random generators are weights."""
-    return {
-        "weights": model.variables,
-        "optimizer": model.optimizer.variables,
-        "means": model.metrics_variables,
-    }
+    optimizer, means = model.optimizer.variables, model.metrics_variables
+    return {"weights": model.variables, "optimizer": optimizer, "means": means}
 
 
 def _copies(variable):
@@ -289,10 +258,7 @@ def _get_state(callback):
 
 
 def _set_state(callback, state):
-    if state is None:
-        return
     if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
-        for name in _PLATEAU:
-            setattr(callback, name, state[name])
-    else:
+        vars(callback).update(state)
+    elif state is not None:
         callback.set_state(state)

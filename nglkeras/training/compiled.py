@@ -8,7 +8,6 @@ gives the same result to the last bit, whether it comes first or fortieth.
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -30,10 +29,8 @@ MAX_STEPS_PER_EXECUTION = 32
 def steps_per_execution(steps: int | None, replicas: int) -> int:
     """Return how many steps a compiled call makes: returning to Python costs more than small steps.
 
-    Args:
-        steps: Steps of an epoch, which the result divides, since the stream goes on after it.
-            `None` for streams that end with an epoch.
-        replicas: Number of devices that share a batch.
+    The result divides the steps of an epoch, since the stream goes on after it; they are `None` for
+    streams that end with an epoch.
     """
     # Keras 3.15 has one step at a time on PyTorch, and crashes with more under MirroredStrategy.
     if keras.backend.backend() == "torch" or replicas > 1:
@@ -49,19 +46,11 @@ class _Network(keras.Model):
     def __init__(self, network, memory):
         super().__init__(name=f"{network.name}_compiled")
         self.network = network
-        self.memory = accumulation
+        self.memory = memory
         self.built = True
 
     def call(self, x, training=None):
         return self.network(x, training=training)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """The initial values of a run's variables, and its data."""
-
-    values: list[np.ndarray]
-    streams: Streams
 
 
 class CompiledNetwork:
@@ -71,19 +60,15 @@ class CompiledNetwork:
         build: Builds the uncompiled network of a run, given the run's number. The networks of all
             runs differ in their initial weights only.
         streams: Returns the data of a run; batches of all runs have the same shapes.
-        schedule: How the network is trained.
         make_loss: Builds the loss that can become each of the losses to come: an
             `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
-        replicas: Number of devices that share each batch.
         validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
             with a plateau always does.
         bound: A mean loss beyond it stops a training as "exploded".
         accumulate: Whether to try again with batches in parts when they do not fit into memory;
             later trainings then begin with as many parts.
 
-    Attributes:
-        model: The compiled model; `None` before the first training.
-        loss: The loss of the compiled model.
+    `model` and its `loss` are `None` before the first training.
     """
 
     def __init__(
@@ -98,18 +83,13 @@ class CompiledNetwork:
         bound: float = np.inf,
         accumulate: bool = True,
     ):
-        self.build = build
-        self.streams = streams
-        self.schedule = schedule
-        self.make_loss = make_loss
-        self.replicas = replicas
+        self.build, self.streams, self.make_loss = build, streams, make_loss
+        self.schedule = self._asked = schedule
+        self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
         self.validate = validate or schedule.plateau is not None
-        self.bound = bound
-        self.accumulate = accumulate
-        self.model = None
-        self.loss = None
-        self._asked = schedule
-        self._starts: dict[int, _Start] = {}
+        self.model = self.loss = None
+        # The initial values of a run's variables, and its data.
+        self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def train(
@@ -121,18 +101,10 @@ class CompiledNetwork:
         on_epoch: Callable[[int, dict], None] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Training:
-        """Train from the start of a run with a loss.
+        """Train from the start of a run with an expression, or the name of a loss.
 
-        Args:
-            loss: What the memory of the loss stores: an expression, or the name of a loss.
-            run: Number of the repetition.
-            timeout: Seconds after which training stops with status "timeout", all tries
-                together.
-            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-            callbacks: Further Keras callbacks.
-
-        Raises:
-            UserError: If the network cannot be built or its data not loaded.
+        After `timeout` seconds, all tries together, training stops with status "timeout".
+        `on_epoch` is called after each epoch with its number, from 1, and its row of the history.
         """
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
@@ -162,7 +134,7 @@ class CompiledNetwork:
     def _train(self, loss, run, deadline, on_epoch, callbacks):
         started = time.perf_counter()
         monitor = Monitor(deadline, on_epoch, bound=self.bound)
-        outcome = {}
+        plateaus, outcome = plateau_callbacks(self.schedule), {}
         try:
             streams = self.reset(loss, run)
             with self._scope():
@@ -171,12 +143,7 @@ class CompiledNetwork:
                     epochs=self.schedule.epochs,
                     steps_per_epoch=streams.steps * self.schedule.accumulation,
                     validation_data=streams.validation if self.validate else None,
-                    callbacks=[
-                        monitor,
-                        *_seeding(run),
-                        *plateau_callbacks(self.schedule),
-                        *callbacks,
-                    ],
+                    callbacks=[monitor, *_seeding(run), *plateaus, *callbacks],
                     shuffle=False,
                     verbose=0,
                 )
@@ -198,11 +165,10 @@ class CompiledNetwork:
         )
 
     def _accuracies(self, history, streams):
-        found = {
-            "validation_accuracy": history[-1]["val_accuracy"]
-            if self.validate
-            else self.evaluate(streams.validation)["accuracy"]
-        }
+        if self.validate:
+            found = {"validation_accuracy": history[-1]["val_accuracy"]}
+        else:
+            found = {"validation_accuracy": self.evaluate(streams.validation)["accuracy"]}
         if streams.test is not None:
             found["accuracy"] = self.evaluate(streams.test)["accuracy"]
         return found
@@ -215,16 +181,13 @@ class CompiledNetwork:
         return streams
 
     def _restore(self, run):
-        start = self._start(run)
+        values, streams = self._start(run)
         with self._scope():
-            for variable, value in zip(self.model.network.variables, start.values, strict=True):
-                variable.assign(value)
-            for variable, value in zip(
-                self.model.optimizer.variables, self._optimizer_values, strict=True
-            ):
+            variables = [*self.model.network.variables, *self.model.optimizer.variables]
+            for variable, value in zip(variables, values + self._optimizer_values, strict=True):
                 variable.assign(value)
         self.model.stop_training = False
-        return start.streams
+        return streams
 
     def evaluate(self, data) -> dict[str, float]:
         """Return the loss and accuracy of the network on a stream of `streams.evaluation`."""
@@ -256,10 +219,10 @@ class CompiledNetwork:
             with self._scope():
                 network = self.build(run)
                 values = [_value(variable) for variable in network.variables]
-                start = _Start(values, in_parts(self.streams(run), self.schedule))
+                streams = in_parts(self.streams(run), self.schedule)
                 if self.model is None:
-                    self._compile(network, start.streams.steps * self.schedule.accumulation)
-            self._starts[run] = start
+                    self._compile(network, streams.steps * self.schedule.accumulation)
+            self._starts[run] = values, streams
         return self._starts[run]
 
     def _compile(self, network, steps):
@@ -287,9 +250,8 @@ def _seeding(run):
     """
     if keras.backend.backend() != "torch":
         return []
-    return [
-        keras.callbacks.LambdaCallback(on_train_begin=lambda logs: keras.utils.set_random_seed(run))
-    ]
+    seed = keras.utils.set_random_seed
+    return [keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seed(run))]
 
 
 def _value(variable):

@@ -26,9 +26,6 @@ def count_replicas(strategy: str, batch_size: int, devices: int | None = None) -
         batch_size: Images per batch, over all devices together.
         devices: Number of devices that there are; by default the backend is asked. A driver whose
             workers train must not touch a GPU.
-
-    Raises:
-        UserError: If there is no such strategy on this backend.
     """
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
@@ -64,13 +61,6 @@ def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContex
     TensorFlow's models remember where they were built; JAX's must be told again. Nothing remains
     when the context ends. Call `keras.utils.clear_session` before it: inside, it crashes TensorFlow
     and ends the sharing on JAX.
-
-    Args:
-        replicas: Number of devices that share each batch.
-        schedule: Schedule with the size of a batch, over all devices together.
-
-    Raises:
-        UserError: If there are fewer devices, or the batch does not divide by their number.
     """
     if schedule.part_size % replicas:
         parts = f" in {schedule.accumulation} parts" if schedule.accumulation > 1 else ""
@@ -89,9 +79,7 @@ def distribution(replicas: int, schedule: Schedule) -> contextlib.AbstractContex
 def mirrored_strategy(replicas: int):
     """Return what shares batches among GPUs or TPUs, or CPUs where there is none.
 
-    It is a `tf.distribute.MirroredStrategy`, or a `keras.distribution.DataParallel` on JAX. All
-    trials of a process use one: a second of TensorFlow's would share its collective operations'
-    keys.
+    A second strategy of TensorFlow's in a process would share its collective operations' keys.
     """
     devices = _devices()
     if len(devices) < replicas:

@@ -7,6 +7,9 @@ import keras
 
 from nglkeras.training.schedule import Schedule
 
+# Words in the errors of all backends when memory is full.
+_FULL = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
+
 
 def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
     """Return the callbacks that reduce the learning rate on a plateau; none without a plateau."""
@@ -40,13 +43,9 @@ class Monitor(keras.callbacks.Callback):
 
     def __init__(self, deadline=math.inf, on_epoch=None, bound=math.inf, part="validation"):
         super().__init__()
-        self.bound = bound
+        self.deadline, self.on_epoch, self.bound = deadline, on_epoch, bound
         self.accuracy = "test_accuracy" if part == "test" else "val_accuracy"
-        self.deadline = deadline
-        self.on_epoch = on_epoch
-        self.history = []
-        self.status = "ok"
-        self.message = ""
+        self.history, self.status, self.message = [], "ok", ""
 
     def get_state(self):
         """Return what a checkpoint keeps."""
@@ -101,20 +100,10 @@ class Monitor(keras.callbacks.Callback):
 
     def fail(self, error):
         """Set the status to that of a training that ended with an error."""
-        self.status, self.message = failure(error)
+        text = f"{type(error).__name__} {error}".lower()
+        self.status = "out_of_memory" if any(sign in text for sign in _FULL) else "crashed"
+        self.message = f"{type(error).__name__}: {error}"[:1000]
 
     def _stop(self, status, message):
         self.status, self.message = status, message
         self.model.stop_training = True
-
-
-def failure(error: Exception) -> tuple[str, str]:
-    """Return the status and the message of a training that ended with an error."""
-    status = "out_of_memory" if _is_out_of_memory(error) else "crashed"
-    return status, f"{type(error).__name__}: {error}"[:1000]
-
-
-def _is_out_of_memory(error):
-    text = f"{type(error).__name__} {error}".lower()
-    signs = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
-    return any(sign in text for sign in signs)

@@ -12,11 +12,7 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Make the optimizer of a schedule, not yet built.
 
-    Args:
-        schedule: The schedule; anything with `optimizer`, `optimizer_settings`, `learning_rate` and
-            `accumulation` will do.
-        replicas: Number of devices that share a batch.
-        decay: How the learning rate changes from step to step; by default it does not.
+    `replicas` devices share a batch; the learning rate changes only as plateaus and `decay` say.
     """
     rate = schedule.learning_rate
     if decay is not None:
@@ -33,12 +29,7 @@ def make_optimizer(
 
 
 def learning_rate(peak: float, decay: Decay) -> schedules.LearningRateSchedule:
-    """Make the learning rate of each step.
-
-    Args:
-        peak: Learning rate at the end of the warm-up, or at the start without one.
-        decay: How it changes.
-    """
+    """Make the learning rate of each step; its peak is the warm-up's end, or else the start."""
     if decay.power is not None:
         return schedules.PolynomialDecay(peak, decay.steps, 0.0, decay.power)
     # Keras counts the cosine's steps from the end of the warm-up.

@@ -17,9 +17,7 @@ class Training:
             was not reached or there is no test set.
         validation_accuracy: The same on the validation set.
         message: What went wrong; "" if nothing did.
-        history: Measures of each finished epoch.
         sizes: Number of images in train, validation and test, where they come from a data set.
-        seconds: Wall time.
         accumulation: Number of parts into which batches were divided.
     """
 

@@ -17,9 +17,7 @@ class Plateau:
     Attributes:
         factor: Multiplies the learning rate.
         patience: Epochs without an improvement before that.
-        min_learning_rate: Lower bound of the learning rate.
-        monitor: The measure, as Keras names it; smaller is better if it ends in "loss", else larger
-            is better.
+        monitor: The measure, as Keras names it; smaller is better if it ends in "loss".
     """
 
     factor: float = 0.2
@@ -63,9 +61,6 @@ class Schedule:
     Attributes:
         epochs: Passes over the training images; evaluations, if an epoch counts steps.
         batch_size: Images per update, over all devices together.
-        optimizer: Name of a Keras optimizer.
-        optimizer_settings: The optimizer's arguments, as pairs.
-        learning_rate: Learning rate at the start.
         plateau: When the rate is reduced; `None` for never.
         steps_per_epoch: Updates between two evaluations; `None` for one pass over the images.
         accumulation: Parts into which a batch is divided; their gradients are averaged before
@@ -83,11 +78,7 @@ class Schedule:
 
     @property
     def part_size(self) -> int:
-        """Number of images in a part of a batch.
-
-        Raises:
-            UserError: If the batch does not divide into its parts.
-        """
+        """Number of images in a part of a batch; `UserError` if the parts are not whole."""
         if self.accumulation < 1 or self.batch_size % self.accumulation:
             raise UserError(
                 f"a batch of {self.batch_size} does not divide into {self.accumulation} parts"

@@ -1,16 +1,11 @@
 """Make streams of batches from arrays that give the same batches every time they are read.
 
 `tf.data` shuffles anew whenever a stream is read again. Here the order of all epochs is fixed
-beforehand, so that the fortieth training on a stream sees what the first has seen.
-
-If an epoch is a number of steps, it makes as many passes over the samples as these need, each in
-another order. Without augmentation, a shorter training sees the beginning of what a longer one
-sees.
+beforehand. Without augmentation, a shorter training sees the beginning of what a longer one sees.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -18,7 +13,7 @@ import tensorflow as tf
 
 from nglkeras.data.augment import augmented
 from nglkeras.data.augmentation import Augmentation
-from nglkeras.data.datasets import Arrays, Splits, finish, padded
+from nglkeras.data.datasets import Arrays, Streams, finish, padded
 from nglkeras.errors import UserError
 from nglkeras.seeds import derive_seed
 from nglkeras.training.schedule import Schedule
@@ -26,69 +21,34 @@ from nglkeras.training.schedule import Schedule
 # Number of batches that are made at a time, and ahead.
 PARALLEL, PREFETCH = 4, 8
 
-Parts = TypeVar("Parts", "Streams", Splits)
-
-
-@dataclass(frozen=True)
-class Streams:
-    """The data of one training.
-
-    Attributes:
-        train: Whole batches (x, one-hot y) of all epochs, one epoch after the other.
-        validation: Batches (x, one-hot y, weight), as `datasets.padded` makes them.
-        steps: Number of batches in an epoch.
-        test: As `validation`, if it was asked for.
-        sizes: Number of images in train, validation and test, where they come from a data set.
-        paths: Files that are read during the training; none, since the data are in memory.
-    """
-
-    train: tf.data.Dataset
-    validation: tf.data.Dataset
-    steps: int
-    test: tf.data.Dataset | None = None
-    sizes: tuple[int, int, int] | None = None
-    paths: tuple[bytes, ...] = ()
-
 
 def of_arrays(
     arrays: Arrays, schedule: Schedule, seed: int, augmentation: Augmentation | None = None
 ) -> Streams:
-    """Return the streams of a data set in memory.
+    """Return the streams of a data set in memory; `seed` decides order and augmentation."""
 
-    Args:
-        arrays: The data set.
-        schedule: Epochs and batches.
-        seed: Decides order and augmentation.
-        augmentation: Random changes to the training images; none by default.
+    def make(stream, part, **settings):
+        return stream(
+            part[0],
+            keras.utils.to_categorical(part[1], arrays.classes),
+            batch_size=schedule.batch_size,
+            finish=lambda images: finish(images, arrays.size),
+            **settings,
+        )
 
-    Raises:
-        UserError: If the images do not fill a batch.
-    """
-
-    def finished(images):
-        return finish(images, arrays.size)
-
-    def one_hot(part):
-        return part[0], keras.utils.to_categorical(part[1], arrays.classes)
-
-    train, steps = training(
-        *one_hot(arrays.train),
-        batch_size=schedule.batch_size,
+    train, steps = make(
+        training,
+        arrays.train,
         epochs=schedule.epochs,
         steps_per_epoch=schedule.steps_per_epoch,
         seed=seed,
         augmentation=augmentation,
-        finish=finished,
     )
-    held = [
-        None
-        if part is None
-        else evaluation(*one_hot(part), batch_size=schedule.batch_size, finish=finished)
-        for part in (arrays.validation, arrays.test)
-    ]
-    parts = (arrays.train, arrays.validation, arrays.test)
-    sizes = tuple(0 if part is None else len(part[1]) for part in parts)
-    return Streams(train, held[0], steps, held[1], sizes)
+    validation = make(evaluation, arrays.validation)
+    test = None if arrays.test is None else make(evaluation, arrays.test)
+    tests = 0 if arrays.test is None else len(arrays.test[1])
+    sizes = (len(arrays.train[1]), len(arrays.validation[1]), tests)
+    return Streams(train, validation, steps, test, sizes)
 
 
 def training(
@@ -100,7 +60,7 @@ def training(
     seed: int,
     steps_per_epoch: int | None = None,
     augmentation: Augmentation | None = None,
-    finish: Callable | None = None,
+    finish: Callable = lambda inputs: inputs,
 ) -> tuple[tf.data.Dataset, int]:
     """Return the batches of all epochs, one epoch after the other, and the steps of an epoch.
 
@@ -113,9 +73,6 @@ def training(
         steps_per_epoch: Steps of an epoch; by default one pass over the samples.
         augmentation: Random changes to inputs that are images; none by default.
         finish: A function that is applied to each batch of inputs.
-
-    Raises:
-        UserError: If the samples do not fill a batch.
     """
     steps_per_pass = len(y) // batch_size
     if steps_per_pass == 0:
@@ -127,13 +84,13 @@ def training(
     order = np.concatenate([random.permutation(len(y))[:used] for _ in range(passes)])
     order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
     seeds = random.integers(0, 2**31, epochs * steps)
-    x, y = _constants(x), tf.constant(y, tf.float32)
+    x, y = keras.tree.map_structure(tf.constant, x), tf.constant(y, tf.float32)
 
     def gathered(rows):
         return _gathered(x, rows), tf.gather(y, rows)
 
     def finished(inputs, labels):
-        return inputs if finish is None else finish(inputs), labels
+        return finish(inputs), labels
 
     data = tf.data.Dataset.from_tensor_slices(order)
     if augmentation is None:
@@ -154,40 +111,27 @@ def settled(data):
 
 
 def evaluation(
-    x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable | None = None
+    x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable = lambda inputs: inputs
 ) -> tf.data.Dataset:
     """Return the samples in order, in batches of one size; see `datasets.padded`."""
-    x, y = _constants(x), np.asarray(y, "float32")
+    x, y = keras.tree.map_structure(tf.constant, x), np.asarray(y, "float32")
     rows = tf.data.Dataset.from_tensor_slices((np.arange(len(y)), y)).batch(batch_size)
     # The rows are padded instead of the inputs, and only once: a search evaluates very often.
     rows = padded(rows, len(y), batch_size).batch(len(y)).get_single_element()
 
     def batch(rows, labels, weights):
-        inputs = _gathered(x, rows)
-        return inputs if finish is None else finish(inputs), labels, weights
+        return finish(_gathered(x, rows)), labels, weights
 
     data = tf.data.Dataset.from_tensor_slices(rows)
     return settled(data.map(batch, num_parallel_calls=PARALLEL))
-
-
-def _constants(x):
-    return keras.tree.map_structure(tf.constant, x)
 
 
 def _gathered(x, rows):
     return keras.tree.map_structure(lambda array: tf.gather(array, rows), x)
 
 
-def in_parts(whole: Parts, schedule: Schedule) -> Parts:
-    """Return streams with each batch divided into the parts of a schedule.
-
-    Args:
-        whole: Streams of whole batches.
-        schedule: Size of a batch and number of its parts.
-
-    Raises:
-        UserError: If the batches do not divide into the parts.
-    """
+def in_parts(whole: Streams, schedule: Schedule) -> Streams:
+    """Return streams with each batch divided into the parts of a schedule."""
     if schedule.accumulation == 1:
         return whole
     streams = {name: getattr(whole, name) for name in ("train", "validation", "test")}

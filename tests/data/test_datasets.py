@@ -1,11 +1,10 @@
-"""Splits, streams and what a user is told when data is missing."""
+"""Splits and streams of data sets."""
 
 import os
 
 import numpy as np
 import pytest
-from conftest import TINY, images_of
-from PIL import Image
+from conftest import TINY, fill, images_of
 
 from nglkeras import UserError
 from nglkeras.data import augment, catalog, datasets, sources
@@ -201,9 +200,6 @@ class TestFolder:
         return fill(tmp_path, "train", 20)
 
     def test_train_alone_is_divided(self, root):
-        info = catalog.get_info("folder", root)
-        assert (info.classes, info.images, info.splits) == (2, 40, ("train",))
-        assert info.fits_in_memory(16)
         splits = datasets.load("folder", batch_size=4, image_size=16, data_dir=root)
         assert splits.sizes == (32, 4, 4)
         for images, labels, *_ in (*splits.train, *splits.test):
@@ -237,13 +233,6 @@ class TestFolder:
         labels = next(iter(splits.train))[1].numpy()
         assert 0 < labels[:, 0].sum() < 16
 
-    def test_the_list_of_files_counts(self, root):
-        first = catalog.files_sha256("folder", root)
-        assert first == catalog.files_sha256("folder", root)
-        (root / "train" / "red" / "0.png").unlink()
-        assert catalog.files_sha256("folder", root) != first
-        assert catalog.files_sha256("cifar10", root) == ""
-
     def test_survey(self, root):
         fill(root, "val", 5)
         assert sources.survey(root) == (
@@ -269,49 +258,6 @@ class TestFolder:
             datasets.load_arrays("folder", image_size=16, splits="random", test=True, data_dir=root)
         with pytest.raises(UserError, match=r"cannot read .*train/red/0\.png"):
             sources.survey(root)
-
-
-def fill(root, split, count):
-    """Write `count` red and as many blue images of several sizes."""
-    for i in range(count):
-        for channel, name in enumerate(("red", "green", "blue")):
-            if name != "green":
-                pixels = np.zeros((12 + i, 20, 3), "uint8")
-                pixels[..., channel] = 100 + i
-                path = root / split / name / f"{i}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
-    return root
-
-
-class TestMissing:
-    @pytest.mark.parametrize("name", [n for n in catalog.INFO if n not in catalog.BUNDLED])
-    def test_no_network_gives_advice(self, name, tmp_path, monkeypatch):
-        import requests
-
-        def no_network(url, timeout):
-            raise requests.ConnectionError(f"no way to {url}")
-
-        monkeypatch.setattr(requests, "head", no_network)
-        with pytest.raises(UserError) as error:
-            datasets.load(name, image_size=32, data_dir=tmp_path)
-        message = str(error.value)
-        assert "\n" not in message
-        for part in (
-            name,
-            "no way to",
-            str(tmp_path / "downloads" / "manual" / name),
-            "TFDS_DATA_DIR",
-        ):
-            assert part in message
-        if name in ("caltech101", "patch_camelyon", "malaria"):
-            assert "known trouble" in message
-
-    def test_unknown_name_lists_the_valid_ones(self):
-        with pytest.raises(
-            UserError, match=r"unknown data set 'mnits'; choose from: digits, .*cifar"
-        ):
-            datasets.load("mnits")
 
 
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set")

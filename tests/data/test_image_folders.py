@@ -18,7 +18,7 @@ from nglkeras.experiments.imagenet import models, training
 from nglkeras.experiments.imagenet import sources as labelled
 from nglkeras.experiments.imagenet.protocol import SCALES, plan
 from nglkeras.experiments.segmentation import VOID, catalog, sources
-from nglkeras.experiments.segmentation.survey import survey
+from nglkeras.experiments.segmentation.sources import survey
 
 random = np.random.default_rng(0)
 # A photograph is smooth: lossy formats keep it.

@@ -46,13 +46,8 @@ def descend(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
 def train_image(policy: Policy, size: int):
     """Return a function that crops, mirrors and changes a training image.
 
-    Args:
-        policy: The random changes.
-        size: Height and width of the result, in pixels.
-
-    Returns:
-        A function of an image (uint8 `[height, width, 3]`) and a seed (int32 `[2]`) that returns
-        float32 `[size, size, 3]`.
+    It takes an image (uint8 `[height, width, 3]`) and a seed (int32 `[2]`) and returns float32
+    `[size, size, 3]`.
     """
     operations = _operations(policy.magnitude)
 
@@ -146,14 +141,9 @@ def _carried_out(layer, image, seed):
     sharpens = isinstance(layer, keras.layers.RandomSharpness)
     if sharpens:
         images = tf.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
-    images = apply(layer, images, seed)
-    return images[0, 1:-1, 1:-1] if sharpens else images[0]
-
-
-def apply(layer: keras.layers.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply a layer to a batch with a seed."""
     with on_tensorflow(layer):
-        return layer.transform_images(images, _drawn(layer, images, seed), training=True)
+        images = layer.transform_images(images, _drawn(layer, images, seed), training=True)
+    return images[0, 1:-1, 1:-1] if sharpens else images[0]
 
 
 def _drawn(layer, images, seed):
@@ -164,13 +154,8 @@ def _drawn(layer, images, seed):
 def train_batch(policy: Policy):
     """Return a function that erases parts of images and mixes images and labels.
 
-    Args:
-        policy: The random changes.
-
-    Returns:
-        A function of images (float32 `[batch, height, width, 3]`), one-hot labels `[batch,
-        classes]` and a seed (int32 `[2]`) that returns images and labels. Labels are weighted as
-        their images are and sum to 1.
+    It takes images (float32 `[batch, height, width, 3]`), one-hot labels `[batch, classes]` and a
+    seed (int32 `[2]`). Labels are weighted as their images are and sum to 1.
     """
     erasing = keras.layers.RandomErasing((policy.erasing, policy.erasing))
     mixup = keras.layers.MixUp(policy.mixup) if policy.mixup else None
@@ -179,17 +164,14 @@ def train_batch(policy: Policy):
     def change(images, labels, seed):
         if policy.erasing:
             images = _erased(erasing, images, seed)
-        mixers = [mixer for mixer in (mixup, cutmix) if mixer is not None]
-        if len(mixers) < 2:
-            for mixer in mixers:
-                images, labels = mixed(mixer, images, labels, descend(seed, _MIXING))
-            return images, labels
-        switched = tf.random.stateless_uniform((), descend(seed, _SWITCH)) < policy.switch
-        return tf.cond(
-            switched,
-            lambda: mixed(cutmix, images, labels, descend(seed, _MIXING)),
-            lambda: mixed(mixup, images, labels, descend(seed, _MIXING)),
-        )
+
+        def mix(mixer):
+            return mixed(mixer, images, labels, descend(seed, _MIXING))
+
+        if mixup and cutmix:
+            switched = tf.random.stateless_uniform((), descend(seed, _SWITCH)) < policy.switch
+            return tf.cond(switched, lambda: mix(cutmix), lambda: mix(mixup))
+        return mix(mixup or cutmix) if mixup or cutmix else (images, labels)
 
     return change
 

@@ -30,7 +30,6 @@ class Streams:
         steps: Number of steps in an epoch.
         evaluation: Batches (images, labels, weights) in a fixed order, as `padded` makes them.
         sizes: Number of images in train, validation (none) and test.
-        classes: Number of classes.
         paths: The files that are read, where the data set is a folder.
     """
 
@@ -43,18 +42,9 @@ class Streams:
 
 
 def streams_of(trial: ImageNetTrial, data_dir=None) -> Streams:
-    """Return the data of a trial: its run decides order and changes, its seed what is left out.
-
-    Raises:
-        UserError: If the data set is not there, or its images do not fill a batch.
-    """
-    source = sources.load(
-        trial.dataset,
-        data_dir,
-        seed=trial.seed,
-        train_images=trial.train_images,
-        evaluation_images=trial.evaluation_images,
-    )
+    """Return the data of a trial: its run decides order and changes, its seed what is left out."""
+    limits = {name: getattr(trial, name) for name in ("train_images", "evaluation_images")}
+    source = sources.load(trial.dataset, data_dir, seed=trial.seed, **limits)
     recipe = trial.schedule
     batches, steps = training(
         source.train,
@@ -89,18 +79,8 @@ def training(
 ) -> tuple[Callable[[int], tf.data.Dataset], int]:
     """Return a function that gives the batches from a step on, and the steps of an epoch.
 
-    Args:
-        examples: The images.
-        classes: Number of classes.
-        size: Height and width that the images shall have, in pixels.
-        batch_size: Images per batch; what does not fill a batch is left out of an epoch.
-        epochs: Number of epochs.
-        policy: Random changes to images and labels.
-        seed: Root of all randomness.
-        parts: Number of parts into which each batch is divided once it is mixed; each is a step.
-
-    Raises:
-        UserError: If the images do not fill a batch.
+    What does not fill a batch is left out of an epoch. Batches are divided into `parts` once they
+    are mixed; each part is a step.
     """
     steps = examples.count // batch_size
     if not steps:

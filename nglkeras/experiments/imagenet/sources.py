@@ -1,6 +1,5 @@
 """Load labelled images by name: the bundled digits, a folder, or any TFDS image data set.
 
-A folder holds `train/CLASS/*` and `val/CLASS/*`, ImageNet's usual layout; see `class_folders`.
 TFDS cannot download imagenet2012, whose makers ask for a registration at image-net.org: put
 ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into TFDS_DATA_DIR/downloads/manual.
 """
@@ -21,7 +20,6 @@ from nglkeras.errors import UserError
 from nglkeras.seeds import derive_seed
 from nglkeras.startup.extras import needed
 
-PARTS = ("train", "evaluation")
 # The first of these TFDS splits that exists is evaluated. ImageNet's test split has no labels.
 _EVALUATION = ("validation", "test")
 # TFDS has shuffled the examples when it wrote them: reading several files at a time, in random
@@ -35,7 +33,6 @@ class Examples:
     """The encoded images of a part of a data set, with their labels.
 
     Attributes:
-        count: Number of images.
         in_order: Returns (encoded image, label) of all, in an order that never changes.
         shuffled: Returns the same in an order that a seed (int64 tensor `[2]`) decides.
         decode: Makes a uint8 image `[height, width, 1 or 3]` of an encoded one.
@@ -51,13 +48,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set.
+    """A data set: images to train on, images for the reported accuracy, and the number of classes.
 
-    Attributes:
-        train: Images to train on.
-        evaluation: Images for the reported accuracy.
-        classes: Number of classes.
-        folder: The folder that it was read from, if it was.
+    `folder` is the folder that it was read from, if it was.
     """
 
     train: Examples
@@ -74,20 +67,13 @@ def load(
     train_images: int | None = None,
     evaluation_images: int | None = None,
 ) -> Source:
-    """Load a data set by name.
+    """Load "digits", "folder", or a TFDS data set such as "imagenet2012" by name.
 
-    Args:
-        name: "digits", "folder", or a TFDS data set, e.g. "imagenet2012" or "imagenette/160px-v2".
-        data_dir: The folder, or where TFDS keeps its data.
-        seed: Decides which of the digits are for evaluation, and which files of a folder are
-            kept under a limit.
-        train_images: Upper limit on training images; the first examples of TFDS' files are kept.
-        evaluation_images: The same for evaluation images.
-
-    Raises:
-        UserError: If there is no such data set, or it can neither be found nor downloaded.
+    `data_dir` is the folder, or where TFDS keeps its data. `seed` decides which of the digits are
+    for evaluation, and which files of a folder are kept under a limit on the number of images; of
+    TFDS' files the first examples are kept.
     """
-    limits = dict(zip(PARTS, (train_images, evaluation_images), strict=True))
+    limits = {"train": train_images, "evaluation": evaluation_images}
     if name == "digits":
         return _digits(seed, limits)
     if name == FOLDER:
@@ -110,19 +96,9 @@ def survey(
     seconds: float = class_folders.SURVEY_SECONDS,
     **settings,
 ) -> tuple[str, list[str]]:
-    """Say in one line what a training will read; look at the files of a folder.
+    """Return one line that says what a training will read, and warnings.
 
-    Args:
-        name: As in `load`.
-        data_dir: As in `load`.
-        seconds: Time to look at a folder's files.
-        **settings: Further arguments of `load`.
-
-    Returns:
-        The line, and warnings.
-
-    Raises:
-        UserError: As `load` does, or if an image cannot be read.
+    The files of a folder are looked at for some seconds. `settings` are `load`'s.
     """
     source = load(name, data_dir, **settings)
     counts = f"{source.train.count:,} images to train, {source.evaluation.count:,} to evaluate"
@@ -161,12 +137,9 @@ def _digits(seed, limits):
     images, labels = map(np.array, zip(*source.read("train").as_numpy_iterator(), strict=True))
     order = np.random.default_rng(derive_seed(seed, "digits")).permutation(len(labels))
     fifth = len(order) // 5
-    places = {"evaluation": order[:fifth], "train": order[fifth:]}
-    parts = {
-        part: _indexed(images[rows[: limits[part]]], labels[rows[: limits[part]]], source.decode)
-        for part, rows in places.items()
-    }
-    return Source(**parts, classes=10)
+    train, held = order[fifth:][: limits["train"]], order[:fifth][: limits["evaluation"]]
+    parts = (_indexed(images[rows], labels[rows], source.decode) for rows in (train, held))
+    return Source(*parts, classes=10)
 
 
 def _folder(folder, seed, limits):
@@ -210,11 +183,9 @@ def _tfds(name, data_dir, limits):
     evaluation = next((split for split in _EVALUATION if split in splits), None)
     if "train" not in splits or evaluation is None:
         raise UserError(f"{name} has no splits named train and validation, or test")
-    parts = {
-        part: _split(builder, split, limits[part])
-        for part, split in zip(PARTS, ("train", evaluation), strict=True)
-    }
-    return Source(**parts, classes=builder.info.features["label"].num_classes)
+    train = _split(builder, "train", limits["train"])
+    held = _split(builder, evaluation, limits["evaluation"])
+    return Source(train, held, builder.info.features["label"].num_classes)
 
 
 def _split(builder, split, limit):
@@ -239,13 +210,10 @@ def _in_memory(builder, split, count):
 def _streamed(paths, count, builder, decode):
     paths = tf.constant(paths)
 
-    def opened(path):
-        return tf.data.TFRecordDataset(path)
-
     def shuffled(seed):
         order = tf.random.experimental.stateless_shuffle(paths, seed)
         data = tf.data.Dataset.from_tensor_slices(order).interleave(
-            opened,
+            tf.data.TFRecordDataset,
             FILES_AT_A_TIME,
             block_length=16,
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -253,12 +221,10 @@ def _streamed(paths, count, builder, decode):
         )
         return _parsed(builder, data.shuffle(WINDOW, seed[1], reshuffle_each_iteration=False))
 
-    return Examples(
-        count,
-        lambda: _parsed(builder, tf.data.TFRecordDataset(paths)),
-        shuffled,
-        decode,
-    )
+    def in_order():
+        return _parsed(builder, tf.data.TFRecordDataset(paths))
+
+    return Examples(count, in_order, shuffled, decode)
 
 
 def _paths(builder, split):

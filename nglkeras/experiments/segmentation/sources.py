@@ -1,16 +1,12 @@
 """Read images with masks from disk: a plain folder, VOC's archive, COCO-Stuff, or bundled scenes.
 
-    folder   {train,val,test}/images/NAME.{jpg,png,...}, {train,val,test}/masks/NAME.{png,...}
-    voc      VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}
-    coco     images/{train2017,val2017}/NAME.jpg, annotations/{train2017,val2017}/NAME.png
-
-Pixels of masks are labels; see `image_files` for what is read. `Examples` have our labels and 255
-for void. The test set is the published val of VOC and COCO-Stuff, whose own test sets have no
-public masks; validation images are set aside from train.
+`Examples` have our labels and 255 for void. The test set is the published val of VOC and
+COCO-Stuff, whose own test sets have no public masks; validation images are set aside from train.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +14,34 @@ from PIL import Image
 
 from nglkeras.data import image_files
 from nglkeras.errors import UserError
+from nglkeras.experiments.segmentation import VOID
 from nglkeras.experiments.segmentation.catalog import INVALID, Info, get_info
 from nglkeras.experiments.segmentation.scenes import scenes
 from nglkeras.paths import expand
 
+# Time to look at the files of each split before a training.
+SECONDS = {"train": 10.0, "val": 5.0, "test": 5.0}
+# Number of classes whose pixels are shown.
+_SHOWN = 25
 
+# Folders of images and of masks, by layout and split.
+_PLACES = {
+    "folder": {part: (f"{part}/images", f"{part}/masks") for part in ("train", "val", "test")},
+    "coco": {
+        split: (f"images/{part}", f"annotations/{part}")
+        for split, part in (("train", "train2017"), ("test", "val2017"))
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
-    """Images and masks of a split, in files.
+    """Images and masks of a split, in files in the same order; `notes` are warnings about them."""
 
-    Args:
-        images: The image files.
-        masks: The mask files, in the same order.
-        info: What is known of the data set.
-        notes: Warnings about the files, one line each.
-    """
-
-    def __init__(
-        self,
-        images: Sequence[Path],
-        masks: Sequence[Path],
-        info: Info,
-        notes: Sequence[str] = (),
-    ):
-        self.images, self.masks, self.info, self.notes = images, masks, info, notes
+    images: Sequence[Path]
+    masks: Sequence[Path]
+    info: Info | None = None
+    notes: Sequence[str] = ()
 
     def __len__(self):
         return len(self.images)
@@ -48,12 +49,8 @@ class Examples:
     def read(self, i: int, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return an image `[height, width, 3]` and its mask `[height, width]`, both uint8.
 
-        Args:
-            i: Number of the example.
-            size: Height and width in pixels to resize both to; their own by default.
-
-        Raises:
-            UserError: If they cannot be read, differ in size, or a label is no class.
+        Both are resized to a height and width, if one is given. Raises `UserError` if they cannot
+        be read, differ in size, or a label is no class.
         """
         upright = self.info.upright
         image = image_files.read_rgb(self.images[i], upright)
@@ -73,11 +70,8 @@ class Examples:
         """Translate a mask's pixels to our labels, uint8."""
         table = self.info.table
         known = table != INVALID
-        if mask.dtype == "uint8":
-            is_known = known[mask]
-        else:
-            is_known = (mask >= 0) & (mask < len(known))
-            is_known &= known[np.where(is_known, mask, 0)]
+        is_known = (mask >= 0) & (mask < len(known))
+        is_known &= known[np.where(is_known, mask, 0)]
         if not is_known.all():
             raise UserError(
                 f"{path} has label {mask[~is_known].min()}, which is none of the "
@@ -91,15 +85,7 @@ class Examples:
 
 
 class Arrays(Examples):
-    """Images and masks in memory.
-
-    Args:
-        images: uint8 `[n, height, width, 3]`.
-        masks: Our labels, uint8 `[n, height, width]`.
-    """
-
-    def __init__(self, images: np.ndarray, masks: np.ndarray):
-        self.images, self.masks, self.notes = images, masks, ()
+    """Images `[n, height, width, 3]` and masks `[n, height, width]` in memory, both uint8."""
 
     def read(self, i, size=None):
         """Return an image and its mask."""
@@ -122,50 +108,32 @@ def _resized(image, mask, size):
 def load(name: str, data_dir: str | Path | None = None) -> dict[str, Examples]:
     """Return the examples of each split of a data set: train, val if it has its own, and test.
 
-    Args:
-        name: One of `catalog.NAMES`.
-        data_dir: The folder of the data set, or the folder above it.
-
-    Raises:
-        UserError: If it is not there, or an image has no mask.
+    `data_dir` is its folder, or the one above. Raises `UserError` if it is not there, or an image
+    has no mask.
     """
     info = get_info(name, data_dir)
     if info.layout == "bundled":
         return {split: Arrays(*pair) for split, pair in scenes().items()}
     if data_dir is None:
         raise UserError(f"data set {name} wants --data-dir: {info.advice}")
-    return _LAYOUTS[info.layout](name, expand(data_dir), info)
-
-
-def _folder(name, data_dir, info):
-    root = _root(name, data_dir, info, "train/images", ("", name))
+    if info.layout == "voc":
+        return _voc(name, expand(data_dir), info)
+    places = _PLACES[info.layout]
+    root = _root(name, expand(data_dir), info, places["train"][0], ("", name))
     return {
-        split: _paired(root / split / "images", root / split / "masks", info)
-        for split in ("train", "val", "test")
+        split: _paired(root / images, root / masks, info)
+        for split, (images, masks) in places.items()
     }
 
 
 def _voc(name, data_dir, info):
     places = ("", "VOC2012", "VOCdevkit/VOC2012", f"{name}/VOCdevkit/VOC2012")
     root = _root(name, data_dir, info, "ImageSets/Segmentation", places)
-    train, masks = "train", "SegmentationClass"
-    if name == "voc2012_aug":
-        train, masks = "trainaug", "SegmentationClassAug"
+    aug = "aug" if name == "voc2012_aug" else ""
     return {
-        "train": _listed(root, train, masks, info),
+        "train": _listed(root, f"train{aug}", f"SegmentationClass{aug.title()}", info),
         "test": _listed(root, "val", "SegmentationClass", info),
     }
-
-
-def _coco(name, data_dir, info):
-    root = _root(name, data_dir, info, "images/train2017", ("", name))
-    return {
-        split: _paired(root / "images" / part, root / "annotations" / part, info)
-        for split, part in (("train", "train2017"), ("test", "val2017"))
-    }
-
-
-_LAYOUTS = {"folder": _folder, "voc": _voc, "coco": _coco}
 
 
 def _root(name, data_dir, info, sign, places):
@@ -184,27 +152,18 @@ def _paired(images, masks, info):
     if not pictures.images:
         inside = f"; {pictures.folders[0]} is a folder" if pictures.folders else ""
         raise UserError(f"no images in {images}{inside}; {info.advice}")
-    lossless = [path for path in drawn.images if _is_lossless(path)]
+    lossless = [path for path in drawn.images if path.suffix.lower() in image_files.MASK_ENDINGS]
     by_name, image_by_name = _by_name(lossless), _by_name(pictures.images)
     missing = [name for name in image_by_name if name not in by_name]
     if missing:
         raise UserError(_without_mask(missing, masks, drawn.images))
     notes = []
     for folder, listing in ((images, pictures), (masks, drawn)):
-        others = listing.others + listing.folders
-        if others:
-            what = image_files.some_of(f"files and folders of {folder} that are no images", others)
-            notes.append(f"passed over {what}")
+        what = f"files and folders of {folder} that are no images"
+        notes += image_files.passed_over(what, listing.others + listing.folders)
     unused = [path for path in drawn.images if path.stem not in image_by_name]
-    if unused:
-        notes.append(
-            f"passed over {image_files.some_of(f'masks of {masks} without image', unused)}"
-        )
+    notes += image_files.passed_over(f"masks of {masks} without image", unused)
     return Examples(pictures.images, [by_name[name] for name in image_by_name], info, notes)
-
-
-def _is_lossless(path):
-    return path.suffix.lower() in image_files.MASK_ENDINGS
 
 
 def _by_name(paths):
@@ -237,31 +196,22 @@ def _listed(root, part, masks, info):
         names = path.read_text("utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"no list {path}; {info.advice}") from error
+    if not names:
+        raise UserError(f"no images in {path}; {info.advice}")
     images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
-    return _files(images, [root / masks / f"{name}.png" for name in names], path, info)
-
-
-def _files(images, masks, where, info):
-    if not images:
-        raise UserError(f"no images in {where}; {info.advice}")
+    masks = [root / masks / f"{name}.png" for name in names]
     # Listing folders is quick; asking for each of a hundred thousand files takes seconds.
     for paths, what in ((images, "image"), (masks, "mask")):
-        there = {
-            folder: set(folder.iterdir())
-            for folder in {path.parent for path in paths}
-            if folder.is_dir()
-        }
-        for i, path in enumerate(paths):
-            if path not in there.get(path.parent, ()):
-                raise UserError(f"{images[i].stem} has no {what}: {path} is not there")
+        folders = {path.parent for path in paths}
+        there = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
+        for path in paths:
+            if path not in there:
+                raise UserError(f"{path.stem} has no {what}: {path} is not there")
     return Examples(images, masks, info)
 
 
 def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
-    """Return a hash of the classes and the list of files of a "folder".
-
-    It is "" for the other data sets, which their names define.
-    """
+    """Return a hash of a "folder"'s classes and files; "" for a set that its name defines."""
     if name != "folder":
         return ""
     digest = hashlib.sha256(repr(get_info(name, data_dir).classes).encode())
@@ -270,3 +220,81 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
             sizes = image.stat().st_size, mask.stat().st_size
             digest.update(f"{split}/{image.name}/{sizes}".encode())
     return digest.hexdigest()
+
+
+def survey(
+    name: str, data_dir: str | Path | None = None, seconds: dict[str, float] | None = None
+) -> tuple[str, list[str]]:
+    """Return one line that says what a training will read, with each class's pixels, and warnings.
+
+    Files of a split that are not read within `seconds` are not counted; damage in them is found
+    when a training reads them.
+
+    Raises:
+        UserError: As `load` does; if an image or mask cannot be read, a mask does not fit
+            its image or has a label that is no class; or if the training masks hold fewer than two
+            classes.
+    """
+    info, splits = get_info(name, data_dir), load(name, data_dir)
+    warnings = [note for examples in splits.values() for note in examples.notes]
+    found, errors = {}, []
+    for split, examples in splits.items():
+        found[split], failed = _counts(examples, (seconds or SECONDS)[split])
+        errors += failed
+    image_files.raise_all(errors)
+    for split, counts in found.items():
+        warnings += _warnings(split, splits[split], counts, info)
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in splits.items())
+    pixels = _pixels(found["train"], len(splits["train"]), info)
+    where = data_dir if name == "folder" else info.title
+    return f"{where}: {len(info.classes)} classes; images: {sizes}; {pixels}", warnings
+
+
+def _counts(examples, seconds):
+    """Return the pixels of each label, `[256]`, by the example's number, and errors."""
+    return image_files.read_some(
+        lambda i: np.bincount(examples.read(i)[1].ravel(), minlength=VOID + 1),
+        len(examples),
+        seconds,
+    )
+
+
+def _pixels(counts, total, info):
+    pixels = sum(counts.values())
+    shares = pixels / pixels.sum()
+    order = np.argsort(-shares[: len(info.classes)], kind="stable")[:_SHOWN]
+    texts = [f"{info.classes[label]} {_percent(shares[label])}" for label in sorted(order)]
+    if len(info.classes) > _SHOWN:
+        texts.append(f"{len(info.classes) - _SHOWN} more classes")
+    if shares[VOID]:
+        texts.append(f"void {_percent(shares[VOID])}")
+    which = f"{total:,}" if len(counts) == total else f"{len(counts):,} of {total:,}"
+    return f"pixels in {which} training masks: {', '.join(texts)}"
+
+
+def _percent(share):
+    return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+
+
+def _warnings(split, examples, counts, info):
+    """Yield warnings about a split's labels; raise `UserError` if they cannot be learnt."""
+    pixels = sum(counts.values())
+    absent = [i for i in range(len(info.classes)) if not pixels[i]]
+    count = f"{len(counts):,}"
+    is_complete = len(counts) == len(examples)
+    which = f"the {count} {split} masks" if is_complete else f"{count} of the {split} masks"
+    void = (
+        f"; value {VOID} is void, no class: where it marks an object, write the class's label "
+        "instead, e.g. mask[mask == 255] = 1"
+        if split == "train" and absent and pixels[VOID]
+        else ""
+    )
+    names = [f"{info.classes[i]} (label {i})" for i in absent]
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    if split == "train" and is_complete and len(info.classes) - len(absent) < 2:
+        raise UserError(f"{which} have pixels of fewer than two classes: none of {shown}{void}")
+    if absent:
+        yield f"{which} have no pixel of {shown}{void}"
+    empty = [examples.masks[i] for i in sorted(counts) if counts[i][VOID] == counts[i].sum()]
+    if empty:
+        yield image_files.some_of(f"{split} masks that are void everywhere", empty)

@@ -54,7 +54,7 @@ class SegmentationTable(script.Experiment):
     def prepare(self, args, missing):
         """Look at the files of the data sets, so that no worker finds them missing or damaged."""
         for dataset in dict.fromkeys(trial.dataset for trial in missing):
-            script.tell(*segmentation.survey.survey(dataset, args.data_dir))
+            script.tell(*segmentation.sources.survey(dataset, args.data_dir))
 
     def trainer(self, args, out, missing):
         """Return what trains each network by itself, with checkpoints."""
