@@ -72,6 +72,11 @@ class TestRepeats:
         if keras.backend.backend() != "torch":
             assert network.loss.traces == traces
 
+    def test_the_memory_of_the_loss_is_part_of_the_model(self, network):
+        network.reset(NGL)
+        ours = {id(variable) for variable in network.model.non_trainable_variables}
+        assert {id(variable) for variable in network.loss.memory.variables} <= ours
+
     def test_another_network_gives_the_same(self, network):
         assert outcome(compiled_network().train(NGL)) == outcome(network.train(NGL))
 
