@@ -60,12 +60,7 @@ def _innermost(function):
 
 
 class _Reader:
-    """Describes values as nested tuples and lists of text without addresses.
-
-    Args:
-        function: Function whose module's classes and functions are described by their code; those
-            of other modules are described by their names.
-    """
+    """Describes values as nested tuples and lists of text without addresses."""
 
     def __init__(self, function):
         self.module = getattr(function, "__module__", None)

@@ -84,11 +84,7 @@ def _places(expression):
 
 @styled
 def figure_a(seed: int = 1) -> Figure:
-    """Draw figure A of paper A: two example trees, and the exchange of subtrees in a crossover.
-
-    Args:
-        seed: Seed of the two random trees that exchange subtrees.
-    """
+    """Draw figure A of paper A: two example trees, and the exchange of subtrees in a crossover."""
     variation = Variation(depths=(2, 3), max_size=16)
     random = np.random.RandomState(seed)
     tree_, partner = variation.random_tree(random), variation.random_tree(random)

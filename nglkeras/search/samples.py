@@ -212,11 +212,6 @@ def _rows(name, y):
 def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
     """Return labels as one-hot rows over the model's classes.
 
-    Args:
-        name: "train", "validation" or "test", for messages.
-        y: Labels that `read` returned.
-        classes: Number of the model's outputs.
-
     Raises:
         UserError: If a label is of a class that the model does not have.
     """
@@ -243,10 +238,6 @@ def first(x: object, count: int = CHECKED) -> object:
 def build(model_fn: object, x: object) -> keras.Model:
     """Return the user's model with its weights built.
 
-    Args:
-        model_fn: Function that returns the model.
-        x: A batch of inputs.
-
     Raises:
         UserError: If it returns no model, or one that cannot take the inputs.
     """
@@ -265,10 +256,6 @@ def build(model_fn: object, x: object) -> keras.Model:
 
 def count_classes(model: keras.Model, x: object) -> int:
     """Return the number of outputs of a model, after checking that it ends in a softmax.
-
-    Args:
-        model: A built model, which is not changed.
-        x: A batch of inputs.
 
     Raises:
         UserError: If its output is not `[batch, classes]` with rows that sum to 1.

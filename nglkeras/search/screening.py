@@ -86,11 +86,6 @@ def screening(
 ) -> Screening:
     """Return the screening with these checks only.
 
-    Args:
-        checks: Some of `CHECKS`.
-        gradients: Which gradients train alike, if they are checked: "scaled" or "exact".
-        bounds: As in `Screening`.
-
     Raises:
         UserError: If there is no such check.
     """

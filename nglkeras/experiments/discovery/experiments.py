@@ -28,13 +28,6 @@ def trials(
 ) -> list[Trial]:
     """Return the trials of a candidate: all runs on every data set.
 
-    Args:
-        experiment: One of `EXPERIMENTS`.
-        scale: One of `SCALES`.
-        formula: Formula of the candidate.
-        seed: Root of all randomness.
-        replicas: Maps a batch size to the number of devices that share a batch.
-
     Raises:
         UserError: If a data set, the model or the kind of draws is unknown.
     """
@@ -74,15 +67,6 @@ class ExperimentFitness(TrialFitness):
 
     Algorithm B.1 evaluates on the test set, section 4.1 speaks of the validation error: the
     validation set is used here, and the test set is not even read.
-
-    Args:
-        experiment: One of `EXPERIMENTS`, 1 to 5.
-        scale: One of `SCALES`.
-        journal: Holds the rows and takes the new ones.
-        seed: Root of all randomness.
-        replicas: Maps a batch size to the number of devices that share a batch.
-        bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
-        **settings: Further arguments of `TrialFitness`.
 
     Attributes:
         improvement: In experiment 5, improvement of the "errors", as in the paper, or of the

@@ -65,12 +65,7 @@ class Candidates:
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
     ) -> TrialResult:
-        """Train a trial and return its row.
-
-        Args:
-            trial: A trial with a formula.
-            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-        """
+        """Train a trial and return its row."""
         training = self._network(trial).train(
             Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
         )
@@ -220,12 +215,7 @@ class TrialFitness(Fitness):
         return (float(np.mean(list(accuracies.values()))),)
 
     def __call__(self, expression: Expression, name: str = "") -> Evaluation:
-        """Train all trials of a loss.
-
-        Args:
-            expression: The loss.
-            name: Id of the individual; it decides fresh draws.
-        """
+        """Train all trials of a loss."""
         ((_, evaluation),) = self.each([expression], [name])
         return evaluation
 
@@ -239,11 +229,6 @@ class TrialFitness(Fitness):
 
         All trials of a loss are trained even if one fails, so that the rows do not depend on the
         order of the trainings.
-
-        Args:
-            expressions: The losses.
-            names: Ids of their individuals.
-            executor: Not used: the fitness has its own.
         """
         unfinished = {
             index: [draws.of(trial, name) for trial in self.trials(str(expression))]

@@ -118,13 +118,6 @@ def screening_of(
 
     Earlier versions made all checks at every scale: a folder whose search was begun so goes on so,
     unless an option names checks.
-
-    Args:
-        args: The options.
-        scale: Names the checks.
-        fitness: Says which gradients train alike.
-        folder: Folder of the search.
-        bounds: As in `Screening`.
     """
     make = partial(screening, gradients=fitness.gradients, bounds=bounds)
     full = make(CHECKS)
