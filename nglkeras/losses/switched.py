@@ -18,10 +18,6 @@ class Choice(keras.layers.Layer):
     """A layer that holds the index of the active loss.
 
     It is a weight of the model because JAX passes only those into a compiled step.
-
-    Args:
-        names: Names of the losses.
-        **arguments: Passed to `keras.layers.Layer`.
     """
 
     def __init__(self, names: list[Hashable], **arguments):

@@ -51,13 +51,7 @@ def cell(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], title: str, notes: Sequence[str] = ()) -> str:
-    """Return rows of text as a LaTeX `tabular`; the first row is the heading.
-
-    Args:
-        rows: The rows; in a cell, `**bold**` marks what stands out.
-        title: Title, which stands in a comment: the caption is the paper's.
-        notes: What readers must know, also as comments.
-    """
+    """Return rows of text as a LaTeX `tabular`; the first row is the heading."""
     comments = [title, r"Needs \usepackage{booktabs}.", *notes]
     heading, *body = [" & ".join(map(cell, row)) for row in rows]
     return "\n".join(

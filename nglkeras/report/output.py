@@ -77,16 +77,9 @@ def write_table(
 ) -> None:
     """Write a table as CSV, Markdown and LaTeX, save its figure, and print the files' names.
 
-    Files that hold more than this table stay; it is written under a name that says what it holds.
+    `path` has no ending; the first of the parts, which are rows of text, is the one of LaTeX.
 
-    Args:
-        path: Folder and name of the files, without an ending.
-        title: Heading.
-        parts: Tables as rows of text; the first is the one that LaTeX has.
-        notes: What readers must know.
-        frame: Data frame of the CSV file.
-        figure: Function that draws the figure.
-        save: As `saver` returns it.
+    Files that hold more than this table stay; it is written under a name that says what it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path = _beside_more(path, frame)

@@ -6,12 +6,7 @@ import pandas as pd
 
 
 def read_numbers(name: str, **options) -> pd.DataFrame:
-    """Read a table that a paper prints; the files are part of the package.
-
-    Args:
-        name: E.g. `"table2"`.
-        **options: For `pandas.read_csv`.
-    """
+    """Read a table that a paper prints; the files are part of the package."""
     path = resources.files("nglkeras.experiments") / "paper" / f"{name}.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, index_col=0, **options)

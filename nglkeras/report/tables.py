@@ -125,22 +125,12 @@ def interval_text(cell: Cell, form: str = ".2f") -> str:
 def columns_of(
     items: Sequence, columns: dict[str, Callable[[object], str | float | None]]
 ) -> list[list[str]]:
-    """Rows of text: the headings, then a line an item; what is not a text is shown as `str`.
-
-    Args:
-        items: What the lines are about.
-        columns: What a line has under each heading.
-    """
+    """Rows of text: the headings, then a line an item; what is not a text is shown as `str`."""
     return [[*columns], *([str(column(item)) for column in columns.values()] for item in items)]
 
 
 def frame(items: Sequence, columns: Sequence[str] | dict[str, Callable]) -> pd.DataFrame:
-    """A data frame for a CSV file, a line an item.
-
-    Args:
-        items: What the lines are about.
-        columns: Names of attributes, or what a line has in each column.
-    """
+    """A data frame for a CSV file, a line an item."""
     if not isinstance(columns, dict):
         columns = {name: lambda item, name=name: getattr(item, name) for name in columns}
     return pd.DataFrame([{name: get(item) for name, get in columns.items()} for item in items])

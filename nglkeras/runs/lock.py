@@ -171,13 +171,7 @@ def _lock_with_retries(descriptor):
 
 
 def _other_holder(descriptor, file, locked):
-    """Return the other process that holds a lock file; `None` if there is none.
-
-    Args:
-        descriptor: Of the lock file.
-        file: The lock file.
-        locked: Result of `_lock`.
-    """
+    """Return the other process that holds a lock file; `None` if there is none."""
     try:
         found = msgspec.convert(json.loads(os.pread(descriptor, 10_000, 0)), Holder)
     except (OSError, ValueError, RecursionError):

@@ -123,12 +123,7 @@ def _name(row):
 
 
 def describe(status: Status, *, failures: int = 10) -> str:
-    """Return a status as text.
-
-    Args:
-        status: The status.
-        failures: Upper limit on the failed rows that are listed.
-    """
+    """Return a status as text."""
     counts = ", ".join(f"{count} {name}" for name, count in status.statuses.most_common())
     lines = [f"{status.journal}: {counts or 'no rows yet'}; {duration(status.seconds)} of training"]
     if status.lost:

@@ -17,10 +17,6 @@ def attributes(
     """Return `__getattr__` and `__dir__` for a package (PEP 562).
 
     All modules of the package become attributes of it.
-
-    Args:
-        package: The package's `__name__`.
-        public: Names that `__dir__` lists, by the module or package that defines them.
     """
     homes = {name: module for module, names in (public or {}).items() for name in names}
 

@@ -71,14 +71,7 @@ def interleaved(
     warm_up: bool = True,
     what: str = "",
 ) -> dict[str, np.ndarray]:
-    """Let contestants take turns, and return the seconds of each by round.
-
-    Args:
-        contestants: Functions of the number of the round that return the seconds they took.
-        rounds: Number of rounds.
-        warm_up: Whether a first round, numbered -1, is left out.
-        what: Label of the progress bar.
-    """
+    """Let contestants take turns, and return the seconds of each by round."""
     seconds = {name: np.empty(rounds) for name in contestants}
     for i in tqdm(range(-warm_up, rounds), desc=what, leave=False):
         for name, turn in contestants.items():
@@ -90,14 +83,7 @@ def interleaved(
 def compared(
     case: str, seconds: dict[str, np.ndarray], against: str, **others: dict[str, float]
 ) -> list[Measurement]:
-    """Compare every contestant with one of them.
-
-    Args:
-        case: The work that was done.
-        seconds: As `interleaved` returns them.
-        against: Name of the reference.
-        **others: Further fields of `Measurement`, by contestant.
-    """
+    """Compare every contestant with one of them."""
     found = []
     for name, times in seconds.items():
         q1, ratio, q3 = np.quantile(times / seconds[against], [0.25, 0.5, 0.75])

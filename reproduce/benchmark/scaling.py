@@ -127,14 +127,7 @@ def _throughput(count) -> Iterator[Row]:
 
 
 def simulated(workers: int, duration: float, driver: Row, trials: int = TRIALS) -> Row:
-    """Simulate workers and one driver, which serves them one after the other.
-
-    Args:
-        workers: Number of workers.
-        duration: Mean seconds of a trial on its worker.
-        driver: Its measurement gives the driver's seconds for a trial.
-        trials: Number of trials.
-    """
+    """Simulate workers and one driver, which serves them one after the other."""
     random = np.random.default_rng(0)
     spread = random.lognormal(-(SPREAD**2) / 2, SPREAD, trials) * duration
     free = [0.0] * workers

@@ -127,11 +127,6 @@ def segmentation_step(name: str, dataset: str, batch_size: int):
 def measure(rounds: int, names: Sequence[str] | None = None, memory: float = 12) -> list[Step]:
     """Measure a step of each of these networks, or of all.
 
-    Args:
-        rounds: Steps to time, after the first.
-        names: Names of `configurations()`.
-        memory: GiB that a process may take.
-
     Raises:
         UserError: If there is no such network, or none could be measured.
     """
