@@ -5,6 +5,7 @@ field once; `add_fields` makes options of the fields that a script lets its user
 """
 
 import argparse
+import contextlib
 import math
 import re
 import types
@@ -54,7 +55,7 @@ def by_name(*scales: AnyScale) -> dict[str, AnyScale]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that explains itself with the script's docstring and errs in a line."""
+    """An `ArgumentParser` with the script's docstring, and errors of one line."""
 
     def __init__(self, doc: str):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,10 +80,7 @@ def add_fields(
 ) -> None:
     """Add an option for each of some fields of a scale; what is not given leaves it as it is.
 
-    Args:
-        parser: Where the options go.
-        scale: The class of the scales.
-        flags: Names of fields; or names of fields with their options, e.g. `{"runs": "--runs"}`.
+    `flags` are names of fields, or names of fields with their options: `{"steps": "--steps"}`.
     """
     if not isinstance(flags, Mapping):
         flags = {name: f"--{name.replace('_', '-')}" for name in flags}
@@ -117,12 +115,7 @@ def add_scale(parser: Parser, scales: Mapping[str, Scale]) -> None:
 
 
 def add_common(parser: Parser, name: str) -> None:
-    """Add the options that every script with trainings has.
-
-    Args:
-        parser: Where the options go.
-        name: Folder of the results below `results/`.
-    """
+    """Add the options of every script with trainings; `name` is its folder below `results/`."""
     add = parser.add_argument
     add("--seed", type=int, default=0, help="root of all randomness (default: 0)")
     output.add_out_option(parser, name)
@@ -153,11 +146,7 @@ def add_precision(parser: Parser) -> None:
 
 
 def chosen_scale(args: argparse.Namespace, scales: Mapping[str, AnyScale]) -> AnyScale:
-    """The scale that the options name, with the fields that options change.
-
-    Raises:
-        UserError: If there is no such scale.
-    """
+    """The scale that the options name, with the fields that options change."""
     if args.scale not in scales:
         raise unknown("scale", args.scale, scales)
     scale = scales[args.scale]
@@ -231,13 +220,10 @@ def folder(text: str) -> Path:
 
 def share(text: str) -> float:
     """The type of an option that is a number of GPUs."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of GPUs")
-    return number
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number of GPUs")
 
 
 def positive(text: str) -> int:

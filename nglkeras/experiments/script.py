@@ -1,8 +1,4 @@
-"""The one shape of every experiment's script: options, plan, trainings, report.
-
-An `Experiment` is a table or figure of a paper. `Experiment.run` does what all have in common: it
-reads options, plans trials, trains those that the journal does not have, and reports the rows.
-"""
+"""The one shape of every experiment's script: options, plan, trainings, report."""
 
 import argparse
 import io
@@ -68,13 +64,7 @@ class Experiment:
     def plan(
         self, args: argparse.Namespace, scale: Scale, replicas: Callable[[int], int]
     ) -> list[Trial]:
-        """The networks to be trained.
-
-        Args:
-            args: The options.
-            scale: How much of the protocol.
-            replicas: Gives the number of devices that share a batch, by its size.
-        """
+        """The networks to be trained; `replicas(size)` is how many devices share a batch."""
         raise NotImplementedError
 
     def journal(self, out: Path) -> Journal:
@@ -106,24 +96,11 @@ class Experiment:
         out: Path,
         notes: Sequence[str],
     ) -> None:
-        """Print and draw what was measured, and write it to files.
-
-        Args:
-            args: The options.
-            scale: How much of the protocol.
-            trials: The networks.
-            results: Their rows by key.
-            out: Folder of the results.
-            notes: What readers must know of the folder.
-        """
+        """Print and draw what was measured; write it to the folder `out`, on which notes are."""
         raise NotImplementedError
 
     def run(self, doc: str) -> None:
-        """Run the experiment's script; mistakes of the user end in one line and exit code 2.
-
-        Args:
-            doc: The script's docstring, which `--help` shows.
-        """
+        """Run the experiment's script, whose docstring `--help` shows."""
         main(partial(self._run, doc))
 
     def parser(self, doc: str = "") -> Parser:
@@ -218,10 +195,10 @@ def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
     """Run a script that draws a figure without any training."""
 
     def run():
-        parser = Parser(doc)
-        default = output.RESULTS / "figures"
-        help_text = f"folder of the files (default: {default})"
-        parser.add_argument("--out", default=default, help=help_text)
+        parser, default = Parser(doc), output.RESULTS / "figures"
+        parser.add_argument(
+            "--out", default=default, help=f"folder of the files (default: {default})"
+        )
         output.add_figure_options(parser, ("png", "svg"))
         args = parser.parse_args()
         out = paths.expand(args.out)
@@ -237,10 +214,8 @@ def named_formulas(
 ) -> tuple[list[str], dict[str, str]]:
     """Find the names of the losses of a table, and the formulas among them.
 
-    Args:
-        names: Value of `--losses`; `None` for the losses that the table shows by default.
-        texts: Values of `--formula`; one with the name of a reconstruction takes its place.
-        table: Name of the table: see `losses.rows_of`.
+    `names` is the value of `--losses`; `None` stands for `losses.rows_of(table)`. `texts` are those
+    of `--formula`; one with the name of a reconstruction takes its place.
 
     Raises:
         UserError: If a name is unknown, given twice, or that of a row whose formula is known.
@@ -302,15 +277,8 @@ def show(
 ) -> None:
     """Print a table; write it as CSV, Markdown and LaTeX; draw its figure.
 
-    Args:
-        args: Options.
-        path: Folder and name of the files, without an ending.
-        title: Heading.
-        parts: Tables as rows of text; the first is the one that LaTeX has.
-        notes: What readers must know.
-        frame: Data frame of the CSV file.
-        figure: Function that draws the figure.
-        printed: The parts as the terminal shows them, if otherwise.
+    `path` is folder and name of the files, without an ending; `parts` are tables as rows of text,
+    of which LaTeX has the first; `printed` is what the terminal shows instead.
     """
     bodies = "\n\n".join(map(report.tables.as_text, parts if printed is None else printed))
     print("", title, "", bodies, "", *notes, sep="\n")

@@ -51,11 +51,7 @@ def label(name: str) -> str:
 
 
 def split_own(name: str) -> tuple[Path, str]:
-    """Return the absolute path and the function in the name of a user's own model.
-
-    Raises:
-        UserError: If the file does not exist, or no function is named.
-    """
+    """Return the absolute path and the function in the name of a user's own model."""
     file, _, function = name.rpartition(":")
     if not file or not function.isidentifier():
         raise UserError(f"no function in {name!r}: a model of one's own is FILE.py:FUNCTION")
@@ -63,11 +59,7 @@ def split_own(name: str) -> tuple[Path, str]:
 
 
 def identity(name: str) -> dict[str, str]:
-    """Return the fields of a trial for its model: its name, and the hash of a user's file.
-
-    Raises:
-        UserError: If there is no such model or no such file.
-    """
+    """Return the fields of a trial for its model: its name, and the hash of a user's file."""
     if not is_own(name):
         if name not in NAMES:
             raise unknown("model", name, (*NAMES, "FILE.py:FUNCTION"))
@@ -77,11 +69,7 @@ def identity(name: str) -> dict[str, str]:
 
 
 def hash_of(path: Path) -> str:
-    """Return the SHA-256 hash of the file with a user's own model.
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
+    """Return the SHA-256 hash of the file with a user's own model."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -10,7 +10,7 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -84,11 +84,7 @@ def build(
 
 @contextlib.contextmanager
 def dtype_policy(precision: str):
-    """Give layers that are built in this context a dtype policy.
-
-    Raises:
-        UserError: If there is no such policy.
-    """
+    """Give layers that are built in this context a dtype policy."""
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     before = keras.config.dtype_policy()
@@ -165,11 +161,7 @@ def _load_function(path, sha256, function) -> Callable[..., keras.Model]:
 
 
 def nine_layer_head(x, classes: int):
-    """Apply paper A's classifier: `[batch, ...]` to `[batch, classes]`.
-
-    Flatten, BN, Dense(128, relu), Dropout(0.5), BN, Dense(64, relu), Dropout(0.5), BN,
-    Dense(N, softmax).
-    """
+    """Apply paper A's classifier: `[batch, ...]` to `[batch, classes]`."""
     x = keras.layers.Flatten(name="head_flatten")(x)
     for i, width in enumerate(HEAD_WIDTHS, start=1):
         x = keras.layers.BatchNormalization(name=f"head_bn{i}")(x)
@@ -243,16 +235,10 @@ def _small_trunk(shape, weights, pooling):
     if weights == "imagenet":
         raise UserError("small_cnn has no ImageNet weights; valid are none or a .weights.h5 file")
     pool = {"max": keras.layers.GlobalMaxPooling2D, "avg": keras.layers.GlobalAveragePooling2D}
+    convolution = partial(keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu")
+    layers = [convolution(16), convolution(32), keras.layers.MaxPooling2D(), convolution(64)]
     trunk = keras.Sequential(
-        [
-            keras.Input(tuple(shape)),
-            keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
-            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
-            pool[pooling](),
-        ],
-        name="small_trunk",
+        [keras.Input(tuple(shape)), *layers, pool[pooling]()], name="small_trunk"
     )
     if weights is not None:
         try:

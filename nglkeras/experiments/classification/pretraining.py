@@ -4,13 +4,14 @@ The demonstration has no ImageNet: its small network is first trained with cross
 by how many quarter turns a digit is turned, and then fine-tuned on the digits.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.experiments import classification, earlier, options
-from nglkeras.experiments.classification.protocol import ClassificationScale
+from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.table import AccuracyTable
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.experiments.script import chosen_settings
@@ -51,31 +52,19 @@ def pretraining(seed: int, runs: int, splits: str | None = None) -> list[Trial]:
 
     They are divided as the run divides the digits: no test image is seen.
     """
-    scale = ClassificationScale(
-        name="pretraining",
-        note="",
-        datasets=("digits_turned",),
-        models=("small_cnn",),
-        runs=runs,
-        splits=splits,
-    )
+    demo = protocol.TABLE2_SCALES["demo"]
+    scale = replace(demo, datasets=("digits_turned",), runs=runs, splits=splits)
     return plan(scale, ["CE"], seed=seed)
 
 
 def weights_of(trials: list[Trial], folder: Path, chosen: list[str]) -> dict[Path, Trial]:
     """Name the file of each pre-trained trunk, by the trial that leaves it behind.
 
-    A folder with files of an earlier version goes on with that version's trials.
-
-    Args:
-        trials: As `pretraining` plans them.
-        folder: Where the files are.
-        chosen: As in `earlier.settings_of`.
+    A folder with files of an earlier version goes on with that version's trials; `chosen` is as in
+    `earlier.settings_of`.
     """
-    there = [
-        path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-        for path in folder.glob(f"{_PREFIX}*{_SUFFIX}")
-    ]
+    files = folder.glob(f"{_PREFIX}*{_SUFFIX}")
+    there = [path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for path in files]
     begun = earlier.settings_of(trials, there, chosen=chosen)
     # By what they were trained on: weights from another split have seen other images.
     return {folder / f"{_PREFIX}{trial.key}{_SUFFIX}": trial for trial in map(begun, trials)}

@@ -1,8 +1,4 @@
-"""What the papers fix before a network is trained: schedules, image sizes, scales, seeds.
-
-Everything here is data. `SETTINGS` is table B.2.1 of paper A; a `Scale` says how much of the
-protocol a run of a script takes on. Training code reads these and decides nothing itself.
-"""
+"""What paper A fixes before a classifier is trained: schedules, image sizes, scales."""
 
 from dataclasses import dataclass, field
 
@@ -17,10 +13,8 @@ class Setting:
     """A column of table B.2.1.
 
     Attributes:
-        schedule: How the network is trained.
         image_size: Height and width of the images that enter the network, in pixels.
         upsampling: Factor by which the network enlarges them before its backbone.
-        augmentation: Of the training images.
         loss_settings: Arguments of a loss on this data set, by the loss's row.
         splits: How the images are divided; one of `SPLITS`.
     """
@@ -55,28 +49,22 @@ SETTINGS = {
     ),
     "mnist": Setting(Schedule(100, 128, plateau=ON_ACCURACY), 75, augmentation=None),
     "digits": Setting(Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None, splits="random"),
-    "digits_turned": Setting(
-        Schedule(15, 32, plateau=ON_ACCURACY), 8, augmentation=None, splits="random"
-    ),
 }
+SETTINGS["digits_turned"] = SETTINGS["digits"]
 
 
 def setting_of(dataset: str, info: Info) -> Setting:
     """Return how networks are trained on a data set, whether table B.2.1 has it or not.
 
-    Args:
-        dataset: Name of the data set.
-        info: What is known of it. Without a row in `SETTINGS`, images have their own size, or 224 x
-            224 where they differ, and are enlarged to at least 75 x 75 for the large networks.
+    Without a row in `SETTINGS`, images have their own size, or 224 x 224 where they differ, and are
+    enlarged to at least 75 x 75 for the large networks.
     """
+    if dataset in SETTINGS:
+        return SETTINGS[dataset]
     size = info.image_size[0] or 224
-    default = Setting(
-        Schedule(100, 32, plateau=ON_ACCURACY),
-        size,
-        upsampling=-(-75 // size),
-        splits="official" if info.has_test else "random",
-    )
-    return SETTINGS.get(dataset, default)
+    splits = "official" if info.has_test else "random"
+    schedule = Schedule(100, 32, plateau=ON_ACCURACY)
+    return Setting(schedule, size, upsampling=-(-75 // size), splits=splits)
 
 
 # Table B.2.1 has six image sizes for seven columns. The images' own size says that CIFAR-10 and
@@ -119,13 +107,8 @@ class ClassificationScale(Scale):
 
 
 _ALL = (
-    "malaria",
-    "patch_camelyon",
-    "colorectal_histology",
-    "cifar10",
-    "fashion_mnist",
-    "cifar100",
-    "caltech101",
+    *("malaria", "patch_camelyon", "colorectal_histology", "cifar10", "fashion_mnist"),
+    *("cifar100", "caltech101"),
 )
 # Tables 2 and B.2.2 share their scales: they differ in the weights that training starts from.
 TABLE2_SCALES = by_name(

@@ -15,16 +15,10 @@ import keras
 
 from nglkeras import paths
 from nglkeras.errors import UserError
-from nglkeras.experiments.classification.training import (
-    build_network,
-    loss_of,
-    streams_of,
-    train_alone,
-)
+from nglkeras.experiments.classification import training
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.runs import attempt
-from nglkeras.runs.attempt import make_row
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.startup import extras
@@ -83,46 +77,36 @@ class SharedNetworks:
         on_epoch: Callable[[int, dict], None] | None = None,
         on_model: Callable[[keras.Model], None] | None = None,
     ) -> TrialResult:
-        """The row of one of the trials.
-
-        Args:
-            trial: Which.
-            on_epoch: Called after each epoch with its number, from 1, and its row of the history.
-            on_model: Called with the network when its training ended well, e.g. to save it.
-
-        Raises:
-            UserError: If the trial names something that does not exist or cannot be had.
-        """
+        """The row of one of the trials; arguments and errors are those of `run_trial`."""
         log_dir = None if self.log_dir is None else paths.expand(self.log_dir) / trial.key
         if not trial.compile_once:
-            return train_alone(
+            return attempt.run_attempts(
                 trial,
-                data_dir=self.data_dir,
-                log_dir=log_dir,
+                partial(training.train_once, data_dir=self.data_dir, log_dir=log_dir),
                 timeout=self.timeout,
-                on_model=on_model,
                 on_epoch=on_epoch,
+                on_model=on_model,
                 accumulate=self.accumulate,
             )
         network = self._network(trial)
         with accumulation.freeing_graphs():
-            training = network.train(
+            outcome = network.train(
                 _name_of_loss(trial),
                 trial.run,
                 timeout=self.timeout,
                 on_epoch=on_epoch,
                 callbacks=[keras.callbacks.TensorBoard(log_dir)] if log_dir else [],
             )
-        if training.status == "ok" and on_model is not None:
+        if outcome.status == "ok" and on_model is not None:
             on_model(network.model.network)
         if self.accumulate:
-            attempt.remember(trial, training.status, training.accumulation)
-        if training.status in ("crashed", "out_of_memory"):
+            attempt.remember(trial, outcome.status, outcome.accumulation)
+        if outcome.status in ("crashed", "out_of_memory"):
             # It may be the compilation that failed, and on account of another loss: from here on
             # each of these compiles by itself.
             del self._networks[trial.kind]
             self.trials[trial.kind] = []
-        return make_row(trial, **vars(training))
+        return attempt.make_row(trial, **vars(outcome))
 
     def _network(self, trial):
         kind = trial.kind
@@ -157,29 +141,21 @@ def _name_of_loss(trial):
 
 
 def _switched(trials):
-    return SwitchedLoss({name: loss_of(trial) for name, trial in trials.items()})
+    return SwitchedLoss({name: training.loss_of(trial) for name, trial in trials.items()})
 
 
 def compiled_network(
     trials: Iterable[Trial],
     make_loss: Callable[[], keras.losses.Loss],
     *,
-    validate: bool = False,
-    bound: float = float("inf"),
     tested: Callable[[int], bool] | None = None,
     data_dir: str | Path | None = None,
-    accumulate: bool = True,
+    **settings,
 ) -> CompiledNetwork:
     """The compiled network for trials that differ only in loss, run and initial weights.
 
-    Args:
-        trials: Of any losses; a run without one starts like the first.
-        make_loss: As in `CompiledNetwork`.
-        validate: As in `CompiledNetwork`.
-        bound: As in `CompiledNetwork`.
-        tested: Whether a run may look at the test set; by default, as its trial says.
-        data_dir: Where TFDS keeps its data.
-        accumulate: As in `CompiledNetwork`.
+    A run without a trial starts like the first. `tested` says whether a run may look at the test
+    set, by default as its trial does; the rest is as in `CompiledNetwork`.
     """
     by_run = {trial.run: trial for trial in trials}
     any_trial = next(iter(by_run.values()))
@@ -188,29 +164,21 @@ def compiled_network(
         return by_run.get(run, replace(any_trial, run=run))
 
     def build(run):
-        return build_network(of_run(run), data_dir)
+        return training.build_network(of_run(run), data_dir)
 
     def make_streams(run):
         trial = of_run(run)
         trial = replace(trial, test=tested(run)) if tested else trial
         return load_streams(trial, data_dir)
 
-    return CompiledNetwork(
-        build,
-        make_streams,
-        any_trial.schedule,
-        make_loss,
-        replicas=any_trial.replicas,
-        validate=validate,
-        bound=bound,
-        accumulate=accumulate,
-    )
+    settings["replicas"] = any_trial.replicas
+    return CompiledNetwork(build, make_streams, any_trial.schedule, make_loss, **settings)
 
 
 def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
     """The data of a trial that shares its network."""
     # The same test set for all runs: no image of it has been validated with in any of them.
-    return streams_of(trial, data_dir, test_seed=derive_seed(trial.seed, "test"))
+    return training.streams_of(trial, data_dir, test_seed=derive_seed(trial.seed, "test"))
 
 
 def run_trial(
@@ -228,8 +196,7 @@ def run_trial(
         trial: The trial.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         on_model: Called with the model if its training ended well, e.g. to save it.
-        **settings: `data_dir`, `log_dir`, `timeout` and `accumulate`, as `SharedNetworks` takes
-            them.
+        **settings: `data_dir`, `log_dir`, `timeout` and `accumulate` of `SharedNetworks`.
 
     Returns:
         The row. Its status is "ok" if the last epoch was reached with finite losses.

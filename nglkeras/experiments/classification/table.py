@@ -34,13 +34,10 @@ class AccuracyTable(script.Experiment):
     def add_options(self, parser):
         """Add the options of both tables."""
         options.add_losses(parser)
-        flags = {
-            name: f"--{name.replace('_', '-')}"
-            for name in ("runs", "epochs", "train_images", "evaluation_images")
-        }
-        flags |= {"image_sizes": "--image-size", "upsamplings": "--upsampling"}
-        flags |= {"splits": "--splits", "datasets": "--datasets", "models": "--models"}
-        options.add_fields(parser, ClassificationScale, flags)
+        add_fields = partial(options.add_fields, parser, ClassificationScale)
+        add_fields(("runs", "epochs", "train_images", "evaluation_images"))
+        add_fields({"image_sizes": "--image-size", "upsamplings": "--upsampling"})
+        add_fields(("splits", "datasets", "models"))
         parser.add_argument(
             "--change",
             default="relative",
@@ -53,11 +50,7 @@ class AccuracyTable(script.Experiment):
         )
 
     def chosen_scale(self, args):
-        """The scale that the options name.
-
-        Raises:
-            UserError: If an option names what does not exist, or an upper limit is given twice.
-        """
+        """The scale that the options name."""
         given = {}
         for name, value in vars(args).items():
             if name in ("image_sizes", "upsamplings") and value is not None:
@@ -79,14 +72,8 @@ class AccuracyTable(script.Experiment):
         if args.change not in _READ_AS:
             raise unknown("change", args.change, _READ_AS)
         names, formulas = script.named_formulas(args.losses, args.formula, "table2")
-        trials = plan(
-            scale,
-            names,
-            seed=args.seed,
-            weights=self.weights(args, scale),
-            formulas=formulas,
-            data_dir=args.data_dir,
-        )
+        settings = {"seed": args.seed, "data_dir": args.data_dir, "formulas": formulas}
+        trials = plan(scale, names, weights=self.weights(args, scale), **settings)
         return [replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials]
 
     def weights(self, args, scale) -> str | Sequence[str] | None:

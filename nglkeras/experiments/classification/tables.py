@@ -111,14 +111,7 @@ def cells(
     paper: pd.DataFrame,
     reading: str = "relative",
 ) -> list[AccuracyCell]:
-    """The cells of an accuracy table, data set by data set, in the order of the trials.
-
-    Args:
-        trials: Trials of the table.
-        results: Their rows by key.
-        paper: The printed table.
-        reading: What a change is; one of `READINGS`.
-    """
+    """The cells of an accuracy table, data set by data set, in the order of the trials."""
     places = {}
     for trial in trials:
         places.setdefault((trial.dataset, trial.loss), []).append((trial, results.get(trial.key)))
@@ -153,15 +146,12 @@ def to_frame(table: Sequence[AccuracyCell]) -> pd.DataFrame:
 
     The interval is that of the column `reading`.
     """
-    columns = {
-        name: lambda cell, name=name: getattr(cell, name)
-        for name in (
-            *("dataset", "loss", "mean", "change", "points", "low", "high", "p", "runs"),
-            *("failed", "paper", "divided", "reading", "difference", "verdict", "paper_verdict"),
-        )
-    }
-    columns["reconstructed"] = lambda cell: nglkeras.losses.is_reconstructed(cell.loss)
+    columns = (
+        *("dataset", "loss", "mean", "change", "points", "low", "high", "p", "runs"),
+        *("failed", "paper", "divided", "reading", "difference", "verdict", "paper_verdict"),
+    )
     frame = tables.frame(table, columns).rename(columns={"mean": "accuracy"})
+    frame["reconstructed"] = [nglkeras.losses.is_reconstructed(cell.loss) for cell in table]
     frame.loc[(frame.loss == "CE") & frame.accuracy.notna(), "points"] = 0.0
     return frame
 
@@ -171,11 +161,8 @@ def layout(
 ) -> list[list[str]]:
     """The paper's layout: a row a loss, a column a data set, `measured (paper)` in the cells.
 
-    Args:
-        table: The cells.
-        paper: The printed table, for its column of means.
-        bold: What to put before and after the best accuracy of a column, and the best mean if
-            there is one above cross entropy's.
+    `bold` is put before and after the best accuracy of a column, and the best mean if there is one
+    above cross entropy's.
     """
     losses = list(dict.fromkeys(cell.loss for cell in table))
     columns = {}
@@ -183,31 +170,20 @@ def layout(
         columns.setdefault(_title(cell.dataset), {})[cell.loss] = cell
     texts = []
     for column in columns.values():
-        of_losses = [column[loss] for loss in losses]
-        marked = tables.mark_best(
-            [_number(cell.value, cell.loss) for cell in of_losses],
-            [cell.mean for cell in of_losses],
-            bold,
-        )
-        texts.append(
-            [
-                f"{text} ({_number(cell.paper, cell.loss)})"
-                for text, cell in zip(marked, of_losses, strict=True)
-            ]
-        )
+        found = [column[loss] for loss in losses]
+        values = [_number(cell.value, cell.loss) for cell in found]
+        marked = tables.mark_best(values, [cell.mean for cell in found], bold)
+        papers = [_number(cell.paper, cell.loss) for cell in found]
+        texts.append([f"{text} ({paper})" for text, paper in zip(marked, papers, strict=True)])
     means = _means(columns, losses)
-    marked = tables.mark_best(
-        [_number(mean) for mean in means],
-        means,
-        bold if max(_numbers(means), default=0) > 0 else ("", ""),
-    )
+    if max((mean for mean in means if mean is not None), default=0) <= 0:
+        bold = ("", "")
+    marked = tables.mark_best([_number(mean) for mean in means], means, bold)
     printed = paper["Mean"] if columns.keys() == set(paper.columns) - {"Mean"} else {}
-    texts.append(
-        [
-            "" if loss == "CE" else f"{text} ({_number(printed.get(loss.removesuffix(GIVEN)))})"
-            for text, loss in zip(marked, losses, strict=True)
-        ]
-    )
+    papers = [_number(printed.get(loss.removesuffix(GIVEN))) for loss in losses]
+    texts.append([f"{text} ({paper})" for text, paper in zip(marked, papers, strict=True)])
+    if "CE" in losses:
+        texts[-1][losses.index("CE")] = ""
     labels = map(nglkeras.losses.label, losses)
     return [["", *columns, "Mean"], *map(list, zip(labels, *texts, strict=True))]
 
@@ -219,10 +195,6 @@ def _means(columns, losses):
         values = [column[loss].value for column in columns.values()]
         means.append(None if loss == "CE" or None in values else float(np.mean(values)))
     return means
-
-
-def _numbers(values):
-    return [value for value in values if value is not None]
 
 
 def details(table: Sequence[AccuracyCell]) -> list[list[str]]:

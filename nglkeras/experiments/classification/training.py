@@ -1,7 +1,5 @@
 """How one classifier of tables 2 and B.2.2, or of paper B, is built, fed and trained."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -12,8 +10,6 @@ from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.runs.attempt import run_attempts
-from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import steps_per_execution
@@ -22,32 +18,8 @@ from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.streams import Streams
 
 
-def train_alone(
-    trial: Trial,
-    *,
-    data_dir: str | Path | None = None,
-    log_dir: Path | None = None,
-    timeout: float | None = None,
-    on_model: Callable[[keras.Model], None] | None = None,
-    on_epoch: Callable[[int, dict], None] | None = None,
-    accumulate: bool = True,
-) -> TrialResult:
-    """Train and evaluate the network of a trial, compiled for it alone; arguments as `run_trial`'s.
-
-    Raises:
-        UserError: If the trial names something that does not exist or cannot be had.
-    """
-    return run_attempts(
-        trial,
-        partial(_train, data_dir=data_dir, log_dir=log_dir),
-        timeout=timeout,
-        on_epoch=on_epoch,
-        on_model=on_model,
-        accumulate=accumulate,
-    )
-
-
-def _train(trial, monitor, data_dir, log_dir):
+def train_once(trial: Trial, monitor, data_dir, log_dir):
+    """Train a trial's network, compiled for it alone, as `run_attempts` takes it."""
     schedule = trial.schedule
     splits = streams.in_parts(_splits(trial, data_dir), schedule)
     steps = schedule.steps_per_epoch
@@ -114,13 +86,7 @@ def _division(trial, data_dir):
 def streams_of(
     trial: Trial, data_dir: str | Path | None = None, test_seed: int | None = None
 ) -> Streams:
-    """The data of a trial in memory, as its split, order and augmentation are drawn.
-
-    Args:
-        trial: The trial.
-        data_dir: Folder of the data.
-        test_seed: As in `datasets.load_arrays`.
-    """
+    """The data of a trial in memory; `test_seed` is as in `datasets.load_arrays`."""
     arrays = datasets.load_arrays(
         trial.dataset,
         trial.run_seed,

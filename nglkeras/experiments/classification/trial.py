@@ -1,8 +1,4 @@
-"""A trial and its result, as data, and the list of trials that makes a table.
-
-A `Trial` names everything that decides its result, so that its hash can stand for it in a
-journal. `training.run_trial` turns one into a `TrialResult`.
-"""
+"""A classifier to be trained, as data, and the list of trials that makes a table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -86,14 +82,9 @@ def plan(
     """The trials of a table: every data set, model and loss, run by run.
 
     All of a run comes before the next run, so that an interrupted table has every cell.
-
-    Args:
-        scale: Which data sets, models and runs, and how much of each.
-        loss_names: Rows of `losses.ROWS`.
-        seed: Root of all randomness.
-        weights: What the backbones start from: `None`, "imagenet", a file, or a file for each run.
-        formulas: Further losses by name, each as `Expression.parse` takes it.
-        data_dir: Where the data set "folder" is.
+    `loss_names` are rows of `losses.ROWS`, `formulas` further losses by name, each as
+    `Expression.parse` takes it. Backbones start from `weights`: `None`, "imagenet", a file, or a
+    file for each run. `data_dir` is where the data set "folder" is.
 
     Raises:
         UserError: If a data set, model, loss or kind of splits is unknown, or a formula is none.

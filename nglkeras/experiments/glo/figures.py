@@ -12,6 +12,8 @@ from nglkeras.experiments import classification, earlier, glo, options, script
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import GLOScale
 
+_STEPS = {"steps": "--steps", "evaluate_every": "--evaluate-every"}
+
 
 class GLOExperiment(script.Experiment):
     """What paper B's experiments share.
@@ -19,6 +21,8 @@ class GLOExperiment(script.Experiment):
     Attributes:
         fields: Fields of a scale that options change, and those options.
         table: Name by which `losses.rows_of` knows the losses trained by default.
+        silent: What the paper does not say of the experiment.
+        planned: The function that plans the networks.
     """
 
     folder = "glo"
@@ -26,6 +30,8 @@ class GLOExperiment(script.Experiment):
     changes = earlier.CHANGES
     fields: ClassVar[dict[str, str]] = {}
     table = "glo"
+    silent = protocol.PAPER_SILENT
+    planned = staticmethod(protocol.plan)
 
     def add_options(self, parser):
         """Add the options of paper B's experiments."""
@@ -39,17 +45,10 @@ class GLOExperiment(script.Experiment):
     def plan(self, args, scale, replicas):
         """The networks of the experiment, run by run: an interrupted one has every setting."""
         names, formulas = script.named_formulas(args.losses, args.formula, self.table)
-        trials = self.trials(
-            scale,
-            [name for name in names if name not in formulas],
-            formulas=formulas,
-            **plan_arguments(args, replicas),
-        )
+        names = [name for name in names if name not in formulas]
+        arguments = plan_arguments(args, replicas)
+        trials = self.planned(scale, names, formulas=formulas, **arguments)
         return sorted(trials, key=lambda trial: trial.run)
-
-    def trials(self, scale, loss_names, **arguments):
-        """The networks, as `protocol.plan` takes its arguments."""
-        return protocol.plan(scale, loss_names, **arguments)
 
     def prepare(self, args, missing):
         """Have the data sets, downloaded where that is possible."""
@@ -62,15 +61,21 @@ class GLOExperiment(script.Experiment):
             missing, timeout=args.timeout, data_dir=args.data_dir
         )
 
-    def write(self, args, scale, trials, results, out, name, title, body, figure, notes, silent):
-        """Print a table and write it, the networks as CSV, and its figure."""
+    def findings(self, scale, trials, results):
+        """Return the name of the files, the title, the table, the figure, and further notes."""
+        raise NotImplementedError
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print the table; write it, its figure, and the networks as CSV."""
+        name, title, body, figure, own_notes = self.findings(scale, trials, results)
         frame = glo.tables.to_frame(trials, results)
         over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
         notes = [
+            *own_notes,
             *notes,
             f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
             f"Losses are the {over} over the classes.",
-            silent,
+            self.silent,
             *script.reconstruction_note(frame.loss),
         ]
         rate = frame.steps_per_second.median()
@@ -78,25 +83,20 @@ class GLOExperiment(script.Experiment):
             notes.append(f"Median of the networks: {rate:.0f} steps a second.")
         settings = (args.class_reduction, "sum"), (args.precision, "float32")
         suffix = "".join(f"_{value}" for value, default in settings if value != default)
+        figure = partial(figure, title=title)
         script.show(args, out / (name + suffix), title, [body], notes, frame, figure)
 
 
 class Figure1(GLOExperiment):
     """Figure 1: mean accuracy of networks trained with each loss, and Welch's test."""
 
-    fields: ClassVar[dict[str, str]] = {
-        "runs": "--runs",
-        "steps": "--steps",
-        "evaluate_every": "--evaluate-every",
-    }
+    fields = {"runs": "--runs"} | _STEPS
 
-    def report(self, args, scale, trials, results, out, notes):
-        """Print, write and draw the accuracies."""
-        printed = glo.tables.printed_numbers()
+    def findings(self, scale, trials, results):
+        """The accuracies."""
+        tables, printed = glo.tables, glo.tables.printed_numbers()
         found = [
-            cell
-            for part in glo.tables.PARTS
-            for cell in glo.tables.cells(trials, results, part, printed)
+            cell for part in tables.PARTS for cell in tables.cells(trials, results, part, printed)
         ]
         title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
         note = (
@@ -104,44 +104,30 @@ class Figure1(GLOExperiment):
             "which it does not use. The paper's numbers are given where it has them for this "
             "setting."
         )
-        figure = partial(glo.plots.figure1, found, title)
-        self.write(
-            *(args, scale, trials, results, out, f"figure1_{scale.steps}", title),
-            *(glo.tables.layout(found), figure, [note, *notes], protocol.PAPER_SILENT),
-        )
+        figure = partial(glo.plots.figure1, found)
+        return f"figure1_{scale.steps}", title, tables.layout(found), figure, [note]
 
 
 class Figure3(Figure1):
     """Figure 3: the training curves of the networks of figure 1."""
 
-    def report(self, args, scale, trials, results, out, notes):
-        """Print, write and draw the curves."""
+    def findings(self, scale, trials, results):
+        """The curves."""
         found = glo.tables.curves(trials, results)
         title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
         note = "Means over the runs; the figure has their range too."
-        figure = partial(glo.plots.figure3, found, title)
-        self.write(
-            *(args, scale, trials, results, out, f"figure3_{scale.steps}", title),
-            *(glo.tables.curve_layout(found), figure, [note, *notes], protocol.PAPER_SILENT),
-        )
+        figure = partial(glo.plots.figure3, found)
+        return f"figure3_{scale.steps}", title, glo.tables.curve_layout(found), figure, [note]
 
 
 class DataPortions(GLOExperiment):
     """The data-portion experiment: test accuracy against the share of the training images."""
 
-    fields: ClassVar[dict[str, str]] = {
-        "portions": "--portions",
-        "portion_runs": "--runs",
-        "steps": "--steps",
-        "evaluate_every": "--evaluate-every",
-    }
+    fields = {"portions": "--portions", "portion_runs": "--runs"} | _STEPS
+    planned = staticmethod(protocol.by_portion)
 
-    def trials(self, scale, loss_names, **arguments):
-        """The networks of all shares."""
-        return protocol.by_portion(scale, loss_names, **arguments)
-
-    def report(self, args, scale, trials, results, out, notes):
-        """Print, write and draw the accuracies by share."""
+    def findings(self, scale, trials, results):
+        """The accuracies by share."""
         found = {
             portion: glo.tables.cells(of_portion, results)
             for portion in scale.portions
@@ -149,12 +135,8 @@ class DataPortions(GLOExperiment):
         }
         title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
         body = glo.tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
-        xlabel = "share of the training images"
-        figure = partial(glo.plots.over, found, xlabel, title, log=True)
-        self.write(
-            *(args, scale, trials, results, out, f"data_{scale.steps}", title),
-            *(body, figure, notes, protocol.PAPER_SILENT),
-        )
+        figure = partial(glo.plots.over, found, "share of the training images", log=True)
+        return f"data_{scale.steps}", title, body, figure, []
 
 
 class Transfer(GLOExperiment):
@@ -162,34 +144,23 @@ class Transfer(GLOExperiment):
 
     fields: ClassVar[dict[str, str]] = {"durations": "--durations"}
     table = "glo_transfer"
+    silent = protocol.PAPER_SILENT_ON_TRANSFER
+    planned = staticmethod(protocol.by_duration)
 
-    def trials(self, scale, loss_names, **arguments):
-        """The networks of all durations."""
-        return protocol.by_duration(scale, loss_names, **arguments)
-
-    def report(self, args, scale, trials, results, out, notes):
-        """Print, write and draw the accuracies by duration."""
+    def findings(self, scale, trials, results):
+        """The accuracies by duration."""
         found = {
             steps: glo.tables.cells([t for t in trials if t.run == steps], results)
             for steps in scale.durations
         }
         title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
         body = glo.tables.layout_over(found, "steps", [str(steps) for steps in found])
-        figure = partial(glo.plots.over, found, "steps", title)
-        notes = [*glo.tables.paired(trials, results), *notes]
-        self.write(
-            *(args, scale, trials, results, out, "transfer", title),
-            *(body, figure, notes, protocol.PAPER_SILENT_ON_TRANSFER),
-        )
+        figure = partial(glo.plots.over, found, "steps")
+        return "transfer", title, body, figure, glo.tables.paired(trials, results)
 
 
 def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
-    """Add the options that paper B's experiments and its search share.
-
-    Args:
-        parser: Where the options go.
-        fields: Further fields of a scale that options change, and those options.
-    """
+    """Add the options that paper B's experiments and its search share, and those of `fields`."""
     shared = {name: f"--{name.replace('_', '-')}" for name in ("train_images", "evaluation_images")}
     options.add_fields(parser, GLOScale, fields | shared)
     options.add_precision(parser)

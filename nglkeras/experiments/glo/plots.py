@@ -37,9 +37,7 @@ def figure2() -> Figure:
         functions[name] = binary(loss)
     colors = {name: losses.color(name) for name in functions}
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right, values = draw_side_by_side(
-        figure, functions, y0, {name: losses.color(name) for name in functions}
-    )
+    left, right, values = draw_side_by_side(figure, functions, y0, colors)
     for name, value in values.items():
         if value.argmin() < len(y0) - 1:
             least = y0[value.argmin()]
@@ -57,9 +55,8 @@ def figure2() -> Figure:
 def figure3(found: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Test accuracy over the steps: the mean of each loss, its runs around it; whole and zoomed."""
     steps, _ = next(iter(found.values()))
-    zoom_from = steps[len(steps) // 4]
     axes = {"xlabel": "steps", "ylabel": "test accuracy"}
-    return curve_plot(found, title, zoom_from=zoom_from, **axes)
+    return curve_plot(found, title, zoom_from=steps[len(steps) // 4], **axes)
 
 
 @styled
@@ -76,15 +73,9 @@ def over(
             [0 if cell.low is None else cell.mean - cell.low for _, cell in of_loss],
             [0 if cell.high is None else cell.high - cell.mean for _, cell in of_loss],
         ]
-        axis.errorbar(
-            [x for x, _ in of_loss],
-            [cell.mean for _, cell in of_loss],
-            yerr=bars,
-            fmt="o-",
-            capsize=3,
-            color=losses.color(loss),
-            label=losses.label(loss),
-        )
+        look = {"fmt": "o-", "color": losses.color(loss), "label": losses.label(loss)}
+        found_means = [cell.mean for _, cell in of_loss]
+        axis.errorbar([x for x, _ in of_loss], found_means, yerr=bars, capsize=3, **look)
     means = [cell.mean for _, cell in points]
     # Intervals of two or three networks may leave the picture; the means do not.
     margin = 0.15 * np.ptp(means) + 0.002

@@ -1,10 +1,9 @@
 """What paper B fixes before a network is trained, as trials.
 
 The text gives the number of steps, of evaluations and of networks for each loss, the shortened
-training of a candidate (2,000 steps on MNIST), and the initial σ of CMA-ES. Everything else is in a
-supplement that this project does not have. Some of it is remembered, some is published with the
-follow-up (TaylorGLO), and some is our choice: `PAPER_SILENT` says which for the trainings on MNIST,
-`PAPER_SILENT_ON_TRANSFER` for CIFAR-10, `PAPER_SILENT_ON_SEARCH` for both stages of the search.
+training of a candidate (2,000 steps on MNIST), and the initial σ of CMA-ES. Everything else is
+remembered, published with the follow-up (TaylorGLO), or our choice: `PAPER_SILENT`,
+`PAPER_SILENT_ON_TRANSFER` (CIFAR-10) and `PAPER_SILENT_ON_SEARCH` say which.
 """
 
 from collections.abc import Iterable
@@ -192,16 +191,10 @@ def plan(
 ) -> list[Trial]:
     """The networks of an experiment, run by run, each loss in turn.
 
-    Args:
-        scale: How much of the protocol.
-        loss_names: Rows of `losses.ROWS` that can be summed over the classes; by default "CE",
-            "Baikal" and "BaikalCMA".
-        class_reduction: "sum" over the classes, as GLO must have trained: only so do the paper's
-            numbers come out (plain SGD sees the factor 1/n). "mean" is the printed formula.
-        precision: One of `PRECISIONS`.
-        formulas: Further losses by name, each as `Expression.parse` takes it.
-        seed: Root of all randomness.
-        replicas: Devices that share a batch.
+    `loss_names` are rows of `losses.ROWS` that can be summed over the classes, by default "CE",
+    "Baikal" and "BaikalCMA"; `formulas` are further losses by name. The `class_reduction` is "sum",
+    as GLO must have trained: only so do the paper's numbers come out (plain SGD sees the factor
+    1/n). "mean" is the printed formula.
 
     Raises:
         UserError: If a name is unknown, or a formula is none.
@@ -242,13 +235,7 @@ def plan(
 
 
 def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
-    """The network that a candidate's fitness takes: its validation accuracy after a short training.
-
-    Args:
-        scale: How much of the protocol.
-        formula: The candidate's.
-        **arguments: Further ones of `plan`.
-    """
+    """The network whose validation accuracy, after a short training, is a candidate's fitness."""
     short = replace(
         scale,
         runs=1,
@@ -263,20 +250,19 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
 
 def _blank(row, class_reduction):
     """What a trial says of its loss."""
-    common = {"loss": row.name, "l2": row.l2}
+    blank = {"loss": row.name, "l2": row.l2, "formula": row.formula}
     if row.make is nglkeras.losses.ROWS["CE"].make:
         # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
         if class_reduction == "sum":
-            return common
-        return {**common, "formula": CROSS_ENTROPY, **_reduced(class_reduction)}
-    if not _takes_reduction(row):
-        valid = ", ".join(
-            name for name, row in nglkeras.losses.ROWS.items() if _takes_reduction(row)
-        )
+            return blank
+        blank["formula"] = CROSS_ENTROPY
+    elif not _takes_reduction(row):
+        rows = nglkeras.losses.ROWS.values()
+        valid = ", ".join(other.name for other in rows if _takes_reduction(other))
         raise UserError(
             f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
         )
-    return {**common, "formula": row.formula, **_reduced(class_reduction)}
+    return blank | _reduced(class_reduction)
 
 
 def _takes_reduction(row):
@@ -293,11 +279,6 @@ def by_portion(
     """The networks of the data-portion experiment, share by share.
 
     The shares of a run lie within each other: they are the beginning of one random order.
-
-    Args:
-        scale: How much of the protocol; shares are of its training images.
-        loss_names: As in `plan`.
-        **arguments: Further ones of `plan`.
 
     Raises:
         UserError: If a share is not in (0, 1], or has fewer images than a batch.
@@ -322,11 +303,7 @@ def by_duration(
     """The networks of the transfer experiment, duration by duration.
 
     Each duration is the number of its run, and so has its own initial weights: as many tests.
-
-    Args:
-        scale: How much of the protocol.
-        loss_names: As in `plan`; by default "CE" and "Baikal".
-        **arguments: Further ones of `plan`.
+    The losses are "CE" and "Baikal" by default.
     """
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("glo_transfer")

@@ -54,19 +54,11 @@ def cells(
     part: str = "test",
     printed: pd.DataFrame | None = None,
 ) -> list[GLOCell]:
-    """A cell for each loss, in the order of the trials.
-
-    Args:
-        trials: Trials of one setting.
-        results: Their rows by key.
-        part: "test" or "validation".
-        printed: `printed_numbers()`, if the paper's are wanted.
-    """
+    """A cell for each loss of one setting, trial by trial; `part` is a key of `PARTS`."""
     rows = {}
     for trial in trials:
         rows.setdefault(trial.loss, []).append(results.get(trial.key))
-    found, before = [], None
-    for cell in tables.with_references(
+    found = tables.with_references(
         GLOCell(
             loss=loss,
             measure=part,
@@ -75,10 +67,9 @@ def cells(
             paper=_printed(printed, part, trials[0], loss),
         )
         for loss, of_loss in rows.items()
-    ):
-        found.append(replace(cell, before=before))
-        before = cell.values
-    return found
+    )
+    befores = [None, *(cell.values for cell in found)]
+    return [replace(cell, before=before) for cell, before in zip(found, befores, strict=False)]
 
 
 def _accuracies(rows, part):
