@@ -56,6 +56,8 @@ class _Network(keras.Model):
 class CompiledNetwork:
     """A network that is compiled once and trained with any number of losses.
 
+    Its `model` and `loss` are `None` before the first training.
+
     Args:
         build: Builds the uncompiled network of a run, given the run's number. The networks of all
             runs differ in their initial weights only.
@@ -67,8 +69,6 @@ class CompiledNetwork:
         bound: A mean loss beyond it stops a training as "exploded".
         accumulate: Whether to try again with batches in parts when they do not fit into memory;
             later trainings then begin with as many parts.
-
-    `model` and its `loss` are `None` before the first training.
     """
 
     def __init__(
