@@ -62,13 +62,8 @@ def build(
 ) -> keras.Model:
     """Build a classifier with random weights: `[batch, size, size, 3]` to `[batch, classes]`.
 
-    Args:
-        name: One of `TRUNKS`, which `protocol.RECIPES` lists without Keras; else a `UserError`.
-        image_size: Height and width of the images, in pixels.
-        classes: Number of classes.
-        drop_path: Stochastic depth of a Swin's last block; ResNets have none.
-        l2: Factor of an L2 penalty on every kernel.
-        precision: Keras dtype policy of the layers; weights and logits are float32 in each.
+    `drop_path` is the stochastic depth of a Swin's last block, `l2` the factor of an L2 penalty on
+    every kernel, `precision` the layers' dtype policy; weights and logits are float32 in each.
     """
     if name not in TRUNKS:
         raise unknown("model", name, TRUNKS)

@@ -99,8 +99,7 @@ class Recipe:
 
     def limited(self, epochs: int | None, batch_size: int | None) -> "Recipe":
         """Return the recipe with upper limits on epochs and batch size; `None` is no limit."""
-        fewer = at_most(self.epochs, epochs)
-        smaller = at_most(self.batch_size, batch_size)
+        fewer, smaller = at_most(self.epochs, epochs), at_most(self.batch_size, batch_size)
         return replace(
             self,
             epochs=fewer,
@@ -127,8 +126,8 @@ RECIPES = {
 class ImageNetTrial(Trial):
     """One classifier of table 3 to be trained; see `runs.trial.Trial`.
 
-    What the paper reports is the accuracy on ImageNet's validation split. No training looks at it
-    to decide anything: it takes the place of a test set here, and rows call it so.
+    The paper reports the accuracy on ImageNet's validation split. No training looks at it to decide
+    anything: rows call it a test set.
 
     Attributes:
         schedule: How the network is trained.

@@ -28,16 +28,14 @@ def swin(
     """Apply a Swin Transformer without its classifier.
 
     Args:
-        x: Preprocessed images `[batch, height, width, 3]`.
+        x: Preprocessed images `[batch, height, width, 3]`; the features are
+            `[batch, h, w, channels]`, where h is a 32nd of the height for four stages.
         width: Channels of the first stage; each later stage doubles them.
         depths: Blocks of each stage; every second block shifts its windows by half a window.
         heads: Attention heads of each stage.
         window: Height and width of a window, in patches.
         mlp_ratio: Hidden channels of a block's MLP, as a multiple of its channels.
         drop_path: Stochastic depth rate of the last block; it grows linearly from 0.
-
-    Returns:
-        Features `[batch, h, w, channels]`; for four stages, h is a 32nd of the height.
     """
     x = keras.layers.Conv2D(width, PATCH, strides=PATCH, padding="same", name="patches")(x)
     x = _norm("patches_norm")(x)
@@ -97,7 +95,7 @@ class PatchMerging(keras.layers.Layer):
         """Keras' hook."""
         channels = input_shape[-1]
         self.reduction = _dense(2 * channels, "reduction", use_bias=False, dtype=self.dtype_policy)
-        joined = (*(None if n is None else -(-n // 2) for n in input_shape[:-1]), 4 * channels)
+        joined = (*self.compute_output_shape(input_shape)[:-1], 4 * channels)
         self.norm.build(joined)
         self.reduction.build(joined)
         self.built = True
@@ -164,7 +162,7 @@ class WindowAttention(keras.layers.Layer):
             x = ops.pad(x, ((0, 0), (0, padded[0] - height), (0, padded[1] - width), (0, 0)))
         if self._shift:
             x = ops.roll(x, (-self._shift, -self._shift), axis=(1, 2))
-        rows, columns = padded[0] // side, padded[1] // side
+        rows, columns = (length // side for length in padded)
         x = ops.reshape(x, (-1, rows, side, columns, side, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = self._attend(ops.reshape(x, (-1, rows * columns, side * side, channels)))
@@ -204,8 +202,7 @@ class WindowAttention(keras.layers.Layer):
 def relative_positions(side: int) -> np.ndarray:
     """Return the index of the bias of each pair of patches, int32 `[side², side²]`."""
     y, x = np.divmod(np.arange(side * side), side)
-    rows = (y[:, None] - y) + side - 1
-    columns = (x[:, None] - x) + side - 1
+    rows, columns = (place[:, None] - place + side - 1 for place in (y, x))
     return (rows * (2 * side - 1) + columns).astype("int32")
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 
-# Weights files that can be read.
-FILES = ".weights.h5 or .npz"
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -33,6 +30,7 @@ class Architecture:
         return len(self.sizes.get("scales", ())) > 1
 
 
+_FILES = ".weights.h5 or .npz"
 # Scales of the inputs in the repository that paper A cites.
 SCALES = (0.5, 0.75, 1.0)
 _NARROW = {"blocks": (1, 1, 1, 1), "width": 8, "rates": (1, 2, 3, 4)}
@@ -61,9 +59,9 @@ def check_weights(name: str, weights: str | Path | None) -> None:
     if weights is None:
         return
     if weights != "imagenet" and not paths.expand(weights).is_file():
-        raise UserError(f"no weights file {weights}; valid are imagenet, a {FILES} file")
+        raise UserError(f"no weights file {weights}; valid are imagenet, a {_FILES} file")
     if weights == "imagenet" and get_architecture(name).kind == "unet":
         raise UserError(
             "keras.applications has no ResNet34 and so no ImageNet weights of it; valid are none "
-            f"or a {FILES} file of the encoder"
+            f"or a {_FILES} file of the encoder"
         )

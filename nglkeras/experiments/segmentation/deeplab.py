@@ -110,7 +110,7 @@ class Shrink(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="nglkeras")
 class ScaleLosses(keras.Model):
-    """A DeepLabv2 of several scales that is trained with a loss for each of them.
+    """A DeepLabv2 of several scales that is trained with a loss for each, as its authors do.
 
     Called with `training=True` it returns a list of logits at the output stride: those of each
     scale at its own size, then their elementwise maximum. The compiled loss is taken of each, with
@@ -185,7 +185,7 @@ def deeplabv2(
     """Build DeepLabv2, from images of 0 to 255 to logits.
 
     Args:
-        classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
+        classes: As `size` and `scale_losses`, see `models.build`.
         blocks: Bottleneck blocks of the four stages; ResNet101's by default.
         width: Channels of the first stage's bottlenecks; the stem always has 64.
         rates: Dilation rates of the parallel convolutions.
@@ -194,13 +194,8 @@ def deeplabv2(
         weights: Weights of the trunk, as in `models.build`. Its BatchNormalization is then frozen:
             neither its statistics nor its scale and shift change. A trunk that starts at random
             has to learn them.
-        size: Height and width of the images; any by default.
-        scale_losses: Whether each of several scales has a loss of its own in training, as
-            DeepLabv2's authors have it: see `ScaleLosses`. Otherwise only the enlarged maximum
-            has one.
-
-    Raises:
-        UserError: If the weights cannot be had.
+        size: See there.
+        scale_losses: See there; without it only the enlarged maximum has a loss.
     """
     image = keras.Input((*size, 3), name="image")
     inputs = keras.Input((None, None, 3))
@@ -284,7 +279,6 @@ def plain_trunk(
     blocks: Sequence[int] = RESNET101, width: int = 64, weights: str | Path | None = None
 ) -> keras.Model:
     """Build the ResNet of keras.applications that is to be dilated."""
-    arguments = {"include_top": False, "input_shape": (None, None, 3)}
     weights = paths.weights(weights)
     is_resnet101 = (tuple(blocks), width) == (RESNET101, 64)
     if weights == "imagenet" and not is_resnet101:
@@ -294,14 +288,14 @@ def plain_trunk(
 
     def stack(x):
         for i, count in enumerate(blocks):
-            x = stack_residual_blocks_v1(
-                x, width * 2**i, count, stride1=1 if i == 0 else 2, name=f"conv{i + 2}"
-            )
+            strides = 2 if i else 1
+            x = stack_residual_blocks_v1(x, width * 2**i, count, strides, name=f"conv{i + 2}")
         return x
 
     try:
         name = "resnet101" if is_resnet101 else "resnet"
-        trunk = ResNet(stack, False, True, name=name, weights_name=name, weights=own, **arguments)
+        options = {"include_top": False, "input_shape": (None, None, 3), "name": name}
+        trunk = ResNet(stack, False, True, weights=own, weights_name=name, **options)
     # Keras raises a bare Exception when a download fails, and many others for files.
     except Exception as error:
         if own is None:

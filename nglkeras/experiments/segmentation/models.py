@@ -37,12 +37,11 @@ def build(
         l2: Factor of an L2 penalty on every kernel.
         precision: Keras' dtype policy of the layers; weights and logits are float32 in each.
         size: Height and width of the images; any by default.
-        scale_losses: Whether a network that reads its images at several scales is to be trained
-            with a loss for each scale: see `deeplab.ScaleLosses`.
+        scale_losses: Whether to train with a loss for each of several scales of the images: see
+            `deeplab.ScaleLosses`.
 
     Raises:
-        UserError: If there is no such model or precision, its weights cannot be had, or it takes
-            no images of that size.
+        UserError: If an argument names something unknown, or no images of that size fit.
     """
     architecture = get_architecture(name)
     check_weights(name, weights)

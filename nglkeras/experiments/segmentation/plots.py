@@ -62,26 +62,21 @@ def qualitative(
         title: Title of the figure.
     """
     headings = ["image", "truth", *map(losses.label, predictions)]
-    shown = [[image, colours[truth]] for image, truth in zip(images, truths, strict=True)]
-    for i, row in enumerate(shown):
-        row.extend(colours[maps[i]] for maps in predictions.values())
+    maps = [truths, *predictions.values()]
+    columns = [images, *([colours[labels] for labels in column] for column in maps)]
     height, width = np.mean([truth.shape for truth in truths], axis=0)
     side = 1.9
     legend = len(classes) <= MAX_LEGEND
-    figure = Figure(
-        figsize=(side * len(headings), side * height / width * len(images) + 0.5 + 0.6 * legend),
-        layout="constrained",
-    )
+    size = (side * len(headings), side * height / width * len(images) + 0.5 + 0.6 * legend)
+    figure = Figure(size, layout="constrained")
     axes = figure.subplots(len(images), len(headings), squeeze=False)
-    for axis_row, row in zip(axes, shown, strict=True):
-        for axis, picture in zip(axis_row, row, strict=True):
+    for column, heading, pictures in zip(axes.T, headings, columns, strict=True):
+        column[0].set_title(heading, fontsize="medium")
+        for axis, picture in zip(column, pictures, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
-            for spine in axis.spines.values():
-                spine.set(color="lightgray", linewidth=0.5)
-    for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading, fontsize="medium")
+            axis.spines[:].set(color="lightgray", linewidth=0.5)
     if legend:
         names = dict(enumerate(classes)) | {VOID: "void"}
         handles = [

@@ -72,9 +72,8 @@ def plan(
     """
     if scale.precision not in PRECISIONS:
         raise unknown("precision", scale.precision, PRECISIONS)
-    if loss_names is None:
-        loss_names = nglkeras.losses.rows_of("table4")
-    rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}
+    names = nglkeras.losses.rows_of("table4") if loss_names is None else loss_names
+    rows = {row.name: row for row in map(nglkeras.losses.row, names)}
     for name in rows:
         make_loss(name)  # raises an error for rows without a loss for class indices
     blanks = [_blank(scale, model, data_dir) for model in scale.models]

@@ -1,13 +1,7 @@
-"""Weights of published PyTorch networks, from a state dict that is saved as `.npz`.
+"""Weights of published PyTorch networks, from a state dict saved as `.npz`: see `recipes`.
 
-Where PyTorch is installed, this makes the file:
-
-    state = torch.load("weights.pth", map_location="cpu")
-    numpy.savez("weights.npz", **{name: value.numpy() for name, value in state.items()})
-
-Two networks are known: torchvision's resnet34, for the encoder of U-Net, and the trunk of
-kazuto1011/deeplab-pytorch (`deeplabv1_resnet101-coco.pth` and its `deeplabv2_resnet101_msc-*.pth`),
-for DeepLabv2. Their heads are left out.
+They are torchvision's resnet34 and kazuto1011/deeplab-pytorch (`deeplabv1_resnet101-coco.pth` and
+its `deeplabv2_resnet101_msc-*.pth`), without their heads.
 """
 
 import re
@@ -19,9 +13,6 @@ import numpy as np
 
 from nglkeras import paths
 from nglkeras.errors import UserError
-
-# PyTorch's default, which both networks use.
-EPSILON = 1e-5
 
 
 def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) -> None:
@@ -50,7 +41,8 @@ def load(model: keras.Model, path: str | Path, name_of: Callable[[str], str]) ->
             values[0] = np.moveaxis(values[0], (0, 1), (-1, -2)) if values[0].ndim == 4 else None
             values += [np.zeros(layer.filters)] if layer.use_bias else []
         else:
-            values[3] = values[3] + EPSILON - layer.epsilon
+            # 1e-5 is PyTorch's default, which both networks use.
+            values[3] = values[3] + 1e-5 - layer.epsilon
         shapes = [tuple(variable.shape) for variable in layer.variables]
         if shapes != [np.shape(value) for value in values]:
             raise UserError(f"{path}: {source} has another shape than the network's {layer.name}")

@@ -49,10 +49,8 @@ class Views:
         crop: Side of the square that is cut out, in pixels.
         scale: Smallest and largest factor of the random scaling before the crop.
         flip: Whether half of the images are mirrored.
-        resize: Height and width to which all images are resized first, in evaluation too; `None`
-            leaves them as they are.
-        scales: The only factors to draw from, each equally likely; without any, every factor
-            between the two of `scale` is.
+        resize: Height and width to which all images are resized first, in evaluation too.
+        scales: The only factors to draw from, each equally likely, instead of `scale`'s range.
     """
 
     crop: int
@@ -68,7 +66,6 @@ class Recipe:
 
     Attributes:
         l2: Factor of an L2 penalty on the kernels; its gradient is twice that, times the kernel.
-        weights: Initial weights of the encoder or trunk: `None`, "imagenet" or a file.
         validation: Whether a validation set is evaluated after each epoch. A data set without one
             gives a tenth of its training images for it.
         start: Initial weights of the source that the project cannot download by itself.

@@ -53,9 +53,6 @@ def cells(
     printed: Mapping[tuple[str, str, str], float],
 ) -> list[Cell]:
     """Return a cell for each model, loss and measure, in the order of the trials."""
-    places = {}
-    for trial in trials:
-        places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
     return tables.with_references(
         Cell(
             model=model,
@@ -66,16 +63,26 @@ def cells(
             # The paper has one row for an architecture, whatever its variants here.
             paper=printed.get((get_architecture(model).title.split(",")[0], loss, measure)),
         )
-        for (model, loss), rows in places.items()
+        for (model, loss), rows in _places(trials, results).items()
         for measure in measures
     )
 
 
+def _places(trials, results):
+    """Return the rows of each model and loss; `None` for one that is missing."""
+    places = {}
+    for trial in trials:
+        places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
+    return places
+
+
+def _finished(rows):
+    return [row for row in rows if row is not None and row.status == "ok"]
+
+
 def _values(rows, measure):
-    """Return a measure of the finished runs, in %."""
-    finished = [row for row in rows if row is not None and row.status == "ok"]
-    # A row from elsewhere may lack a measure.
-    values = [row.metrics.get(measure) for row in finished]
+    """Return a measure of the finished runs, in %; a row from elsewhere may lack it."""
+    values = [row.metrics.get(measure) for row in _finished(rows)]
     return 100 * np.array([value for value in values if value is not None])
 
 
@@ -124,21 +131,14 @@ def classes_layout(
     trials: Sequence[SegmentationTrial], results: Mapping[str, TrialResult]
 ) -> list[list[str]]:
     """Return the mean IoU of each class of the trials' data set in %, a line for each class."""
-    columns = {}
-    for trial in trials:
-        row = results.get(trial.key)
-        if row is not None and row.status == "ok":
-            columns.setdefault((trial.model, trial.loss), []).append(row.metrics)
+    places = _places(trials, results)
+    columns = {place: rows for place, rows in places.items() if _finished(rows)}
     one_model = len({model for model, _ in columns}) == 1
     heading = [losses.label(loss) if one_model else f"{m} {loss}" for m, loss in columns]
     rows = [["IoU %", *heading]]
-    for name in next(iter(columns.values()))[0]:
-        if not name.startswith("iou/"):
-            continue
-        row = [name.removeprefix("iou/")]
-        for found in columns.values():
-            values = [metrics.get(name) for metrics in found]
-            values = [value for value in values if value is not None]
-            row.append(f"{100 * np.mean(values):.1f}" if values else NOTHING)
-        rows.append(row)
+    for name in _finished(next(iter(columns.values())))[0].metrics:
+        if name.startswith("iou/"):
+            values = [_values(found, name) for found in columns.values()]
+            texts = [f"{found.mean():.1f}" if found.size else NOTHING for found in values]
+            rows.append([name.removeprefix("iou/"), *texts])
     return rows

@@ -1,8 +1,4 @@
-"""`run_trial`: build a segmentation network, train it, evaluate it, and return its row.
-
-A training writes checkpoints, from which it continues in the middle of an epoch. The networks of
-the first run keep their predictions for some test images.
-"""
+"""`run_trial`: build a segmentation network, train it, evaluate it, and return its row."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -88,22 +84,21 @@ def predictions_path(folder: Path, key: str) -> Path:
 def _train(trial, data_dir, kept, monitor, shown):
     schedule, views = trial.schedule, trial.views
     info = get_info(trial.dataset, data_dir)
+    multiple = get_architecture(trial.model).multiple
     sets = find_sets(trial, data_dir)
     train = data.Reader(*sets.train, views.resize)
     validation = data.Reader(*sets.validation, views.resize) if trial.validation else None
 
     def held(reader):
-        multiple = get_architecture(trial.model).multiple
         # About as many pixels as a training step has, so that they fit into memory.
         pixels = schedule.part_size * views.crop**2
         size = max(pixels // (reader.height * reader.width), trial.replicas)
         return data.evaluation(reader, size // trial.replicas * trial.replicas, multiple)
 
     steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
-    stream = data.Training(
-        train, views, schedule.batch_size, schedule.epochs * steps, trial.run_seed
-    )
-    model = build(trial, info, schedule.epochs * steps)
+    updates = schedule.epochs * steps
+    stream = data.Training(train, views, schedule.batch_size, updates, trial.run_seed)
+    model = build(trial, info, updates)
     with data.telling_mistakes(*filter(None, (train, validation))):
         checkpoint.fit(
             model,
@@ -119,14 +114,13 @@ def _train(trial, data_dir, kept, monitor, shown):
     if monitor.status != "ok":
         return outcome, model
     outcome["validation_accuracy"] = monitor.history[-1].get("val_pixel_accuracy")
-    if trial.test:
-        # Read after the training, which thus needs no memory for it.
-        test = data.Reader(*sets.test, views.resize)
-        with data.telling_mistakes(test):
-            scores = measure(model, held(test), info)
-        outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
-        if shown is not None:
-            _keep_predictions(model, trial, sets.test, shown)
+    # Read after the training, which thus needs no memory for it.
+    test = data.Reader(*sets.test, views.resize)
+    with data.telling_mistakes(test):
+        scores = measure(model, held(test), info)
+    outcome |= {"accuracy": scores["pixel_accuracy"], "metrics": scores}
+    if shown is not None:
+        _keep_predictions(model, trial, sets.test, shown)
     return outcome, model
 
 
@@ -184,11 +178,10 @@ def _keep_predictions(model, trial, part, path):
     multiple = get_architecture(trial.model).multiple
     reader = data.Reader(part[0], kept_rows(part), trial.views.resize)
     logits = model.predict(data.evaluation(reader, 1, multiple), verbose=0)
-    labels = logits.argmax(-1).astype("uint8")
     maps = {}
-    for i in range(len(reader)):
+    for i, labels in enumerate(logits.argmax(-1).astype("uint8")):
         height, width = reader.get(i)[1].shape
-        maps[str(reader.rows[i])] = labels[i, :height, :width]
+        maps[str(reader.rows[i])] = labels[:height, :width]
     temporary = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,15 +60,13 @@ def unet(
     """Build a U-Net, from images of 0 to 255 to logits.
 
     Args:
-        classes: Number of classes N; the output has shape `[batch, height, width, N]`, float32.
+        classes: As `size`, see `models.build`.
         blocks: Basic blocks of each stage of the encoder; ResNet34's by default. The encoder halves
             its images once more than it has stages.
         width: Channels of the encoder's first stage; each later stage doubles them. With 64
             channels and four stages the decoder has 256, 128, 64, 32 and 16.
-        size: Height and width of the images; by default any that the halvings divide.
-
-    Raises:
-        UserError: If the halvings do not divide the size; the network raises it too.
+        size: See there. It, and what the network is called with, is a `UserError` unless the
+            halvings divide it.
     """
     stages = len(blocks)
     check_size(size, 2 ** (stages + 1))
