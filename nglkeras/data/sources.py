@@ -75,7 +75,24 @@ def find_builder(name: str, data_dir: str | Path | None = None):
 
     # It warns of each data set that is not there; `prepared` tells those who ask for one.
     logging.getLogger("absl").addFilter(_is_news)
-    return tfds.builder(name, data_dir=data_directory(data_dir))
+    try:
+        builder = tfds.builder(name, data_dir=data_directory(data_dir))
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise UserError(f"tensorflow-datasets has no data set {name!r}") from error
+    if name in catalog.INFO:
+        _check_entry(name, builder.info.features)
+    return builder
+
+
+def _check_entry(name, features):
+    """Raise `UserError` if an entry of the catalogue says something else than TFDS."""
+    info, shape = get_info(name), tuple(features["image"].shape)
+    for what, ours, theirs in (
+        ("classes", info.classes, features["label"].num_classes),
+        ("image_size", tuple(info.image_size), shape),
+    ):
+        if ours != theirs and not (what == "image_size" and None in shape):
+            raise UserError(f"the catalogue's {what} of {name} is {ours}, that of TFDS {theirs}")
 
 
 def _is_news(record):

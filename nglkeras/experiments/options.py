@@ -127,7 +127,7 @@ def add_common(parser: Parser, name: str) -> None:
 def add_losses(parser: Parser, *, formulas: bool = True) -> None:
     """Add the options that say which losses are trained, by name and by formula."""
     parser.add_argument(
-        "--losses", nargs="+", metavar="NAME", help="which losses (default: the paper's)"
+        "--losses", nargs="+", metavar="NAME", help="which losses (default: the table's own)"
     )
     if formulas:
         parser.add_argument(

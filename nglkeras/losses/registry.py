@@ -11,6 +11,7 @@ from functools import partial
 import keras
 
 from nglkeras.errors import UserError, unknown
+from nglkeras.expression import Expression
 from nglkeras.losses.classes import (
     F1,
     F2,
@@ -59,6 +60,9 @@ class Row:
 
     def __post_init__(self):
         if self.make is None:
+            if self.formula is None:
+                raise UserError(f"the row {self.name} has neither a formula nor a loss")
+            Expression.parse(self.formula)
             object.__setattr__(self, "make", partial(FormulaLoss, self.formula))
 
     @property

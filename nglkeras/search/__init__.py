@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from nglkeras.search.loop import search
     from nglkeras.search.records import Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
-    from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy
+    from nglkeras.search.strategy import (
+        Evaluation,
+        Individual,
+        Member,
+        Strategy,
+        generator,
+    )
     from nglkeras.search.training_fitness import Comparison, TrainingFitness
     from nglkeras.search.variation import Variation
 
@@ -33,7 +39,7 @@ _PUBLIC = {
     "nglkeras.search.loop": ("search",),
     "nglkeras.search.records": ("Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
-    "nglkeras.search.strategy": ("Evaluation", "Individual", "Member", "Strategy"),
+    "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
     "nglkeras.search.training_fitness": ("Comparison", "TrainingFitness"),
     "nglkeras.search.variation": ("Variation",),
 }

@@ -8,7 +8,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -131,6 +131,8 @@ class Strategy(ABC):
 
     def __init__(self, seed: int = 0, **parameters):
         self.seed = whole_number("seed", seed, least=None)
+        if not is_dataclass(getattr(self, "parameters_class", None)):
+            raise UserError(f"{type(self).__name__} needs a dataclass as its parameters_class")
         names = [field_.name for field_ in fields(self.parameters_class)]
         unknown_names = parameters.keys() - set(names)
         if unknown_names:
@@ -182,6 +184,8 @@ class Strategy(ABC):
             return []
         if not self._waiting:
             self._waiting = {individual.index: individual for individual in self.propose()}
+            if not self._waiting:
+                raise UserError(f"generation {self.generation} of the strategy has no individual")
         return [self._waiting[i] for i in sorted(self._waiting)]
 
     def tell(self, individual: Individual, evaluation: Evaluation) -> None:

@@ -1,10 +1,12 @@
 """What is known of data sets without reading them, and what a user is told when one is missing."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import fill
 
 from nglkeras import UserError
-from nglkeras.data import catalog, datasets
+from nglkeras.data import catalog, datasets, sources
 
 
 def test_a_folder_is_listed(tmp_path):
@@ -50,3 +52,23 @@ class TestMissing:
             UserError, match=r"unknown data set 'mnits'; choose from: digits, .*cifar"
         ):
             datasets.load("mnits")
+
+
+class TestEntries:
+    """An entry of the catalogue is compared with what TFDS has."""
+
+    def test_a_name_that_tfds_lacks(self):
+        with pytest.raises(UserError, match="tensorflow-datasets has no data set 'emnizt'"):
+            sources.find_builder("emnizt")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"classes": 5}, "the catalogue's classes of mnist is 5, that of TFDS 10"),
+            ({"image_size": (32, 32, 3)}, r"image_size of mnist is \(32, 32, 3\), that of TFDS"),
+        ],
+    )
+    def test_what_does_not_fit_is_told(self, monkeypatch, tmp_path, change, message):
+        monkeypatch.setitem(catalog.INFO, "mnist", replace(catalog.INFO["mnist"], **change))
+        with pytest.raises(UserError, match=message):
+            sources.find_builder("mnist", tmp_path)
