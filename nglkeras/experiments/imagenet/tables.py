@@ -121,11 +121,10 @@ def curves(
 
 def curves_frame(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """Return the data frame of the CSV file: a line for each loss, run and epoch."""
-    return pd.DataFrame(
-        [
-            {"loss": loss, "run": run + 1, "epoch": epoch, "accuracy": value}
-            for loss, (epochs, runs) in curves.items()
-            for run, values in enumerate(runs)
-            for epoch, value in zip(epochs, values, strict=True)
-        ]
-    )
+    lines = [
+        (loss, run, epoch, value)
+        for loss, (epochs, runs) in curves.items()
+        for run, values in enumerate(runs, start=1)
+        for epoch, value in zip(epochs, values, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=["loss", "run", "epoch", "accuracy"])

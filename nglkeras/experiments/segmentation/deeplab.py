@@ -231,18 +231,12 @@ def deeplabv2(
 
 def aspp(features, classes: int, rates: Sequence[int] = RATES):
     """Apply atrous spatial pyramid pooling to logits: parallel 3 x 3 convolutions, summed."""
-    branches = [
-        layers.Conv2D(
-            classes,
-            3,
-            padding="same",
-            dilation_rate=rate,
-            # As in DeepLabv2's own network.
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            name=f"aspp{rate}",
-        )(features)
-        for rate in rates
-    ]
+    branches = []
+    for rate in rates:
+        # As in DeepLabv2's own network.
+        settings = {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.01)}
+        settings |= {"padding": "same", "dilation_rate": rate, "name": f"aspp{rate}"}
+        branches.append(layers.Conv2D(classes, 3, **settings)(features))
     return layers.Add(name="aspp")(branches)
 
 

@@ -146,12 +146,11 @@ def _notes(scale, table, trials):
         "weights, which Welch's test does not use: its p is cautious.",
         recipes.PAPER_SILENT,
     ]
-    if sum(cell.divided for cell in table):
-        notes.append(
-            "Some networks had their batches divided for lack of memory: their "
-            "BatchNormalization saw smaller batches."
-        )
-    return notes
+    divided = (
+        "Some networks had their batches divided for lack of memory: their BatchNormalization saw "
+        "smaller batches."
+    )
+    return [*notes, divided] if any(cell.divided for cell in table) else notes
 
 
 def _predictions(out, trial):

@@ -90,7 +90,7 @@ def layout4(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
     """Return table 4: a row a model, a column a loss, mean IoU in %, `measured (paper)`."""
     cells = {(cell.model, cell.loss): cell for cell in table if cell.measure == "mean_iou"}
     names = list(dict.fromkeys(loss for _, loss in cells))
-    rows = [["", *(losses.label(name) for name in names)]]
+    rows = [["", *map(losses.label, names)]]
     for model in dict.fromkeys(model for model, _ in cells):
         texts = _texts([cells[model, loss] for loss in names], bold)
         rows.append([get_architecture(model).title, *texts])

@@ -128,13 +128,6 @@ def _basic_block(x, channels, strides, name):
 
 def _convolved(x, channels, name, size=3, strides=1, padding="same"):
     """Apply a convolution without a bias, and BatchNormalization, which has one."""
-    x = layers.Conv2D(
-        channels,
-        size,
-        strides=strides,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
+    settings = {"use_bias": False, "kernel_initializer": "he_normal", "name": name}
+    x = layers.Conv2D(channels, size, strides, padding, **settings)(x)
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")(x)
