@@ -210,16 +210,7 @@ def plan(
     precision: str = "float32",
     files: str = "",
 ) -> list[ImageNetTrial]:
-    """List the trials of table 3, run by run; raise `UserError` if a name is unknown.
-
-    Args:
-        scale: How much of the protocol.
-        loss_names: Rows of `losses.ROWS`; by default those of table 3.
-        classes: Number of classes of the data set.
-        seed: Root of all randomness.
-        precision: One of `PRECISIONS`.
-        files: As in `ImageNetTrial`.
-    """
+    """List the trials of table 3, run by run; raise `UserError` if a name is unknown."""
     for model in scale.models:
         if model not in RECIPES:
             raise unknown("model", model, RECIPES)

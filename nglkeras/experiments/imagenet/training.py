@@ -14,7 +14,6 @@ Label smoothing, t (1 − 0.1) + 0.1 / N, follows the mixing; the order makes no
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,37 +37,26 @@ def run_trial(
     *,
     data_dir: str | Path | None = None,
     checkpoints: Checkpoints | None = None,
-    timeout: float | None = None,
-    on_model: Callable[[keras.Model], None] | None = None,
-    on_epoch: Callable[[int, dict], None] | None = None,
+    **settings,
 ) -> TrialResult:
     """Train and evaluate the network of a trial, from its checkpoint on if there is one.
-
-    If a batch does not fit into memory, the trial starts again with divided batches.
 
     Args:
         trial: The trial.
         data_dir: Folder of TFDS' data, or of images.
-        checkpoints: Where trainings keep their states; see `runs.journal.Journal`. Without them
-            an interrupted training starts again.
-        timeout: As `on_model` and `on_epoch`, see `runs.attempt.run_attempts`.
-        on_model: See there.
-        on_epoch: See there.
+        checkpoints: Where trainings keep their states; without them they start again.
+        **settings: As `runs.attempt.run_attempts` takes them, e.g. `timeout`.
 
     Returns:
         The row. Its accuracy is top-1 after the last epoch, its metrics are top-5 and the number of
         parameters, its seconds those of all tries.
-
-    Raises:
-        UserError: If the trial names something that does not exist or cannot be had, or if a
-            checkpoint cannot be read or written.
     """
 
     def train(divided, monitor):
         kept = checkpoints and checkpoints.of(trial.key, divided.schedule.accumulation)
         return _train(divided, data_dir, kept, monitor)
 
-    return run_attempts(trial, train, timeout=timeout, on_epoch=on_epoch, on_model=on_model)
+    return run_attempts(trial, train, **settings)
 
 
 def _train(trial, data_dir, kept, monitor):

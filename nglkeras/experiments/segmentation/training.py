@@ -1,6 +1,5 @@
 """`run_trial`: build a segmentation network, train it, evaluate it, and return its row."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -31,49 +30,34 @@ def run_trial(
     data_dir: str | Path | None = None,
     checkpoints: Checkpoints | None = None,
     predictions: Path | None = None,
-    timeout: float | None = None,
-    on_epoch: Callable[[int, dict], None] | None = None,
-    on_model: Callable[[keras.Model], None] | None = None,
+    **settings,
 ) -> TrialResult:
     """Train and evaluate the network of a trial, from its checkpoint on if there is one.
 
     Args:
         trial: The trial.
         data_dir: Where the data set is.
-        checkpoints: Where trainings keep their states; see `runs.journal.Journal`. Without them
-            an interrupted training starts again.
+        checkpoints: Where trainings keep their states; without them they start again.
         predictions: Folder for the predictions of the networks of the first run; see
             `predictions_path`. By default none are kept.
-        timeout: As `on_epoch` and `on_model`, see `runs.attempt.run_attempts`.
-        on_epoch: See there.
-        on_model: See there.
+        **settings: As `runs.attempt.run_attempts` takes them, e.g. `timeout`.
 
     Returns:
         The row. Its accuracies are pixel accuracies (that of validation is `None` where the trial
         has no validation set); `metrics` has the measures of table 5 on the test set, and the IoU
         of each class as "iou/NAME".
-
-    Raises:
-        UserError: If the trial names something that does not exist or cannot be had.
     """
     keeps = predictions is not None and trial.run == 0
     shown = predictions_path(predictions, trial.key) if keeps else None
-
     # Frozen BatchNormalization allows parts of a single image.
     is_frozen = get_architecture(trial.model).kind == "deeplabv2" and trial.weights is not None
+    least = 1 if is_frozen else accumulation.MIN_IMAGES
 
     def train(divided, monitor):
         kept = checkpoints and checkpoints.of(trial.key, divided.schedule.accumulation)
         return _train(divided, data_dir, kept, monitor, shown)
 
-    return run_attempts(
-        trial,
-        train,
-        timeout=timeout,
-        on_epoch=on_epoch,
-        on_model=on_model,
-        least=1 if is_frozen else accumulation.MIN_IMAGES,
-    )
+    return run_attempts(trial, train, least=least, **settings)
 
 
 def predictions_path(folder: Path, key: str) -> Path:
