@@ -35,7 +35,6 @@ class Policy:
     Attributes:
         crop_area: Least share of an image that its crop covers; the crop becomes the input.
         crop_ratio: Least and largest width to height of a crop.
-        flip: Whether half of the images are mirrored.
         operations: Operations of RandAugment for each image.
         magnitude: Strength of the operations, of 10 at most.
         operation_rate: Share of the operations that is carried out.

@@ -15,7 +15,7 @@ class Architecture:
     Attributes:
         title: Its row in table 4; the part after a comma tells it from the paper's own network.
         kind: "unet" or "deeplabv2", the function that builds it.
-        sizes: Arguments of that function that say how large the network is.
+        sizes: Arguments of that function.
         multiple: Number that divides height and width of its images.
     """
 

@@ -156,12 +156,8 @@ class ScaleLosses(keras.Model):
 def nearest_labels(labels, size, step: float):
     """Return the labels of the pixels that are nearest to where logits stand.
 
-    Nothing is interpolated between labels. Logit i stands for pixel i / step, as in `sampled`.
-
-    Args:
-        labels: `[batch, height, width]`, or with a last axis of length 1, which stays.
-        size: Height and width of the logits.
-        step: Logits to a pixel, less than 1: the inverse of the stride.
+    Labels are `[batch, height, width]`, or have a last axis of length 1, which stays. Logit i
+    stands for pixel i / step, as in `sampled`; `size` is that of the logits.
     """
     for axis, count in enumerate(size, start=1):
         positions = ops.cast(ops.arange(count), "float32") / step

@@ -48,7 +48,6 @@ class Views:
     Attributes:
         crop: Side of the square that is cut out, in pixels.
         scale: Smallest and largest factor of the random scaling before the crop.
-        flip: Whether half of the images are mirrored.
         resize: Height and width to which all images are resized first, in evaluation too.
         scales: The only factors to draw from, each equally likely, instead of `scale`'s range.
     """
