@@ -3,7 +3,8 @@
 python reproduce/check_data.py [--data-dir DIR]
 """
 
+from nglkeras.experiments import script
 from nglkeras.experiments.classification import data_sets
 
 if __name__ == "__main__":
-    data_sets.check_data(__doc__)
+    script.main(lambda: data_sets.check_data(__doc__))

@@ -7,6 +7,7 @@ Reads journals while they are written, on any machine that sees the folder, and 
 """
 
 import time
+from functools import partial
 
 from nglkeras.experiments import options, script
 from nglkeras.report import output
@@ -17,12 +18,9 @@ def main():
     """Run the script."""
     parser = options.Parser(__doc__)
     parser.add_argument("place", nargs="?", default=output.RESULTS)
-    parser.add_argument(
-        "--failures", type=options.positive, default=10, help="failed trials to name"
-    )
-    parser.add_argument(
-        "--watch", type=options.positive, metavar="SECONDS", help="look again and again"
-    )
+    add = partial(parser.add_argument, type=options.positive)
+    add("--failures", default=10, help="failed trials to name")
+    add("--watch", metavar="SECONDS", help="look again and again")
     args = parser.parse_args()
     while True:
         for journal in status.find(args.place):

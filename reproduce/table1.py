@@ -6,7 +6,8 @@ Where a data set is ready on this machine its images are counted, in all of its 
 is known of it is shown. Nothing is downloaded.
 """
 
+from nglkeras.experiments import script
 from nglkeras.experiments.classification import data_sets
 
 if __name__ == "__main__":
-    data_sets.table1(__doc__)
+    script.main(lambda: data_sets.table1(__doc__))

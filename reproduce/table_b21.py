@@ -6,7 +6,8 @@ A value on which both agree is shown once; where they differ, the printed one is
 What else the illegible image sizes could be stands below.
 """
 
+from nglkeras.experiments import script
 from nglkeras.experiments.classification import data_sets
 
 if __name__ == "__main__":
-    data_sets.table_b21(__doc__)
+    script.main(lambda: data_sets.table_b21(__doc__))

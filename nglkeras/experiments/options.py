@@ -130,12 +130,9 @@ def add_losses(parser: Parser, *, formulas: bool = True) -> None:
         "--losses", nargs="+", metavar="NAME", help="which losses (default: the table's own)"
     )
     if formulas:
+        text = "another loss, or one of f1 to f3 as you read it, e.g. f3='sqrt(y_true/y_pred)'"
         parser.add_argument(
-            "--formula",
-            action="append",
-            default=[],
-            metavar="NAME=FORMULA",
-            help="another loss, or one of f1 to f3 as you read it, e.g. f3='sqrt(y_true/y_pred)'",
+            "--formula", action="append", default=[], metavar="NAME=FORMULA", help=text
         )
 
 
@@ -169,26 +166,14 @@ def add_executor_options(parser: Parser) -> None:
     add = parser.add_argument_group("where networks are trained").add_argument
     add("--executor", default="local", help=f"one of: {', '.join(executors.NAMES)}")
     add("--workers", type=positive, help="networks at a time (default: as many as there are GPUs)")
-    add(
-        "--gpus-per-worker",
-        type=share,
-        metavar="F",
-        help="GPUs of each, or a share such as 0.5 of one (default: 1 where there are any)",
-    )
+    text = "GPUs of each, or a share such as 0.5 of one (default: 1 where there are any)"
+    add("--gpus-per-worker", type=share, metavar="F", help=text)
     add("--ray-address", metavar="ADDRESS", help="of the cluster, e.g. auto or ray://host:10001")
-    add(
-        "--trials-per-worker",
-        type=positive,
-        default=TRIALS_PER_WORKER,
-        metavar="N",
-        help=f"a worker is replaced after N trials (default: {TRIALS_PER_WORKER})",
-    )
+    text = f"a worker is replaced after N trials (default: {TRIALS_PER_WORKER})"
+    add("--trials-per-worker", type=positive, default=TRIALS_PER_WORKER, metavar="N", help=text)
     add("--timeout", type=positive, metavar="SECONDS", help="time limit of a network's training")
-    add(
-        "--strategy",
-        default="auto",
-        help="devices that share a batch: auto, none or mirrored (default: auto)",
-    )
+    text = "devices that share a batch: auto, none or mirrored (default: auto)"
+    add("--strategy", default="auto", help=text)
 
 
 def make_executor(args: argparse.Namespace) -> Executor:

@@ -1,13 +1,11 @@
 """What is known of the data sets: tables 1 and B.2.1 of paper A, and what is ready here."""
 
-from functools import partial
-
 import numpy as np
 
 # What needs Keras or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import data, report
 from nglkeras.data import catalog
-from nglkeras.experiments import options, script
+from nglkeras.experiments import options
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.table import split_notes
 from nglkeras.experiments.classification.trial import plan
@@ -20,19 +18,16 @@ images are enlarged x8 inside the network, as in the authors' example. What else
 other columns could have, by options of table2.py and table_b22.py:"""
 
 
-def _with_data_dir(show, doc):
+def _data_dir(doc):
     parser = options.Parser(doc)
     text = "TFDS' folder (default: TFDS_DATA_DIR)"
     parser.add_argument("--data-dir", type=options.folder, help=text)
-    show(parser.parse_args().data_dir)
+    return parser.parse_args().data_dir
 
 
 def table1(doc: str) -> None:
-    """Run the script of table 1: the data sets, as printed and as they are."""
-    script.main(partial(_with_data_dir, _table1, doc))
-
-
-def _table1(data_dir):
+    """Print table 1: the data sets, as printed and as they are."""
+    data_dir = _data_dir(doc)
     rows = [["data set", "", "classes", "images", "per class", "image size"]]
     for title, row in report.printed.read_printed("table1").iterrows():
         rows.append([title, "paper", row.classes, row.dataset_size, row.class_size, row.image_size])
@@ -52,11 +47,8 @@ def _table1(data_dir):
 
 
 def check_data(doc: str) -> None:
-    """Run the script that says which data sets are ready, and how to get the others."""
-    script.main(partial(_with_data_dir, _check_data, doc))
-
-
-def _check_data(data_dir):
+    """Print which data sets are ready, and how to get the others."""
+    data_dir = _data_dir(doc)
     rows, missing = [["data set", "ready", "images", "download", "terms"]], []
     for name, info in catalog.INFO.items():
         ready = data.sources.is_ready(name, data_dir)
@@ -70,11 +62,7 @@ def _check_data(data_dir):
 
 
 def table_b21(doc: str) -> None:
-    """Run the script of table B.2.1: our training settings beside the printed ones."""
-    script.main(partial(_table_b21, doc))
-
-
-def _table_b21(doc):
+    """Print table B.2.1: our training settings beside the printed ones."""
     options.Parser(doc).parse_args()
     printed = report.printed.read_printed("table_b21")
     names = {info.title: name for name, info in catalog.INFO.items()}

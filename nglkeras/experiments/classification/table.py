@@ -38,16 +38,11 @@ class AccuracyTable(script.Experiment):
         add_fields(("runs", "epochs", "train_images", "evaluation_images"))
         add_fields({"image_sizes": "--image-size", "upsamplings": "--upsampling"})
         add_fields(("splits", "datasets", "models"))
-        parser.add_argument(
-            "--change",
-            default="relative",
-            metavar="READING",
-            help="what the paper's percentual change is taken for: relative, or points "
-            "(default: relative)",
-        )
-        parser.add_argument(
-            "--tensorboard", type=options.folder, metavar="DIR", help="write TensorBoard logs there"
-        )
+        add, text = parser.add_argument, "what the paper's percentual change is taken for:"
+        text += " relative, or points (default: relative)"
+        add("--change", default="relative", metavar="READING", help=text)
+        text = "write TensorBoard logs there"
+        add("--tensorboard", type=options.folder, metavar="DIR", help=text)
 
     def chosen_scale(self, args):
         """The scale that the options name."""

@@ -68,32 +68,22 @@ def _splits(trial, data_dir):
         raise UserError("what decides on a training must not look at the test set")
     if schedule.steps_per_epoch is not None:
         return streams_of(trial, data_dir)
-    return datasets.load(
-        trial.dataset,
-        trial.run_seed,
-        batch_size=schedule.batch_size,
-        augmentation=trial.augmentation,
-        **_division(trial, data_dir),
-    )
+    settings = _division(trial, data_dir) | {"augmentation": trial.augmentation}
+    return datasets.load(trial.dataset, trial.run_seed, batch_size=schedule.batch_size, **settings)
 
 
 def _division(trial, data_dir):
     names = ("image_size", "train_images", "evaluation_images", "validation_images", "splits")
-    settings = {name: getattr(trial, name) for name in names}
-    return settings | {"own_validation": trial.own_validation, "data_dir": data_dir}
+    settings = {name: getattr(trial, name) for name in (*names, "own_validation")}
+    return settings | {"data_dir": data_dir}
 
 
 def streams_of(
     trial: Trial, data_dir: str | Path | None = None, test_seed: int | None = None
 ) -> Streams:
     """The data of a trial in memory; `test_seed` is as in `datasets.load_arrays`."""
-    arrays = datasets.load_arrays(
-        trial.dataset,
-        trial.run_seed,
-        test=trial.test,
-        test_seed=test_seed,
-        **_division(trial, data_dir),
-    )
+    settings = _division(trial, data_dir) | {"test": trial.test, "test_seed": test_seed}
+    arrays = datasets.load_arrays(trial.dataset, trial.run_seed, **settings)
     return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
 
 
@@ -102,16 +92,9 @@ def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Mod
     info = get_info(trial.dataset, data_dir)
     size = trial.image_size or info.image_size[0]
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
-    return models.build(
-        trial.model,
-        (size, size, 3),
-        info.classes,
-        weights=trial.weights,
-        upsampling=trial.upsampling,
-        l2=trial.l2,
-        precision=trial.precision,
-        model_sha256=trial.model_sha256,
-    )
+    names = ("weights", "upsampling", "l2", "precision", "model_sha256")
+    settings = {name: getattr(trial, name) for name in names}
+    return models.build(trial.model, (size, size, 3), info.classes, **settings)
 
 
 def loss_of(trial: Trial) -> keras.losses.Loss:

@@ -159,24 +159,14 @@ SCALES = by_name(
 
 
 def schedule(steps: int, evaluate_every: int) -> Schedule:
-    """Plain SGD at a constant rate, evaluated every so many steps.
-
-    Raises:
-        UserError: If the steps are not a multiple of those between two evaluations.
-    """
+    """Plain SGD at a constant rate, evaluated every `evaluate_every` steps."""
     if steps % evaluate_every:
         raise UserError(
             f"{steps} steps are not a multiple of the {evaluate_every} between evaluations"
         )
-    return Schedule(
-        steps // evaluate_every,
-        BATCH_SIZE,
-        optimizer="SGD",
-        optimizer_settings=(),
-        learning_rate=LEARNING_RATE,
-        plateau=None,
-        steps_per_epoch=evaluate_every,
-    )
+    sgd = {"optimizer": "SGD", "optimizer_settings": (), "learning_rate": LEARNING_RATE}
+    epochs = steps // evaluate_every
+    return Schedule(epochs, BATCH_SIZE, plateau=None, steps_per_epoch=evaluate_every, **sgd)
 
 
 def plan(
@@ -184,28 +174,24 @@ def plan(
     loss_names: Iterable[str] | None = None,
     *,
     class_reduction: str = "sum",
-    precision: str = "float32",
     formulas: dict[str, str] | None = None,
-    seed: int = 0,
-    replicas: int = 1,
+    **arguments,
 ) -> list[Trial]:
     """The networks of an experiment, run by run, each loss in turn.
 
     `loss_names` are rows of `losses.ROWS` that can be summed over the classes, by default "CE",
     "Baikal" and "BaikalCMA"; `formulas` are further losses by name. The `class_reduction` is "sum",
     as GLO must have trained: only so do the paper's numbers come out (plain SGD sees the factor
-    1/n). "mean" is the printed formula.
+    1/n). "mean" is the printed formula. Further arguments are fields of `Trial`.
 
     Raises:
         UserError: If a name is unknown, or a formula is none.
     """
     get_info(scale.dataset)
-    for what, name, valid in (
-        ("model", scale.model, architectures.NAMES),
-        ("precision", precision, PRECISIONS),
-    ):
-        if name not in valid:
-            raise unknown(what, name, valid)
+    if scale.model not in architectures.NAMES:
+        raise unknown("model", scale.model, architectures.NAMES)
+    if arguments.get("precision", "float32") not in PRECISIONS:
+        raise unknown("precision", arguments["precision"], PRECISIONS)
     nglkeras.losses.functions.check_class_reduction(class_reduction)
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("glo")
@@ -220,13 +206,11 @@ def plan(
             model=scale.model,
             schedule=schedule(scale.steps, scale.evaluate_every),
             run=run,
-            seed=seed,
             train_images=scale.train_images,
             evaluation_images=scale.evaluation_images,
             validation_images=scale.validation_images,
-            precision=precision,
-            replicas=replicas,
             monitored="test",
+            **arguments,
             **blank,
         )
         for run in range(scale.runs)
@@ -236,13 +220,9 @@ def plan(
 
 def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
     """The network whose validation accuracy, after a short training, is a candidate's fitness."""
-    short = replace(
-        scale,
-        runs=1,
-        steps=scale.search_steps,
-        # Four looks at whether the loss is finite: many need not be trained to their end.
-        evaluate_every=scale.search_steps // 4,
-    )
+    steps = scale.search_steps
+    # Four looks at whether the loss is finite: many need not be trained to their end.
+    short = replace(scale, runs=1, steps=steps, evaluate_every=steps // 4)
     (trial,) = plan(short, (), formulas={"candidate": formula}, **arguments)
     trial = replace(trial, monitored="validation", test=False, compile_once=True)
     return draws.planned([trial], scale.draws)
