@@ -37,7 +37,6 @@ class Experiment:
     Attributes:
         name: Name of the files that are written.
         title: Heading of table and figure.
-        scales: The scales by name.
         folder: Folder of the results below `results/`; by default the name.
         changes: Settings that earlier versions did not have; see `earlier`.
         needs_a_network: Whether there is nothing to report if no training ended well.
@@ -122,10 +121,9 @@ class Experiment:
             trials = self.plan(args, scale, replicas)
             journal = self.journal(out)
             rows = journal.results()
-            begun = earlier.settings_of(
-                trials, rows, chosen=chosen_settings(args), changes=self.changes
-            )
-            trials = [begun(trial) for trial in trials]
+            chosen = chosen_settings(args)
+            begun = earlier.settings_of(trials, rows, chosen=chosen, changes=self.changes)
+            trials = list(map(begun, trials))
             results = runner.run_missing(
                 trials,
                 journal,
@@ -196,9 +194,8 @@ def draw(doc: str, make: "Callable[[], Figure]", name: str) -> None:
 
     def run():
         parser, default = Parser(doc), output.RESULTS / "figures"
-        parser.add_argument(
-            "--out", default=default, help=f"folder of the files (default: {default})"
-        )
+        text = f"folder of the files (default: {default})"
+        parser.add_argument("--out", default=default, help=text)
         output.add_figure_options(parser, ("png", "svg"))
         args = parser.parse_args()
         out = paths.expand(args.out)
@@ -231,8 +228,7 @@ def named_formulas(
         row = _row_of(name.removesuffix(GIVEN))
         if row is not None:
             if not row.reconstructed:
-                losses = nglkeras.losses
-                guesses = [name for name in losses.ROWS if losses.is_reconstructed(name)]
+                guesses = filter(nglkeras.losses.is_reconstructed, nglkeras.losses.ROWS)
                 reference = ", the reference of all changes" if row.name == "CE" else ""
                 raise UserError(
                     f"--formula {text}: {row.name} is a row of the papers{reference}; give the "

@@ -9,6 +9,7 @@ from nglkeras.experiments.classification import plots
 from nglkeras.experiments.glo import plots as glo_plots
 from nglkeras.expression import Expression
 from nglkeras.losses.curves import binary, value_and_gradient
+from nglkeras.report import figures
 from nglkeras.search import plots as search_plots
 
 
@@ -75,7 +76,7 @@ def test_figure_a_shows_an_example_of_the_papers_shape_beside_ngl():
 def test_files_are_the_same_every_time(make, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     first, again = (
-        [path.read_bytes() for path in plots.save(make, folder, "figure", ("png", "svg", "pdf"))]
+        [path.read_bytes() for path in figures.save(make, folder, "figure", ("png", "svg", "pdf"))]
         for folder in folders
     )
     assert first == again
@@ -96,7 +97,7 @@ class TestSave:
             return made[-1]
 
         for width, font_size in ((None, None), (3.5, None), (3.5, 20)):
-            plots.save(draw, tmp_path, "tree", ["png"], width, font_size)
+            figures.save(draw, tmp_path, "tree", ["png"], width, font_size)
             text = made[-1].axes[0].texts[0]
             sizes.append((*made[-1].get_size_inches(), text.get_fontsize()))
         (width, height, small), narrow, large = sizes
@@ -117,12 +118,12 @@ class TestSave:
     )
     def test_what_cannot_be(self, tmp_path, arguments, message):
         with pytest.raises(UserError, match=message):
-            plots.save(self.draw, tmp_path, "figure", **arguments)
+            figures.save(self.draw, tmp_path, "figure", **arguments)
 
     def test_a_finished_figure_keeps_its_font_size(self, tmp_path):
-        assert plots.save(self.draw(), tmp_path / "new", "tree", ["pdf"])[0].exists()
+        assert figures.save(self.draw(), tmp_path / "new", "tree", ["pdf"])[0].exists()
         with pytest.raises(UserError, match="give a function that draws it"):
-            plots.save(self.draw(), tmp_path, "tree", font_size=8)
+            figures.save(self.draw(), tmp_path, "tree", font_size=8)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ class TestSave:
     [
         lambda folder: plots.figure1(),
         lambda folder: search_plots.figure_a(),
-        lambda folder: plots.save(plots.figure1, folder, "figure", ["png", "svg"], 5, 8),
+        lambda folder: figures.save(plots.figure1, folder, "figure", ["png", "svg"], 5, 8),
     ],
     ids=["figure", "trees", "saved"],
 )

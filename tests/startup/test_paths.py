@@ -12,10 +12,9 @@ from conftest import ROOT
 
 from nglkeras import UserError, paths
 from nglkeras.data.catalog import data_directory
-from nglkeras.experiments.classification import plots
 from nglkeras.expression import Expression
 from nglkeras.losses import load_loss, save_loss
-from nglkeras.report import output
+from nglkeras.report import figures, output
 from nglkeras.runs.journal import Journal, Records
 from nglkeras.search import GeneticProgramming, search
 from nglkeras.search.plots import tree
@@ -54,11 +53,11 @@ class TestHome:
             run_search,
             Journal,
             lambda path: save_loss(path, "1 - y_pred"),
-            lambda path: plots.save(draw, path, "tree", ["svg"]),
+            lambda path: figures.save(draw, path, "tree", ["svg"]),
             lambda path: Checkpoint(path, "key").write({}, {}),
             lambda path: Checkpoints(path).of("key", 1).write({}, {}),
         ],
-        ids=["search", "Journal", "save_loss", "plots.save", "Checkpoint", "Checkpoints"],
+        ids=["search", "Journal", "save_loss", "figures.save", "Checkpoint", "Checkpoints"],
     )
     def test_what_is_written_goes_there(self, home, write, kind):
         write(kind("~/found"))

@@ -44,10 +44,8 @@ def build(
     """Build an uncompiled classifier: `[upsampling] -> preprocessing -> backbone -> head`.
 
     Args:
-        name: A model of keras.applications, e.g. "InceptionV3" or "ResNet50"; "small_cnn" for
-            demonstrations; "head", the nine-layer head on the pixels themselves; paper B's
-            "glo_mnist" and "glo_cifar10", which have their own head; or `FILE.py:FUNCTION`, a model
-            of one's own.
+        name: One of `architectures.NAMES`, or `FILE.py:FUNCTION`, a model of one's own. "head" is
+            the nine-layer head on the pixels; paper B's networks have their own head.
         input_shape: (height, width, 3).
         classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
         weights: Initial weights of the backbone: `None` for random ones, "imagenet", or a

@@ -1,4 +1,4 @@
-"""Figures of the papers, drawn from loss objects and from measured tables."""
+"""Figures of paper A, drawn from loss objects and from measured tables."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,6 @@ from nglkeras import losses
 from nglkeras.data import catalog
 from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.losses.curves import binary, minus_log
-from nglkeras.report.figures import save as save
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary, draw_side_by_side, mark_minimum
 from nglkeras.report.plots import Dot, dot_plot

@@ -1,8 +1,6 @@
 """Trials that share compiled networks: what differs only in loss and run is compiled once.
 
-A table's trials differ in little else, and compiling a small network takes longer than training
-it. Their data are in memory, in an order that is fixed beforehand. With official splits, a data
-set without a test split gives the same test set to all runs.
+Compiling a small network takes longer than training it. The data are in memory, in a fixed order.
 """
 
 from collections import OrderedDict
@@ -61,12 +59,10 @@ class SharedNetworks:
                 raise ValueError(f"run {trial.run} begins with {start} and with {trial.weights}")
             if trial.compile_once and trial.monitored != "validation":
                 raise UserError(f"networks that are compiled once monitor no {trial.monitored} set")
-        self.data_dir = data_dir
-        self.log_dir = log_dir
         if log_dir is not None:
             extras.require("tensorboard")
-        self.timeout = timeout
-        self.accumulate = accumulate
+        self.data_dir, self.log_dir = data_dir, log_dir
+        self.timeout, self.accumulate = timeout, accumulate
         self._networks: OrderedDict[Trial, CompiledNetwork] = OrderedDict()
         self._runs: dict[Trial, int] = {}
 

@@ -164,12 +164,9 @@ def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
     shared = {name: f"--{name.replace('_', '-')}" for name in ("train_images", "evaluation_images")}
     options.add_fields(parser, GLOScale, fields | shared)
     options.add_precision(parser)
+    text = "sum over the classes, with which the paper's numbers come out, or mean, as printed"
     parser.add_argument(
-        "--class-reduction",
-        default="sum",
-        metavar="NAME",
-        help="sum over the classes, with which the paper's numbers come out, or mean, as printed "
-        "(default: sum)",
+        "--class-reduction", default="sum", metavar="NAME", help=f"{text} (default: sum)"
     )
 
 
@@ -182,12 +179,8 @@ def chosen_scale(args: argparse.Namespace) -> GLOScale:
 
 def plan_arguments(args: argparse.Namespace, replicas) -> dict:
     """What the options say to `protocol.plan` beside scale and losses."""
-    return {
-        "class_reduction": args.class_reduction,
-        "precision": args.precision,
-        "seed": args.seed,
-        "replicas": replicas(protocol.BATCH_SIZE),
-    }
+    settings = {name: getattr(args, name) for name in ("class_reduction", "precision", "seed")}
+    return settings | {"replicas": replicas(protocol.BATCH_SIZE)}
 
 
 FIGURE_1 = Figure1("figure1")

@@ -259,9 +259,6 @@ def by_portion(
     """The networks of the data-portion experiment, share by share.
 
     The shares of a run lie within each other: they are the beginning of one random order.
-
-    Raises:
-        UserError: If a share is not in (0, 1], or has fewer images than a batch.
     """
     trials = []
     for portion in scale.portions:
@@ -287,16 +284,10 @@ def by_duration(
     """
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("glo_transfer")
+    images = min(scale.train_images, scale.transfer_images)
+    transfer = {"dataset": scale.transfer_dataset, "model": "glo_cifar10", "train_images": images}
     trials = []
     for steps in scale.durations:
-        part = replace(
-            scale,
-            dataset=scale.transfer_dataset,
-            model="glo_cifar10",
-            train_images=min(scale.train_images, scale.transfer_images),
-            steps=steps,
-            evaluate_every=steps,
-            runs=1,
-        )
+        part = replace(scale, steps=steps, evaluate_every=steps, runs=1, **transfer)
         trials += [replace(trial, run=steps) for trial in plan(part, loss_names, **arguments)]
     return trials
