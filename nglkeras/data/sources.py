@@ -78,6 +78,9 @@ def find_builder(name: str, data_dir: str | Path | None = None):
     try:
         builder = tfds.builder(name, data_dir=data_directory(data_dir))
     except tfds.core.registered.DatasetNotFoundError as error:
+        # Whoever takes any data set of TFDS by name has a better answer.
+        if name not in catalog.INFO:
+            raise
         raise UserError(f"tensorflow-datasets has no data set {name!r}") from error
     if name in catalog.INFO:
         _check_entry(name, builder.info.features)
