@@ -141,7 +141,7 @@ class SegmentationScale(Scale):
             state dict of torchvision's resnet34 (for unet) or of kazuto1011/deeplab-pytorch (for
             deeplabv2_multiscale; the paper's start is its deeplabv1_resnet101-coco.pth):
             numpy.savez(FILE, **{k: v.numpy() for k, v in torch.load(PTH).items()})
-        precision: Keras dtype policy of the layers.
+        precision: Dtype policy of the layers, float32 or mixed_bfloat16.
         learning_rates: Pairs of a model and its rate, where that is not the recipe's.
         datasets: Pairs of a model and its data set, where that is not `dataset`.
     """
