@@ -133,7 +133,7 @@ class TestKinds:
 
     @pytest.mark.slow
     def test_weights_of_each_run(self, tmp_path):
-        from nglkeras.experiments.classification.shared_networks import build_network
+        from nglkeras.experiments.classification.training import build_network
 
         trial = replace(TRIAL, model="small_cnn")
         paths = [str(tmp_path / f"{run}.weights.h5") for run in (0, 1)]
