@@ -20,7 +20,7 @@ AnyCell = TypeVar("AnyCell", bound="Cell")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The networks that one place of a table is about.
+    """The results in one cell of a table.
 
     Attributes:
         loss: Name of the loss.
@@ -88,7 +88,7 @@ class Cell:
     def divided(self) -> int:
         """Finished networks whose batches were divided further than planned, for lack of memory."""
         return sum(
-            row.accumulation > row.trial.get("schedule", {}).get("accumulation", 1)
+            row.accumulation > (row.trial.get("schedule") or {}).get("accumulation", 1)
             for row in self.finished
         )
 

@@ -115,12 +115,14 @@ def evaluation(
 ) -> tf.data.Dataset:
     """Return the samples in order, in batches of one size; see `datasets.padded`."""
     x, y = keras.tree.map_structure(tf.constant, x), np.asarray(y, "float32")
+    all_labels = tf.constant(y)
     rows = tf.data.Dataset.from_tensor_slices((np.arange(len(y)), y)).batch(batch_size)
     # The rows are padded instead of the inputs, and only once: a search evaluates very often.
     rows = padded(rows, len(y), batch_size).batch(len(y)).get_single_element()
 
     def batch(rows, labels, weights):
-        return finish(_gathered(x, rows)), labels, weights
+        # Padding repeats the first sample: a row of zeros is no label of any class.
+        return finish(_gathered(x, rows)), tf.gather(all_labels, rows), weights
 
     data = tf.data.Dataset.from_tensor_slices(rows)
     return settled(data.map(batch, num_parallel_calls=PARALLEL))

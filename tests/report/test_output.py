@@ -1,13 +1,17 @@
 """Files are named by what they hold: a smaller table does not replace a greater one."""
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from nglkeras.experiments.glo.protocol import SCALES, plan
+from nglkeras.experiments.glo.tables import to_frame
 from nglkeras.report import output
 from nglkeras.report.figures import save_png
+from nglkeras.runs.trial import TrialResult
 
 
 def frame(losses, runs=5, dataset="digits"):
@@ -68,3 +72,12 @@ def test_a_file_that_is_no_table_is_replaced(write, tmp_path, content):
     (tmp_path / "t.csv").write_text(content)
     write(frame(["CE"]))
     assert losses_in(tmp_path / "t.csv") == ["CE"]
+
+
+def test_a_network_that_failed_and_was_tried_again_is_the_same_line(write, tmp_path):
+    trials = plan(replace(SCALES["demo"], runs=1), ["CE"])
+    (key,) = [trial.key for trial in trials]
+    for status, sizes in (("crashed", None), ("ok", (1400, 180, 180))):
+        row = TrialResult(key=key, trial={}, status=status, sizes=sizes)
+        assert "has more" not in write(to_frame(trials, {key: row}))
+    assert list(pd.read_csv(tmp_path / "t.csv").status) == ["ok"]

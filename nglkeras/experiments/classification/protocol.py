@@ -90,8 +90,8 @@ class ClassificationScale(Scale):
         upsamplings: Upper limit of the factor by which networks enlarge small images; with the name
             of a data set, exactly its factor.
         splits: official: a data set's own test split; random: all of its images divided 80/10/10
-            for every run; `None` for each data set's own: official where there is a test split,
-            but random for Caltech 101.
+            for every run (default: official where there is a test split, but random for
+            Caltech 101).
         datasets: Data sets, instead of the scale's own.
         models: Models, instead of the scale's own; a cell is the mean over them. One of your own is
             named FILE.py:FUNCTION, see `architectures`.

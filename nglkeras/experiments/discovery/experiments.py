@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from nglkeras.data.catalog import get_info
+from nglkeras.data.catalog import FOLDER, get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import draws
 from nglkeras.experiments.classification import architectures, protocol
@@ -35,6 +35,8 @@ def trials(
         raise unknown("model", scale.model, architectures.NAMES)
     found = []
     for dataset in scale.datasets or experiment.datasets:
+        if dataset == FOLDER:
+            raise unknown("data set", dataset, protocol.SETTINGS)
         setting = protocol.setting_of(dataset, get_info(dataset))
         epochs = at_most(EPOCHS.get(dataset, setting.schedule.epochs), scale.epochs)
         schedule = replace(setting.schedule, epochs=epochs)

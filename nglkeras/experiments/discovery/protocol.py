@@ -56,7 +56,7 @@ class SearchScale(Scale):
         screening: Checks that spare trainings: some of `CHECKS`. The paper makes none: it only
             discards losses whose values leave the bounds, which is done at every scale.
         draws: "fresh", a new split and new initial weights for every evaluation, as in the paper
-            (B.1), or "shared".
+            (B.1), or "shared" (default: the scale's, fresh at paper scale).
     """
 
     model: str = "InceptionV3"

@@ -37,17 +37,22 @@ class PaperASearch(SearchScript):
         changed += ("evaluation_images", "datasets", "draws")
         options.add_fields(parser, SearchScale, changed)
 
-    def fitness(self, args, scale, journal, **settings):
-        """Return the fitness of the experiment."""
+    def chosen_scale(self, args):
+        """Return the scale; experiment and bounds are checked before a file is made."""
         if args.experiment not in map(str, EXPERIMENTS):
             raise unknown("experiment", args.experiment, map(str, EXPERIMENTS))
+        check_bounds(tuple(args.bounds))
+        return super().chosen_scale(args)
+
+    def fitness(self, args, scale, journal, **settings):
+        """Return the fitness of the experiment."""
         return discovery.ExperimentFitness(
             int(args.experiment),
             scale,
             journal,
             seed=args.seed,
             replicas=args.replicas,
-            bounds=check_bounds(tuple(args.bounds)),
+            bounds=tuple(args.bounds),
             **settings,
         )
 

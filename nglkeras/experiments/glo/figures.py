@@ -39,7 +39,7 @@ class GLOExperiment(script.Experiment):
         add_options(parser, self.fields)
 
     def chosen_scale(self, args):
-        """The scale that the options name; a limit on images is none that adds some."""
+        """The chosen scale; a limit above its own number of training images has no effect."""
         return chosen_scale(args)
 
     def plan(self, args, scale, replicas):
@@ -56,7 +56,7 @@ class GLOExperiment(script.Experiment):
             data.sources.prepare(dataset, args.data_dir)
 
     def trainer(self, args, out, missing):
-        """Every network is trained by itself."""
+        """No network is shared: paper B's trials do not set `compile_once`."""
         return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir
         )
@@ -128,10 +128,14 @@ class DataPortions(GLOExperiment):
 
     def findings(self, scale, trials, results):
         """The accuracies by share."""
+        by_images = {}
+        for trial in dict.fromkeys(trials):
+            by_images.setdefault(trial.train_images, []).append(trial)
         found = {
             portion: glo.tables.cells(of_portion, results)
             for portion in scale.portions
-            if (of_portion := [t for t in trials if t.train_images == scale.images_of(portion)])
+            # Two shares that round to the same number of images are the same networks.
+            if (of_portion := by_images.get(scale.images_of(portion)))
         }
         title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
         body = glo.tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
@@ -171,7 +175,7 @@ def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
 
 
 def chosen_scale(args: argparse.Namespace) -> GLOScale:
-    """The scale that the options name; an upper limit on training images adds none."""
+    """The chosen scale; a limit above its own number of training images has no effect."""
     if args.scale in protocol.SCALES and args.train_images is not None:
         args.train_images = min(args.train_images, protocol.SCALES[args.scale].train_images)
     return options.chosen_scale(args, protocol.SCALES)

@@ -73,7 +73,7 @@ class GLOScale(Scale):
         screening: Checks that spare a tree's training: some of `search.screening.CHECKS`. The paper
             only keeps the fitness of a tree that comes again ("duplicates").
         draws: "fresh", a new split and new initial weights for every evaluation of the search, or
-            "shared".
+            "shared" (default: the scale's, fresh at paper scale).
     """
 
     dataset: str

@@ -162,7 +162,7 @@ def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.
         "loss": lambda trial, row: trial.loss,
         "class_reduction": lambda trial, row: reduction(trial),
         "precision": lambda trial, row: trial.precision,
-        "train_images": lambda trial, row: row.sizes[0] if row.sizes else None,
+        "train_images": lambda trial, row: row.sizes[0] if row.sizes else trial.train_images,
         "steps": lambda trial, row: steps(trial),
         "run": lambda trial, row: trial.run,
         "status": lambda trial, row: row.status,

@@ -98,6 +98,8 @@ def _train(trial, data_dir, kept, monitor, shown):
     if monitor.status != "ok":
         return outcome, model
     outcome["validation_accuracy"] = monitor.history[-1].get("val_pixel_accuracy")
+    if not trial.test:
+        return outcome, model
     # Read after the training, which thus needs no memory for it.
     test = data.Reader(*sets.test, views.resize)
     with data.telling_mistakes(test):
