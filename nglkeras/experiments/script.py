@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,40 +32,68 @@ if TYPE_CHECKING:
 GIVEN = " (given)"
 
 
-class Experiment:
-    """A table or figure of a paper; a subclass says what is special about it.
+class Script(ABC):
+    """A script with scales and trainings.
 
     Attributes:
         name: Name of the files that are written.
         title: Heading of table and figure.
         folder: Folder of the results below `results/`; by default the name.
-        changes: Settings that earlier versions did not have; see `earlier`.
-        needs_a_network: Whether there is nothing to report if no training ended well.
-        has_checkpoints: Whether trainings write checkpoints, which their rows make superfluous.
     """
 
     folder: str = ""
     scales: ClassVar[Mapping[str, Scale]] = {}
-    changes: ClassVar[Sequence[earlier.Change]] = ()
-    needs_a_network = True
-    has_checkpoints = False
 
     def __init__(self, name: str, title: str = ""):
         self.name = name
         self.title = title
 
+    @abstractmethod
     def add_options(self, parser: Parser) -> None:
-        """Add the experiment's own options to those that all have."""
+        """Add the script's own options to those that all have."""
 
     def chosen_scale(self, args: argparse.Namespace) -> Scale:
         """The scale that the options name, with what they change of it."""
         return options.chosen_scale(args, self.scales)
 
+    def run(self, doc: str) -> None:
+        """Run the script, whose docstring `--help` shows."""
+        main(lambda: self.carry_out(self.parser(doc).parse_args()))
+
+    def parser(self, doc: str = "") -> Parser:
+        """The parser of all the script's options."""
+        parser = Parser(doc)
+        options.add_scale(parser, self.scales)
+        self.add_options(parser)
+        options.add_common(parser, self.folder or self.name)
+        return parser
+
+    @abstractmethod
+    def carry_out(self, args: argparse.Namespace) -> None:
+        """Do what the options say."""
+
+
+class Experiment(Script):
+    """A table or figure of a paper; a subclass says what is special about it.
+
+    Attributes:
+        changes: Settings that earlier versions did not have; see `earlier`.
+        needs_a_network: Whether there is nothing to report if no training ended well.
+        has_checkpoints: Whether trainings write checkpoints, which their rows make superfluous.
+    """
+
+    changes: ClassVar[Sequence[earlier.Change]] = ()
+    needs_a_network = True
+    has_checkpoints = False
+
+    @abstractmethod
     def plan(
         self, args: argparse.Namespace, scale: Scale, replicas: Callable[[int], int]
     ) -> list[Trial]:
         """The networks to be trained; `replicas(size)` is how many devices share a batch."""
-        raise NotImplementedError
+
+    def printed(self) -> object:
+        """The paper's numbers, read before a training so that none is missed after it."""
 
     def journal(self, out: Path) -> Journal:
         """The journal of a folder of results."""
@@ -80,12 +109,13 @@ class Experiment:
     def prepare(self, args: argparse.Namespace, missing: Sequence[Trial]) -> None:
         """Look at the data of the trials that are to be trained, before the first of them."""
 
+    @abstractmethod
     def trainer(
         self, args: argparse.Namespace, out: Path, missing: Sequence[Trial]
     ) -> Callable[..., TrialResult]:
         """The function that turns a trial into its row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def report(
         self,
         args: argparse.Namespace,
@@ -95,27 +125,15 @@ class Experiment:
         out: Path,
         notes: Sequence[str],
     ) -> None:
-        """Print and draw what was measured; write it to the folder `out`, on which notes are."""
-        raise NotImplementedError
+        """Print, draw and write what was measured; `notes` are about the folder `out`."""
 
-    def run(self, doc: str) -> None:
-        """Run the experiment's script, whose docstring `--help` shows."""
-        main(partial(self._run, doc))
-
-    def parser(self, doc: str = "") -> Parser:
-        """The parser of all the script's options."""
-        parser = Parser(doc)
-        options.add_scale(parser, self.scales)
-        self.add_options(parser)
-        options.add_common(parser, self.folder or self.name)
-        return parser
-
-    def _run(self, doc):
-        args = self.parser(doc).parse_args()
+    def carry_out(self, args):
+        """Plan the trials, train those that the journal lacks, and report all."""
         scale = self.chosen_scale(args)
         out = output.folder(args, self.folder or self.name, scale.name)
         # What cannot be drawn is refused before a training, not after it.
         output.saver(args)
+        self.printed()
         with options.make_executor(args) as executor:
             replicas = partial(options.count_replicas, args, executor)
             trials = self.plan(args, scale, replicas)

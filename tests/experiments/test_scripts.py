@@ -393,3 +393,24 @@ def test_scripts_leave_the_working_directory_alone(script, tmp_path, monkeypatch
     code, *_ = script("table_b21")
     assert code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_printed_numbers_that_are_missing_are_missed_before_a_training(
+    tmp_path, mistake, monkeypatch
+):
+    from nglkeras import UserError
+    from nglkeras.experiments.classification import tables
+
+    def missing(name):
+        raise UserError(f"no printed {name}")
+
+    monkeypatch.setattr(tables, "read_paper", missing)
+    assert mistake("table2", *SMALL, "--out", tmp_path) == "no printed table2"
+    assert not (tmp_path / "journal.jsonl").exists()
+
+
+def test_an_experiment_that_lacks_a_part_cannot_be_made():
+    from nglkeras.experiments.script import Experiment
+
+    with pytest.raises(TypeError, match="plan"):
+        Experiment("mine")

@@ -87,9 +87,13 @@ class AccuracyTable(script.Experiment):
             missing, timeout=args.timeout, data_dir=args.data_dir, log_dir=args.tensorboard
         )
 
+    def printed(self):
+        """The printed table."""
+        return classification.tables.read_paper(self.name)
+
     def report(self, args, scale, trials, results, out, notes):
         """Print, write and draw the table."""
-        tables, paper = classification.tables, classification.tables.read_paper(self.name)
+        tables, paper = classification.tables, self.printed()
         table = tables.cells(trials, results, paper, args.change)
         title = f"{self.title}, {scale.name} scale"
         details = tables.details(table)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nglkeras.search import Result
 
 
-class SearchScript(script.Experiment):
+class SearchScript(script.Script):
     """The search of a paper; a subclass says what is special about it.
 
     Attributes:
@@ -54,20 +55,20 @@ class SearchScript(script.Experiment):
         """Return the folder of the results."""
         return output.folder(args, self.folder, scale.name)
 
+    @abstractmethod
     def fitness(self, args: argparse.Namespace, scale: Scale, journal: Journal, **settings):
         """Return the fitness of the candidates; `settings` are arguments of `TrialFitness`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heading(self, args: argparse.Namespace, scale: Scale, fitness: "TrialFitness") -> str:
         """Describe the search in sentences."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, args: argparse.Namespace, scale: Scale, fitness, heading: str, out: Path):
         """Search, and report what was found."""
-        raise NotImplementedError
 
-    def _run(self, doc):
-        args = self.parser(doc).parse_args()
+    def carry_out(self, args):
+        """Check the options, search, and compare the winner."""
         scale = self.chosen_scale(args)
         for check in (*args.screen, *args.without):
             if check not in self.checks:

@@ -1,6 +1,7 @@
 """Paper B's experiments: figures 1 and 3, the data portions, the transfer to CIFAR-10."""
 
 import argparse
+from abc import abstractmethod
 from functools import partial
 from typing import ClassVar
 
@@ -61,9 +62,9 @@ class GLOExperiment(script.Experiment):
             missing, timeout=args.timeout, data_dir=args.data_dir
         )
 
+    @abstractmethod
     def findings(self, scale, trials, results):
         """Return the name of the files, the title, the table, the figure, and further notes."""
-        raise NotImplementedError
 
     def report(self, args, scale, trials, results, out, notes):
         """Print the table; write it, its figure, and the networks as CSV."""
@@ -92,9 +93,13 @@ class Figure1(GLOExperiment):
 
     fields = {"runs": "--runs"} | _STEPS
 
+    def printed(self):
+        """The paper's numbers."""
+        return glo.tables.printed_numbers()
+
     def findings(self, scale, trials, results):
         """The accuracies."""
-        tables, printed = glo.tables, glo.tables.printed_numbers()
+        tables, printed = glo.tables, self.printed()
         found = [
             cell for part in tables.PARTS for cell in tables.cells(trials, results, part, printed)
         ]
@@ -165,8 +170,8 @@ class Transfer(GLOExperiment):
 
 def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
     """Add the options that paper B's experiments and its search share, and those of `fields`."""
-    shared = {name: f"--{name.replace('_', '-')}" for name in ("train_images", "evaluation_images")}
-    options.add_fields(parser, GLOScale, fields | shared)
+    options.add_fields(parser, GLOScale, fields)
+    options.add_fields(parser, GLOScale, ("train_images", "evaluation_images"))
     options.add_precision(parser)
     text = "sum over the classes, with which the paper's numbers come out, or mean, as printed"
     parser.add_argument(

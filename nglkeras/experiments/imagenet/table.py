@@ -31,9 +31,8 @@ class ImageNetExperiment(script.Experiment):
         """Add the options that both take."""
         options.add_losses(parser, formulas=False)
         names = ("runs", "epochs", "batch_size", "train_images", "evaluation_images", "image_size")
-        flags = {"dataset": "--dataset", **dict([self.models])}
-        flags |= {name: f"--{name.replace('_', '-')}" for name in names}
-        options.add_fields(parser, ImageNetScale, flags)
+        options.add_fields(parser, ImageNetScale, {"dataset": "--dataset", **dict([self.models])})
+        options.add_fields(parser, ImageNetScale, names)
         options.add_precision(parser)
 
     def plan(self, args, scale, replicas):
@@ -76,9 +75,13 @@ class Table3(ImageNetExperiment):
 
     needs_a_network = False
 
+    def printed(self):
+        """Return the printed table."""
+        return report.printed.read_numbers(self.name)
+
     def report(self, args, scale, trials, results, out, notes):
         """Print, write and draw the table."""
-        tables, printed = imagenet.tables, report.printed.read_numbers("table3")
+        tables, printed = imagenet.tables, self.printed()
         table = tables.cells(trials, results, printed)
         title = f"{self.title}, {scale.name} scale"
         notes = [

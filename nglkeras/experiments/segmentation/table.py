@@ -66,11 +66,15 @@ class SegmentationTable(script.Experiment):
             predictions=out / PREDICTIONS,
         )
 
+    def printed(self):
+        """Return the printed table."""
+        return segmentation.tables.read_printed(self.name)
+
     def report(self, args, scale, trials, results, out, notes):
         """Print, write and draw the table, and draw predictions."""
         tables = segmentation.tables
-        printed = tables.read_printed(self.name)
-        table = tables.cells(trials, results, self.measures or tables.TITLES, printed)
+        measures = self.measures or tables.TITLES
+        table = tables.cells(trials, results, measures, self.printed())
         title = f"{self.title}, {scale.name} scale, {_titles(trials)}"
         layout = tables.layout4 if self.name == "table4" else tables.layout5
         details = report.tables.columns_of(table, tables.DETAILS)
