@@ -122,3 +122,12 @@ def test_unknown_name_lists_the_valid_ones():
         losses.get("NGL2")
     assert "'NGL2'" in str(error.value)
     assert all(name in str(error.value) for name in losses.ROWS)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [(None, "the row bad has neither a formula nor a loss"), ("foo(", "'foo\\(' is not a formula")],
+)
+def test_a_row_without_a_loss_is_refused(formula, message):
+    with pytest.raises(UserError, match=message):
+        registry.Row("bad", formula=formula)

@@ -59,3 +59,17 @@ class TestRandomSearch:
             RandomSearch(size=3)
         with pytest.raises(UserError, match="strategy is of type function; derive it from"):
             search(by_hash, by_hash, out=tmp_path)
+
+
+def test_a_strategy_says_what_it_lacks(tmp_path):
+    class Silent(RandomSearch):
+        def propose(self):
+            return ()
+
+    class Bare(Strategy):
+        propose = RandomSearch.propose
+
+    with pytest.raises(UserError, match="generation 0 of the strategy has no individual"):
+        search(Silent(0), by_hash, out=tmp_path, quiet=True)
+    with pytest.raises(UserError, match="Bare needs a dataclass as its parameters_class"):
+        Bare(0)

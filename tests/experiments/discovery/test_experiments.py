@@ -248,3 +248,9 @@ class TestExperiments:
     def test_unknown_experiment(self, tmp_path):
         with pytest.raises(UserError, match="unknown experiment 6; choose from: 1, 2, 3, 4, 5"):
             ExperimentFitness(6, TINY, Journal(tmp_path / "trials.jsonl"))
+
+
+def test_a_folder_is_no_data_set_of_a_search():
+    scale = replace(SCALES["demo"], datasets=("folder",))
+    with pytest.raises(UserError, match="unknown data set 'folder'; choose from: cifar10"):
+        trials(EXPERIMENTS[1], scale, "y_pred")
