@@ -65,12 +65,13 @@ class AccuracyCell(tables.Cell):
         """95 % interval of `value`: Student's t for CE, Welch's for the change."""
         if self.loss == "CE":
             return statistics.interval(self.values)
-        test = None if self.points is None else statistics.welch(self.values, self.reference)
-        if test is None:
+        if self.points is None:
+            return None, None
+        found = statistics.unpaired_difference(self.values, self.reference)
+        if found.low is None:
             return None, None
         base = np.mean(self.reference) if self.reading == "relative" else 100
-        low, high = (float(100 * end / base) for end in test.confidence_interval())
-        return low, high
+        return float(100 * found.low / base), float(100 * found.high / base)
 
     @property
     def verdict(self) -> str:

@@ -17,7 +17,7 @@ from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.shared_networks import run_trial
 from nglkeras.experiments.glo import plots, tables
 from nglkeras.experiments.glo.protocol import SCALES, by_duration, by_portion, plan
-from nglkeras.report.statistics import interval, welch
+from nglkeras.report.statistics import interval, welch_p
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training import streams
 from nglkeras.training.schedule import Plateau, Schedule
@@ -356,8 +356,8 @@ class TestTables:
         assert [one.paper for one in found] == [None] * 3
 
     def test_nothing_is_said_of_equal_or_single_networks(self):
-        assert welch(np.array([0.5]), np.array([0.4, 0.6])) is None
-        assert welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
+        assert welch_p(np.array([0.5]), np.array([0.4, 0.6])) is None
+        assert welch_p(np.array([0.5, 0.5]), np.array([0.4, 0.4])) is None
         assert interval(np.array([0.5])) == (None, None)
         (one,) = tables.cells(TRIALS[:1], {})
         assert (one.mean, one.failed) == (None, "1 missing")
