@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 import nglkeras
-from nglkeras import paths, report, training
+from nglkeras import data, paths, report, training
+from nglkeras.data.catalog import FOLDER
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.experiments import earlier, options
 from nglkeras.experiments.options import Parser, Scale
@@ -92,6 +93,16 @@ class Experiment(Script):
     ) -> list[Trial]:
         """The networks to be trained; `replicas(size)` is how many devices share a batch."""
 
+    def further(
+        self,
+        args: argparse.Namespace,
+        scale: Scale,
+        trials: Sequence[Trial],
+        results: Mapping[str, TrialResult],
+    ) -> list[Trial]:
+        """The networks that are wanted next, after these; none for a plan without stages."""
+        return []
+
     def printed(self) -> object:
         """The paper's numbers, read before a training so that none is missed after it."""
 
@@ -107,7 +118,14 @@ class Experiment(Script):
         return training.checkpoint.Checkpoints(out / "checkpoints")
 
     def prepare(self, args: argparse.Namespace, missing: Sequence[Trial]) -> None:
-        """Look at the data of the trials that are to be trained, before the first of them."""
+        """Look at the data of the trials that are to be trained, before the first of them.
+
+        Here, data sets are downloaded where that is possible; folders of images are looked through.
+        """
+        for dataset in dict.fromkeys(trial.dataset for trial in missing):
+            data.sources.prepare(dataset, args.data_dir)
+            if dataset == FOLDER:
+                tell(*data.sources.survey(args.data_dir))
 
     @abstractmethod
     def trainer(
@@ -141,15 +159,19 @@ class Experiment(Script):
             rows = journal.results()
             chosen = chosen_settings(args)
             begun = earlier.settings_of(trials, rows, chosen=chosen, changes=self.changes)
-            trials = list(map(begun, trials))
-            results = runner.run_missing(
-                trials,
-                journal,
-                partial(self.trainer, args, out),
-                executor=executor,
-                prepare=partial(self.prepare, args),
-                results=rows,
-            )
+            planned, trials, results = list(map(begun, trials)), [], {}
+            while planned:
+                trials += planned
+                results = runner.run_missing(
+                    trials,
+                    journal,
+                    partial(self.trainer, args, out),
+                    executor=executor,
+                    prepare=partial(self.prepare, args),
+                    results=rows,
+                )
+                rows |= results
+                planned = self.further(args, scale, trials, results)
         if self.needs_a_network and all(results[trial.key].status != "ok" for trial in trials):
             message = results[trials[0].key].message
             raise UserError(f"no network was trained to its end; the first: {message}")

@@ -29,6 +29,21 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
     return value.detach().numpy(), torch.autograd.grad(value.sum(), x)[0].numpy()
 
 
+def size_at_uniform(loss: keras.losses.Loss, classes: int) -> float:
+    """Return the length of a sample's gradient by the logits where all predictions are 1/classes.
+
+    Its ratio to cross entropy's is the factor by which plain SGD sees another learning rate at the
+    beginning of a training.
+    """
+    label = np.eye(classes, dtype="float32")[:1]
+
+    def function(logits):
+        return loss.call(keras.ops.convert_to_tensor(label), keras.ops.softmax(logits))
+
+    _, gradient = value_and_gradient(function, np.zeros((1, classes), "float32"))
+    return float(np.linalg.norm(gradient))
+
+
 def binary(loss: keras.losses.Loss) -> Callable:
     """Return the loss of predictions (p, 1 - p) for the label (1, 0), as in appendix C."""
 

@@ -87,20 +87,23 @@ ROWS = {
             "CE",
             keras.losses.CategoricalCrossentropy,
             _SPARSE_CE,
-            tables=(*_ACCURACY, "table3", *_SEGMENTATION, "glo", "glo_transfer"),
+            tables=(
+                *(*_ACCURACY, "table3", *_SEGMENTATION),
+                *("glo", "glo_transfer", "learning_rates"),
+            ),
             color="tab:gray",
         ),
         Row(
             "SCE",
             SymmetricCrossentropy,
-            tables=(*_ACCURACY, "table3", "figure2"),
+            tables=(*_ACCURACY, "table3", "figure2", "learning_rates"),
             color="tab:green",
         ),
         Row(
             "Focal",
             keras.losses.CategoricalFocalCrossentropy,
             SparseFocal,
-            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION),
+            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION, "learning_rates"),
             color="tab:orange",
         ),
         Row("Dice", Dice, SparseDice, tables=_SEGMENTATION),
@@ -114,12 +117,12 @@ ROWS = {
         Row("f1", F1, formula=FORMULAS["f1"], tables=_ACCURACY),
         Row("f2", F2, formula=FORMULAS["f2"], tables=_ACCURACY),
         Row("f3", F3, formula=FORMULAS["f3"], tables=_ACCURACY),
-        Row("f4", F4, tables=_ACCURACY),
+        Row("f4", F4, tables=(*_ACCURACY, "learning_rates"), color="tab:brown"),
         Row(
             "NGL",
             NGL,
             SparseNGL,
-            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION),
+            tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION, "learning_rates"),
             color="tab:blue",
             title="f5 (NGL)",
             aliases=("f5",),
@@ -129,8 +132,13 @@ ROWS = {
             partial(NGL, scaling="sigmoid"),
             partial(SparseNGL, scaling="sigmoid"),
         ),
-        Row("Baikal", Baikal, tables=("glo", "glo_transfer"), color="tab:blue"),
-        Row("BaikalCMA", BaikalCMA, tables=("glo",), color="tab:orange"),
+        Row(
+            "Baikal",
+            Baikal,
+            tables=("glo", "glo_transfer", "learning_rates"),
+            color="tab:purple",
+        ),
+        Row("BaikalCMA", BaikalCMA, tables=("glo", "learning_rates"), color="tab:red"),
     )
 }
 
@@ -156,8 +164,8 @@ def rows_of(table: str) -> list[str]:
     """Return the names of the losses that a table or figure shows by default.
 
     Args:
-        table: "table2", "table3", "table4", "table5", "table_b22", "figure2", "glo" or
-            "glo_transfer".
+        table: "table2", "table3", "table4", "table5", "table_b22", "figure2", "glo",
+            "glo_transfer" or "learning_rates".
     """
     return [row.name for row in ROWS.values() if table in row.tables]
 

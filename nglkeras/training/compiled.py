@@ -97,13 +97,15 @@ class CompiledNetwork:
         loss: Hashable,
         run: int = 0,
         *,
+        learning_rate: float | None = None,
         timeout: float | None = None,
         on_epoch: Callable[[int, dict], None] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Training:
         """Train from the start of a run with an expression, or the name of a loss.
 
-        After `timeout` seconds, all tries together, training stops with status "timeout".
+        It begins with `learning_rate`, by default the schedule's. After `timeout` seconds, all
+        tries together, it stops with status "timeout".
         `on_epoch` is called after each epoch with its number, from 1, and its row of the history.
         """
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
@@ -113,7 +115,7 @@ class CompiledNetwork:
                 # It would keep the network of the previous attempt in memory.
                 keras.callbacks.Callback.set_model(callback, None)
             self._adopt(schedule)
-            return self._train(loss, run, deadline, on_epoch, callbacks)
+            return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks)
 
         if not self.accumulate:
             return attempt(self.schedule)
@@ -131,13 +133,15 @@ class CompiledNetwork:
         self._starts.clear()
         accumulation.release()
 
-    def _train(self, loss, run, deadline, on_epoch, callbacks):
+    def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks):
         started = time.perf_counter()
         monitor = Monitor(deadline, on_epoch, bound=self.bound)
         plateaus, outcome = plateau_callbacks(self.schedule), {}
         try:
             streams = self.reset(loss, run)
             with self._scope():
+                if learning_rate is not None:
+                    self.model.optimizer.learning_rate = learning_rate
                 self.model.fit(
                     streams.train,
                     epochs=self.schedule.epochs,

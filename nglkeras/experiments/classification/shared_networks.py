@@ -1,4 +1,4 @@
-"""Trials that share compiled networks: what differs only in loss and run is compiled once.
+"""Trials that share compiled networks: what differs only in loss, rate and run is compiled once.
 
 Compiling a small network takes longer than training it. The data are in memory, in a fixed order.
 """
@@ -89,6 +89,7 @@ class SharedNetworks:
             outcome = network.train(
                 _name_of_loss(trial),
                 trial.run,
+                learning_rate=trial.schedule.learning_rate,
                 timeout=self.timeout,
                 on_epoch=on_epoch,
                 callbacks=[keras.callbacks.TensorBoard(log_dir)] if log_dir else [],

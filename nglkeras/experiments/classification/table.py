@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
-from nglkeras import data
 from nglkeras.data import catalog, division
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import classification, earlier, options, script
@@ -73,13 +72,6 @@ class AccuracyTable(script.Experiment):
 
     def weights(self, args, scale) -> str | Sequence[str] | None:
         """What the backbones start from; as in `trial.plan`."""
-
-    def prepare(self, args, missing):
-        """Have the data sets, downloaded where that is possible."""
-        for dataset in dict.fromkeys(trial.dataset for trial in missing):
-            data.sources.prepare(dataset, args.data_dir)
-            if dataset == catalog.FOLDER:
-                script.tell(*data.sources.survey(args.data_dir))
 
     def trainer(self, args, out, missing):
         """Networks of the same kind are compiled once, for all that is missing."""

@@ -66,8 +66,9 @@ class Trial(runs.trial.Trial):
 
     @property
     def kind(self) -> "Trial":
-        """The trial without loss, run and initial weights: equal for trials of the same kind."""
-        return replace(super().kind, weights=None, weights_sha256="")
+        """The trial without loss, rate, run and initial weights: equal for trials of one kind."""
+        schedule = replace(self.schedule, learning_rate=0.0)
+        return replace(super().kind, schedule=schedule, weights=None, weights_sha256="")
 
 
 def plan(

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
-from nglkeras import data
 from nglkeras.experiments import classification, earlier, glo, options, script
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import GLOScale
@@ -50,11 +49,6 @@ class GLOExperiment(script.Experiment):
         arguments = plan_arguments(args, replicas)
         trials = self.planned(scale, names, formulas=formulas, **arguments)
         return sorted(trials, key=lambda trial: trial.run)
-
-    def prepare(self, args, missing):
-        """Have the data sets, downloaded where that is possible."""
-        for dataset in dict.fromkeys(trial.dataset for trial in missing):
-            data.sources.prepare(dataset, args.data_dir)
 
     def trainer(self, args, out, missing):
         """No network is shared: paper B's trials do not set `compile_once`."""

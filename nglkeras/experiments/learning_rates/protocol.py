@@ -1,0 +1,316 @@
+"""Which networks tell a loss's best learning rate, and what the loss is worth at it.
+
+Under plain SGD a factor on a loss is a factor on the learning rate: losses compared at one shared
+rate are compared by their size as well as by their shape. Here every loss is trained at rates half
+a decade apart, and at more while its best one has no neighbour on one side; validation chooses,
+and networks with new seeds (other splits, other initial weights), which nothing was chosen by, are
+tested.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+# Losses and Keras are reached through it when a plan is made: see `startup.lazy`.
+import nglkeras
+from nglkeras.data.catalog import files_sha256, get_info
+from nglkeras.errors import UserError, unknown
+from nglkeras.experiments.classification import architectures, protocol
+from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.options import Scale, by_name
+from nglkeras.expression import Expression
+from nglkeras.runs.trial import TrialResult
+from nglkeras.training.schedule import ADAM, PRECISIONS, SGD, Schedule
+
+# Runs from here on are the new seeds; those that choose a rate count from 0.
+FIRST_NEW = 1_000
+# How many rates are added at each end, at most, while the best one lies there.
+MAX_ADDED = 6
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer with the rates that a study begins with, half a decade apart.
+
+    Attributes:
+        keras: Keras' name of it.
+        settings: Its settings but for the rate, as pairs of name and value.
+        rates: The rates.
+    """
+
+    keras: str
+    settings: tuple[tuple[str, float], ...] = ()
+    rates: tuple[float, ...] = (1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2)
+
+
+OPTIMIZERS = {
+    "SGD": Optimizer("SGD", rates=(0.01, 0.032, 0.1, 0.32, 1.0, 3.2)),
+    "momentum": Optimizer("SGD", SGD, (0.001, 0.0032, 0.01, 0.032, 0.1, 0.32)),
+    "Adam": Optimizer("Adam", ADAM),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateScale(Scale):
+    """A study of learning rates.
+
+    Attributes:
+        runs: Networks for each loss and rate, by which the rate is chosen.
+        new_runs: Networks with new seeds for each loss at its own best rate.
+        dataset: Name of the data set.
+        model: Name of the network, or FILE.py:FUNCTION, see `architectures`.
+        optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam; the rate is constant.
+        rates: Rates that every loss begins with (default: six for each optimizer); more follow
+            while the best one of a loss is the least or the greatest.
+        steps: Steps of a training.
+        evaluate_every: Steps from one look at the validation set to the next.
+        batch_size: Images per step.
+        image_size: Pixels a side; `None` for the data set's own.
+        validation_images: Number of validation images; `None` for a tenth of the train split.
+        class_reduction: Whether losses over classes are the sum over them, as cross entropy is, or
+            the mean, as the papers print them; a factor on the rate under SGD.
+        precision: Dtype policy of the layers, float32 or mixed_bfloat16.
+    """
+
+    new_runs: int = 5
+    dataset: str
+    model: str
+    optimizer: str = "SGD"
+    rates: tuple[float, ...] | None = None
+    steps: int
+    evaluate_every: int
+    batch_size: int = 100
+    image_size: int | None = None
+    validation_images: int | None = None
+    class_reduction: str = "sum"
+    precision: str = "float32"
+
+
+SCALES = by_name(
+    LearningRateScale(
+        name="demo",
+        note="a demonstration on scikit-learn's digits with one network a rate: the best rates are "
+        "those of this data set, network and number of steps, and say nothing of any other",
+        dataset="digits",
+        model="head",
+        steps=150,
+        evaluate_every=50,
+        runs=1,
+        new_runs=3,
+        batch_size=32,
+    ),
+    LearningRateScale(
+        name="reduced",
+        note="paper B's network and data at its shortened training of 2,000 steps; the best rate "
+        "of a longer training may be another one",
+        dataset="mnist",
+        model="glo_mnist",
+        steps=2_000,
+        evaluate_every=500,
+        runs=3,
+        train_images=55_000,
+        validation_images=5_000,
+        precision="mixed_bfloat16",
+    ),
+    LearningRateScale(
+        name="paper",
+        note="paper B's network, data and number of steps (the paper has one rate for all losses)",
+        dataset="mnist",
+        model="glo_mnist",
+        steps=20_000,
+        evaluate_every=1_000,
+        runs=3,
+        new_runs=10,
+        train_images=55_000,
+        validation_images=5_000,
+    ),
+)
+
+
+def next_rate(rate: float, up: bool) -> float:
+    """The rate half a decade above or below; two digits, so that 0.01, 0.032, 0.1 recur."""
+    return float(f"{rate * 10 ** (0.5 if up else -0.5):.2g}")
+
+
+def plan(
+    scale: LearningRateScale,
+    loss_names: Iterable[str],
+    *,
+    formulas: Mapping[str, str] | None = None,
+    **arguments,
+) -> list[Trial]:
+    """The networks that every loss begins with, run by run: each loss at each rate.
+
+    `loss_names` are rows of `losses.ROWS`, `formulas` further losses by name; further arguments are
+    fields of `Trial`.
+
+    Raises:
+        UserError: If something is unknown, or steps and rates cannot be.
+    """
+    if scale.optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", scale.optimizer, OPTIMIZERS)
+    if scale.precision not in PRECISIONS:
+        raise unknown("precision", scale.precision, PRECISIONS)
+    if scale.steps % scale.evaluate_every:
+        raise UserError(
+            f"{scale.steps} steps are not a multiple of the {scale.evaluate_every} between "
+            f"evaluations"
+        )
+    nglkeras.losses.functions.check_class_reduction(scale.class_reduction)
+    rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
+    if len(rates) < 3 or min(rates) <= 0:
+        raise UserError(
+            f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
+            f"positive numbers, since the best one must have a neighbour on either side"
+        )
+    blanks = [_blank_of_row(name, scale) for name in loss_names]
+    for name, text in (formulas or {}).items():
+        blanks.append(
+            {
+                "loss": name,
+                "formula": str(Expression.parse(text)),
+                "loss_settings": (("class_reduction", scale.class_reduction),),
+            }
+        )
+    common = _common(scale, arguments.pop("data_dir", None)) | arguments
+    return [
+        Trial(schedule=schedule(scale, rate), run=run, **common, **blank)
+        for run in range(scale.runs)
+        for blank in blanks
+        for rate in sorted(rates)
+    ]
+
+
+def schedule(scale: LearningRateScale, rate: float) -> Schedule:
+    """A training at a constant rate."""
+    optimizer = OPTIMIZERS[scale.optimizer]
+    return Schedule(
+        scale.steps // scale.evaluate_every,
+        scale.batch_size,
+        optimizer.keras,
+        optimizer.settings,
+        rate,
+        plateau=None,
+        steps_per_epoch=scale.evaluate_every,
+    )
+
+
+def _common(scale, data_dir):
+    """What all trials of a study share."""
+    info = get_info(scale.dataset, data_dir)
+    setting = protocol.setting_of(scale.dataset, info)
+    return {
+        **architectures.identity(scale.model),
+        "dataset": scale.dataset,
+        "files_sha256": files_sha256(scale.dataset, data_dir),
+        "image_size": scale.image_size,
+        "augmentation": setting.augmentation,
+        "train_images": scale.train_images,
+        "evaluation_images": scale.evaluation_images,
+        "validation_images": scale.validation_images,
+        "splits": setting.splits,
+        "own_validation": setting.splits == "official" and info.has_validation,
+        "precision": scale.precision,
+        "compile_once": True,
+        # What chooses a rate must not look at the test set.
+        "test": False,
+    }
+
+
+def _blank_of_row(name, scale):
+    """What a trial says of a loss of the papers."""
+    row = nglkeras.losses.row(name)
+    blank = {"loss": row.name, "l2": row.l2, "formula": row.formula}
+    if "class_reduction" in row.make().get_config():
+        blank["loss_settings"] = (("class_reduction", scale.class_reduction),)
+    return blank
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """Validation accuracies of one loss over the learning rates.
+
+    Attributes:
+        trials: Those of the loss, by rate, the least first; a trial for each run.
+        accuracies: Mean validation accuracy in [0, 1] of the networks that count, by rate; a
+            diverged one counts as chance. Rates without any such network are left out.
+        diverged: Rates at which a network left the finite numbers.
+    """
+
+    trials: Mapping[float, Sequence[Trial]]
+    accuracies: Mapping[float, float] = field(default_factory=dict)
+    diverged: frozenset[float] = frozenset()
+
+    @property
+    def best(self) -> float | None:
+        """The rate with the highest accuracy; of equals the least. `None` without a network."""
+        return max(self.accuracies, key=self.accuracies.get, default=None)
+
+    @property
+    def edge(self) -> str:
+        """Which end the best rate lies at, "low" or "high"; empty if it has two neighbours."""
+        rates = list(self.accuracies)
+        if self.best is None or self.best not in (rates[0], rates[-1]):
+            return ""
+        return "low" if self.best == rates[0] else "high"
+
+
+def curves(
+    trials: Iterable[Trial], results: Mapping[str, TrialResult], classes: int
+) -> dict[str, RateCurve]:
+    """The curve of each loss from the trials that choose a rate, in the order of the losses."""
+    by_loss = {}
+    for trial in trials:
+        if trial.run < FIRST_NEW:
+            rates = by_loss.setdefault(trial.loss, {})
+            rates.setdefault(trial.schedule.learning_rate, []).append(trial)
+    found = {}
+    for loss, rates in by_loss.items():
+        accuracies, diverged = {}, set()
+        for rate in sorted(rates):
+            rows = [results[trial.key] for trial in rates[rate] if trial.key in results]
+            bad = sum(row.status in ("non_finite", "exploded") for row in rows)
+            values = [row.validation_accuracy for row in rows if row.status == "ok"]
+            values += [1 / classes] * bad
+            if values:
+                accuracies[rate] = sum(values) / len(values)
+            if bad:
+                diverged.add(rate)
+        ordered = {rate: rates[rate] for rate in sorted(rates)}
+        found[loss] = RateCurve(ordered, accuracies, frozenset(diverged))
+    return found
+
+
+def further(
+    scale: LearningRateScale,
+    trials: Sequence[Trial],
+    results: Mapping[str, TrialResult],
+    classes: int,
+) -> list[Trial]:
+    """The networks that are wanted next: more rates first, then new seeds at the best ones.
+
+    Nothing when all is trained. A loss whose best rate is still at an edge after `MAX_ADDED` rates
+    there goes on with it, and the table says so.
+    """
+    begun = len(scale.rates or OPTIMIZERS[scale.optimizer].rates)
+    found = curves(trials, results, classes)
+    wanted = []
+    for curve in found.values():
+        rates = list(curve.trials)
+        if curve.edge and len(rates) < begun + MAX_ADDED:
+            up = curve.edge == "high"
+            rate = next_rate(rates[-1 if up else 0], up)
+            wanted += [_at(trial, scale, rate) for trial in curve.trials[rates[0]]]
+    if wanted:
+        return wanted
+    planned = {trial.key for trial in trials}
+    for curve in found.values():
+        if curve.best is not None:
+            first = curve.trials[curve.best][0]
+            wanted += [
+                replace(first, run=FIRST_NEW + run, test=True) for run in range(scale.new_runs)
+            ]
+    return [trial for trial in wanted if trial.key not in planned]
+
+
+def _at(trial, scale, rate):
+    return replace(trial, schedule=schedule(scale, rate))

@@ -1,0 +1,94 @@
+"""The learning-rate study as an experiment."""
+
+from functools import partial
+
+# What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+from nglkeras.data import catalog
+from nglkeras.experiments import classification, learning_rates, options, script
+from nglkeras.experiments.classification import architectures
+from nglkeras.experiments.learning_rates import protocol
+from nglkeras.experiments.learning_rates.protocol import LearningRateScale
+
+_FIELDS = (
+    *("dataset", "model", "optimizer", "rates", "runs", "new_runs", "steps", "evaluate_every"),
+    *("batch_size", "image_size", "train_images", "evaluation_images", "validation_images"),
+    *("class_reduction", "precision"),
+)
+
+
+class LearningRates(script.Experiment):
+    """Losses x learning rates x networks, then each loss at its own best rate on new seeds."""
+
+    scales = protocol.SCALES
+
+    def add_options(self, parser):
+        """Add the options of a study."""
+        options.add_losses(parser)
+        options.add_fields(parser, LearningRateScale, _FIELDS)
+
+    def plan(self, args, scale, replicas):
+        """The networks that every loss begins with."""
+        names, formulas = script.named_formulas(args.losses, args.formula, "learning_rates")
+        names = [name for name in names if name not in formulas]
+        arguments = {"seed": args.seed, "replicas": replicas(scale.batch_size)}
+        return protocol.plan(scale, names, formulas=formulas, data_dir=args.data_dir, **arguments)
+
+    def further(self, args, scale, trials, results):
+        """More rates where the best one is at an edge, then the new seeds."""
+        classes = catalog.get_info(scale.dataset, args.data_dir).classes
+        return protocol.further(scale, trials, results, classes)
+
+    def trainer(self, args, out, missing):
+        """Networks share one compiled step: losses and rates are variables of it."""
+        return classification.shared_networks.SharedNetworks(
+            missing, timeout=args.timeout, data_dir=args.data_dir
+        )
+
+    def report(self, args, scale, trials, results, out, notes):
+        """Print, write and draw curves and table."""
+        info = catalog.get_info(scale.dataset, args.data_dir)
+        tables = learning_rates.tables
+        curves = protocol.curves(trials, results, info.classes)
+        table = tables.cells(trials, results, curves, tables.factors(trials, info.classes))
+        model = architectures.label(scale.model)
+        title = (
+            f"Each loss at its own best learning rate: {info.title}, {model}, {scale.optimizer}, "
+            f"{scale.steps} steps, {scale.name} scale"
+        )
+        name = f"{scale.dataset}_{model}_{scale.optimizer}_{scale.steps}"
+        script.show(
+            args,
+            out / "".join(letter if letter.isalnum() else "_" for letter in name),
+            title,
+            [tables.layout(table), tables.curve_layout(curves)],
+            [*_notes(scale, table, info), *notes],
+            tables.to_frame(trials, results),
+            partial(learning_rates.plots.study, curves, table, title),
+        )
+
+
+def _notes(scale, table, info):
+    same = classification.tables.SAME
+    notes = [
+        f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is constant; "
+        f"losses over classes are their {scale.class_reduction}.",
+        "gradient: a sample's gradient by the logits at uniform predictions, as a multiple of "
+        "CE's; as CE's: best rate times that, the rate at which CE's first step is as large.",
+        "The second table is validation accuracy in %, the mean of "
+        f"{scale.runs} network{'s' * (scale.runs > 1)} a rate: * the best, x a network diverged, "
+        f"which counts as chance ({100 / info.classes:g} %).",
+        f"Tests are of networks with new seeds; those of a seed share split and initial weights "
+        f"with CE's. Intervals are bootstrapped; p is the paired t-test's, Holm's for all losses "
+        f"here; better and worse: Holm's p below 0.05; equivalent: both one-sided tests within "
+        f"±{same:g} points (paper A's band) below 0.05.",
+    ]
+    edges = [cell.loss for cell in table if cell.edge]
+    if edges:
+        notes.append(
+            f"The best rate of {', '.join(edges)} is still at an edge of the rates after "
+            f"{protocol.MAX_ADDED} more: it may not be the best one."
+        )
+    return notes + script.reconstruction_note(cell.loss for cell in table)
+
+
+LEARNING_RATES = LearningRates("learning_rates")

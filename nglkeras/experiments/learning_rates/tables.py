@@ -1,0 +1,207 @@
+"""From rows to what each loss is worth at its own best learning rate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+
+from nglkeras import losses
+from nglkeras.experiments.classification.tables import SAME
+from nglkeras.experiments.classification.training import loss_of
+from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
+from nglkeras.losses.curves import size_at_uniform
+from nglkeras.report import statistics, tables
+from nglkeras.report.tables import interval_text, number
+from nglkeras.runs.trial import Trial, TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestRateCell(tables.Cell):
+    """A loss at its own best rate; values are test accuracies in %, one a new seed.
+
+    `values` and `reference` are those of the seeds that both the loss and cross entropy finished,
+    in the same order; so a pair shares its split and initial weights.
+
+    Attributes:
+        rate: The best rate; `None` where no network gave one.
+        edge: Whether it has no neighbour on one side: "low", "high" or empty.
+        validation: Mean validation accuracy that it was chosen by, in %.
+        factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's.
+        p_holm: p of the paired difference, with Holm's correction for all losses of the table.
+    """
+
+    rate: float | None
+    edge: str
+    validation: float | None
+    factor: float
+    p_holm: float | None = None
+
+    @cached_property
+    def interval(self) -> tuple[float | None, float | None]:
+        """95 % bootstrap interval of the mean."""
+        return statistics.bootstrap_interval([self.values])
+
+    @property
+    def rate_seen(self) -> float | None:
+        """The rate in cross entropy's terms: with which CE would take as large a first step."""
+        return None if self.rate is None else self.rate * self.factor
+
+    @cached_property
+    def paired(self) -> statistics.Difference | None:
+        """The paired difference to cross entropy in percentage points."""
+        if self.reference is None:
+            return None
+        return statistics.paired_difference(self.values, self.reference)
+
+    @cached_property
+    def paired_interval(self) -> tuple[float | None, float | None]:
+        """95 % bootstrap interval of the paired difference."""
+        if self.reference is None:
+            return None, None
+        return statistics.bootstrap_interval([self.values], [self.reference], paired=True)
+
+    @property
+    def improvement(self) -> float | None:
+        """Probability that a network with this loss is better than one with cross entropy."""
+        if self.reference is None:
+            return None
+        return statistics.probability_of_improvement([self.values], [self.reference])
+
+    @property
+    def verdict(self) -> str:
+        """In a word: better, worse, equivalent (within the paper's ±0.5 points) or not settled."""
+        if self.paired is None or self.p_holm is None:
+            return ""
+        if self.p_holm < 1 - statistics.CONFIDENCE:
+            return "better" if self.paired.mean > 0 else "worse"
+        p = statistics.equivalence_p(self.values, self.reference, SAME, paired=True)
+        is_equivalent = p is not None and p < 1 - statistics.CONFIDENCE
+        return "equivalent" if is_equivalent else "not settled"
+
+
+def factors(trials: Sequence[Trial], classes: int) -> dict[str, float]:
+    """Size of each loss's gradient at uniform predictions, as a multiple of cross entropy's."""
+    reference = size_at_uniform(losses.get("CE"), classes)
+    firsts = {}
+    for trial in trials:
+        firsts.setdefault(trial.loss, trial)
+    return {
+        loss: size_at_uniform(loss_of(trial), classes) / reference for loss, trial in firsts.items()
+    }
+
+
+def cells(
+    trials: Sequence[Trial],
+    results: Mapping[str, TrialResult],
+    curves: Mapping[str, RateCurve],
+    sizes: Mapping[str, float],
+) -> list[BestRateCell]:
+    """A cell for each loss, in the order of `curves`; `sizes` are `factors`."""
+    rows = {
+        loss: {
+            trial.run: results.get(trial.key)
+            for trial in trials
+            if trial.loss == loss
+            and trial.run >= FIRST_NEW
+            and trial.schedule.learning_rate == curve.best
+        }
+        for loss, curve in curves.items()
+    }
+    found = {loss: _accuracies(of_loss) for loss, of_loss in rows.items()}
+    reference = found.get("CE", {})
+    made = []
+    for loss, curve in curves.items():
+        values, own = found[loss], None
+        if loss != "CE" and reference:
+            values = {run: value for run, value in values.items() if run in reference}
+            own = [reference[run] for run in values]
+        best = curve.accuracies.get(curve.best)
+        made.append(
+            BestRateCell(
+                loss=loss,
+                values=list(values.values()),
+                rows=list(rows[loss].values()),
+                reference=own,
+                rate=curve.best,
+                edge=curve.edge,
+                validation=None if best is None else 100 * best,
+                factor=sizes[loss],
+            )
+        )
+    adjusted = statistics.holm([None if cell.paired is None else cell.paired.p for cell in made])
+    return [replace(cell, p_holm=p) for cell, p in zip(made, adjusted, strict=True)]
+
+
+def _accuracies(rows):
+    """Test accuracies in % of the finished networks by run."""
+    return {
+        run: 100 * row.accuracy
+        for run, row in rows.items()
+        if row is not None and row.status == "ok" and row.accuracy is not None
+    }
+
+
+def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
+    """Rows of text: a heading, then a line for each loss at its own best rate."""
+    columns = {
+        "loss": lambda cell: losses.label(cell.loss),
+        "gradient": lambda cell: f"{cell.factor:.3g}",
+        "best rate": lambda cell: number(cell.rate, "g") + ("" if not cell.edge else " (edge)"),
+        "as CE's": lambda cell: number(cell.rate_seen, ".2g"),
+        "n": lambda cell: cell.runs,
+        "test %": lambda cell: number(cell.mean, ".2f"),
+        "95 %": interval_text,
+        "less CE": lambda cell: number(cell.paired and cell.paired.mean, "+.2f"),
+        "95 % of it": lambda cell: _range(cell.paired_interval),
+        "P(better)": lambda cell: number(cell.improvement, ".2f"),
+        "p": lambda cell: number(cell.paired and cell.paired.p, ".2g"),
+        "Holm's p": lambda cell: number(cell.p_holm, ".2g"),
+        "verdict": lambda cell: cell.verdict,
+        "not ok": lambda cell: cell.failed,
+    }
+    return tables.columns_of(table, columns)
+
+
+def _range(ends):
+    low, high = ends
+    return tables.NOTHING if low is None else f"[{low:+.2f}, {high:+.2f}]"
+
+
+def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
+    """Rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
+
+    The best of a loss is marked with *, a rate at which a network diverged with x.
+    """
+    rates = sorted({rate for curve in curves.values() for rate in curve.trials})
+    lines = [["rate", *(f"{rate:g}" for rate in rates)]]
+    for loss, curve in curves.items():
+        texts = []
+        for rate in rates:
+            text = ""
+            if rate in curve.accuracies:
+                text = f"{100 * curve.accuracies[rate]:.2f}"
+                text += "*" * (rate == curve.best) + "x" * (rate in curve.diverged)
+            texts.append(text)
+        lines.append([losses.label(loss), *texts])
+    return lines
+
+
+def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.DataFrame:
+    """A line a network, for CSV files; accuracies in [0, 1]."""
+    columns = {
+        "dataset": lambda trial, row: trial.dataset,
+        "model": lambda trial, row: row.trial["model"],
+        "optimizer": lambda trial, row: trial.schedule.optimizer,
+        "loss": lambda trial, row: trial.loss,
+        "precision": lambda trial, row: trial.precision,
+        "steps": lambda trial, row: trial.schedule.epochs * trial.schedule.steps_per_epoch,
+        "learning_rate": lambda trial, row: trial.schedule.learning_rate,
+        "run": lambda trial, row: trial.run,
+        "status": lambda trial, row: row.status,
+        "validation_accuracy": lambda trial, row: row.validation_accuracy,
+        "test_accuracy": lambda trial, row: row.accuracy,
+        "seconds": lambda trial, row: row.seconds,
+    }
+    pairs = [(trial, results[trial.key]) for trial in trials if trial.key in results]
+    return pd.DataFrame([{name: get(*pair) for name, get in columns.items()} for pair in pairs])
