@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import TypeVar
 
 import nglkeras
+from nglkeras.runs.trial import TrialResult
 
 AnyTrial = TypeVar("AnyTrial")
 
@@ -126,3 +127,15 @@ def settings_of(
             if found > most:
                 best, most = earlier, found
     return best
+
+
+def on_backend(trials: Sequence[AnyTrial], rows: Iterable[TrialResult]) -> str:
+    """The Keras backend that a folder's rows name, if it is one; else that of the trials."""
+    there = {row.trial.get("backend") for row in rows} - {None}
+    return there.pop() if len(there) == 1 else trials[0].backend
+
+
+def backend_note(name: str) -> list[str]:
+    """What must stand under a table whose networks were not trained on TensorFlow."""
+    titles = {"jax": "JAX", "torch": "PyTorch"}
+    return [f"The networks were trained by Keras on {titles[name]}."] if name in titles else []

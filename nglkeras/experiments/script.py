@@ -7,6 +7,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,6 +24,7 @@ from nglkeras.runs import runner
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.trial import Trial, TrialResult
 from nglkeras.startup import extras
+from nglkeras.training import devices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,6 +160,8 @@ class Experiment(Script):
             journal = self.journal(out)
             rows = journal.results()
             chosen = chosen_settings(args)
+            there = earlier.on_backend(trials, rows.values())
+            trials = [replace(trial, backend=there) for trial in trials]
             begun = earlier.settings_of(trials, rows, chosen=chosen, changes=self.changes)
             planned, trials, results = list(map(begun, trials)), [], {}
             while planned:
@@ -167,7 +171,7 @@ class Experiment(Script):
                     journal,
                     partial(self.trainer, args, out),
                     executor=executor,
-                    prepare=partial(self.prepare, args),
+                    prepare=partial(self._ready, args, out),
                     results=rows,
                 )
                 rows |= results
@@ -176,7 +180,17 @@ class Experiment(Script):
             message = results[trials[0].key].message
             raise UserError(f"no network was trained to its end; the first: {message}")
         with output.writing_to(out):
-            self.report(args, scale, trials, results, out, begun.notes)
+            notes = [*begun.notes, *earlier.backend_note(there)]
+            self.report(args, scale, trials, results, out, notes)
+
+    def _ready(self, args, out, missing):
+        """Refuse what this process cannot train, and look at the data."""
+        for name in {trial.backend for trial in missing} - {devices.backend()}:
+            raise UserError(
+                f"the networks in {out} were trained on {name}: set KERAS_BACKEND={name} to go on, "
+                f"or give another --out"
+            )
+        self.prepare(args, missing)
 
 
 def chosen_settings(args: argparse.Namespace) -> list[str]:
