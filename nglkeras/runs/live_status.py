@@ -114,8 +114,8 @@ def _describe(running):
     trial, progress = running.task, ""
     if running.progress:
         epoch, row = running.progress
-        epochs = f"/{trial.schedule.epochs}" if isinstance(trial, Trial) else ""
-        progress = f"epoch {epoch}{epochs}, loss {row.get('loss', float('nan')):.4g}"
+        progress = trial.progress(epoch) if isinstance(trial, Trial) else f"epoch {epoch}"
+        progress += f", loss {row.get('loss', float('nan')):.4g}"
     is_candidate = isinstance(trial, Trial) and trial.loss == "candidate"
     return Task(
         task=str(trial.formula or trial) if is_candidate else str(trial),

@@ -171,7 +171,7 @@ def pending(trials: Sequence[Trial], results: dict[str, TrialResult]) -> list[Tr
 
 def _show_epoch(bar):
     def show(trial, epoch, row):
-        text = f"{trial}: epoch {epoch}/{trial.schedule.epochs}"
+        text = f"{trial}: {trial.progress(epoch)}"
         # A training without validation reports its measure at the end only.
         part = "test" if trial.monitored == "test" else "val"
         found = row.get(f"{part}_{trial.measure}")

@@ -92,6 +92,15 @@ class Trial:
         """Seed of the run, which all losses share."""
         return derive_seed(self.seed, "run", self.run)
 
+    def progress(self, epoch: int) -> str:
+        """Say which epoch of how many it is; a training that may stop on a plateau has "at most".
+
+        Schedules of some experiments know no plateau.
+        """
+        plateau = getattr(self.schedule, "plateau", None)
+        of = "/" if plateau is None or plateau.stop_after is None else " of at most "
+        return f"epoch {epoch}{of}{self.schedule.epochs}"
+
     def __str__(self):
         loss = nglkeras.losses.label(self.loss)
         return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"

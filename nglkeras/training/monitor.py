@@ -1,9 +1,10 @@
-"""Watch a training, and stop it when its loss explodes or its time is up."""
+"""Watch a training; stop it at its last plateau, when its loss explodes or its time is up."""
 
 import math
 import time
 
 import keras
+import numpy as np
 
 from nglkeras.training.schedule import Schedule
 
@@ -11,13 +12,42 @@ from nglkeras.training.schedule import Schedule
 _FULL = ("memoryerror", "outofmemory", "out of memory", "resource_exhausted", "resourceexhaust")
 
 
+class ReduceOrStop(keras.callbacks.ReduceLROnPlateau):
+    """Reduce the learning rate on a plateau, and stop the training on a plateau at the least rate.
+
+    Args:
+        stop_after: Epochs without an improvement at the least rate after which training stops;
+            `None` for never.
+        **settings: As in Keras' callback.
+    """
+
+    def __init__(self, stop_after: int | None = None, **settings):
+        super().__init__(**settings)
+        self.stop_after = stop_after
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook."""
+        super().on_epoch_end(epoch, logs)
+        if self.is_done(self.model):
+            self.model.stop_training = True
+
+    def is_done(self, model: keras.Model) -> bool:
+        """Return whether a model's training has reached its end."""
+        if self.stop_after is None:
+            return False
+        # Keras counts from the last improvement or reduction; at the least rate it reduces no more.
+        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        return rate <= np.float32(self.min_lr) and self.wait >= self.stop_after
+
+
 def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that reduce the learning rate on a plateau; none without a plateau."""
+    """Return the callbacks that act on a plateau; none without a plateau."""
     plateau = schedule.plateau
     if plateau is None:
         return []
     return [
-        keras.callbacks.ReduceLROnPlateau(
+        ReduceOrStop(
+            plateau.stop_after,
             monitor=plateau.monitor,
             mode=plateau.mode,
             factor=plateau.factor,

@@ -18,6 +18,8 @@ class Plateau:
         factor: Multiplies the learning rate.
         patience: Epochs without an improvement before that.
         monitor: The measure, as Keras names it; smaller is better if it ends in "loss".
+        stop_after: Epochs without an improvement at the least learning rate after which training
+            ends; `None` for training all epochs.
     """
 
     factor: float = 0.2
@@ -25,6 +27,11 @@ class Plateau:
     min_learning_rate: float = 1e-4
     # Keys of committed rows rest on this default; the papers' recipes set `ON_ACCURACY`.
     monitor: str = "val_loss"
+    stop_after: int | None = None
+
+    def __post_init__(self):
+        if self.stop_after is not None and self.stop_after < 1:
+            raise UserError(f"training cannot stop after {self.stop_after} epochs on a plateau")
 
     @property
     def mode(self) -> str:

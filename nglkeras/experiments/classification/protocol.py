@@ -95,6 +95,13 @@ class ClassificationScale(Scale):
         datasets: Data sets, instead of the scale's own.
         models: Models, instead of the scale's own; a cell is the mean over them. One of your own is
             named FILE.py:FUNCTION, see `architectures`.
+        precision: Dtype policy of the layers, float32 or mixed_bfloat16.
+        stop_after: Epochs without a better validation accuracy at the least learning rate after
+            which training ends; `None` for training all epochs.
+        own_size: Whether networks without a backbone get images of a known size in that size, and
+            backbones enlarge images `upsampling` times, whatever table B.2.1 has.
+        model_images: Upper limits on the training images of single models, instead of
+            `train_images`.
     """
 
     datasets: tuple[str, ...]
@@ -104,6 +111,10 @@ class ClassificationScale(Scale):
     upsampling: int | None = None
     upsamplings: tuple[tuple[str, int], ...] = ()
     splits: str | None = None
+    precision: str = "float32"
+    stop_after: int | None = None
+    own_size: bool = False
+    model_images: tuple[tuple[str, int], ...] = ()
 
 
 _ALL = (
@@ -131,6 +142,23 @@ TABLE2_SCALES = by_name(
         train_images=10_240,
         image_size=75,
         upsampling=3,
+    ),
+    ClassificationScale(
+        name="small",
+        note="the paper's protocol on networks that two cores train to a plateau: training ends "
+        "when the validation accuracy has not improved for 10 epochs at the least learning rate, "
+        "or at the limit on epochs; small images, layers in bfloat16",
+        datasets=("fashion_mnist", "cifar10", "mnist"),
+        models=("small_cnn", "ResNet50"),
+        runs=5,
+        epochs=60,
+        stop_after=10,
+        precision="mixed_bfloat16",
+        # The least size that ResNet50 takes.
+        image_size=32,
+        upsampling=1,
+        own_size=True,
+        model_images=(("ResNet50", 5_120),),
     ),
     ClassificationScale(
         name="paper",

@@ -34,9 +34,9 @@ class AccuracyTable(script.Experiment):
         """Add the options of both tables."""
         options.add_losses(parser)
         add_fields = partial(options.add_fields, parser, ClassificationScale)
-        add_fields(("runs", "epochs", "train_images", "evaluation_images"))
+        add_fields(("runs", "epochs", "stop_after", "train_images", "evaluation_images"))
         add_fields({"image_sizes": "--image-size", "upsamplings": "--upsampling"})
-        add_fields(("splits", "datasets", "models"))
+        add_fields(("splits", "datasets", "models", "precision"))
         add, text = parser.add_argument, "what the paper's percentual change is taken for:"
         text += " relative, or points (default: relative)"
         add("--change", default="relative", metavar="READING", help=text)
@@ -55,6 +55,9 @@ class AccuracyTable(script.Experiment):
                 given[name.removesuffix("s")] = limits[0] if limits else None
                 value = [pair for pair in value if pair[0] is not None] or None
             given[name] = value
+        if args.train_images is not None:
+            # It is a limit for all models.
+            given["model_images"] = ()
         scale = options.chosen_scale(argparse.Namespace(**given), self.scales)
         for name, _ in (*scale.image_sizes, *scale.upsamplings):
             if name not in scale.datasets:
@@ -94,7 +97,12 @@ class AccuracyTable(script.Experiment):
             out / self.name,
             title,
             [tables.layout(table, paper, bold=("**", "**")), details],
-            [*_notes(scale, table), *split_notes(trials, args.data_dir), *notes],
+            [
+                *_notes(scale, table),
+                *_ends(trials, results),
+                *split_notes(trials, args.data_dir),
+                *notes,
+            ],
             tables.to_frame(table),
             partial(classification.plots.accuracy_table, table, title),
             printed=[tables.layout(table, paper), details],
@@ -115,18 +123,38 @@ def split_notes(trials: Sequence[Trial], data_dir: Path | None = None) -> list[s
     return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
 
 
+def _ends(trials, results):
+    """Say how many networks ended on a plateau, where training may."""
+    ended = {}
+    for trial in trials:
+        plateau, row = trial.schedule.plateau, results[trial.key]
+        if plateau is not None and plateau.stop_after is not None and row.status == "ok":
+            on_plateau = len(row.history) < trial.schedule.epochs
+            ended.setdefault(plateau.stop_after, {})[trial.key] = on_plateau
+    return [
+        f"Training ends after {epochs} epochs without a better validation accuracy at the least "
+        f"learning rate: so did {sum(found.values())} of {len(found)} networks; the others ended "
+        "at the limit on epochs."
+        for epochs, found in ended.items()
+    ]
+
+
 def _notes(scale, table):
+    size = "pixels a side" + (" (without a backbone: the images' own)" if scale.own_size else "")
     limits = {
         "epochs": scale.epochs,
         "training images": scale.train_images,
         "images each for validation and test": scale.evaluation_images,
-        "pixels a side": scale.image_size,
+        size: scale.image_size,
     }
     at_most = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
+    limited = [(name, n) for name, n in scale.model_images if name in scale.models]
     notes = [
         f"Scale {scale.name}: {scale.note}.",
         f"Models: {', '.join(map(architectures.label, scale.models))}."
-        + (f" At most {at_most}." if at_most else ""),
+        + (f" At most {at_most}." if at_most else "")
+        + "".join(f" {name}: at most {n:,} training images." for name, n in limited)
+        + f" Layers in {scale.precision}.",
         f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",

@@ -17,7 +17,7 @@ from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.expression import Expression
 from nglkeras.runs.trial import initial_weights
 from nglkeras.seeds import at_most
-from nglkeras.training.schedule import Schedule
+from nglkeras.training.schedule import PRECISIONS, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +88,15 @@ def plan(
     file for each run. `data_dir` is where the data set "folder" is.
 
     Raises:
-        UserError: If a data set, model, loss or kind of splits is unknown, or a formula is none.
+        UserError: If a data set, model, loss, kind of splits or precision is unknown, or a formula
+            is none.
     """
     facts = {name: get_info(name, data_dir) for name in scale.datasets}
     files = {name: files_sha256(name, data_dir) for name in scale.datasets}
     if scale.splits not in (None, *SPLITS):
         raise unknown("splits", scale.splits, SPLITS)
+    if scale.precision not in PRECISIONS:
+        raise unknown("precision", scale.precision, PRECISIONS)
     models = [architectures.identity(name) for name in scale.models]
     given = {name: str(Expression.parse(text)) for name, text in (formulas or {}).items()}
     losses = nglkeras.losses
@@ -126,11 +129,17 @@ def _given(name, formulas):
 def _trial(scale, dataset, info, model, row):
     setting = protocol.setting_of(dataset, info)
     schedule = replace(setting.schedule, epochs=at_most(setting.schedule.epochs, scale.epochs))
-    # Only backbones need large images.
+    if scale.stop_after is not None and schedule.plateau is not None:
+        plateau = replace(schedule.plateau, stop_after=scale.stop_after)
+        schedule = replace(schedule, plateau=plateau)
     upsampling = at_most(setting.upsampling, scale.upsampling)
-    if model["model"] not in architectures.BACKBONES:
-        upsampling = 1
     image_size = at_most(setting.image_size, scale.image_size)
+    if model["model"] not in architectures.BACKBONES:
+        # Only backbones need large images.
+        upsampling = 1
+        image_size = at_most(image_size, info.image_size[0] if scale.own_size else None)
+    elif scale.own_size:
+        upsampling = scale.upsampling or 1
     splits = scale.splits or setting.splits
     return Trial(
         dataset=dataset,
@@ -141,10 +150,11 @@ def _trial(scale, dataset, info, model, row):
         image_size=dict(scale.image_sizes).get(dataset, image_size),
         upsampling=dict(scale.upsamplings).get(dataset, upsampling),
         augmentation=setting.augmentation,
-        train_images=scale.train_images,
+        train_images=dict(scale.model_images).get(model["model"], scale.train_images),
         evaluation_images=scale.evaluation_images,
         compile_once=info.fits_in_memory(setting.image_size),
         splits=splits,
+        precision=scale.precision,
         own_validation=splits == "official" and info.has_validation,
         **model,
     )

@@ -184,6 +184,24 @@ class TestRow:
         fell = row.history[-1]["learning_rate"] < row.history[0]["learning_rate"]
         assert fell == (monitor == "val_accuracy")
 
+    @pytest.mark.parametrize("compile_once", [False, True])
+    def test_ends_on_a_plateau_at_the_least_rate(self, compile_once):
+        # The steps are too small to change a weight; only BatchNormalization's statistics move.
+        plateau = Plateau(0.1, 2, 1e-12, monitor="val_accuracy", stop_after=3)
+        schedule = Schedule(20, 32, "SGD", (), 1e-11, plateau)
+        trial = replace(TRIAL, schedule=schedule, compile_once=compile_once)
+        row = run_trial(trial)
+        assert (row.status, row.answers(trial)) == ("ok", True)
+        assert row.accuracy is not None
+        assert row.validation_accuracy == row.history[-1]["val_accuracy"]
+        assert 6 <= len(row.history) < 20
+        rates = [epoch["learning_rate"] for epoch in row.history]
+        assert rates[-3:] == pytest.approx([1e-12] * 3)
+        *earlier, first, second, third = [epoch["val_accuracy"] for epoch in row.history]
+        assert max(first, second, third) <= max(earlier)
+        capped = replace(trial, schedule=replace(schedule, epochs=5))
+        assert len(run_trial(capped).history) == 5
+
     @pytest.mark.parametrize(
         ("monitor", "mode"),
         [("val_loss", "min"), ("val_accuracy", "max"), ("val_mean_iou", "max")],

@@ -11,7 +11,7 @@ from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.runs import trial
 from nglkeras.seeds import derive_seed
-from nglkeras.training.schedule import Plateau, Schedule
+from nglkeras.training.schedule import ON_ACCURACY, Plateau, Schedule
 
 TRIAL = Trial(
     dataset="digits", model="small_cnn", loss="NGL", schedule=Schedule(2, 32), backend="tensorflow"
@@ -93,6 +93,7 @@ class TestKey:
                 ("patience", 5),
                 ("min_learning_rate", 1e-4),
                 ("monitor", "val_loss"),
+                ("stop_after", None),
                 ("horizontal_flip", True),
                 ("shift", 0.1),
                 ("zoom", 0.2),
@@ -114,6 +115,7 @@ class TestKey:
             {"plateau": None},
             {"plateau": Plateau(patience=1)},
             {"plateau": Plateau(monitor="val_accuracy")},
+            {"plateau": Plateau(stop_after=5)},
             {"steps_per_epoch": 10},
             {"accumulation": 2},
         ],
@@ -128,6 +130,43 @@ class TestKey:
 
 
 class TestPlan:
+    def test_small_trains_to_a_plateau(self):
+        trials = plan(TABLE2_SCALES["small"], ["CE", "NGL"])
+        assert len(trials) == 3 * 2 * 2 * 5
+        assert {t.precision for t in trials} == {"mixed_bfloat16"}
+        assert {t.schedule.epochs for t in trials} == {60}
+        assert {t.schedule.plateau for t in trials} == {replace(ON_ACCURACY, stop_after=10)}
+        # In memory: their compiled networks are shared.
+        assert all(t.compile_once for t in trials)
+        assert {
+            (t.dataset, t.model): (t.image_size, t.upsampling, t.train_images) for t in trials
+        } == {
+            ("fashion_mnist", "small_cnn"): (28, 1, None),
+            ("fashion_mnist", "ResNet50"): (32, 1, 5_120),
+            ("cifar10", "small_cnn"): (32, 1, None),
+            ("cifar10", "ResNet50"): (32, 1, 5_120),
+            ("mnist", "small_cnn"): (28, 1, None),
+            ("mnist", "ResNet50"): (32, 1, 5_120),
+        }
+
+    def test_small_with_networks_that_need_larger_images(self):
+        scale = replace(TABLE2_SCALES["small"], models=("InceptionV3",), upsampling=3)
+        trials = plan(scale, ["CE"])
+        assert {(t.image_size, t.upsampling) for t in trials} == {(32, 3)}
+
+    def test_other_scales_know_no_end_on_a_plateau(self):
+        for name in ("demo", "reduced", "paper"):
+            for planned in plan(TABLE2_SCALES[name], ["CE"]):
+                plateau = planned.schedule.plateau
+                assert planned.precision == "float32"
+                assert plateau is None or plateau.stop_after is None
+
+    def test_unknown_precision(self):
+        with pytest.raises(
+            UserError, match="unknown precision 'half'; choose from: float32, mixed"
+        ):
+            plan(replace(TABLE2_SCALES["demo"], precision="half"), ["CE"])
+
     def test_demonstration(self):
         trials = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
         assert [(t.run, t.loss) for t in trials] == [
