@@ -25,6 +25,9 @@ from nglkeras.training.schedule import ADAM, PRECISIONS, SGD, Schedule
 FIRST_NEW = 1_000
 # How many rates are added at each end, at most, while the best one lies there.
 MAX_ADDED = 6
+# A loss has learnt something at a rate where it is this many times better than chance.
+LEARNT = 2.0
+ENDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ SCALES = by_name(
         note="a demonstration on scikit-learn's digits with one network a rate: the best rates are "
         "those of this data set, network and number of steps, and say nothing of any other",
         dataset="digits",
-        model="head",
-        steps=150,
+        model="glo_mnist",
+        steps=200,
         evaluate_every=50,
         runs=1,
         new_runs=3,
@@ -234,9 +237,11 @@ class RateCurve:
         accuracies: Mean validation accuracy in [0, 1] of the networks that count, by rate; a
             diverged one counts as chance. Rates without any such network are left out.
         diverged: Rates at which a network left the finite numbers.
+        chance: Accuracy of a guess, in [0, 1].
     """
 
     trials: Mapping[float, Sequence[Trial]]
+    chance: float
     accuracies: Mapping[float, float] = field(default_factory=dict)
     diverged: frozenset[float] = frozenset()
 
@@ -246,12 +251,20 @@ class RateCurve:
         return max(self.accuracies, key=self.accuracies.get, default=None)
 
     @property
-    def edge(self) -> str:
-        """Which end the best rate lies at, "low" or "high"; empty if it has two neighbours."""
+    def open_ends(self) -> tuple[str, ...]:
+        """The ends, "low" and "high", beyond which a better rate may lie.
+
+        That is the end where the best rate lies, and both where no rate has reached `LEARNT` times
+        the accuracy of chance: the best of such rates is none.
+        """
         rates = list(self.accuracies)
-        if self.best is None or self.best not in (rates[0], rates[-1]):
-            return ""
-        return "low" if self.best == rates[0] else "high"
+        if not rates:
+            return ()
+        if self.accuracies[self.best] < LEARNT * self.chance:
+            return ENDS
+        return tuple(
+            end for end, rate in zip(ENDS, (rates[0], rates[-1]), strict=True) if rate == self.best
+        )
 
 
 def curves(
@@ -276,7 +289,7 @@ def curves(
             if bad:
                 diverged.add(rate)
         ordered = {rate: rates[rate] for rate in sorted(rates)}
-        found[loss] = RateCurve(ordered, accuracies, frozenset(diverged))
+        found[loss] = RateCurve(ordered, 1 / classes, accuracies, frozenset(diverged))
     return found
 
 
@@ -288,18 +301,22 @@ def further(
 ) -> list[Trial]:
     """The networks that are wanted next: more rates first, then new seeds at the best ones.
 
-    Nothing when all is trained. A loss whose best rate is still at an edge after `MAX_ADDED` rates
-    there goes on with it, and the table says so.
+    Nothing when all is trained. A loss with a best rate at an edge after `MAX_ADDED` rates there
+    goes on with it, and the table says so.
     """
-    begun = len(scale.rates or OPTIMIZERS[scale.optimizer].rates)
+    begun = scale.rates or OPTIMIZERS[scale.optimizer].rates
     found = curves(trials, results, classes)
     wanted = []
     for curve in found.values():
         rates = list(curve.trials)
-        if curve.edge and len(rates) < begun + MAX_ADDED:
-            up = curve.edge == "high"
-            rate = next_rate(rates[-1 if up else 0], up)
-            wanted += [_at(trial, scale, rate) for trial in curve.trials[rates[0]]]
+        added = {
+            "low": sum(rate < min(begun) for rate in rates),
+            "high": sum(rate > max(begun) for rate in rates),
+        }
+        for end in curve.open_ends:
+            if added[end] < MAX_ADDED:
+                rate = next_rate(rates[-1 if end == "high" else 0], end == "high")
+                wanted += [_at(trial, scale, rate) for trial in curve.trials[rates[0]]]
     if wanted:
         return wanted
     planned = {trial.key for trial in trials}

@@ -82,11 +82,11 @@ def _notes(scale, table, info):
         f"here; better and worse: Holm's p below 0.05; equivalent: both one-sided tests within "
         f"±{same:g} points (paper A's band) below 0.05.",
     ]
-    edges = [cell.loss for cell in table if cell.edge]
+    edges = [cell.loss for cell in table if cell.open_ends]
     if edges:
         notes.append(
-            f"The best rate of {', '.join(edges)} is still at an edge of the rates after "
-            f"{protocol.MAX_ADDED} more: it may not be the best one."
+            f"The best rate of {', '.join(edges)} may lie beyond its rates, {protocol.MAX_ADDED} "
+            f"added at an end though there are."
         )
     return notes + script.reconstruction_note(cell.loss for cell in table)
 

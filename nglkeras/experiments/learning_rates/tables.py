@@ -25,14 +25,14 @@ class BestRateCell(tables.Cell):
 
     Attributes:
         rate: The best rate; `None` where no network gave one.
-        edge: Whether it has no neighbour on one side: "low", "high" or empty.
+        open_ends: The ends of the rates beyond which a better one may lie.
         validation: Mean validation accuracy that it was chosen by, in %.
         factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's.
         p_holm: p of the paired difference, with Holm's correction for all losses of the table.
     """
 
     rate: float | None
-    edge: str
+    open_ends: tuple[str, ...]
     validation: float | None
     factor: float
     p_holm: float | None = None
@@ -48,10 +48,10 @@ class BestRateCell(tables.Cell):
         return None if self.rate is None else self.rate * self.factor
 
     @cached_property
-    def paired(self) -> statistics.Difference | None:
+    def paired(self) -> statistics.Difference:
         """The paired difference to cross entropy in percentage points."""
         if self.reference is None:
-            return None
+            return statistics.Difference()
         return statistics.paired_difference(self.values, self.reference)
 
     @cached_property
@@ -71,13 +71,10 @@ class BestRateCell(tables.Cell):
     @property
     def verdict(self) -> str:
         """In a word: better, worse, equivalent (within the paper's ±0.5 points) or not settled."""
-        if self.paired is None or self.p_holm is None:
+        if self.reference is None:
             return ""
-        if self.p_holm < 1 - statistics.CONFIDENCE:
-            return "better" if self.paired.mean > 0 else "worse"
-        p = statistics.equivalence_p(self.values, self.reference, SAME, paired=True)
-        is_equivalent = p is not None and p < 1 - statistics.CONFIDENCE
-        return "equivalent" if is_equivalent else "not settled"
+        equivalence = statistics.equivalence_p(self.values, self.reference, SAME, paired=True)
+        return statistics.verdict(self.paired, self.p_holm, equivalence)
 
 
 def factors(trials: Sequence[Trial], classes: int) -> dict[str, float]:
@@ -124,12 +121,12 @@ def cells(
                 rows=list(rows[loss].values()),
                 reference=own,
                 rate=curve.best,
-                edge=curve.edge,
+                open_ends=curve.open_ends,
                 validation=None if best is None else 100 * best,
                 factor=sizes[loss],
             )
         )
-    adjusted = statistics.holm([None if cell.paired is None else cell.paired.p for cell in made])
+    adjusted = statistics.holm([cell.paired.p for cell in made])
     return [replace(cell, p_holm=p) for cell, p in zip(made, adjusted, strict=True)]
 
 
@@ -147,15 +144,15 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
     columns = {
         "loss": lambda cell: losses.label(cell.loss),
         "gradient": lambda cell: f"{cell.factor:.3g}",
-        "best rate": lambda cell: number(cell.rate, "g") + ("" if not cell.edge else " (edge)"),
+        "best rate": lambda cell: number(cell.rate, "g") + " (edge)" * bool(cell.open_ends),
         "as CE's": lambda cell: number(cell.rate_seen, ".2g"),
         "n": lambda cell: cell.runs,
         "test %": lambda cell: number(cell.mean, ".2f"),
         "95 %": interval_text,
-        "less CE": lambda cell: number(cell.paired and cell.paired.mean, "+.2f"),
+        "less CE": lambda cell: number(cell.paired.mean, "+.2f"),
         "95 % of it": lambda cell: _range(cell.paired_interval),
         "P(better)": lambda cell: number(cell.improvement, ".2f"),
-        "p": lambda cell: number(cell.paired and cell.paired.p, ".2g"),
+        "p": lambda cell: number(cell.paired.p, ".2g"),
         "Holm's p": lambda cell: number(cell.p_holm, ".2g"),
         "verdict": lambda cell: cell.verdict,
         "not ok": lambda cell: cell.failed,
