@@ -324,12 +324,13 @@ def show(
     figure: "Callable[[], Figure]",
     *,
     printed: Sequence[Sequence[Sequence[str]]] | None = None,
-) -> None:
+) -> Path:
     """Print a table; write it as CSV, Markdown and LaTeX; draw its figure.
 
     `path` is folder and name of the files, without an ending; `parts` are tables as rows of text,
     of which LaTeX has the first; `printed` is what the terminal shows instead.
+    Returns the path under which the files were written.
     """
     bodies = "\n\n".join(map(report.tables.as_text, parts if printed is None else printed))
     print("", title, "", bodies, "", *notes, sep="\n")
-    output.write_table(path, title, parts, notes, frame, figure, output.saver(args))
+    return output.write_table(path, title, parts, notes, frame, figure, output.saver(args))

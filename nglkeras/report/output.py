@@ -74,10 +74,11 @@ def write_table(
     frame,
     figure: Callable,
     save: Callable[..., list[Path]],
-) -> None:
+) -> Path:
     """Write a table as CSV, Markdown and LaTeX, save its figure, and print the files' names.
 
     `path` has no ending; the first of the parts, which are rows of text, is the one of LaTeX.
+    Returns the path under which the files were written.
 
     Files that hold more than this table stay; it is written under a name that says what it holds.
     """
@@ -92,6 +93,7 @@ def write_table(
     saved = save(figure, path.parent, path.name)
     endings = [".csv", ".md", ".tex", *(file.suffix for file in saved)]
     print(f"\nwritten: {path}{', '.join(endings[:-1])} and {endings[-1]}")
+    return path
 
 
 # Columns that say what a line of a CSV file is about.

@@ -1,4 +1,4 @@
-"""The two plots of measured tables: dots with intervals, and curves of a training."""
+"""The plots of measured tables: dots with intervals, and curves of trainings."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -107,22 +107,89 @@ def curve_plot(
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots(1, 2)
     for name, (x, runs) in curves.items():
-        count = f"{losses.label(name)}, {len(runs)} run{'s' * (len(runs) > 1)}"
         for axis in axes:
-            (line,) = axis.plot(x, runs.mean(0), color=losses.color(name), label=count)
-            if len(runs) > 1:
-                fill = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
-                axis.fill_between(x, runs.min(0), runs.max(0), **fill)
-    last = max(x[-1] for x, _ in curves.values())
-    shown = np.concatenate([runs[:, x >= zoom_from].ravel() for x, runs in curves.values()])
-    margin = 0.05 * float(np.ptp(shown)) + 1e-3 * abs(float(shown.max()))
-    axes[1].set(
-        xlim=(zoom_from, max(last, zoom_from + 1)),
-        ylim=(shown.min() - margin, shown.max() + margin),
-        title=f"{xlabel} {zoom_from:g} to {last:g}",
-    )
+            _draw_curve(axis, name, x, runs)
+    _zoom(axes[1], curves.values(), xlabel, zoom_from)
     for axis in axes:
         axis.set(xlabel=xlabel, ylabel=ylabel)
     axes[0].legend(loc="lower right")
     figure.suptitle(title, fontsize="medium")
     return figure
+
+
+@styled
+def epoch_plot(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    title: str,
+    *,
+    ylabel: str,
+    within: float,
+) -> Figure:
+    """The course of trainings that differ in length, a row of two panels for each title.
+
+    A network that has ended stays in mean and range with its last value; a dot marks its end if
+    others of its row train longer. The line of a loss is dotted from where its last network has
+    ended. The zoomed panel begins after a third of the longest training.
+
+    Args:
+        panels: By the title of the row and the name of the loss: values of each run, an epoch each.
+        title: Title of the figure.
+        ylabel: What the values are.
+        within: The zoomed panel shows the losses whose last mean is at most this far from the best.
+    """
+    figure = Figure(figsize=(12, 3.9 * len(panels) + 0.5), layout="constrained")
+    rows = figure.subplots(len(panels), 2, squeeze=False)
+    for axes, (heading, curves) in zip(rows, panels.items(), strict=True):
+        last = max(len(run) for runs in curves.values() for run in runs)
+        x = np.arange(1, last + 1)
+        held = {name: _held(runs, last) for name, runs in curves.items()}
+        for name, values in held.items():
+            ends = [len(run) for run in curves[name]]
+            for axis in axes:
+                color = _draw_curve(axis, name, x[: max(ends)], values[:, : max(ends)])
+                _draw_ends(axis, x, values, ends, color)
+        best = max(values[:, -1].mean() for values in held.values())
+        near = [(x, v) for v in held.values() if best - v[:, -1].mean() <= within]
+        _zoom(axes[1], near, "epoch", max(last // 3, 1))
+        for axis in axes:
+            axis.set(xlabel="epoch", ylabel=ylabel)
+        axes[0].set_title(heading)
+        axes[0].legend(loc="lower right", fontsize="x-small", ncols=2)
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def _held(runs, length):
+    """Values `[runs, length]`, in which a shorter run goes on with its last value."""
+    return np.array([[*run, *[run[-1]] * (length - len(run))] for run in runs], float)
+
+
+def _draw_curve(axis, name, x, runs):
+    """Draw mean and range of the runs `[runs, n]` of a loss; return the colour."""
+    count = f"{losses.label(name)}, {len(runs)} run{'s' * (len(runs) > 1)}"
+    (line,) = axis.plot(x, runs.mean(0), color=losses.color(name), label=count)
+    if len(runs) > 1:
+        fill = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
+        axis.fill_between(x, runs.min(0), runs.max(0), **fill)
+    return line.get_color()
+
+
+def _draw_ends(axis, x, values, ends, color):
+    """Draw a dot where a run ended before the longest one, and the mean after the last end."""
+    early = [(x[end - 1], run[-1]) for run, end in zip(values, ends, strict=True) if end < len(x)]
+    if early:
+        axis.plot(*zip(*early, strict=True), "o", color=color, markersize=3)
+    if max(ends) < len(x):
+        axis.plot(x[max(ends) - 1 :], values.mean(0)[max(ends) - 1 :], ":", color=color)
+
+
+def _zoom(axis, curves, xlabel, start):
+    """Limit an axis to what curves, pairs of positions and runs, show from a position on."""
+    last = max(x[-1] for x, _ in curves)
+    shown = np.concatenate([runs[:, x >= start].ravel() for x, runs in curves])
+    margin = 0.05 * float(np.ptp(shown)) + 1e-3 * abs(float(shown.max()))
+    axis.set(
+        xlim=(start, max(last, start + 1)),
+        ylim=(shown.min() - margin, shown.max() + margin),
+        title=f"{xlabel} {start:g} to {last:g}",
+    )

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from nglkeras import paths
 from nglkeras.errors import UserError
+from nglkeras.training.monitor import ReduceOrStop
 
 # Seconds between two checkpoints within an epoch; each epoch ends with one.
 SECONDS = 600.0
@@ -49,6 +50,8 @@ def fit(
     """
     keeper = _Keeper(checkpoint, callbacks, steps)
     done = 0 if checkpoint is None else keeper.restore(model)
+    if any(isinstance(one, ReduceOrStop) and one.is_done(model) for one in callbacks):
+        return
     ends = [steps * epochs]
     if done % steps:
         # Keras creates its metrics when they are first needed; an evaluation changes no weight.

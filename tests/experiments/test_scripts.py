@@ -34,8 +34,8 @@ class TestTable2:
             "with other runs, epochs, train images",
         ):
             assert part in out
-        for suffix in ("csv", "md", "tex", "png"):
-            assert (tmp_path / f"table2.{suffix}").stat().st_size > 100
+        for name in ("table2.csv", "table2.md", "table2.tex", "table2.png", "table2_curves.png"):
+            assert (tmp_path / name).stat().st_size > 100
         assert r"\toprule" in (tmp_path / "table2.tex").read_text(encoding="utf-8")
         table = out[out.index("Table 2:") :]
         # Once before, and once under the lock.
@@ -56,6 +56,15 @@ class TestTable2:
         assert code == 0
         assert "1 of 4 trials to run" in out
         assert out[out.index("Table 2:") :] == table
+
+    def test_ends_on_a_plateau_and_says_so(self, script, tmp_path):
+        arguments = ["--losses", "CE", "--runs", "1", *SMALL, "--epochs", "40", "--out", tmp_path]
+        code, out, err = script("table2", *arguments, "--stop-after", "1", "--format", "svg")
+        assert code == 0
+        assert "epoch 1 of at most 15" in err
+        assert "Training ends after 1 epochs without a better validation accuracy" in out
+        assert f"written: {tmp_path / 'table2_curves.svg'}" in out
+        assert not (tmp_path / "table2_curves.png").exists()
 
     @pytest.mark.slow
     def test_rows_from_before_networks_were_shared_count_and_are_not_mixed(self, script, tmp_path):
@@ -153,8 +162,10 @@ class TestTable2:
             (["--losses", "NLG"], "unknown loss 'NLG'; choose from: CE, SCE, Focal"),
             (["--datasets", "mnits"], "unknown data set 'mnits'; choose from: digits"),
             (["--models", "ResNet51"], "unknown model 'ResNet51'; choose from: small_cnn"),
-            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
+            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, small, paper"),
             (["--strategy", "gpu"], "unknown strategy 'gpu'; choose from: auto, none, mirrored"),
+            (["--precision", "half"], "unknown precision 'half'; choose from: float32, mixed_bf"),
+            (["--stop-after", "0"], "0 is not a positive number"),
             (["--splits", "own"], "unknown splits 'own'; choose from: official, random"),
             (["--change", "percent"], "unknown change 'percent'; choose from: relative, points"),
             (["--formula", "CE=y_pred"], "CE is a row of the papers, the reference of all changes"),

@@ -1,5 +1,7 @@
 """Figures: gradients that are gradients, files that can be made again, settings left alone."""
 
+from typing import ClassVar
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from nglkeras.experiments.glo import plots as glo_plots
 from nglkeras.expression import Expression
 from nglkeras.losses.curves import binary, value_and_gradient
 from nglkeras.report import figures
+from nglkeras.report import plots as report_plots
 from nglkeras.search import plots as search_plots
 
 
@@ -151,3 +154,67 @@ def test_no_setting_of_the_user_changes(use, tmp_path):
 def test_reconstructions_are_daggered():
     titles = [axis.get_title() for axis in plots.figure_b2().axes if axis.get_title()]
     assert titles == ["CE", "f1†", "f2†", "f3†", "f4", "f5 (NGL)"]
+
+
+class TestEpochs:
+    """Curves of trainings that ended at different epochs."""
+
+    panels: ClassVar = {
+        "long": {
+            "CE": [[10.0, 20.0, 30.0, 40.0], [10.0, 30.0]],
+            "NGL": [[0.0, 35.0]],
+            "f4": [[1.0, 2.0, 3.0]],
+        },
+        "short": {"CE": [[50.0]]},
+    }
+
+    @pytest.fixture
+    def axes(self):
+        figure = report_plots.epoch_plot(self.panels, "t", ylabel="accuracy", within=10)
+        return np.reshape(figure.axes, (2, 2))
+
+    def test_a_network_that_ended_counts_with_its_last_value(self, axes):
+        for axis in axes[0]:
+            x, mean = lines(axis)["CE, 2 runs"]
+            np.testing.assert_array_equal(x, [1, 2, 3, 4])
+            np.testing.assert_array_equal(mean, [10, 25, 30, 35])
+
+    def test_its_range_too(self, axes):
+        (band,) = axes[0, 0].collections
+        vertices = band.get_paths()[0].vertices
+        ends = vertices[vertices[:, 0] == 4][:, 1]
+        assert (ends.min(), ends.max()) == (30, 40)
+
+    def test_a_line_ends_with_the_last_network_and_goes_on_dotted(self, axes):
+        _, mean = lines(axes[0, 0])["f5 (NGL), 1 run"]
+        np.testing.assert_array_equal(mean, [0, 35])
+        (dotted,) = (
+            line
+            for line in axes[0, 0].lines
+            if line.get_linestyle() == ":" and line.get_color() == losses.color("NGL")
+        )
+        np.testing.assert_array_equal(dotted.get_data(), [[2, 3, 4], [35, 35, 35]])
+
+    def test_dots_mark_ends_before_the_longest_training(self, axes):
+        dots = [line for line in axes[0, 0].lines if line.get_marker() == "o"]
+        assert [np.transpose(dot.get_data()).tolist() for dot in dots] == [
+            [[2, 30]],
+            [[2, 35]],
+            [[3, 3]],
+        ]
+        assert not [line for line in axes[1, 0].lines if line.get_marker() == "o"]
+
+    def test_the_zoom_leaves_out_what_is_far_behind(self, axes):
+        low, high = axes[0, 1].get_ylim()
+        # From the first epoch on, a third of four, and with NGL alone within 10 points of CE.
+        assert (low > -4, low < 0, high > 40) == (True, True, True)
+        curves = {"CE": [[0.0] + [90.0] * 9], "f4": [[0.0] + [10.0] * 9]}
+        figure = report_plots.epoch_plot({"a": curves}, "t", ylabel="accuracy", within=10)
+        assert figure.axes[1].get_xlim() == (3, 10)
+        assert figure.axes[1].get_ylim()[0] > 80
+
+    def test_no_two_losses_of_a_table_have_one_colour(self):
+        for table in ("table2", "table_b22", "table3", "glo", "learning_rates"):
+            colors = [losses.color(name) for name in losses.rows_of(table)]
+            assert None not in colors
+            assert len(set(colors)) == len(colors)

@@ -10,6 +10,7 @@ from nglkeras.losses import NGL
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.checkpoint import Checkpoint, Checkpoints, fit
+from nglkeras.training.monitor import ReduceOrStop
 
 EPOCHS, STEPS, BATCH = 4, 6, 16
 random = np.random.default_rng(0)
@@ -150,6 +151,28 @@ def test_what_is_finished_is_not_begun_again(tmp_path):
     assert epochs == epochs_again
     for one, other in zip(weights, again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_ended_on_a_plateau_is_not_continued(tmp_path):
+    def train_flat():
+        model, counter = make_model(), Killer()
+        plateau = ReduceOrStop(
+            1, monitor="loss", mode="min", patience=1, min_delta=10.0, min_lr=0.01
+        )
+        fit(
+            model,
+            batches,
+            epochs=EPOCHS,
+            steps=STEPS,
+            checkpoint=Checkpoint(tmp_path / "state.npz", "one"),
+            callbacks=[plateau, counter],
+        )
+        return counter.epochs
+
+    epochs = train_flat()
+    assert len(epochs) == 2
+    # As if it had been killed before its row was written.
+    assert train_flat() == epochs
 
 
 def test_within_an_epoch_only_as_often_as_asked(tmp_path):

@@ -1,6 +1,6 @@
 """Figures of paper A, drawn from loss objects and from measured tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary, draw_side_by_side, mark_minimum
-from nglkeras.report.plots import Dot, dot_plot
+from nglkeras.report.plots import Dot, dot_plot, epoch_plot
 
 CURVES = ("CE", "f1", "f2", "f3", "f4", "NGL")
 
@@ -68,6 +68,15 @@ def accuracy_table(table: Sequence[AccuracyCell], title: str) -> Figure:
             heading += f" (CE {reference:.1f} %)"
         panels[heading] = [_dot(cell) for cell in column]
     return dot_plot(panels, title, xlabel=_AXES[table[0].reading], reference=0)
+
+
+# Losses further behind, in percentage points, would leave no room in a zoomed panel.
+_NEAR = 10.0
+
+
+def accuracy_curves(panels: Mapping[str, Mapping[str, Sequence]], title: str) -> Figure:
+    """Validation accuracy over the epochs, from `tables.curves`."""
+    return epoch_plot(panels, title, ylabel="validation accuracy, %", within=_NEAR)
 
 
 def _dot(cell):

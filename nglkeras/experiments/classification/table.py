@@ -13,6 +13,7 @@ from nglkeras.experiments import classification, earlier, options, script
 from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.report import output
 
 # The text elsewhere calls points "%", so that the paper's "percentual change" can be either.
 _READ_AS = {
@@ -92,7 +93,7 @@ class AccuracyTable(script.Experiment):
         table = tables.cells(trials, results, paper, args.change)
         title = f"{self.title}, {scale.name} scale"
         details = tables.details(table)
-        script.show(
+        path = script.show(
             args,
             out / self.name,
             title,
@@ -107,6 +108,10 @@ class AccuracyTable(script.Experiment):
             partial(classification.plots.accuracy_table, table, title),
             printed=[tables.layout(table, paper), details],
         )
+        if panels := tables.curves(trials, results):
+            draw = partial(classification.plots.accuracy_curves, panels, title)
+            for file in output.saver(args)(draw, out, f"{path.name}_curves"):
+                print(f"written: {file}")
 
 
 TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")

@@ -17,6 +17,7 @@ import pandas as pd
 # Losses, which need Keras, are reached through it: see `startup.lazy`.
 import nglkeras
 from nglkeras.data import catalog
+from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.script import GIVEN
 from nglkeras.report import statistics, tables
 from nglkeras.report.printed import read_numbers
@@ -128,6 +129,26 @@ def cells(
         )
         for (dataset, loss), pairs in sorted(places.items(), key=lambda i: datasets.index(i[0][0]))
     )
+
+
+def curves(
+    trials: Sequence[Trial], results: Mapping[str, TrialResult]
+) -> dict[str, dict[str, list[list[float]]]]:
+    """Validation accuracies in %, an epoch each, by data set and model, loss, and run.
+
+    Trainings that failed are left out.
+    """
+    found = {}
+    for trial in trials:
+        row = results.get(trial.key)
+        if row is None or row.status != "ok":
+            continue
+        accuracies = [epoch.get("val_accuracy") for epoch in row.history]
+        if accuracies and None not in accuracies:
+            panel = f"{_title(trial.dataset)}, {architectures.label(trial.model)}"
+            runs = found.setdefault(panel, {}).setdefault(trial.loss, [])
+            runs.append([100 * value for value in accuracies])
+    return found
 
 
 def _accuracies_of_runs(pairs):

@@ -323,3 +323,55 @@ class TestFormulas:
     def test_given_twice(self, texts):
         with pytest.raises(UserError, match="is given twice"):
             script.named_formulas(["CE"], texts)
+
+
+class TestHistories:
+    def table_of(self, lengths, status="ok"):
+        """Notes and curves of networks that trained for some epochs each, of at most 6."""
+        scale = replace(TABLE2_SCALES["small"], models=("small_cnn",), datasets=("mnist",))
+        trials = plan(replace(scale, epochs=6, runs=len(lengths)), ["CE"])
+        results = {
+            trial.key: TrialResult(
+                key=trial.key,
+                trial={},
+                status=status,
+                accuracy=0.5,
+                history=[{"val_accuracy": epoch / 10} for epoch in range(1, length + 1)],
+            )
+            for trial, length in zip(trials, lengths, strict=True)
+        }
+        return table2._ends(trials, results), tables.curves(trials, results)
+
+    def test_ends_are_counted(self):
+        (note,), curves = self.table_of([3, 6, 5])
+        assert "after 10 epochs without a better" in note
+        assert "so did 2 of 3 networks; the others ended at the limit on epochs" in note
+        (runs,) = curves["MNIST, small_cnn"].values()
+        assert [len(run) for run in runs] == [3, 6, 5]
+        assert runs[0] == pytest.approx([10, 20, 30])
+
+    def test_networks_that_failed_are_in_neither(self):
+        assert self.table_of([3, 6], status="non_finite") == ([], {})
+
+    def test_no_note_without_the_rule(self):
+        trials, results = rows({"CE": CE})
+        assert table2._ends(trials, results) == []
+        # Rows without a history, of an earlier version.
+        assert tables.curves(trials, results) == {}
+
+    def test_limits_of_single_models_are_stated(self):
+        trials, results = rows({"CE": CE})
+        table = tables.cells(trials, results, tables.read_paper("table2"))
+        note = table2._notes(TABLE2_SCALES["small"], table)[1]
+        assert "ResNet50: at most 5,120 training images. Layers in mixed_bfloat16." in note
+        assert "32 pixels a side (without a backbone: the images' own)" in note
+        note = table2._notes(TABLE2_SCALES["demo"], table)[1]
+        assert "at most" not in note.lower()
+        assert "Layers in float32." in note
+
+    def test_training_images_that_are_asked_for_are_those_of_all_models(self):
+        parser = table2.TABLE_2.parser()
+        for given, expected in (([], 5_120), (["--train-images", "9000"], 9_000)):
+            args = parser.parse_args(["--scale", "small", "--models", "ResNet50", *given])
+            scale = table2.TABLE_2.chosen_scale(args)
+            assert {trial.train_images for trial in plan(scale, ["CE"])} == {expected}
