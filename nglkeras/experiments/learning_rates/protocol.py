@@ -197,6 +197,12 @@ def schedule(scale: LearningRateScale, rate: float) -> Schedule:
     )
 
 
+def optimizer_of(schedule: Schedule) -> str:
+    """The name in `OPTIMIZERS` of a schedule's optimizer."""
+    chosen = schedule.optimizer, schedule.optimizer_settings
+    return next(name for name, one in OPTIMIZERS.items() if (one.keras, one.settings) == chosen)
+
+
 def _common(scale, data_dir):
     """What all trials of a study share."""
     info = get_info(scale.dataset, data_dir)

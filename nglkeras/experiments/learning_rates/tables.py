@@ -7,9 +7,10 @@ from functools import cached_property
 import pandas as pd
 
 from nglkeras import losses
+from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.tables import SAME
 from nglkeras.experiments.classification.training import loss_of
-from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
+from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve, optimizer_of
 from nglkeras.losses.curves import size_at_uniform
 from nglkeras.report import statistics, tables
 from nglkeras.report.tables import interval_text, number
@@ -188,8 +189,8 @@ def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.
     """A line a network, for CSV files; accuracies in [0, 1]."""
     columns = {
         "dataset": lambda trial, row: trial.dataset,
-        "model": lambda trial, row: row.trial["model"],
-        "optimizer": lambda trial, row: trial.schedule.optimizer,
+        "model": lambda trial, row: architectures.label(trial.model),
+        "optimizer": lambda trial, row: optimizer_of(trial.schedule),
         "loss": lambda trial, row: trial.loss,
         "precision": lambda trial, row: trial.precision,
         "steps": lambda trial, row: trial.schedule.epochs * trial.schedule.steps_per_epoch,
