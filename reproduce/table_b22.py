@@ -3,6 +3,8 @@
     python reproduce/table_b22.py                    a demonstration: digits, minutes on two cores
     python reproduce/table_b22.py --scale reduced    from ImageNet weights, Fashion-MNIST and
                                                      CIFAR-10; sized for an hour on a GPU
+    python reproduce/table_b22.py --scale small --models ResNet50
+                                                     on small images, to a plateau
     python reproduce/table_b22.py --scale paper      630 networks: the full protocol
     python reproduce/table_b22.py --weights FILE     from a .weights.h5 file of the backbone
 

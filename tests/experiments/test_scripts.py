@@ -248,6 +248,10 @@ class TestTableB22:
         assert code == 0
         assert "pre-training" not in out.split("Table B.2.2")[0]
 
+    def test_networks_that_start_from_different_tasks(self, mistake):
+        error = mistake("table_b22", "--scale", "small")
+        assert "give --models small_cnn or --models ResNet50" in error
+
     def test_weights_that_are_not_there(self, mistake):
         assert "no weights file no.weights.h5" in mistake("table_b22", "--weights", "no.weights.h5")
 

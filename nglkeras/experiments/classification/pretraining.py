@@ -32,6 +32,12 @@ class PretrainedTable(AccuracyTable):
     def weights(self, args, scale):
         """What the backbones start from; the small network's trunks are trained first."""
         if args.weights is not None or scale.models != ("small_cnn",):
+            if args.weights is None and "small_cnn" in scale.models:
+                others = " ".join(name for name in scale.models if name != "small_cnn")
+                raise UserError(
+                    "small_cnn starts from turned digits and the others from ImageNet: give "
+                    f"--models small_cnn or --models {others}"
+                )
             return args.weights or "imagenet"
         folder = output.folder(args, self.name, scale.name)
         trials = pretraining(args.seed, scale.runs, scale.splits)

@@ -104,7 +104,7 @@ class AccuracyTable(script.Experiment):
                 *split_notes(trials, args.data_dir),
                 *notes,
             ],
-            tables.to_frame(table),
+            tables.to_frame(table).assign(precision=scale.precision),
             partial(classification.plots.accuracy_table, table, title),
             printed=[tables.layout(table, paper), details],
         )

@@ -140,6 +140,7 @@ def _trial(scale, dataset, info, model, row):
         image_size = at_most(image_size, info.image_size[0] if scale.own_size else None)
     elif scale.own_size:
         upsampling = scale.upsampling or 1
+    image_size = dict(scale.image_sizes).get(dataset, image_size)
     splits = scale.splits or setting.splits
     return Trial(
         dataset=dataset,
@@ -147,12 +148,13 @@ def _trial(scale, dataset, info, model, row):
         loss_settings=dict(setting.loss_settings).get(row.name, ()),
         l2=row.l2,
         schedule=schedule,
-        image_size=dict(scale.image_sizes).get(dataset, image_size),
+        image_size=image_size,
         upsampling=dict(scale.upsamplings).get(dataset, upsampling),
         augmentation=setting.augmentation,
         train_images=dict(scale.model_images).get(model["model"], scale.train_images),
         evaluation_images=scale.evaluation_images,
-        compile_once=info.fits_in_memory(setting.image_size),
+        # The other scales' keys rest on the size of table B.2.1.
+        compile_once=info.fits_in_memory(image_size if scale.own_size else setting.image_size),
         splits=splits,
         precision=scale.precision,
         own_validation=splits == "official" and info.has_validation,

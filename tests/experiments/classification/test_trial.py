@@ -161,6 +161,20 @@ class TestPlan:
                 assert planned.precision == "float32"
                 assert plateau is None or plateau.stop_after is None
 
+    @pytest.mark.parametrize(("name", "shared"), [("small", True), ("paper", False)])
+    def test_small_images_of_any_data_set_are_kept_in_memory(self, name, shared):
+        scale = replace(TABLE2_SCALES[name], datasets=("malaria",))
+        trials = plan(scale, ["CE"])
+        assert {t.compile_once for t in trials} == {shared}
+        assert {t.image_size for t in trials} == {32 if shared else 75}
+
+    def test_progress_names_the_limit_on_epochs(self):
+        assert TRIAL.progress(1) == "epoch 1/2"
+        schedule = replace(TRIAL.schedule, plateau=Plateau(stop_after=5))
+        assert replace(TRIAL, schedule=schedule).progress(2) == "epoch 2 of at most 2"
+        schedule = replace(TRIAL.schedule, plateau=None)
+        assert replace(TRIAL, schedule=schedule).progress(2) == "epoch 2/2"
+
     def test_unknown_precision(self):
         with pytest.raises(
             UserError, match="unknown precision 'half'; choose from: float32, mixed"
