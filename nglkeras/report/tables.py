@@ -1,19 +1,21 @@
 """Tables of results: cells with their statistics, columns as data, rows of text."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from nglkeras.report import statistics
-from nglkeras.runs.trial import TrialResult
+from nglkeras.runs.trial import Trial, TrialResult
 
 NOTHING = "–"
+# Paper A counts a change within +-0.5 % as the same.
+SAME = 0.5
 
 AnyCell = TypeVar("AnyCell", bound="Cell")
 
@@ -31,7 +33,15 @@ class Cell:
         rows: The networks' rows; `None` for one that is missing.
         paper: The printed value; `None` without one.
         reference: The values of cross entropy at the same place; `None` for cross entropy itself.
+        run_numbers: The run of each value; empty where it is not known. Losses at the same place
+            share split and initial weights in runs of the same number.
+        pairs: The values of the loss, and of cross entropy, in the runs that have both; `None` for
+            cross entropy itself and where there are none.
+        p_holm: p of `paired` with Holm's correction for all losses at the same place.
+        unit: Percentage points in a unit of the values.
     """
+
+    unit: ClassVar[float] = 1.0
 
     loss: str
     model: str = ""
@@ -41,6 +51,9 @@ class Cell:
     rows: Sequence[TrialResult | None] = ()
     paper: float | None = None
     reference: Sequence[float] | None = None
+    run_numbers: Sequence[int] = ()
+    pairs: tuple[Sequence[float], Sequence[float]] | None = None
+    p_holm: float | None = None
 
     @property
     def mean(self) -> float | None:
@@ -66,6 +79,43 @@ class Cell:
     def p(self) -> float | None:
         """Welch's two-sided p of equal means with cross entropy."""
         return statistics.welch_p(self.values, self.reference)
+
+    @cached_property
+    def paired(self) -> statistics.Difference | None:
+        """The difference to cross entropy in the pairs, in the values' unit; `None` without any."""
+        return None if self.pairs is None else statistics.paired_difference(*self.pairs)
+
+    @property
+    def p_paired(self) -> float | None:
+        """Two-sided p of no difference in the pairs."""
+        return None if self.paired is None else self.paired.p
+
+    @property
+    def p_better(self) -> float | None:
+        """Probability that a run is better than one of cross entropy; from two runs each on."""
+        # A single run of each would say 0 or 1.
+        if self.reference is None or min(len(self.values), len(self.reference)) < 2:
+            return None
+        return statistics.probability_of_improvement([self.values], [self.reference])
+
+    @property
+    def margin(self) -> float:
+        """Half the paper's band of changes that count as the same, in the values' unit."""
+        return SAME / self.unit
+
+    @cached_property
+    def p_outside(self) -> float | None:
+        """The p of a difference outside the paper's band (TOST on the pairs)."""
+        if self.pairs is None:
+            return None
+        return statistics.equivalence_p(*self.pairs, self.margin, paired=True)
+
+    @property
+    def shown(self) -> str:
+        """What the pairs show, as `statistics.verdict` says it; empty where they cannot."""
+        if self.p_holm is None:
+            return ""
+        return statistics.verdict(self.paired, self.p_holm, self.p_outside)
 
     @property
     def runs(self) -> int:
@@ -98,18 +148,49 @@ class Cell:
         return None if None in (self.mean, self.paper) else self.mean - self.paper
 
 
-def with_references(cells: Iterable[AnyCell]) -> list[AnyCell]:
-    """Give each cell the values of the cross entropy at its place."""
-    cells = list(cells)
-    references = {
-        (cell.model, cell.dataset, cell.measure): cell.values for cell in cells if cell.loss == "CE"
+def sample(
+    trials: Sequence[Trial],
+    results: Mapping[str, TrialResult],
+    value: Callable[[TrialResult], float | None],
+) -> dict[str, Sequence]:
+    """What some trials have reached: `rows`, `values` and `run_numbers` of a `Cell`.
+
+    `value` takes a value from the row of a network that was trained to the end; `None` where the
+    row lacks it.
+    """
+    rows = [results.get(trial.key) for trial in trials]
+    found = {
+        trial.run: value(row)
+        for trial, row in zip(trials, rows, strict=True)
+        if row is not None and row.status == "ok"
     }
-    return [
-        cell
-        if cell.loss == "CE"
-        else replace(cell, reference=references.get((cell.model, cell.dataset, cell.measure)))
-        for cell in cells
-    ]
+    found = {run: one for run, one in found.items() if one is not None}
+    return {"rows": rows, "values": np.array([*found.values()]), "run_numbers": [*found]}
+
+
+def with_references(cells: Iterable[AnyCell]) -> list[AnyCell]:
+    """Give each cell the values of cross entropy at its place, the pairs, and Holm's p."""
+    cells = list(cells)
+    places = {}
+    for i, cell in enumerate(cells):
+        places.setdefault((cell.model, cell.dataset, cell.measure), []).append(i)
+    for of_place in places.values():
+        reference = next((cells[i] for i in of_place if cells[i].loss == "CE"), None)
+        compared = [_with_reference(cells[i], reference) for i in of_place]
+        adjusted = statistics.holm([cell.p_paired for cell in compared])
+        for i, cell, p in zip(of_place, compared, adjusted, strict=True):
+            cells[i] = replace(cell, p_holm=p)
+    return cells
+
+
+def _with_reference(cell, reference):
+    if reference is None or cell is reference:
+        return cell
+    there = dict(zip(reference.run_numbers, reference.values, strict=False))
+    here = dict(zip(cell.run_numbers, cell.values, strict=False))
+    both = [run for run in here if run in there]
+    pairs = ([here[run] for run in both], [there[run] for run in both]) if both else None
+    return replace(cell, reference=reference.values, pairs=pairs)
 
 
 def number(value: float | None, form: str) -> str:

@@ -37,11 +37,13 @@ class Comparison:
         name: Name of the loss.
         formula: Formula of the loss.
         accuracies: Accuracy of each network, in [0, 1].
+        runs: The run of each network; losses share initial weights in runs of the same number.
     """
 
     name: str
     formula: str
     accuracies: tuple[float, ...]
+    runs: tuple[int, ...] = ()
 
 
 class TrainingFitness(Fitness):
@@ -230,11 +232,11 @@ class TrainingFitness(Fitness):
         held = streams.evaluation(x, y, batch_size=self.compiled.schedule.part_size)
         results = []
         for name, expression in losses.items():
-            accuracies = []
+            found = {}
             for run in range(self.runs, self.runs + runs):
                 if self.compiled.train(expression, run).status == "ok":
-                    accuracies.append(self.compiled.evaluate(held)["accuracy"])
-            results.append(Comparison(name, str(expression), tuple(accuracies)))
+                    found[run] = self.compiled.evaluate(held)["accuracy"]
+            results.append(Comparison(name, str(expression), (*found.values(),), (*found,)))
         return results
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+from nglkeras import report
 from nglkeras.data import catalog, division
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import classification, earlier, options, script
@@ -92,12 +93,12 @@ class AccuracyTable(script.Experiment):
         tables, paper = classification.tables, self.printed()
         table = tables.cells(trials, results, paper, args.change)
         title = f"{self.title}, {scale.name} scale"
-        details = tables.details(table)
+        details = [tables.details(table), *tables.comparisons(table)]
         path = script.show(
             args,
             out / self.name,
             title,
-            [tables.layout(table, paper, bold=("**", "**")), details],
+            [tables.layout(table, paper, bold=("**", "**")), *details],
             [
                 *_notes(scale, table),
                 *_ends(trials, results),
@@ -106,7 +107,7 @@ class AccuracyTable(script.Experiment):
             ],
             tables.to_frame(table).assign(precision=scale.precision),
             partial(classification.plots.accuracy_table, table, title),
-            printed=[tables.layout(table, paper), details],
+            printed=[tables.layout(table, paper), *details],
         )
         if panels := tables.curves(trials, results):
             draw = partial(classification.plots.accuracy_curves, panels, title)
@@ -163,7 +164,8 @@ def _notes(scale, table):
         f"CE in %, the others as {_READ_AS[table[0].reading]}; the paper's value in parentheses; "
         "the best of a column is marked. The losses of a run share its split and initial weights, "
         "which Welch's test does not use: its p is cautious.",
-        f"Verdicts are the paper's: a change within ±{classification.tables.SAME:g} is the same, "
+        *report.comparison.notes(table),
+        f"Verdicts are the paper's: a change within ±{report.tables.SAME:g} is the same, "
         "any other better or worse, whatever its interval and p.",
         *classification.tables.verdict_counts(table),
     ]

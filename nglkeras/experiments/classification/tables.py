@@ -3,7 +3,7 @@
 The tables give the cross entropy's accuracy in % and, for every other loss, the "percentual
 change" against it; `READINGS` are what that can mean. A cell is the mean over the models and runs;
 its sample, for intervals and tests, is the runs, each the mean over the models. The losses of a
-run share its split and initial weights; Welch's test does not use that, and the interval of a
+run share its split and initial weights, which only the comparison of pairs uses. The interval of a
 relative change takes a_CE in the denominator as exact.
 """
 
@@ -19,16 +19,14 @@ import nglkeras
 from nglkeras.data import catalog
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.script import GIVEN
-from nglkeras.report import statistics, tables
+from nglkeras.report import comparison, statistics, tables
 from nglkeras.report.printed import read_numbers
-from nglkeras.report.tables import interval_text, number
+from nglkeras.report.tables import SAME, interval_text, number
 from nglkeras.runs.trial import Trial, TrialResult
 
 # "relative": 100 (a - a_CE) / a_CE. "points": the difference a - a_CE in percentage points. The
 # paper does not say which it prints.
 READINGS = ("relative", "points")
-# Paper A counts a change within +-0.5 as the same.
-SAME = 0.5
 VERDICTS = ("better", "same", "worse")
 
 
@@ -73,6 +71,11 @@ class AccuracyCell(tables.Cell):
             return None, None
         base = np.mean(self.reference) if self.reading == "relative" else 100
         return float(100 * found.low / base), float(100 * found.high / base)
+
+    @property
+    def margin(self) -> float:
+        """Half the paper's band of changes that count as the same, in points, as they are read."""
+        return SAME if self.reading == "points" else SAME / 100 * float(np.mean(self.reference))
 
     @property
     def verdict(self) -> str:
@@ -122,7 +125,7 @@ def cells(
         AccuracyCell(
             dataset=dataset,
             loss=loss,
-            values=_accuracies_of_runs(pairs),
+            **_runs(pairs),
             rows=[row for _, row in pairs],
             paper=paper.get(_title(dataset), pd.Series(dtype=float)).get(loss.removesuffix(GIVEN)),
             reading=reading,
@@ -151,12 +154,13 @@ def curves(
     return found
 
 
-def _accuracies_of_runs(pairs):
+def _runs(pairs):
     """The accuracy of each run in %, averaged over its models; runs with a failure are left out."""
     runs = {}
     for trial, row in pairs:
         runs.setdefault(trial.run, []).append(None if row is None else row.accuracy)
-    return 100 * np.array([np.mean(found) for found in runs.values() if None not in found])
+    means = {run: np.mean(found) for run, found in runs.items() if None not in found}
+    return {"values": 100 * np.array([*means.values()]), "run_numbers": [*means]}
 
 
 def _title(dataset):
@@ -171,6 +175,7 @@ def to_frame(table: Sequence[AccuracyCell]) -> pd.DataFrame:
     columns = (
         *("dataset", "loss", "mean", "change", "points", "low", "high", "p", "runs"),
         *("failed", "paper", "divided", "reading", "difference", "verdict", "paper_verdict"),
+        *comparison.COLUMNS,
     )
     frame = tables.frame(table, columns).rename(columns={"mean": "accuracy"})
     frame["reconstructed"] = [nglkeras.losses.is_reconstructed(cell.loss) for cell in table]
@@ -237,6 +242,17 @@ def details(table: Sequence[AccuracyCell]) -> list[list[str]]:
         "not ok": lambda cell: cell.failed,
     }
     return tables.columns_of(table, columns)
+
+
+def comparisons(table: Sequence[AccuracyCell]) -> list[list[list[str]]]:
+    """The losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
+    return comparison.parts(
+        table,
+        {
+            "data set": lambda cell: _title(cell.dataset),
+            "loss": lambda cell: nglkeras.losses.label(cell.loss),
+        },
+    )
 
 
 def verdict_counts(table: Sequence[AccuracyCell]) -> list[str]:

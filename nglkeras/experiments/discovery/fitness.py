@@ -303,9 +303,10 @@ class TrialFitness(Fitness):
             self.rows_of(wanted)
         results = {dataset: [] for dataset in self.datasets}
         for (dataset, name), many in trials.items():
-            rows = [self.rows[trial.key] for trial in many]
-            accuracies = tuple(row.accuracy for row in rows if row.status == "ok")
-            results[dataset].append(Comparison(name, many[0].formula, accuracies))
+            rows = {trial.run: self.rows[trial.key] for trial in many}
+            found = {run: row.accuracy for run, row in rows.items() if row.status == "ok"}
+            one = Comparison(name, many[0].formula, (*found.values(),), (*found,))
+            results[dataset].append(one)
         return results
 
 

@@ -1,6 +1,6 @@
 """The report of a search: the best losses, a comparison, files and plots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,14 +8,13 @@ import pandas as pd
 
 from nglkeras import paths
 from nglkeras.data import catalog
-from nglkeras.experiments.classification.tables import AccuracyCell
+from nglkeras.experiments.classification.tables import AccuracyCell, comparisons
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
-from nglkeras.report import figures, output
+from nglkeras.report import comparison, figures, output
 from nglkeras.report.latex import table as as_latex
-from nglkeras.report.statistics import CONFIDENCE
-from nglkeras.report.tables import as_markdown, interval_text, with_references
+from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.records import Result, shown
@@ -88,15 +87,18 @@ def write(
     ]
     output.say("", "\n\n".join(lines))
 
-    verdicts = []
+    judged = []
     if compare_runs:
         output.say(f"\nComparing on the test set, {compare_runs} networks a loss ...")
         if contenders is None:
             contenders = {"CE": None, **paper_losses("NGL", "Baikal")}
-        comparisons = fitness.compare({"winner": winner, **contenders}, compare_runs)
-        verdicts = [line for name, found in comparisons.items() for line in judge(found, name)]
-        output.say(*verdicts)
-        _comparison_frame(comparisons).to_csv(out / "comparison.csv", index=False)
+        compared = fitness.compare({"winner": winner, **contenders}, compare_runs)
+        _comparison_frame(compared).to_csv(out / "comparison.csv", index=False)
+        cells = cells_of(compared)
+        lines, tables = list(map(judge, cells)), comparisons(cells)
+        said = comparison.notes(cells)
+        output.say("\n\n".join(["\n".join(lines), *map(as_text, tables), *said]))
+        judged = ["\n".join(f"- {line}" for line in lines), *map(as_markdown, tables), *said]
 
     columns = ["id", "fitness", "nodes", "made by", "formula"]
     latex = {name: f"${expression.to_latex()}$" for name, expression in forms.items()}
@@ -108,7 +110,7 @@ def write(
         f"{summary}.",
         *fitness.notes,
         f"Winner, simplified: `{simple}`",
-        *(["\n".join(f"- {line}" for line in verdicts)] if verdicts else []),
+        *judged,
     ]
     (out / "best.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
     body = [columns, *([*row, latex[row[0]]] for row in rows)]
@@ -122,7 +124,7 @@ def write(
         "winner": partial(plots.tree, form(winner)),
         "family": partial(plots.family, result),
     }
-    files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if verdicts else [])]
+    files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if judged else [])]
     files += [path.name for name, figure in drawn.items() for path in save(figure, out, name)]
     output.say(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
 
@@ -143,28 +145,32 @@ def _comparison_frame(comparisons):
     )
 
 
-def judge(comparisons: Sequence[Comparison], dataset: str) -> list[str]:
-    """Return a line for each loss: accuracy, change against CE, its interval and p."""
-    cells = with_references(
-        AccuracyCell(loss=one.name, values=[100 * accuracy for accuracy in one.accuracies])
-        for one in comparisons
+def cells_of(compared: Mapping[str, Sequence[Comparison]]) -> list[AccuracyCell]:
+    """Return a cell for each data set and loss of a comparison; values are accuracies in %."""
+    return with_references(
+        AccuracyCell(
+            dataset=dataset,
+            loss=one.name,
+            values=[100 * accuracy for accuracy in one.accuracies],
+            run_numbers=one.runs,
+        )
+        for dataset, found in compared.items()
+        for one in found
     )
-    return [f"{catalog.get_info(dataset).title}, {cell.loss}: {_judged(cell)}" for cell in cells]
 
 
-def _judged(cell):
+def judge(cell: AccuracyCell) -> str:
+    """Return a line about a cell: accuracy, change against CE, its interval and Welch's p."""
+    text = f"{catalog.get_info(cell.dataset).title}, {cell.loss}: "
     if cell.mean is None:
-        return "every training failed"
-    text = f"{cell.mean:.2f} % over {cell.runs} runs"
+        return text + "every training failed"
+    text += f"{cell.mean:.2f} % over {cell.runs} runs"
     if cell.change is not None:
         text += f", {cell.change:+.2f} % against CE"
     if cell.low is not None:
         text += f", 95 % interval {interval_text(cell)}"
     if cell.p is not None:
-        verdict = "better than CE" if cell.change > 0 else "worse than CE"
-        if cell.p >= 1 - CONFIDENCE:
-            verdict = "the same within noise"
-        text += f", Welch's p {cell.p:.2g}: {verdict}"
+        text += f", Welch's p {cell.p:.2g}"
     return text
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+from nglkeras import report
 from nglkeras.experiments import classification, earlier, glo, options, script
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import GLOScale
@@ -58,11 +59,11 @@ class GLOExperiment(script.Experiment):
 
     @abstractmethod
     def findings(self, scale, trials, results):
-        """Return the name of the files, the title, the table, the figure, and further notes."""
+        """Return the name of the files, the title, the tables, the figure, and further notes."""
 
     def report(self, args, scale, trials, results, out, notes):
         """Print the table; write it, its figure, and the networks as CSV."""
-        name, title, body, figure, own_notes = self.findings(scale, trials, results)
+        name, title, parts, figure, own_notes = self.findings(scale, trials, results)
         frame = glo.tables.to_frame(trials, results)
         over = "sum" if args.class_reduction == "sum" else "mean, as paper B prints it,"
         notes = [
@@ -79,7 +80,7 @@ class GLOExperiment(script.Experiment):
         settings = (args.class_reduction, "sum"), (args.precision, "float32")
         suffix = "".join(f"_{value}" for value, default in settings if value != default)
         figure = partial(figure, title=title)
-        script.show(args, out / (name + suffix), title, [body], notes, frame, figure)
+        script.show(args, out / (name + suffix), title, parts, notes, frame, figure)
 
 
 class Figure1(GLOExperiment):
@@ -99,12 +100,14 @@ class Figure1(GLOExperiment):
         ]
         title = f"Figure 1 of paper B: accuracy after {scale.steps} steps, {scale.name} scale"
         note = (
-            "p is Welch's, two-sided; the losses of a run share its split and initial weights, "
-            "which it does not use. The paper's numbers are given where it has them for this "
-            "setting."
+            "p in the first table is Welch's, two-sided; the losses of a run share its split and "
+            "initial weights, which it does not use. The paper's numbers are given where it has "
+            "them for this setting."
         )
         figure = partial(glo.plots.figure1, found)
-        return f"figure1_{scale.steps}", title, tables.layout(found), figure, [note]
+        parts = [tables.layout(found), *tables.comparisons(found)]
+        notes = [note, *report.comparison.notes(found)]
+        return f"figure1_{scale.steps}", title, parts, figure, notes
 
 
 class Figure3(Figure1):
@@ -116,7 +119,7 @@ class Figure3(Figure1):
         title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
         note = "Means over the runs; the figure has their range too."
         figure = partial(glo.plots.figure3, found)
-        return f"figure3_{scale.steps}", title, glo.tables.curve_layout(found), figure, [note]
+        return f"figure3_{scale.steps}", title, [glo.tables.curve_layout(found)], figure, [note]
 
 
 class DataPortions(GLOExperiment):
@@ -139,7 +142,7 @@ class DataPortions(GLOExperiment):
         title = f"Accuracy by share of the training images, {scale.dataset}, {scale.steps} steps"
         body = glo.tables.layout_over(found, "share", [f"{portion:g}" for portion in found])
         figure = partial(glo.plots.over, found, "share of the training images", log=True)
-        return f"data_{scale.steps}", title, body, figure, []
+        return f"data_{scale.steps}", title, [body], figure, []
 
 
 class Transfer(GLOExperiment):
@@ -159,7 +162,7 @@ class Transfer(GLOExperiment):
         title = f"Transfer to {scale.transfer_dataset}: test accuracy by training duration"
         body = glo.tables.layout_over(found, "steps", [str(steps) for steps in found])
         figure = partial(glo.plots.over, found, "steps")
-        return "transfer", title, body, figure, glo.tables.paired(trials, results)
+        return "transfer", title, [body], figure, glo.tables.paired(trials, results)
 
 
 def add_options(parser: options.Parser, fields: dict[str, str]) -> None:

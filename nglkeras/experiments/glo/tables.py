@@ -6,15 +6,16 @@ loss with the one to its left in figure 1, by a two-tailed t-test for unequal va
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from nglkeras import losses
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.glo.protocol import SCALES
-from nglkeras.report import statistics, tables
+from nglkeras.report import comparison, statistics, tables
 from nglkeras.report.printed import read_numbers
 from nglkeras.report.tables import interval_text, number
 from nglkeras.runs.trial import TrialResult
@@ -35,12 +36,14 @@ class GLOCell(tables.Cell):
         before: The values of the loss before it; `None` for the first.
     """
 
+    unit: ClassVar[float] = 100.0
+
     before: Sequence[float] | None = None
 
     @property
     def deviation(self) -> float | None:
         """Standard deviation over the networks."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        return statistics.deviation(self.values)
 
     @property
     def p_before(self) -> float | None:
@@ -55,27 +58,21 @@ def cells(
     printed: pd.DataFrame | None = None,
 ) -> list[GLOCell]:
     """A cell for each loss of one setting, trial by trial; `part` is a key of `PARTS`."""
-    rows = {}
+    by_loss = {}
     for trial in trials:
-        rows.setdefault(trial.loss, []).append(results.get(trial.key))
+        by_loss.setdefault(trial.loss, []).append(trial)
     found = tables.with_references(
         GLOCell(
             loss=loss,
             measure=part,
-            values=_accuracies(of_loss, part),
-            rows=of_loss,
+            # A row from elsewhere may lack a part.
+            **tables.sample(of_loss, results, attrgetter(PARTS[part])),
             paper=_printed(printed, part, trials[0], loss),
         )
-        for loss, of_loss in rows.items()
+        for loss, of_loss in by_loss.items()
     )
     befores = [None, *(cell.values for cell in found)]
     return [replace(cell, before=before) for cell, before in zip(found, befores, strict=False)]
-
-
-def _accuracies(rows, part):
-    """The accuracies of finished networks; a row from elsewhere may lack a part."""
-    values = [getattr(row, PARTS[part]) for row in rows if row is not None and row.status == "ok"]
-    return np.array([value for value in values if value is not None])
 
 
 def printed_numbers() -> pd.DataFrame:
@@ -103,6 +100,14 @@ def reduction(trial: Trial) -> str:
     """How the loss of a trial is reduced over the classes, "sum" or "mean"."""
     # Keras' cross entropy is the sum, and says nothing of it.
     return dict(trial.loss_settings).get("class_reduction", "sum")
+
+
+def comparisons(table: Sequence[GLOCell]) -> list[list[list[str]]]:
+    """The losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
+    return comparison.parts(
+        table,
+        {"loss": lambda cell: losses.label(cell.loss), "part": lambda cell: cell.measure},
+    )
 
 
 def curves(
@@ -217,14 +222,15 @@ def paired(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[
     reference = by_loss.pop("CE", {})
     lines = []
     for loss, found in by_loss.items():
-        difference = np.array([found[run] - reference[run] for run in found.keys() & reference])
-        if len(difference) < 2:
+        pairs = [(found[run], reference[run]) for run in found if run in reference]
+        if len(pairs) < 2:
             continue
+        difference = statistics.paired_difference(*zip(*pairs, strict=True))
         line = (
-            f"{losses.label(loss)} beats CE in {(difference > 0).sum()} of {len(difference)} "
-            f"tests, by {difference.mean():+.4f} in the mean"
+            f"{losses.label(loss)} beats CE in {sum(a > b for a, b in pairs)} of {len(pairs)} "
+            f"tests, by {difference.mean:+.4f} in the mean"
         )
-        if np.ptp(difference) > 0:
-            line += f"; paired t-test p {stats.ttest_1samp(difference, 0).pvalue:.2g}"
+        if difference.p is not None:
+            line += f"; paired t-test p {difference.p:.2g}"
         lines.append(line + ".")
     return lines

@@ -89,6 +89,7 @@ class Table3(ImageNetExperiment):
             f"Data set {scale.dataset}, {scale.image_size} pixels; measured, the paper's in "
             "parentheses; the best of a row is marked. Accuracies are those of the last epoch, on "
             "the split that no training looks at to decide anything (of ImageNet, validation).",
+            *report.comparison.notes(table),
             SILENT,
             *script.reconstruction_note(cell.loss for cell in table),
             *notes,
@@ -100,16 +101,16 @@ class Table3(ImageNetExperiment):
         for cell in table:
             dot = report.plots.dot_of(cell, nglkeras.losses.label(cell.loss), ".1f")
             panels.setdefault(cell.model, []).append(dot)
-        details = report.tables.columns_of(table, tables.DETAILS)
+        details = [report.tables.columns_of(table, tables.DETAILS), *tables.comparisons(table)]
         script.show(
             args,
             out / self.name,
             title,
-            [tables.layout(table, printed, bold=("**", "**")), details],
+            [tables.layout(table, printed, bold=("**", "**")), *details],
             notes,
             report.tables.frame(table, tables.COLUMNS).rename(columns={"mean": "accuracy"}),
             partial(report.plots.dot_plot, panels, title, xlabel="top-1 accuracy, %"),
-            printed=[tables.layout(table, printed), details],
+            printed=[tables.layout(table, printed), *details],
         )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nglkeras import losses
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial
-from nglkeras.report import statistics, tables
+from nglkeras.report import comparison, statistics, tables
 from nglkeras.report.tables import NOTHING, number
 from nglkeras.runs.trial import TrialResult
 
@@ -33,7 +33,7 @@ class ImageNetCell(tables.Cell):
 # Columns of the CSV file, and of the table with the details.
 COLUMNS = (
     *("model", "loss", "mean", "low", "high", "p", "top5", "runs", "failed", "hours", "paper"),
-    *("divided", "difference"),
+    *("divided", "difference", *comparison.COLUMNS),
 )
 DETAILS = {
     "model": attrgetter("model"),
@@ -56,16 +56,15 @@ def cells(
     """Return a cell for each model and loss, in the order of the trials."""
     places = {}
     for trial in trials:
-        places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
+        places.setdefault((trial.model, trial.loss), []).append(trial)
     return tables.with_references(
         ImageNetCell(
             model=model,
             loss=loss,
-            rows=rows,
-            values=[100 * row.accuracy for row in rows if row is not None and row.status == "ok"],
+            **tables.sample(of_place, results, lambda row: 100 * row.accuracy),
             paper=_paper(model, loss, printed),
         )
-        for (model, loss), rows in places.items()
+        for (model, loss), of_place in places.items()
     )
 
 
@@ -73,6 +72,11 @@ def _paper(model, loss, printed):
     if model not in printed.index or loss not in printed.columns:
         return None
     return float(printed.loc[model, loss])
+
+
+def comparisons(table: Sequence[ImageNetCell]) -> list[list[list[str]]]:
+    """Return the losses against cross entropy in pairs, as `comparison.parts` has them."""
+    return comparison.parts(table, {name: DETAILS[name] for name in ("model", "loss")})
 
 
 def layout(table: Sequence[ImageNetCell], printed: pd.DataFrame, bold=("*", "")) -> list[list[str]]:

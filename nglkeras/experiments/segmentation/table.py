@@ -77,7 +77,7 @@ class SegmentationTable(script.Experiment):
         table = tables.cells(trials, results, measures, self.printed())
         title = f"{self.title}, {scale.name} scale, {_titles(trials)}"
         layout = tables.layout4 if self.name == "table4" else tables.layout5
-        details = report.tables.columns_of(table, tables.DETAILS)
+        details = [report.tables.columns_of(table, tables.DETAILS), *tables.comparisons(table)]
         panels = {}
         for cell in table:
             dot = report.plots.dot_of(cell, tables.DETAILS["loss"](cell), ".1f")
@@ -89,11 +89,11 @@ class SegmentationTable(script.Experiment):
             args,
             out / self.name,
             title,
-            [layout(table, bold=("**", "**")), details, tables.classes_layout(trials, results)],
+            [layout(table, bold=("**", "**")), *details, tables.classes_layout(trials, results)],
             [*_notes(scale, table, trials), *notes],
             report.tables.frame(table, tables.COLUMNS),
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
-            printed=[layout(table), details],
+            printed=[layout(table), *details],
         )
         for model in dict.fromkeys(trial.model for trial in trials):
             first = [trial for trial in trials if (trial.model, trial.run) == (model, 0)]
@@ -148,6 +148,7 @@ def _notes(scale, table, trials):
         "marked. Classes that occur neither in truth nor in prediction are left out of the mean "
         "IoU, void pixels out of everything. The losses of a run share its images and initial "
         "weights, which Welch's test does not use: its p is cautious.",
+        *report.comparison.notes(table),
         recipes.PAPER_SILENT,
     ]
     divided = (

@@ -1,16 +1,15 @@
 """From rows to tables 4 and 5: means in %, intervals, Welch's tests against cross entropy."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import attrgetter
-
-import numpy as np
 
 from nglkeras import losses
 from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
-from nglkeras.report import tables
+from nglkeras.report import comparison, statistics, tables
 from nglkeras.report.printed import read_numbers
-from nglkeras.report.tables import NOTHING, Cell, number
+from nglkeras.report.tables import Cell, number
 from nglkeras.runs.trial import TrialResult
 
 # Headings of table 5.
@@ -22,7 +21,7 @@ TITLES = {
 # Columns of the CSV file, and of the table with the details.
 COLUMNS = (
     *("model", "loss", "measure", "mean", "low", "high", "p", "runs", "failed", "paper"),
-    *("divided", "difference"),
+    *("divided", "difference", *comparison.COLUMNS),
 )
 DETAILS = {
     "model": attrgetter("model"),
@@ -58,32 +57,32 @@ def cells(
             model=model,
             loss=loss,
             measure=measure,
-            rows=rows,
-            values=_values(rows, measure),
+            **tables.sample(of_place, results, partial(_value, measure=measure)),
             # The paper has one row for an architecture, whatever its variants here.
             paper=printed.get((get_architecture(model).title.split(",")[0], loss, measure)),
         )
-        for (model, loss), rows in _places(trials, results).items()
+        for (model, loss), of_place in _places(trials).items()
         for measure in measures
     )
 
 
-def _places(trials, results):
-    """Return the rows of each model and loss; `None` for one that is missing."""
+def comparisons(table: Sequence[Cell]) -> list[list[list[str]]]:
+    """Return the losses against cross entropy in pairs, as `comparison.parts` has them."""
+    return comparison.parts(table, {name: DETAILS[name] for name in ("model", "loss", "measure")})
+
+
+def _places(trials):
+    """Return the trials of each model and loss."""
     places = {}
     for trial in trials:
-        places.setdefault((trial.model, trial.loss), []).append(results.get(trial.key))
+        places.setdefault((trial.model, trial.loss), []).append(trial)
     return places
 
 
-def _finished(rows):
-    return [row for row in rows if row is not None and row.status == "ok"]
-
-
-def _values(rows, measure):
-    """Return a measure of the finished runs, in %; a row from elsewhere may lack it."""
-    values = [row.metrics.get(measure) for row in _finished(rows)]
-    return 100 * np.array([value for value in values if value is not None])
+def _value(row, measure):
+    """Return a measure of a network in %; `None` where a row from elsewhere lacks it."""
+    value = row.metrics.get(measure)
+    return None if value is None else 100 * value
 
 
 def layout4(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
@@ -131,14 +130,17 @@ def classes_layout(
     trials: Sequence[SegmentationTrial], results: Mapping[str, TrialResult]
 ) -> list[list[str]]:
     """Return the mean IoU of each class of the trials' data set in %, a line for each class."""
-    places = _places(trials, results)
-    columns = {place: rows for place, rows in places.items() if _finished(rows)}
+    columns = {}
+    for trial in trials:
+        row = results.get(trial.key)
+        if row is not None and row.status == "ok":
+            columns.setdefault((trial.model, trial.loss), []).append(row)
     one_model = len({model for model, _ in columns}) == 1
     heading = [losses.label(loss) if one_model else f"{m} {loss}" for m, loss in columns]
     rows = [["IoU %", *heading]]
-    for name in _finished(next(iter(columns.values())))[0].metrics:
+    for name in next(iter(columns.values()))[0].metrics:
         if name.startswith("iou/"):
-            values = [_values(found, name) for found in columns.values()]
-            texts = [f"{found.mean():.1f}" if found.size else NOTHING for found in values]
-            rows.append([name.removeprefix("iou/"), *texts])
+            found = [[_value(row, name) for row in of_place] for of_place in columns.values()]
+            means = [statistics.mean([v for v in values if v is not None]) for values in found]
+            rows.append([name.removeprefix("iou/"), *(number(mean, ".1f") for mean in means)])
     return rows

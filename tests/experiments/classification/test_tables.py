@@ -16,6 +16,7 @@ from nglkeras.experiments.classification import table as table2
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES, ClassificationScale
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.report.printed import read_printed
+from nglkeras.report.statistics import equivalence_p
 from nglkeras.report.tables import as_markdown, as_text
 from nglkeras.runs.trial import TrialResult
 
@@ -105,6 +106,27 @@ class TestCells:
         (cell,) = tables.cells(trials, results, tables.read_paper("table2"))
         assert cell.runs == 3
         assert cell.mean == pytest.approx(86.0)
+
+    def test_pairs_are_runs_that_all_models_finished(self):
+        _, ngl = cells({"CE": CE, "NGL": [0.93, None, 0.95]}, status="non_finite")
+        assert ngl.run_numbers == [0, 2]
+        assert ngl.paired.mean == pytest.approx(2.0)
+        _, ngl = cells({"CE": CE, "NGL": NGL})
+        assert ngl.p_paired == pytest.approx(stats.ttest_rel(NGL, CE).pvalue)
+
+    def test_the_band_is_of_the_change_as_it_is_read(self):
+        for reading, margin in (("relative", 0.46), ("points", 0.5)):
+            _, ngl = cells({"CE": CE, "NGL": NGL}, reading=reading)
+            assert ngl.margin == pytest.approx(margin)
+            expected = equivalence_p(ngl.values, ngl.reference, margin, paired=True)
+            assert ngl.p_outside == pytest.approx(expected)
+
+    def test_the_comparison_of_pairs(self):
+        (rows,) = tables.comparisons(cells({"CE": CE, "NGL": NGL}))
+        assert rows[1][:4] == ["Fashion-MNIST", "f5 (NGL)", "3", "+2.00"]
+        many = cells({"CE": CE, "NGL": NGL}, datasets=("fashion_mnist", "cifar10"))
+        by_place, overall = tables.comparisons(many)
+        assert (len(by_place), overall[1][:3]) == (3, ["f5 (NGL)", "2", "+2.00"])
 
     def test_one_run_has_no_interval(self):
         ce, ngl = cells({"CE": [0.9], "NGL": [0.99]})

@@ -39,12 +39,14 @@ class TestScript:
             "LaTeX: ",
             "Digits, winner: ",
             "% against CE",
+            "Holm's p",
         ):
             assert part in out
         for name in ("convergence", "family", "losses", "winner"):
             assert imread(tmp_path / f"{name}.png").std() > 0.01
         for name in ("best.md", "best.json", "generations.csv", "comparison.csv"):
             assert (tmp_path / name).stat().st_size > 100
+        assert "| Digits | winner | 2 | " in (tmp_path / "best.md").read_text(encoding="utf-8")
         journals = [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
         code, again, _ = script("search", *SMALL, "--out", tmp_path)
         assert code == 0

@@ -17,7 +17,7 @@ from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.shared_networks import run_trial
 from nglkeras.experiments.glo import plots, tables
 from nglkeras.experiments.glo.protocol import SCALES, by_duration, by_portion, plan
-from nglkeras.report.statistics import interval, welch_p
+from nglkeras.report.statistics import equivalence_p, interval, welch_p
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training import streams
 from nglkeras.training.schedule import Plateau, Schedule
@@ -326,6 +326,23 @@ class TestTables:
         assert cma.p_before == pytest.approx(before.pvalue)
         assert cma.p != cma.p_before
         assert (cma.runs, cma.failed) == (2, "1 non_finite")
+
+    def test_pairs_of_runs(self):
+        ce, baikal, cma = found = tables.cells(TRIALS, self.results())
+        against = stats.ttest_rel(VALUES["Baikal"], VALUES["CE"])
+        assert baikal.p_paired == pytest.approx(against.pvalue)
+        # Two runs of the other were trained to the end.
+        assert [len(side) for side in cma.pairs] == [2, 2]
+        assert ce.pairs is None
+        # The band of ±0.5 % is 0.005 of an accuracy.
+        assert baikal.p_outside == pytest.approx(
+            equivalence_p(VALUES["Baikal"], VALUES["CE"], 0.005, paired=True)
+        )
+        (rows,) = tables.comparisons(found)
+        assert [row[:4] for row in rows[1:]] == [
+            ["Baikal", "test", "3", "+0.83"],
+            ["BaikalCMA", "test", "2", "+2.55"],
+        ]
 
     def test_the_paper_s_numbers_stand_only_where_they_belong(self):
         printed = tables.printed_numbers()

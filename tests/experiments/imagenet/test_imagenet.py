@@ -625,6 +625,20 @@ class TestTables:
         other = by_place["Swin-T", "NGL"]
         assert (other.runs, other.failed) == (1, "1 non_finite")
 
+    def test_losses_are_compared_within_a_model(self):
+        table = tables.cells(self.trials, self.results(), self.printed)
+        by_place, overall = tables.comparisons(table)
+        # Two models, three losses each; the last has lost a run.
+        assert [row[:4] for row in by_place[1:]] == [
+            ["ResNet101", "SCE", "2", "+0.00"],
+            ["ResNet101", "Focal", "2", "+0.00"],
+            ["ResNet101", "f5 (NGL)", "2", "+2.00"],
+            ["Swin-T", "SCE", "2", "+0.00"],
+            ["Swin-T", "Focal", "2", "+0.00"],
+            ["Swin-T", "f5 (NGL)", "1", "+2.00"],
+        ]
+        assert overall[-1][:3] == ["f5 (NGL)", "2", "+2.00"]
+
     def test_layout_is_the_papers(self):
         table = tables.cells(self.trials, self.results(), self.printed)
         rows = tables.layout(table, self.printed)

@@ -9,7 +9,7 @@ from PIL import Image
 from nglkeras.experiments.segmentation import tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
-from nglkeras.report.tables import columns_of, frame
+from nglkeras.report.tables import as_text, columns_of, frame
 from nglkeras.runs.trial import TrialResult
 
 SMALL = [
@@ -153,6 +153,26 @@ class TestTables:
         dice = by_place["deeplabv2_multiscale", "Dice", "mean_iou"]
         assert (dice.mean, dice.runs, dice.failed, dice.paper) == (None, 0, "5 non_finite", 74.7)
         assert by_place["unet", "NGL", "mean_accuracy"].paper is None
+
+    def test_losses_are_compared_within_a_model_and_measure(self):
+        ngl = next(cell for cell in self.cells if cell.loss == "NGL")
+        assert ngl.paired.mean == pytest.approx(4.2)
+        by_place, overall = tables.comparisons(self.cells)
+        # Dice has no network; two losses, two models, three measures.
+        assert len(by_place) == 1 + 2 * 2 * 3
+        assert by_place[0][:3] == ["model", "loss", "measure"]
+        assert [row[2] for row in overall[1:]] == ["2"] * 6
+        widths = [len(line) for rows in (by_place, overall) for line in as_text(rows).splitlines()]
+        assert max(widths) <= 140
+
+    def test_a_row_without_a_measure_is_left_out(self):
+        results = results_of(self.trials, {"CE": [0.5] * 5, "NGL": [0.5, 0.6, 0.7, 0.6, 0.5]})
+        lacking = next(trial for trial in self.trials if (trial.loss, trial.run) == ("NGL", 2))
+        results[lacking.key].metrics.clear()
+        table = tables.cells(self.trials, results, ["mean_iou"], {})
+        ngl = next(cell for cell in table if cell.loss == "NGL")
+        assert ngl.run_numbers == [0, 1, 3, 4]
+        assert ngl.mean == pytest.approx(55.0)
 
     def test_batches_that_the_recipe_divides_are_not_called_divided(self):
         results = results_of(self.trials, {"CE": [0.5] * 5}, divided=2)
