@@ -81,14 +81,14 @@ class Cell:
         return statistics.welch_p(self.values, self.reference)
 
     @cached_property
-    def paired(self) -> statistics.Difference | None:
-        """The difference to cross entropy in the pairs, in the values' unit; `None` without any."""
-        return None if self.pairs is None else statistics.paired_difference(*self.pairs)
+    def paired(self) -> statistics.Difference:
+        """The difference to cross entropy in the pairs, in the values' unit; empty without any."""
+        return statistics.paired_difference(*(self.pairs or ((), ())))
 
     @property
     def p_paired(self) -> float | None:
         """Two-sided p of no difference in the pairs."""
-        return None if self.paired is None else self.paired.p
+        return self.paired.p
 
     @property
     def p_better(self) -> float | None:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -75,6 +75,7 @@ class TestDifferences:
         assert unpaired_difference([1, 2, 3], [1]).mean == 1
         assert unpaired_difference([1, 2, 3], []) == Difference()
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=2, max_size=8))
     def test_signs_and_shifts(self, pairs):
         sample, other = zip(*pairs, strict=True)
@@ -151,6 +152,7 @@ class TestHolm:
         with pytest.raises(ValueError, match="must be within 0 and 1"):
             holm([0.5, p])
 
+    @settings(deadline=None)
     @given(st.lists(st.none() | st.floats(0, 1), max_size=9), st.randoms())
     def test_properties(self, ps, random):
         adjusted = holm(ps)
@@ -176,6 +178,7 @@ class TestProbabilityOfImprovement:
         found = probability_of_improvement([[5, 6], [1, 4]], [[1, 2, 3], [2, 5]])
         assert found == pytest.approx((1 + 0.25) / 2)
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(SAMPLES, SAMPLES), min_size=1, max_size=4), st.integers(-5, 5))
     def test_properties(self, pairs, shift):
         samples, others = zip(*pairs, strict=True)
@@ -255,6 +258,7 @@ class TestBootstrap:
         assert once == again
         assert np.random.get_state()[1].tolist() == before
 
+    @settings(deadline=None)
     @given(st.floats(-10, 10))
     def test_moves_with_the_sample(self, shift):
         low, high = bootstrap_interval([DRUG_1])

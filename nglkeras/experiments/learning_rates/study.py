@@ -3,6 +3,7 @@
 from functools import partial
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
+from nglkeras import report
 from nglkeras.data import catalog
 from nglkeras.experiments import classification, learning_rates, options, script
 from nglkeras.experiments.classification import architectures
@@ -68,7 +69,7 @@ class LearningRates(script.Experiment):
 
 
 def _notes(scale, table, info):
-    same = classification.tables.SAME
+    same = report.tables.SAME
     notes = [
         f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is constant; "
         f"losses over classes are their {scale.class_reduction}.",

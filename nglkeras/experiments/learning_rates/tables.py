@@ -1,14 +1,13 @@
 """From rows to what each loss is worth at its own best learning rate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from nglkeras import losses
 from nglkeras.experiments.classification import architectures
-from nglkeras.experiments.classification.tables import SAME
 from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve, optimizer_of
 from nglkeras.losses.curves import size_at_uniform
@@ -21,22 +20,19 @@ from nglkeras.runs.trial import Trial, TrialResult
 class BestRateCell(tables.Cell):
     """A loss at its own best rate; values are test accuracies in %, one a new seed.
 
-    `values` and `reference` are those of the seeds that both the loss and cross entropy finished,
-    in the same order; so a pair shares its split and initial weights.
+    `values` are those of the seeds that both the loss and cross entropy finished.
 
     Attributes:
         rate: The best rate; `None` where no network gave one.
         open_ends: The ends of the rates beyond which a better one may lie.
         validation: Mean validation accuracy that it was chosen by, in %.
         factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's.
-        p_holm: p of the paired difference, with Holm's correction for all losses of the table.
     """
 
     rate: float | None
     open_ends: tuple[str, ...]
     validation: float | None
     factor: float
-    p_holm: float | None = None
 
     @cached_property
     def interval(self) -> tuple[float | None, float | None]:
@@ -49,33 +45,12 @@ class BestRateCell(tables.Cell):
         return None if self.rate is None else self.rate * self.factor
 
     @cached_property
-    def paired(self) -> statistics.Difference:
-        """The paired difference to cross entropy in percentage points."""
-        if self.reference is None:
-            return statistics.Difference()
-        return statistics.paired_difference(self.values, self.reference)
-
-    @cached_property
     def paired_interval(self) -> tuple[float | None, float | None]:
         """95 % bootstrap interval of the paired difference."""
-        if self.reference is None:
+        if self.pairs is None:
             return None, None
-        return statistics.bootstrap_interval([self.values], [self.reference], paired=True)
-
-    @property
-    def improvement(self) -> float | None:
-        """Probability that a network with this loss is better than one with cross entropy."""
-        if self.reference is None:
-            return None
-        return statistics.probability_of_improvement([self.values], [self.reference])
-
-    @property
-    def verdict(self) -> str:
-        """In a word: better, worse, equivalent (within the paper's ±0.5 points) or not settled."""
-        if self.reference is None:
-            return ""
-        equivalence = statistics.equivalence_p(self.values, self.reference, SAME, paired=True)
-        return statistics.verdict(self.paired, self.p_holm, equivalence)
+        values, references = self.pairs
+        return statistics.bootstrap_interval([values], [references], paired=True)
 
 
 def factors(trials: Sequence[Trial], classes: int) -> dict[str, float]:
@@ -110,25 +85,23 @@ def cells(
     reference = found.get("CE", {})
     made = []
     for loss, curve in curves.items():
-        values, own = found[loss], None
-        if loss != "CE" and reference:
+        values = found[loss]
+        if reference:
             values = {run: value for run, value in values.items() if run in reference}
-            own = [reference[run] for run in values]
         best = curve.accuracies.get(curve.best)
         made.append(
             BestRateCell(
                 loss=loss,
                 values=list(values.values()),
+                run_numbers=list(values),
                 rows=list(rows[loss].values()),
-                reference=own,
                 rate=curve.best,
                 open_ends=curve.open_ends,
                 validation=None if best is None else 100 * best,
                 factor=sizes[loss],
             )
         )
-    adjusted = statistics.holm([cell.paired.p for cell in made])
-    return [replace(cell, p_holm=p) for cell, p in zip(made, adjusted, strict=True)]
+    return tables.with_references(made)
 
 
 def _accuracies(rows):
@@ -152,10 +125,10 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
         "95 %": interval_text,
         "less CE": lambda cell: number(cell.paired.mean, "+.2f"),
         "95 % of it": lambda cell: _range(cell.paired_interval),
-        "P(better)": lambda cell: number(cell.improvement, ".2f"),
+        "P(better)": lambda cell: number(cell.p_better, ".2f"),
         "p": lambda cell: number(cell.paired.p, ".2g"),
         "Holm's p": lambda cell: number(cell.p_holm, ".2g"),
-        "verdict": lambda cell: cell.verdict,
+        "verdict": lambda cell: cell.shown,
         "not ok": lambda cell: cell.failed,
     }
     return tables.columns_of(table, columns)

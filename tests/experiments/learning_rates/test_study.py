@@ -206,12 +206,12 @@ class TestTable:
         assert cells["NGL"].paired.mean == pytest.approx(2.1)
         # The runs differ by far more than the pairs do.
         assert cells["NGL"].paired.high - cells["NGL"].paired.low < 0.3
-        assert cells["NGL"].verdict == "better"
-        assert cells["NGL"].improvement > 0.9
+        assert cells["NGL"].shown == "better"
+        assert cells["NGL"].p_better > 0.9
 
     def test_noise_within_the_band_is_equivalent(self, study):
-        assert study[0]["Focal"].verdict == "equivalent"
-        assert study[0]["CE"].verdict == ""
+        assert study[0]["Focal"].shown == "equivalent"
+        assert study[0]["CE"].shown == ""
 
     def test_p_is_corrected_for_the_number_of_losses(self, study):
         cells = study[0]
