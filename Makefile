@@ -2,6 +2,7 @@
 # make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every behaviour once, no network needed
 # make test-all those that take long, too: whole trainings, kills, full disks, benchmarks
+# make verify   recomputes every number of results/README.md from the committed rows; seconds
 # make figures the papers' figures that need no training, anew in figures/
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more
@@ -15,7 +16,7 @@ REQUIREMENTS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),requirements.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
-.PHONY: table2 search test test-all soak lint figures clean
+.PHONY: table2 search test test-all soak lint verify figures clean
 
 table2: $(STAMP)
 	$(BIN)/python reproduce/table2.py $(ARGS)
@@ -39,6 +40,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+
+verify: $(STAMP)
+	$(BIN)/python reproduce/verify.py $(ARGS)
 
 figures: $(STAMP)
 	for figure in figure1 figure_a figure_b2 glo_figure2; do \

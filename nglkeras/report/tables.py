@@ -75,6 +75,11 @@ class Cell:
         """Upper end of the interval."""
         return self.interval[1]
 
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.low is None else (self.high - self.low) / 2
+
     @cached_property
     def p(self) -> float | None:
         """Welch's two-sided p of equal means with cross entropy."""

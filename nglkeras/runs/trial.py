@@ -56,7 +56,7 @@ class Trial:
     loss: str
     schedule: object
     formula: str | None = None
-    loss_settings: tuple[tuple[str, float], ...] = ()
+    loss_settings: tuple[tuple[str, float | str], ...] = ()
     l2: float = 0.0
     weights: str | None = None
     weights_sha256: str = ""

@@ -118,12 +118,7 @@ class Course:
                 record = replace(record, evaluation=evaluation)
             self.journal.append(record.to_json())
         self.records[name] = record
-        if evaluation.status == "discarded":
-            self._counts["discarded"] += 1
-        else:
-            self._counts["asked"] += 1
-            self._counts[record.saved or "trained"] += 1
-            self._counts["failed"] += not record.saved and evaluation.status != "ok"
+        self._counts.update(record.counts)
         return record
 
     def check_failures(self, record: Record) -> None:
@@ -156,8 +151,7 @@ class Course:
 
     def result(self, strategy: Strategy) -> Result:
         """Return what the search has found."""
-        seconds = sum(r.evaluation.seconds for r in self.records.values() if not r.twin)
-        return Result(tuple(strategy.population), self.records, tuple(self.generations), seconds)
+        return Result(tuple(strategy.population), self.records, tuple(self.generations))
 
 
 def _without_failures(records):

@@ -62,6 +62,14 @@ class Record:
         """The reason, one of `SAVED`, why its training was spared; empty if it was not."""
         return "rejected" if self.evaluation.status == "rejected" else self.why
 
+    @property
+    def counts(self) -> list[str]:
+        """The numbers of a `Generation` that it counts for, by name."""
+        if self.evaluation.status == "discarded":
+            return ["discarded"]
+        counts = ["asked", self.saved or "trained"]
+        return counts if self.saved or self.evaluation.status == "ok" else [*counts, "failed"]
+
     def to_json(self) -> dict:
         """Return the record as JSON data."""
         individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
@@ -133,13 +141,16 @@ class Result:
         population: The survivors, best first.
         records: All records by id of the individual, in the order of the search.
         generations: Summary of each generation.
-        seconds: Wall time of all trainings, including those of interrupted calls.
     """
 
     population: tuple[Member, ...]
     records: dict[str, Record]
     generations: tuple[Generation, ...]
-    seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all trainings, including those of interrupted calls."""
+        return sum(one.evaluation.seconds for one in self.records.values() if not one.twin)
 
     @property
     def best(self) -> Expression:

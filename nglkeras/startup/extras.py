@@ -14,9 +14,9 @@ from nglkeras.errors import UserError
 EXTRAS = {
     **dict.fromkeys(
         (
-            *("PIL", "cloudpickle", "cma", "gplearn", "importlib_resources", "matplotlib"),
-            *("msgspec", "pandas", "requests", "scipy", "sklearn", "sympy", "tensorboard"),
-            *("tensorflow_datasets", "tqdm"),
+            *("PIL", "cloudpickle", "cma", "gplearn", "importlib_resources", "jinja2"),
+            *("matplotlib", "msgspec", "pandas", "requests", "scipy", "sklearn", "sympy"),
+            *("tensorboard", "tensorflow_datasets", "tqdm"),
         ),
         "reproduce",
     ),

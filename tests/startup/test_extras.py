@@ -15,6 +15,7 @@ from nglkeras.startup.extras import _PROJECTS, EXTRAS, MissingPackageError, need
 USES = {
     "matplotlib": "import nglkeras.experiments.classification.plots as plots; plots.figure1()",
     "pandas": "from nglkeras.experiments.classification.tables import cells; cells([], {}, None)",
+    "jinja2": "from nglkeras.experiments.verification import documents",
     "scipy": "from nglkeras.report import statistics; statistics.interval([0.1, 0.2])",
     "msgspec": "from nglkeras import Journal",
     "tqdm": "from nglkeras.search import search",

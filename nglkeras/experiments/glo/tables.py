@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from nglkeras import losses
+# Losses, which need Keras, are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.glo.protocol import SCALES
 from nglkeras.report import comparison, statistics, tables
@@ -106,7 +107,7 @@ def comparisons(table: Sequence[GLOCell]) -> list[list[list[str]]]:
     """The losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
     return comparison.parts(
         table,
-        {"loss": lambda cell: losses.label(cell.loss), "part": lambda cell: cell.measure},
+        {"loss": lambda cell: nglkeras.losses.label(cell.loss), "part": lambda cell: cell.measure},
     )
 
 
@@ -145,7 +146,7 @@ def steps_per_second(row: TrialResult) -> float | None:
 def layout(table: Sequence[GLOCell]) -> list[list[str]]:
     """Rows of text: a heading, then a line for each cell."""
     columns = {
-        "loss": lambda cell: losses.label(cell.loss),
+        "loss": lambda cell: nglkeras.losses.label(cell.loss),
         "part": lambda cell: cell.measure,
         "runs": lambda cell: cell.runs,
         "accuracy": lambda cell: number(cell.mean, ".4f"),
@@ -188,7 +189,7 @@ def curve_layout(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[lis
     shown = np.unique(np.linspace(len(at) - 1, 0, min(len(at), 10)).round().astype(int))
     rows = [["steps", *(str(at[i]) for i in shown)]]
     for loss, (_, runs) in found.items():
-        rows.append([losses.label(loss), *(f"{runs[:, i].mean():.4f}" for i in shown)])
+        rows.append([nglkeras.losses.label(loss), *(f"{runs[:, i].mean():.4f}" for i in shown)])
     return rows
 
 
@@ -200,11 +201,14 @@ def layout_over(
     for table in found.values():
         for cell in table:
             by_loss.setdefault(cell.loss, []).append(_with_half_interval(cell))
-    return [[name, *labels], *([losses.label(loss), *texts] for loss, texts in by_loss.items())]
+    return [
+        [name, *labels],
+        *([nglkeras.losses.label(loss), *texts] for loss, texts in by_loss.items()),
+    ]
 
 
 def _with_half_interval(cell):
-    half = "" if cell.low is None else f" ± {(cell.high - cell.low) / 2:.4f}"
+    half = "" if cell.half is None else f" ± {cell.half:.4f}"
     return number(cell.mean, ".4f") + half + (f" ({cell.failed})" if cell.failed else "")
 
 
@@ -227,8 +231,8 @@ def paired(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[
             continue
         difference = statistics.paired_difference(*zip(*pairs, strict=True))
         line = (
-            f"{losses.label(loss)} beats CE in {sum(a > b for a, b in pairs)} of {len(pairs)} "
-            f"tests, by {difference.mean:+.4f} in the mean"
+            f"{nglkeras.losses.label(loss)} beats CE in {sum(a > b for a, b in pairs)} of "
+            f"{len(pairs)} tests, by {difference.mean:+.4f} in the mean"
         )
         if difference.p is not None:
             line += f"; paired t-test p {difference.p:.2g}"

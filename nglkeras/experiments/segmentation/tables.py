@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 
-from nglkeras import losses
+# Losses, which need Keras, are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.report import comparison, statistics, tables
@@ -25,7 +26,7 @@ COLUMNS = (
 )
 DETAILS = {
     "model": attrgetter("model"),
-    "loss": lambda cell: losses.label(cell.loss),
+    "loss": lambda cell: nglkeras.losses.label(cell.loss),
     "measure": lambda cell: TITLES[cell.measure],
     "runs": attrgetter("runs"),
     "mean %": lambda cell: number(cell.mean, ".2f"),
@@ -89,7 +90,7 @@ def layout4(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
     """Return table 4: a row a model, a column a loss, mean IoU in %, `measured (paper)`."""
     cells = {(cell.model, cell.loss): cell for cell in table if cell.measure == "mean_iou"}
     names = list(dict.fromkeys(loss for _, loss in cells))
-    rows = [["", *map(losses.label, names)]]
+    rows = [["", *map(nglkeras.losses.label, names)]]
     for model in dict.fromkeys(model for model, _ in cells):
         texts = _texts([cells[model, loss] for loss in names], bold)
         rows.append([get_architecture(model).title, *texts])
@@ -109,7 +110,7 @@ def layout5(table: Sequence[Cell], bold=("*", "")) -> list[list[str]]:
         names = dict.fromkeys(cell.loss for cell in of_model)
         title = "" if len(models) == 1 else f"{get_architecture(model).title}, "
         for name, *texts in zip(names, *columns, strict=True):
-            rows.append([title + losses.label(name), *texts])
+            rows.append([title + nglkeras.losses.label(name), *texts])
     return rows
 
 
@@ -119,8 +120,8 @@ def _texts(row, bold):
     for cell in row:
         text = number(cell.mean, ".1f")
         # The interval of two runs is often wider than the scale; the details have it.
-        if cell.low is not None and cell.runs > 2:
-            text += f" ± {(cell.high - cell.low) / 2:.1f}"
+        if cell.half is not None and cell.runs > 2:
+            text += f" ± {cell.half:.1f}"
         texts.append(text)
     marked = tables.mark_best(texts, [cell.mean for cell in row], bold)
     return [f"{t} ({number(cell.paper, '.1f')})" for t, cell in zip(marked, row, strict=True)]
@@ -136,7 +137,7 @@ def classes_layout(
         if row is not None and row.status == "ok":
             columns.setdefault((trial.model, trial.loss), []).append(row)
     one_model = len({model for model, _ in columns}) == 1
-    heading = [losses.label(loss) if one_model else f"{m} {loss}" for m, loss in columns]
+    heading = [nglkeras.losses.label(loss) if one_model else f"{m} {loss}" for m, loss in columns]
     rows = [["IoU %", *heading]]
     for name in next(iter(columns.values()))[0].metrics:
         if name.startswith("iou/"):
