@@ -50,7 +50,8 @@ class LearningRates(script.Experiment):
         info = catalog.get_info(scale.dataset, args.data_dir)
         tables = learning_rates.tables
         curves = protocol.curves(trials, results, info.classes)
-        table = tables.cells(trials, results, curves, tables.factors(trials, info.classes))
+        sizes = learning_rates.sizes.factors(trials, info.classes)
+        table = tables.cells(trials, results, curves, sizes)
         model = architectures.label(scale.model)
         title = (
             f"Each loss at its own best learning rate: {info.title}, {model}, {scale.optimizer}, "

@@ -6,11 +6,10 @@ from functools import cached_property
 
 import pandas as pd
 
-from nglkeras import losses
+# Losses, which need Keras, are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras.experiments.classification import architectures
-from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve, optimizer_of
-from nglkeras.losses.curves import size_at_uniform
 from nglkeras.report import statistics, tables
 from nglkeras.report.tables import interval_text, number
 from nglkeras.runs.trial import Trial, TrialResult
@@ -26,13 +25,14 @@ class BestRateCell(tables.Cell):
         rate: The best rate; `None` where no network gave one.
         open_ends: The ends of the rates beyond which a better one may lie.
         validation: Mean validation accuracy that it was chosen by, in %.
-        factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's.
+        factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's; `None`
+            where it was not asked for.
     """
 
     rate: float | None
     open_ends: tuple[str, ...]
     validation: float | None
-    factor: float
+    factor: float | None
 
     @cached_property
     def interval(self) -> tuple[float | None, float | None]:
@@ -42,7 +42,7 @@ class BestRateCell(tables.Cell):
     @property
     def rate_seen(self) -> float | None:
         """The rate in cross entropy's terms: with which CE would take as large a first step."""
-        return None if self.rate is None else self.rate * self.factor
+        return None if None in (self.rate, self.factor) else self.rate * self.factor
 
     @cached_property
     def paired_interval(self) -> tuple[float | None, float | None]:
@@ -53,24 +53,13 @@ class BestRateCell(tables.Cell):
         return statistics.bootstrap_interval([values], [references], paired=True)
 
 
-def factors(trials: Sequence[Trial], classes: int) -> dict[str, float]:
-    """Size of each loss's gradient at uniform predictions, as a multiple of cross entropy's."""
-    reference = size_at_uniform(losses.get("CE"), classes)
-    firsts = {}
-    for trial in trials:
-        firsts.setdefault(trial.loss, trial)
-    return {
-        loss: size_at_uniform(loss_of(trial), classes) / reference for loss, trial in firsts.items()
-    }
-
-
 def cells(
     trials: Sequence[Trial],
     results: Mapping[str, TrialResult],
     curves: Mapping[str, RateCurve],
     sizes: Mapping[str, float],
 ) -> list[BestRateCell]:
-    """A cell for each loss, in the order of `curves`; `sizes` are `factors`."""
+    """A cell for each loss, in the order of `curves`; `sizes` are `sizes.factors`, if any."""
     rows = {
         loss: {
             trial.run: results.get(trial.key)
@@ -98,7 +87,7 @@ def cells(
                 rate=curve.best,
                 open_ends=curve.open_ends,
                 validation=None if best is None else 100 * best,
-                factor=sizes[loss],
+                factor=sizes.get(loss),
             )
         )
     return tables.with_references(made)
@@ -116,7 +105,7 @@ def _accuracies(rows):
 def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
     """Rows of text: a heading, then a line for each loss at its own best rate."""
     columns = {
-        "loss": lambda cell: losses.label(cell.loss),
+        "loss": lambda cell: nglkeras.losses.label(cell.loss),
         "gradient": lambda cell: f"{cell.factor:.3g}",
         "best rate": lambda cell: number(cell.rate, "g") + " (edge)" * bool(cell.open_ends),
         "as CE's": lambda cell: number(cell.rate_seen, ".2g"),
@@ -154,7 +143,7 @@ def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
                 text = f"{100 * curve.accuracies[rate]:.2f}"
                 text += "*" * (rate == curve.best) + "x" * (rate in curve.diverged)
             texts.append(text)
-        lines.append([losses.label(loss), *texts])
+        lines.append([nglkeras.losses.label(loss), *texts])
     return lines
 
 

@@ -1,73 +1,48 @@
 """The functions of templates: from committed rows to the cells, lines and counts of a document.
 
-Which rows a text speaks of is said by settings: fields of a trial or of its schedule, `steps` (of
-the whole training), or arguments of the loss such as `class_reduction`. `runs=5` are the runs 0 to
-4 of each loss, `runs=[250]` is the run of this number; a loss that lacks one, or has several rows
-of one, is an error. Rows that are added later do not change a text.
-
     {% set at_2000 = glo("glo/mnist", "validation", dataset="mnist", steps=2000, runs=5) %}
     {{ at_2000.CE.mean | fixed(4) }} {{ at_2000.CE | interval(4) }}, p {{ at_2000.Baikal.p | p }}
 
-Paths are relative to the folder of results.
+Settings choose the rows: see `selection`. `runs=5` are the runs 0 to 4 of each loss, `runs=[250]`
+is the run of this number; a loss that lacks one, or has several rows of one, is an error. Rows that
+are added later thus do not change a text. `losses` are the losses that are compared with each
+other, by default all: name them for `p_holm`. Paths are relative to the folder of results.
 """
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
 import pandas as pd
 
+from nglkeras.data import catalog
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import tables as classification_tables
 from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.glo import tables as glo_tables
 from nglkeras.experiments.glo.tables import GLOCell
+from nglkeras.experiments.learning_rates import protocol as rates_protocol
+from nglkeras.experiments.learning_rates import tables as rates_tables
+from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
+from nglkeras.experiments.learning_rates.tables import BestRateCell
 from nglkeras.experiments.segmentation import tables as segmentation_tables
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
+from nglkeras.experiments.verification.selection import (
+    ByLoss,
+    Journals,
+    Runs,
+    by_loss,
+    described,
+    numbers_of,
+    wrong_runs,
+)
 from nglkeras.report import statistics
 from nglkeras.report.printed import read_numbers
 from nglkeras.report.tables import Cell, with_references
-from nglkeras.runs.journal import read_records
-from nglkeras.runs.trial import Trial as AnyTrial
-from nglkeras.runs.trial import TrialResult
 from nglkeras.search.records import Record, Result, header_or_record
-
-AnyCell = TypeVar("AnyCell", bound=Cell)
-
-
-class Cells(dict[str, AnyCell]):
-    """Cells by the name of their loss; a loss without exactly the wanted runs is an error.
-
-    Args:
-        cells: The cells.
-        where: The file and the settings, for errors.
-        wrong: The runs that other losses have.
-        wanted: The runs that each loss should have.
-    """
-
-    def __init__(
-        self,
-        cells: Sequence[AnyCell],
-        where: str,
-        wrong: Mapping[str, Sequence[int]],
-        wanted: Sequence[int],
-    ):
-        super().__init__((cell.loss, cell) for cell in cells)
-        self._where, self._wrong, self._wanted = where, wrong, wanted
-        twice = [loss for loss, count in Counter(cell.loss for cell in cells).items() if count > 1]
-        if twice:
-            raise UserError(f"{where}: {twice[0]} has several cells; name a model or data set")
-
-    def __missing__(self, loss):
-        has = " ".join(map(str, self._wrong.get(loss, ()))) or "none"
-        wanted = " ".join(map(str, self._wanted))
-        raise UserError(f"{self._where}: wanted are the runs {wanted} of {loss}, there are {has}")
 
 
 class Table:
@@ -95,7 +70,7 @@ class Table:
         """
         found = self._lines(settings)
         if len(found) != 1:
-            raise UserError(f"{self.path}: {len(found)} lines with {_described(settings)}, not 1")
+            raise UserError(f"{self.path}: {len(found)} lines with {_text(settings)}, not 1")
         line = found.iloc[0].to_dict()
         return {name: None if pd.isna(value) else value for name, value in line.items()}
 
@@ -108,7 +83,7 @@ class Table:
         self._check([column])
         found = self._lines(settings)
         if found.empty:
-            raise UserError(f"{self.path}: no line with {_described(settings)}")
+            raise UserError(f"{self.path}: no line with {_text(settings)}")
         return found[column].dropna().tolist()
 
     def _lines(self, settings):
@@ -161,47 +136,84 @@ class Numbers:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._journals = {}
+        self._journals = Journals()
 
     @property
     def functions(self) -> dict[str, Callable]:
         """The functions by their names in templates."""
-        methods = (self.accuracies, self.comparison, self.glo, self.segmentation)
-        functions = (*methods, self.table, self.search, paper, welch)
+        cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
+        functions = (*cells, self.rate_curves, self.search, self.table, paper, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
-        self, place: str, *, runs: int | Sequence[int], **settings
-    ) -> Cells[AccuracyCell]:
+        self, place: str, *, runs: Runs, losses: Sequence[str] | None = None, **settings
+    ) -> ByLoss[AccuracyCell]:
         """Return the cells of table 2 or B.2.2, accuracies in %, without the paper's values."""
-        return self._cells(
-            place, Trial, runs, settings, classification_tables.cells, pd.DataFrame()
-        )
+        found = self._select(place, Trial, losses, settings)
+        return _cells(found, runs, losses, classification_tables.cells, pd.DataFrame())
 
     def glo(
-        self, place: str, part: str, *, runs: int | Sequence[int], **settings
-    ) -> Cells[GLOCell]:
+        self, place: str, part: str, *, runs: Runs, losses: Sequence[str] | None = None, **settings
+    ) -> ByLoss[GLOCell]:
         """Return paper B's cells, accuracies in [0, 1]; part is "test" or "validation"."""
         if part not in glo_tables.PARTS:
             raise unknown("part", part, glo_tables.PARTS)
-        printed = glo_tables.printed_numbers()
-        return self._cells(place, Trial, runs, settings, glo_tables.cells, part, printed)
+        found = self._select(place, Trial, losses, settings)
+        return _cells(found, runs, losses, glo_tables.cells, part, glo_tables.printed_numbers())
 
     def segmentation(
         self,
         place: str,
         measure: str = "mean_iou",
         *,
-        runs: int | Sequence[int],
+        runs: Runs,
+        losses: Sequence[str] | None = None,
         table: str = "table4",
         **settings,
-    ) -> Cells[Cell]:
+    ) -> ByLoss[Cell]:
         """Return the cells of table 4 or 5, in %; measure is e.g. "iou/pole"."""
+        found = self._select(place, SegmentationTrial, losses, settings)
         printed = segmentation_tables.read_printed(table)
-        make, kind = segmentation_tables.cells, SegmentationTrial
-        return self._cells(place, kind, runs, settings, make, [measure], printed)
+        return _cells(found, runs, losses, segmentation_tables.cells, [measure], printed)
 
-    def comparison(self, place: str, **settings) -> Cells[AccuracyCell]:
+    def best_rates(
+        self,
+        place: str,
+        *,
+        runs: int,
+        new_runs: int,
+        losses: Sequence[str] | None = None,
+        **settings,
+    ) -> ByLoss[BestRateCell]:
+        """Return each loss at its own best learning rate, test accuracies in %.
+
+        The rate is chosen by `runs` networks a rate, and tested by `new_runs` with new seeds.
+        """
+        found = self._select(place, Trial, losses, settings)
+        curves = _curves(found, runs)
+        new = [*range(FIRST_NEW, FIRST_NEW + new_runs)]
+        tested = {loss: [] for loss in curves}
+        for trial in found.trials:
+            curve = curves.get(trial.loss)
+            if curve and trial.run in new and trial.schedule.learning_rate == curve.best:
+                tested[trial.loss].append(trial)
+        runs_of = {loss: sorted(trial.run for trial in trials) for loss, trials in tested.items()}
+        wrong = {loss: [*range(runs), *has] for loss, has in runs_of.items() if has != new}
+        trials = [trial for loss in tested if loss not in wrong for trial in tested[loss]]
+        complete = {loss: curve for loss, curve in curves.items() if loss not in wrong}
+        cells = rates_tables.cells(trials, found.results, complete, {})
+        wrong, wanted = wrong | curves.wrong, [*range(runs), *new]
+        cells = ByLoss(by_loss(cells, found.where), found.where, wrong, wanted)
+        return cells.require(losses or ())
+
+    def rate_curves(
+        self, place: str, *, runs: int, losses: Sequence[str] | None = None, **settings
+    ) -> ByLoss[RateCurve]:
+        """Return the validation accuracies of each loss over the learning rates."""
+        curves = _curves(self._select(place, Trial, losses, settings), runs)
+        return curves.require(losses or ())
+
+    def comparison(self, place: str, **settings) -> ByLoss[AccuracyCell]:
         """Return the accuracies in %, by loss, of a search's comparison.csv."""
         table = self.table(f"{place}/comparison.csv")
         names = dict.fromkeys(table.values("loss", **settings))
@@ -210,7 +222,7 @@ class Numbers:
             AccuracyCell(loss=name, values=[100 * value for value in values])
             for name, values in accuracies.items()
         )
-        return Cells(cells, str(table.path), {}, ())
+        return ByLoss(by_loss(cells, table.path), str(table.path))
 
     def table(self, place: str) -> Table:
         """Return a CSV file."""
@@ -219,7 +231,7 @@ class Numbers:
     def search(self, place: str, generations: int | None = None) -> Search:
         """Return what a search has done, up to this generation."""
         path = self.folder / place / "search.jsonl"
-        found = self._read(path, header_or_record)
+        found = self._journals.records(path, header_or_record)
         records = {
             one.individual.id: one
             for one in found
@@ -229,32 +241,35 @@ class Numbers:
         counts = Counter(name for one in records.values() for name in one.counts)
         return Search(counts, Result((), records, ()))
 
-    def _cells(self, place, kind, runs, settings, make, *arguments):
-        """The cells that `make` makes of the rows with these settings."""
+    def _select(self, place, kind, losses, settings):
         path = self.folder / place / "journal.jsonl"
-        wanted = sorted(range(runs) if isinstance(runs, int) else runs)
-        rows = {row.key: row for row in self._read(path, TrialResult.from_json)}
-        found = {}
-        for row in rows.values():
-            trial = msgspec.convert(row.trial, kind)
-            if trial.run in wanted and all(
-                _setting(trial, name) == value for name, value in settings.items()
-            ):
-                found.setdefault((trial.loss, trial.model), []).append((trial, row))
-        there = {place: sorted(trial.run for trial, _ in pairs) for place, pairs in found.items()}
-        wrong = {loss: there[loss, model] for loss, model in there if there[loss, model] != wanted}
-        pairs = [pair for (loss, _), pairs in found.items() if loss not in wrong for pair in pairs]
-        trials = [trial for trial, _ in pairs]
-        results = {trial.key: row for trial, row in pairs}
-        where = f"{path}, {_described({'runs': runs} | settings)}"
-        return Cells(make(trials, results, *arguments) if trials else [], where, wrong, wanted)
+        return self._journals.select(path, kind, losses, settings)
 
-    def _read(self, path, convert):
-        if (path, convert) not in self._journals:
-            self._journals[path, convert] = list(
-                read_records(path, convert, partial(print, file=sys.stderr))
-            )
-        return self._journals[path, convert]
+
+def _cells(found, runs, losses, make, *arguments):
+    """The cells that `make` makes of these runs of a selection."""
+    wanted = numbers_of(runs)
+    trials = [trial for trial in found.trials if trial.run in wanted]
+    wrong = wrong_runs(trials, wanted, lambda trial: trial.model)
+    trials = [trial for trial in trials if trial.loss not in wrong]
+    cells = make(trials, found.results, *arguments) if trials else []
+    cells = ByLoss(by_loss(cells, found.where), found.where, wrong, wanted)
+    return cells.require(losses or ())
+
+
+def _curves(found, runs):
+    """The curves of a study of learning rates; every rate of a loss has all of these runs."""
+    wanted = [*range(runs)]
+    trials = [trial for trial in found.trials if trial.run in wanted]
+    wrong = wrong_runs(trials, wanted, lambda trial: trial.schedule.learning_rate)
+    trials = [trial for trial in trials if trial.loss not in wrong]
+    datasets = {trial.dataset for trial in trials}
+    if len(datasets) > 1:
+        raise UserError(f"{found.where}: several data sets; name one of {', '.join(datasets)}")
+    curves = {}
+    for dataset in datasets:
+        curves = rates_protocol.curves(trials, found.results, catalog.get_info(dataset).classes)
+    return ByLoss(curves, found.where, wrong, wanted)
 
 
 def paper(table: str, row: str, column: str) -> float:
@@ -278,22 +293,5 @@ def welch(cell: Cell, other: Cell) -> float | None:
     return statistics.welch_p(cell.values, other.values)
 
 
-def _setting(trial: AnyTrial, name: str) -> object:
-    """Return a setting of a trial: see the module's documentation.
-
-    Raises:
-        UserError: If trials have no such setting.
-    """
-    if name == "steps":
-        return glo_tables.steps(trial)
-    if name == "class_reduction":
-        return glo_tables.reduction(trial)
-    for holder in (trial, trial.schedule):
-        if hasattr(holder, name):
-            return getattr(holder, name)
-    names = [one.name for holder in (trial, trial.schedule) for one in fields(holder)]
-    raise unknown("setting", name, ["steps", "class_reduction", *names])
-
-
-def _described(settings):
-    return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+def _text(settings):
+    return ", ".join(described(settings))

@@ -4,7 +4,8 @@ A minus is the sign "−" of print, not a hyphen.
 """
 
 from nglkeras.errors import UserError
-from nglkeras.report.tables import Cell, interval_text
+from nglkeras.report.statistics import Difference
+from nglkeras.report.tables import Cell
 
 _WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -51,10 +52,10 @@ def word(value: int) -> str:
     return _WORDS[value] if value in range(len(_WORDS)) else grouped(value)
 
 
-def interval(cell: Cell, digits: int = 0) -> str:
-    """Return the 95 % interval of a cell, e.g. "[−15.4, 14.2]"."""
-    _known(cell.low)
-    return _in_print(interval_text(cell, f".{digits}f"))
+def interval(ends: Cell | Difference | tuple[float, float], digits: int = 0) -> str:
+    """Return the interval of a cell or a difference, or given ends, e.g. "[−15.4, 14.2]"."""
+    low, high = ends if isinstance(ends, tuple) else (ends.low, ends.high)
+    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def plus_minus(cell: Cell, digits: int = 0) -> str:

@@ -11,7 +11,7 @@ from conftest import to_numpy
 import nglkeras
 from nglkeras import losses
 from nglkeras.errors import UserError
-from nglkeras.experiments.learning_rates import protocol, tables
+from nglkeras.experiments.learning_rates import protocol, sizes, tables
 from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, MAX_ADDED, SCALES
 from nglkeras.losses.curves import size_at_uniform
 from nglkeras.runs.trial import TrialResult
@@ -195,7 +195,7 @@ def study():
     scale = replace(DEMO, new_runs=5)
     trials, results = carried_out(scale, ["CE", "NGL", "Focal"], accuracy)
     curves = protocol.curves(trials, results, CLASSES)
-    factors = tables.factors(trials, CLASSES)
+    factors = sizes.factors(trials, CLASSES)
     table = tables.cells(trials, results, curves, factors)
     return {cell.loss: cell for cell in table}, curves, trials, results
 

@@ -130,7 +130,7 @@ def test_a_missing_row_is_an_error(project, script):
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
     code, _, err = script("verify", project)
     assert code == 2
-    assert "journal.jsonl, runs=3: wanted are the runs 0 1 2 of NGL, there are 0 1" in err
+    assert "journal.jsonl: wanted are the runs 0 1 2 of NGL, there are 0 1" in err
 
 
 def test_a_row_that_cannot_be_read_is_said(project, script):
@@ -145,7 +145,7 @@ def test_a_row_that_cannot_be_read_is_said(project, script):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{{ glu.CE }}", "2: 'glu' is undefined; the functions are: accuracies, comparison, glo"),
+        ("{{ glu.CE }}", "2: 'glu' is undefined; the functions are: accuracies, best_rates, co"),
         ("{{ 1 | fixd }}", "2: No filter named 'fixd'."),
         ("{% for %}", "2: Expected"),
         ("{{ paper('glo', 'nothing', 'CE') }}", "2: unknown row of the printed glo 'nothing'; cho"),
@@ -158,7 +158,7 @@ def test_a_row_that_cannot_be_read_is_said(project, script):
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=7, steps=20000).NGL.mean }}",
-            "steps=20000: wanted are the runs 0 1 2 3 4 5 6 of NGL, there are none",
+            "journal.jsonl, steps=20000: wanted are the runs 0 1 2 3 4 5 6 of NGL, there are none",
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=8, steps=20000).CE.mean }}",

@@ -1,11 +1,21 @@
 """What templates compute agrees with the tables that the scripts have written."""
 
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 
 from nglkeras.errors import UserError
-from nglkeras.experiments.verification import numbers, texts
+from nglkeras.experiments.classification.protocol import TABLE2_SCALES
+from nglkeras.experiments.classification.trial import plan
+from nglkeras.experiments.learning_rates import protocol as rates_protocol
+from nglkeras.experiments.verification import numbers, selection, texts
+from nglkeras.report.statistics import Difference
+from nglkeras.report.tables import Cell
+from nglkeras.runs.trial import TrialResult
 
 RESULTS = ROOT / "results"
 
@@ -108,10 +118,125 @@ class TestTable:
             ask(table)
 
 
-def test_cells_of_several_models_want_one_named():
-    cells = [numbers.Cell(loss="CE", model=model) for model in ("a", "b")]
-    with pytest.raises(UserError, match="here: CE has several cells; name a model or data set"):
-        numbers.Cells(cells, "here", {}, (0,))
+def write(folder, trials, accuracy):
+    """Write a journal of these trials, whose accuracies are `accuracy(trial)`."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "journal.jsonl").open("w") as file:
+        for trial in trials:
+            found = {"validation_accuracy": accuracy(trial), "accuracy": accuracy(trial)}
+            row = TrialResult(key=trial.key, trial=asdict(trial), status="ok", **found)
+            file.write(json.dumps(asdict(row)) + "\n")
+
+
+def trials_of(losses=("CE", "NGL"), models=("small_cnn",), datasets=("mnist",), runs=2):
+    scale = replace(TABLE2_SCALES["demo"], models=models, datasets=datasets, runs=runs)
+    return plan(scale, losses)
+
+
+class TestSelection:
+    def accuracies(self, folder, trials, **settings):
+        write(folder / "a", trials, lambda trial: 0.5 + 0.01 * trial.run)
+        return numbers.Numbers(folder).functions["accuracies"]("a", **settings)
+
+    def test_a_mean_over_models_needs_the_runs_of_each(self, tmp_path):
+        trials = trials_of(models=("small_cnn", "head"))
+        found = self.accuracies(tmp_path, trials, runs=2)
+        assert found["CE"].values == pytest.approx([50, 51])
+        found = self.accuracies(tmp_path, trials[:-1], runs=2)
+        assert found["CE"].values == pytest.approx([50, 51])
+        with pytest.raises(UserError, match=r"wanted are the runs 0 1 of NGL, there are 0$"):
+            found["NGL"]
+
+    def test_two_rows_of_one_run_do_not_stand_for_another(self, tmp_path):
+        first, second = trials_of(losses=("CE",))
+        trials = [first, replace(first, seed=1)]
+        with pytest.raises(UserError, match=r"wanted are the runs 0 1 of CE, there are 0 0$"):
+            self.accuracies(tmp_path, trials, runs=2)["CE"]
+        assert self.accuracies(tmp_path, [*trials, second], runs=2, seed=0)["CE"].runs == 2
+
+    def test_several_data_sets_want_one_named(self, tmp_path):
+        trials = trials_of(datasets=("mnist", "fashion_mnist"))
+        with pytest.raises(UserError, match=r"of CE, there are 0 0 1 1$"):
+            self.accuracies(tmp_path, trials, runs=2)["CE"]
+        assert self.accuracies(tmp_path, trials, runs=2, dataset="mnist")["CE"].runs == 2
+
+    def test_settings_of_the_loss_and_of_the_schedule(self, tmp_path):
+        (first, *_) = trials_of(losses=("NGL",))
+        found = selection.setting
+        assert found(first, "class_reduction") == "sum"
+        mean = replace(first, loss_settings=(("class_reduction", "mean"),))
+        assert found(mean, "class_reduction") == "mean"
+        assert found(first, "learning_rate") == first.schedule.learning_rate
+        with pytest.raises(UserError, match="unknown setting 'rate'; choose from: steps, "):
+            found(first, "rate")
+
+    def test_losses_that_are_compared_must_all_be_there(self, tmp_path):
+        def accuracy(trial):
+            return {"CE": 0.5, "NGL": 0.6, "Focal": 0.7}[trial.loss] + 0.01 * trial.run**2
+
+        def jitter(trial):
+            return accuracy(trial) + 0.002 * (trial.run % 2) * (trial.loss != "CE")
+
+        write(tmp_path / "a", trials_of(("CE", "NGL", "Focal"), runs=4), jitter)
+        accuracies = numbers.Numbers(tmp_path).functions["accuracies"]
+        two = accuracies("a", runs=4, losses=["CE", "Focal"])
+        assert set(two) == {"CE", "Focal"}
+        assert two["Focal"].p_holm == pytest.approx(two["Focal"].p_paired)
+        assert accuracies("a", runs=4)["Focal"].p_holm == pytest.approx(2 * two["Focal"].p_holm)
+        with pytest.raises(UserError, match="of SCE, there are none"):
+            accuracies("a", runs=4, losses=["CE", "SCE"])
+
+    def test_a_loss_of_several_models_wants_one_named(self):
+        cells = [Cell(loss="CE", model=model) for model in ("a", "b")]
+        with pytest.raises(UserError, match="here: CE has several cells; name a model or data set"):
+            selection.by_loss(cells, "here")
+
+
+class TestRates:
+    @pytest.fixture
+    def study(self, tmp_path):
+        """The functions, and what writes the journal of a study: two runs a rate, three new ones.
+
+        NGL is best at 1, CE at 0.1; Focal lacks a run at one rate.
+        """
+        scale = replace(rates_protocol.SCALES["demo"], runs=2)
+        trials = rates_protocol.plan(scale, ["CE", "NGL", "Focal"])
+        best = {"CE": 0.1, "NGL": 1.0, "Focal": 0.1}
+        for loss, rate in best.items():
+            first = next(t for t in trials if (t.loss, t.schedule.learning_rate) == (loss, rate))
+            trials += [
+                replace(first, run=rates_protocol.FIRST_NEW + i, test=True) for i in range(3)
+            ]
+        trials.remove(next(t for t in trials if t.loss == "Focal"))
+
+        def accuracy(trial):
+            away = abs(np.log10(trial.schedule.learning_rate / best[trial.loss]))
+            return 0.9 - 0.1 * away + 0.02 * (trial.loss == "NGL") + 0.001 * (trial.run % 1000)
+
+        write(tmp_path / "rates", trials, accuracy)
+        return numbers.Numbers(tmp_path).functions
+
+    def test_each_loss_at_its_best_rate(self, study):
+        found = study["best_rates"]("rates", runs=2, new_runs=3)
+        assert {loss: cell.rate for loss, cell in found.items()} == {"CE": 0.1, "NGL": 1.0}
+        assert found["NGL"].values == pytest.approx([92.0, 92.1, 92.2])
+        assert found["NGL"].paired.mean == pytest.approx(2.0)
+        assert found["NGL"].validation == pytest.approx(92.05)
+        assert found["NGL"].rate_seen is None
+
+    def test_curves(self, study):
+        found = study["rate_curves"]("rates", runs=2, losses=["CE", "NGL"])
+        assert found["CE"].accuracies[0.01] == pytest.approx(0.8005)
+        assert found["CE"].open_ends == ()
+
+    def test_missing_networks_are_an_error(self, study):
+        found = study["best_rates"]("rates", runs=2, new_runs=3)
+        with pytest.raises(UserError, match=r"runs 0 1 1000 1001 1002 of Focal, there are 1$"):
+            found["Focal"]
+        with pytest.raises(UserError, match=r"of Focal, there are 1$"):
+            study["rate_curves"]("rates", runs=2, losses=["Focal"])
+        with pytest.raises(UserError, match=r"1002 1003 of CE, there are 0 1 1000 1001 1002$"):
+            study["best_rates"]("rates", runs=2, new_runs=4, losses=["CE"])
 
 
 def test_printed_numbers(functions):
@@ -147,10 +272,12 @@ def test_numbers_in_print(text, expected):
 
 
 def test_intervals_in_print():
-    cell = numbers.Cell(loss="CE", values=[-3.0, 1.0])
+    cell = Cell(loss="CE", values=[-3.0, 1.0])
     assert texts.interval(cell, 1) == "[−26.4, 24.4]"
+    assert texts.interval(Difference(0.0, -1.0, 1.0), 1) == "[−1.0, 1.0]"
+    assert texts.interval((-1.0, 1.0)) == "[−1, 1]"
     assert texts.plus_minus(cell, 1) == "−1.0 ± 25.4"
-    one = numbers.Cell(loss="CE", values=[1.0])
+    one = Cell(loss="CE", values=[1.0])
     for filter_ in (texts.interval, texts.plus_minus):
         with pytest.raises(UserError, match="there is no such number"):
             filter_(one)
