@@ -106,7 +106,7 @@ class TestSample:
         def row(run, status, accuracy):
             return TrialResult(key=f"key {run}", trial={}, status=status, accuracy=accuracy)
 
-        rows = [row(1, "ok", 0.5), row(2, "non_finite", None), row(3, "ok", None)]
+        rows = [row(1, "ok", 0.5), row(2, "non_finite", 0.1), row(3, "ok", None)]
         found = tables.sample(
             [Plan(run) for run in range(4)],
             {one.key: one for one in rows},

@@ -271,6 +271,9 @@ class TestBootstrap:
         assert bootstrap_interval(strata, strata) == (None, None)
         assert bootstrap_interval(strata, strata, paired=True) == (None, None)
 
+    def test_nothing_of_differences_that_are_equal_but_for_rounding(self):
+        assert bootstrap_interval([[0.91, 0.82]], [[0.9, 0.81]], paired=True) == (None, None)
+
     def test_missing_pairs(self):
         with pytest.raises(ValueError, match="2 and 3 values are not pairs"):
             bootstrap_interval([[1, 2]], [[1, 2, 3]], paired=True)
