@@ -261,11 +261,12 @@ def _curves(found, runs):
     """The curves of a study of learning rates; every rate of a loss has all of these runs."""
     wanted = [*range(runs)]
     trials = [trial for trial in found.trials if trial.run in wanted]
-    wrong = wrong_runs(trials, wanted, lambda trial: trial.schedule.learning_rate)
-    trials = [trial for trial in trials if trial.loss not in wrong]
     datasets = {trial.dataset for trial in trials}
     if len(datasets) > 1:
-        raise UserError(f"{found.where}: several data sets; name one of {', '.join(datasets)}")
+        names = ", ".join(sorted(datasets))
+        raise UserError(f"{found.where}: several data sets; name one of {names}")
+    wrong = wrong_runs(trials, wanted, lambda trial: trial.schedule.learning_rate)
+    trials = [trial for trial in trials if trial.loss not in wrong]
     curves = {}
     for dataset in datasets:
         curves = rates_protocol.curves(trials, found.results, catalog.get_info(dataset).classes)

@@ -222,7 +222,7 @@ class TestParts:
 
     @pytest.mark.parametrize("made", ["## Missing\n", "no heading\n", ""])
     def test_a_missing_heading_is_an_error(self, made, tmp_path):
-        found, template = self.documents(tmp_path, "# A\n", made)
+        found, template = self.documents(tmp_path, "# A\n\nno heading\n", made)
         with pytest.raises(UserError, match=r"a\.md has no heading '.*', with which its template"):
             found.differences(template)
 

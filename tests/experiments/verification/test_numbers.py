@@ -197,7 +197,8 @@ class TestRates:
     def study(self, tmp_path):
         """The functions, and what writes the journal of a study: two runs a rate, three new ones.
 
-        NGL is best at 1, CE at 0.1; Focal lacks a run at one rate.
+        NGL is best at 1, CE at 0.1, and has been tested at another rate as well, which was the best
+        one before more was trained; Focal lacks a run at one rate.
         """
         scale = replace(rates_protocol.SCALES["demo"], runs=2)
         trials = rates_protocol.plan(scale, ["CE", "NGL", "Focal"])
@@ -207,6 +208,7 @@ class TestRates:
             trials += [
                 replace(first, run=rates_protocol.FIRST_NEW + i, test=True) for i in range(3)
             ]
+        trials.append(replace(trials[0], run=rates_protocol.FIRST_NEW, test=True))
         trials.remove(next(t for t in trials if t.loss == "Focal"))
 
         def accuracy(trial):
@@ -228,6 +230,12 @@ class TestRates:
         found = study["rate_curves"]("rates", runs=2, losses=["CE", "NGL"])
         assert found["CE"].accuracies[0.01] == pytest.approx(0.8005)
         assert found["CE"].open_ends == ()
+
+    def test_several_data_sets_want_one_named(self, tmp_path):
+        write(tmp_path / "a", trials_of(datasets=("mnist", "fashion_mnist"), runs=1), lambda _: 0.5)
+        curves = numbers.Numbers(tmp_path).functions["rate_curves"]
+        with pytest.raises(UserError, match="several data sets; name one of "):
+            curves("a", runs=1)
 
     def test_missing_networks_are_an_error(self, study):
         found = study["best_rates"]("rates", runs=2, new_runs=3)
