@@ -61,12 +61,7 @@ def test_committed_documents_agree_with_their_rows(script):
         ("results/README.md", "371 trained", "372 trained"),
         ("results/README.md", "0.9628 [0.9598,", "0.9629 [0.9598,"),
         ("results/README.md", "| 0.9700 |", "| 0.9701 |"),
-        ("results/README.md", "is 2e-7,", "is 3e-7,"),
-        (
-            "results/README.md",
-            "all three means lie within 0.0002",
-            "all three means lie within 0.0003",
-        ),
+        ("results/README.md", "CE, 2e-4 for", "CE, 3e-4 for"),
         ("results/README.md", "| 0.9730 |", "| 0.9731 |"),
         ("results/README.md", "17.8 % and", "17.9 % and"),
         ("results/README.md", "| 88 | 2 | 1 |", "| 88 | 2 | 2 |"),
@@ -157,16 +152,16 @@ def test_a_row_that_cannot_be_read_is_said(project, script):
             "2: 'nglkeras.experiments.glo.tables.GLOCell object' has no attribute 'maen'",
         ),
         (
-            "{{ glo('glo/mnist', 'test', runs=7, steps=20000).NGL.mean }}",
-            "journal.jsonl, steps=20000: wanted are the runs 0 1 2 3 4 5 6 of NGL, there are none",
+            "{{ glo('glo/mnist', 'test', runs=7, steps=20000).nothing.mean }}",
+            "journal.jsonl, steps=20000: wanted are the runs 0 1 2 3 4 5 6 of nothing, there are none",
         ),
         (
-            "{{ glo('glo/mnist', 'test', runs=8, steps=20000).CE.mean }}",
-            "wanted are the runs 0 1 2 3 4 5 6 7 of CE, there are 0 1 2 3 4 5 6\n",
+            "{{ glo('glo/mnist', 'test', runs=[0, 999], steps=20000).CE.mean }}",
+            "wanted are the runs 0 999 of CE, there are 0\n",
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=3, steps=2000).CE.mean }}",
-            "wanted are the runs 0 1 2 of CE, there are 0 0 0 0 0 1 1 1 1 2 2 2 2\n",
+            "wanted are the runs 0 1 2 of CE, there are 0 0",
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=3, step=2000).CE.mean }}",

@@ -38,6 +38,7 @@ def test_accuracies_are_those_of_table_2(functions):
 
 def test_cells_of_paper_b_are_those_of_figure_1(functions):
     table = pd.read_csv(RESULTS / "glo/mnist/figure1_20000_mixed_bfloat16.csv")
+    table = table[table.run < 7]
     found = functions["glo"]("glo/mnist", "test", runs=7, steps=20_000)
     for loss, rows in table.groupby("loss"):
         assert found[loss].mean == pytest.approx(rows.test_accuracy.mean())
