@@ -1,12 +1,13 @@
 """When a training ends on a plateau: rules on constructed histories, without a training."""
 
+import time
 from types import SimpleNamespace
 
 import keras
 import pytest
 
 from nglkeras import UserError
-from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.schedule import Plateau, Schedule
 
 
@@ -65,3 +66,21 @@ class TestStopAfter:
     def test_fewer_epochs_than_one(self, stop_after):
         with pytest.raises(UserError, match=f"cannot stop after {stop_after} epochs on a plateau"):
             Plateau(stop_after=stop_after)
+
+
+def test_the_time_of_training_has_the_steps_that_are_still_running_when_an_evaluation_begins(
+    monkeypatch,
+):
+    def convert(variable):
+        # As on JAX: the counter has its value only when the steps are done.
+        time.sleep(0.2 if variable == "iterations" else 0)
+        return 0.1
+
+    monkeypatch.setattr(keras.ops, "convert_to_numpy", convert)
+    monitor = Monitor()
+    optimizer = SimpleNamespace(iterations="iterations", learning_rate="learning_rate")
+    monitor.set_model(SimpleNamespace(optimizer=optimizer))
+    monitor.on_epoch_begin(0)
+    monitor.on_test_begin()
+    monitor.on_epoch_end(0, {"loss": 1.0})
+    assert monitor.history[0]["training_seconds"] >= 0.2
