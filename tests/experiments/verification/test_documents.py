@@ -153,7 +153,7 @@ def test_a_row_that_cannot_be_read_is_said(project, script):
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=7, steps=20000).nothing.mean }}",
-            "journal.jsonl, steps=20000: wanted are the runs 0 1 2 3 4 5 6 of nothing, there are none",
+            "steps=20000: wanted are the runs 0 1 2 3 4 5 6 of nothing, there are none",
         ),
         (
             "{{ glo('glo/mnist', 'test', runs=[0, 999], steps=20000).CE.mean }}",
