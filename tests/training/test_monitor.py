@@ -78,6 +78,7 @@ def test_the_time_of_training_has_the_steps_that_are_still_running_when_an_evalu
 
     monkeypatch.setattr(keras.ops, "convert_to_numpy", convert)
     monitor = Monitor()
+    monitor.set_params({"epochs": 1})
     optimizer = SimpleNamespace(iterations="iterations", learning_rate="learning_rate")
     monitor.set_model(SimpleNamespace(optimizer=optimizer))
     monitor.on_epoch_begin(0)
