@@ -57,7 +57,7 @@ COMMITTED = [
     (
         "glo/mnist",
         "figure1_20000_mixed_bfloat16.csv",
-        "glo_figure1 --scale paper --precision mixed_bfloat16 --runs 7",
+        "glo_figure1 --scale paper --precision mixed_bfloat16",
     ),
     (
         "glo/mnist",
@@ -67,7 +67,7 @@ COMMITTED = [
     (
         "glo/mnist",
         "data_2000_mixed_bfloat16.csv",
-        "glo_data --scale reduced --precision mixed_bfloat16",
+        "glo_data --scale reduced --runs 5 --precision mixed_bfloat16",
     ),
     (
         "glo/mnist",
