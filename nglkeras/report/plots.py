@@ -187,7 +187,8 @@ def _zoom(axis, curves, xlabel, start):
     """Limit an axis to what curves, pairs of positions and runs, show from a position on."""
     last = max(x[-1] for x, _ in curves)
     shown = np.concatenate([runs[:, x >= start].ravel() for x, runs in curves])
-    margin = 0.05 * float(np.ptp(shown)) + 1e-3 * abs(float(shown.max()))
+    # Of equal values, zeros too, something around them.
+    margin = 0.05 * float(np.ptp(shown)) + 1e-3 * (abs(float(shown.max())) or 1.0)
     axis.set(
         xlim=(start, max(last, start + 1)),
         ylim=(shown.min() - margin, shown.max() + margin),

@@ -218,3 +218,9 @@ class TestEpochs:
             colors = [losses.color(name) for name in losses.rows_of(table)]
             assert None not in colors
             assert len(set(colors)) == len(colors)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 1.0])
+def test_courses_of_equal_values_are_drawn(value):
+    flat = {"CE": [[value]], "NGL": [[value]]}
+    assert report_plots.epoch_plot({"a": flat}, "t", ylabel="accuracy", within=10).axes
