@@ -49,6 +49,17 @@ COMMITTED = [
         "--compare-runs 1",
     ),
     (
+        "table2/small_fashion_mnist",
+        "table2.csv",
+        "table2 --scale small --datasets fashion_mnist --models small_cnn --runs 2 "
+        "--losses CE NGL Focal SCE 'CE + L2' f4",
+    ),
+    (
+        "learning_rates/mnist",
+        "mnist_glo_mnist_SGD_2000.csv",
+        "learning_rates --scale reduced",
+    ),
+    (
         "glo/mnist",
         "figure1_2000_mixed_bfloat16.csv",
         "glo_figure1 --scale reduced --precision mixed_bfloat16 "

@@ -14,8 +14,9 @@ from nglkeras.report.figures import styled
 def study(curves: Mapping[str, RateCurve], table: Sequence[BestRateCell], title: str) -> Figure:
     """Three panels: validation accuracy over the rate, over the rate as CE sees it, and tests.
 
-    If a loss differed from cross entropy by its size alone, the curves of the middle panel would
-    lie on each other. A ring marks a loss's best rate, a cross one at which a network diverged.
+    If a loss differed from cross entropy by its size alone, the curves of the middle panel, which
+    shows the ten points below the best, would lie on each other. A ring marks a loss's best rate, a
+    cross one at which a network diverged.
     """
     figure = Figure(figsize=(15, 4.8), layout="constrained")
     whole, scaled, tested = figure.subplots(1, 3, width_ratios=(4, 4, 3))
@@ -38,6 +39,8 @@ def study(curves: Mapping[str, RateCurve], table: Sequence[BestRateCell], title:
     scaled.set(xlabel="learning rate x the loss's gradient at uniform predictions, to CE's")
     for axis in (whole, scaled):
         axis.set_xscale("log")
+    best = max(100 * max(curve.accuracies.values(), default=0) for curve in curves.values())
+    scaled.set_ylim(best - 10, best + 1)
     whole.legend(fontsize="small")
     tested.set(xlabel="test accuracy at its best rate, new seeds, %")
     tested.invert_yaxis()
