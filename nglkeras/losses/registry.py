@@ -71,6 +71,11 @@ class Row:
         return getattr(self.make, "reconstructed", False)
 
     @property
+    def takes_reduction(self) -> bool:
+        """Whether the loss can be the sum or the mean over the classes."""
+        return "class_reduction" in self.make().get_config()
+
+    @property
     def label(self) -> str:
         """Name in print, with a dagger on reconstructions."""
         return (self.title or self.name) + (DAGGER if self.reconstructed else "")

@@ -222,6 +222,16 @@ def frame(items: Sequence, columns: Sequence[str] | dict[str, Callable]) -> pd.D
     return pd.DataFrame([{name: get(item) for name, get in columns.items()} for item in items])
 
 
+def networks(
+    trials: Sequence[Trial],
+    results: Mapping[str, TrialResult],
+    columns: dict[str, Callable[[Trial, TrialResult], object]],
+) -> pd.DataFrame:
+    """A data frame for a CSV file, a line a network that has a row."""
+    pairs = [(trial, results[trial.key]) for trial in trials if trial.key in results]
+    return pd.DataFrame([{name: get(*pair) for name, get in columns.items()} for pair in pairs])
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file that a script has written; an empty cell stays an empty text."""
     return pd.read_csv(path, keep_default_na=False)

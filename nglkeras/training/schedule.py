@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
 
 ADAM = (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))
 SGD = (("momentum", 0.9),)
@@ -91,3 +91,37 @@ class Schedule:
                 f"a batch of {self.batch_size} does not divide into {self.accumulation} parts"
             )
         return self.batch_size // self.accumulation
+
+
+def constant(
+    steps: int,
+    evaluate_every: int,
+    batch_size: int,
+    optimizer: str,
+    settings: tuple[tuple[str, float], ...],
+    learning_rate: float,
+) -> Schedule:
+    """A training of some steps at a constant rate, evaluated every `evaluate_every` of them.
+
+    Raises:
+        UserError: If the steps between evaluations do not divide those of the training.
+    """
+    if steps % evaluate_every:
+        raise UserError(
+            f"{steps} steps are not a multiple of the {evaluate_every} between evaluations"
+        )
+    return Schedule(
+        steps // evaluate_every,
+        batch_size,
+        optimizer,
+        settings,
+        learning_rate,
+        plateau=None,
+        steps_per_epoch=evaluate_every,
+    )
+
+
+def check_precision(name: str) -> None:
+    """Raise `UserError` if there is no such dtype policy."""
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)

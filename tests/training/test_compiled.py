@@ -112,6 +112,14 @@ class TestRepeats:
         assert outcome(first) == outcome(second)
         assert "val_loss" in first.history[0]
 
+    @pytest.mark.parametrize("rate", [1e-4, 0.05])
+    def test_a_rate_of_its_own_is_that_of_a_network_compiled_with_it(self, network, rate):
+        own = network.train(NGL, learning_rate=rate)
+        assert [row["learning_rate"] for row in own.history] == pytest.approx([rate] * 3)
+        assert outcome(own) == outcome(compiled_network(learning_rate=rate).train(NGL))
+        # The next training has the schedule's again.
+        assert network.train(NGL).history[0]["learning_rate"] == pytest.approx(1e-3)
+
 
 class TestStatuses:
     def test_non_finite(self, network):

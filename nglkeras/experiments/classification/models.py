@@ -20,7 +20,7 @@ from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.architectures import BACKBONES, GLO, NAMES
-from nglkeras.training.schedule import PRECISIONS
+from nglkeras.training.schedule import check_precision
 
 # Widths of the head's two hidden layers, from the authors' example.
 HEAD_WIDTHS = (128, 64)
@@ -83,8 +83,7 @@ def build(
 @contextlib.contextmanager
 def dtype_policy(precision: str):
     """Give layers that are built in this context a dtype policy."""
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    check_precision(precision)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

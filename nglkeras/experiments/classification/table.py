@@ -57,12 +57,10 @@ class AccuracyTable(script.Experiment):
                 given[name.removesuffix("s")] = limits[0] if limits else None
                 value = [pair for pair in value if pair[0] is not None] or None
             given[name] = value
-        if args.train_images is not None and getattr(
-            self.scales.get(args.scale), "model_images", ()
-        ):
-            # It is a limit for all models.
-            given["model_images"] = ()
         scale = options.chosen_scale(argparse.Namespace(**given), self.scales)
+        if args.train_images is not None:
+            # It is a limit for all models.
+            scale = replace(scale, model_images=())
         for name, _ in (*scale.image_sizes, *scale.upsamplings):
             if name not in scale.datasets:
                 raise unknown("data set", name, scale.datasets)

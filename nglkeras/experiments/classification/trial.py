@@ -17,7 +17,7 @@ from nglkeras.experiments.classification.protocol import Scale
 from nglkeras.expression import Expression
 from nglkeras.runs.trial import initial_weights
 from nglkeras.seeds import at_most
-from nglkeras.training.schedule import PRECISIONS, Schedule
+from nglkeras.training.schedule import Schedule, check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,7 @@ def plan(
     files = {name: files_sha256(name, data_dir) for name in scale.datasets}
     if scale.splits not in (None, *SPLITS):
         raise unknown("splits", scale.splits, SPLITS)
-    if scale.precision not in PRECISIONS:
-        raise unknown("precision", scale.precision, PRECISIONS)
+    check_precision(scale.precision)
     models = [architectures.identity(name) for name in scale.models]
     given = {name: str(Expression.parse(text)) for name, text in (formulas or {}).items()}
     losses = nglkeras.losses

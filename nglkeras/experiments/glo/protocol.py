@@ -18,7 +18,7 @@ from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
 from nglkeras.search.screening import CHECKS
-from nglkeras.training.schedule import PRECISIONS, Schedule
+from nglkeras.training.schedule import Schedule, check_precision, constant
 
 BATCH_SIZE = 100
 LEARNING_RATE = 0.01
@@ -160,13 +160,7 @@ SCALES = by_name(
 
 def schedule(steps: int, evaluate_every: int) -> Schedule:
     """Plain SGD at a constant rate, evaluated every `evaluate_every` steps."""
-    if steps % evaluate_every:
-        raise UserError(
-            f"{steps} steps are not a multiple of the {evaluate_every} between evaluations"
-        )
-    sgd = {"optimizer": "SGD", "optimizer_settings": (), "learning_rate": LEARNING_RATE}
-    epochs = steps // evaluate_every
-    return Schedule(epochs, BATCH_SIZE, plateau=None, steps_per_epoch=evaluate_every, **sgd)
+    return constant(steps, evaluate_every, BATCH_SIZE, "SGD", (), LEARNING_RATE)
 
 
 def plan(
@@ -190,8 +184,7 @@ def plan(
     get_info(scale.dataset)
     if scale.model not in architectures.NAMES:
         raise unknown("model", scale.model, architectures.NAMES)
-    if arguments.get("precision", "float32") not in PRECISIONS:
-        raise unknown("precision", arguments["precision"], PRECISIONS)
+    check_precision(arguments.get("precision", "float32"))
     nglkeras.losses.functions.check_class_reduction(class_reduction)
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("glo")
@@ -236,17 +229,13 @@ def _blank(row, class_reduction):
         if class_reduction == "sum":
             return blank
         blank["formula"] = CROSS_ENTROPY
-    elif not _takes_reduction(row):
+    elif not row.takes_reduction:
         rows = nglkeras.losses.ROWS.values()
-        valid = ", ".join(other.name for other in rows if _takes_reduction(other))
+        valid = ", ".join(other.name for other in rows if other.takes_reduction)
         raise UserError(
             f"{row.name} has no sum over the classes; choose from: CE, CE + L2, {valid}"
         )
     return blank | _reduced(class_reduction)
-
-
-def _takes_reduction(row):
-    return "class_reduction" in row.make().get_config()
 
 
 def _reduced(class_reduction):

@@ -178,8 +178,7 @@ def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.
         "steps_per_second": lambda trial, row: steps_per_second(row),
         "seconds": lambda trial, row: row.seconds,
     }
-    pairs = [(trial, results[trial.key]) for trial in trials if trial.key in results]
-    return pd.DataFrame([{name: get(*pair) for name, get in columns.items()} for pair in pairs])
+    return tables.networks(trials, results, columns)
 
 
 def curve_layout(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[list[str]]:

@@ -23,7 +23,7 @@ from nglkeras.errors import unknown
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
-from nglkeras.training.schedule import PRECISIONS, Decay, Schedule
+from nglkeras.training.schedule import Decay, Schedule, check_precision
 
 CE_L2 = 1e-4
 
@@ -213,8 +213,7 @@ def plan(
     for model in scale.models:
         if model not in RECIPES:
             raise unknown("model", model, RECIPES)
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    check_precision(precision)
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("table3")
     rows = [nglkeras.losses.row(name) for name in loss_names]

@@ -19,7 +19,7 @@ from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
 from nglkeras.runs.trial import TrialResult
-from nglkeras.training.schedule import ADAM, PRECISIONS, SGD, Schedule
+from nglkeras.training.schedule import ADAM, SGD, Schedule, check_precision, constant
 
 # Runs from here on are the new seeds; those that choose a rate count from 0.
 FIRST_NEW = 1_000
@@ -28,6 +28,10 @@ MAX_ADDED = 6
 # A loss has learnt something at a rate where it is this many times better than chance.
 LEARNT = 2.0
 ENDS = ("low", "high")
+# Statuses of networks that left the finite numbers.
+DIVERGED = ("non_finite", "exploded")
+# Over the classes, as cross entropy is; the mean is a factor on the rate, and the rate is tuned.
+SUM = (("class_reduction", "sum"),)
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,14 @@ class Optimizer:
     """
 
     keras: str
-    settings: tuple[tuple[str, float], ...] = ()
-    rates: tuple[float, ...] = (1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2)
+    settings: tuple[tuple[str, float], ...]
+    rates: tuple[float, ...]
 
 
 OPTIMIZERS = {
-    "SGD": Optimizer("SGD", rates=(0.01, 0.032, 0.1, 0.32, 1.0, 3.2)),
+    "SGD": Optimizer("SGD", (), (0.01, 0.032, 0.1, 0.32, 1.0, 3.2)),
     "momentum": Optimizer("SGD", SGD, (0.001, 0.0032, 0.01, 0.032, 0.1, 0.32)),
-    "Adam": Optimizer("Adam", ADAM),
+    "Adam": Optimizer("Adam", ADAM, (1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2)),
 }
 
 
@@ -69,8 +73,6 @@ class LearningRateScale(Scale):
         batch_size: Images per step.
         image_size: Pixels a side; `None` for the data set's own.
         validation_images: Number of validation images; `None` for a tenth of the train split.
-        class_reduction: Whether losses over classes are the sum over them, as cross entropy is, or
-            the mean, as the papers print them; a factor on the rate under SGD.
         precision: Dtype policy of the layers, float32 or mixed_bfloat16.
     """
 
@@ -84,7 +86,6 @@ class LearningRateScale(Scale):
     batch_size: int = 100
     image_size: int | None = None
     validation_images: int | None = None
-    class_reduction: str = "sum"
     precision: str = "float32"
 
 
@@ -151,27 +152,20 @@ def plan(
     """
     if scale.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", scale.optimizer, OPTIMIZERS)
-    if scale.precision not in PRECISIONS:
-        raise unknown("precision", scale.precision, PRECISIONS)
-    if scale.steps % scale.evaluate_every:
-        raise UserError(
-            f"{scale.steps} steps are not a multiple of the {scale.evaluate_every} between "
-            f"evaluations"
-        )
-    nglkeras.losses.functions.check_class_reduction(scale.class_reduction)
+    check_precision(scale.precision)
     rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
     if len(rates) < 3 or min(rates) <= 0:
         raise UserError(
             f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
             f"positive numbers, since the best one must have a neighbour on either side"
         )
-    blanks = [_blank_of_row(name, scale) for name in loss_names]
+    blanks = [_blank_of_row(name) for name in loss_names]
     for name, text in (formulas or {}).items():
         blanks.append(
             {
                 "loss": name,
                 "formula": str(Expression.parse(text)),
-                "loss_settings": (("class_reduction", scale.class_reduction),),
+                "loss_settings": SUM,
             }
         )
     common = _common(scale, arguments.pop("data_dir", None)) | arguments
@@ -186,21 +180,8 @@ def plan(
 def schedule(scale: LearningRateScale, rate: float) -> Schedule:
     """A training at a constant rate."""
     optimizer = OPTIMIZERS[scale.optimizer]
-    return Schedule(
-        scale.steps // scale.evaluate_every,
-        scale.batch_size,
-        optimizer.keras,
-        optimizer.settings,
-        rate,
-        plateau=None,
-        steps_per_epoch=scale.evaluate_every,
-    )
-
-
-def optimizer_of(schedule: Schedule) -> str:
-    """The name in `OPTIMIZERS` of a schedule's optimizer."""
-    chosen = schedule.optimizer, schedule.optimizer_settings
-    return next(name for name, one in OPTIMIZERS.items() if (one.keras, one.settings) == chosen)
+    every, size = scale.evaluate_every, scale.batch_size
+    return constant(scale.steps, every, size, optimizer.keras, optimizer.settings, rate)
 
 
 def _common(scale, data_dir):
@@ -225,12 +206,12 @@ def _common(scale, data_dir):
     }
 
 
-def _blank_of_row(name, scale):
+def _blank_of_row(name):
     """What a trial says of a loss of the papers."""
     row = nglkeras.losses.row(name)
     blank = {"loss": row.name, "l2": row.l2, "formula": row.formula}
-    if "class_reduction" in row.make().get_config():
-        blank["loss_settings"] = (("class_reduction", scale.class_reduction),)
+    if row.takes_reduction:
+        blank["loss_settings"] = SUM
     return blank
 
 
@@ -287,7 +268,7 @@ def curves(
         accuracies, diverged = {}, set()
         for rate in sorted(rates):
             rows = [results[trial.key] for trial in rates[rate] if trial.key in results]
-            bad = sum(row.status in ("non_finite", "exploded") for row in rows)
+            bad = sum(row.status in DIVERGED for row in rows)
             values = [row.validation_accuracy for row in rows if row.status == "ok"]
             values += [1 / classes] * bad
             if values:

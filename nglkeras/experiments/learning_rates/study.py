@@ -12,8 +12,7 @@ from nglkeras.experiments.learning_rates.protocol import LearningRateScale
 
 _FIELDS = (
     *("dataset", "model", "optimizer", "rates", "runs", "new_runs", "steps", "evaluate_every"),
-    *("batch_size", "image_size", "train_images", "evaluation_images", "validation_images"),
-    *("class_reduction", "precision"),
+    *("batch_size", "image_size", "train_images", "evaluation_images", "precision"),
 )
 
 
@@ -64,7 +63,8 @@ class LearningRates(script.Experiment):
             title,
             [tables.layout(table), tables.curve_layout(curves)],
             [*_notes(scale, table, info), *notes],
-            tables.to_frame(trials, results),
+            # Momentum is a setting of Keras' SGD.
+            tables.to_frame(trials, results, sizes).assign(optimizer=scale.optimizer),
             partial(learning_rates.plots.study, curves, table, title),
         )
 
@@ -73,7 +73,7 @@ def _notes(scale, table, info):
     same = report.tables.SAME
     notes = [
         f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is constant; "
-        f"losses over classes are their {scale.class_reduction}.",
+        "losses over classes are their sum.",
         "gradient: a sample's gradient by the logits at uniform predictions, as a multiple of "
         "CE's; as CE's: best rate times that, the rate at which CE's first step is as large.",
         "The second table is validation accuracy in %, the mean of "

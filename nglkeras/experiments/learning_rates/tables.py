@@ -9,7 +9,7 @@ import pandas as pd
 # Losses, which need Keras, are reached through it: see `startup.lazy`.
 import nglkeras
 from nglkeras.experiments.classification import architectures
-from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve, optimizer_of
+from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
 from nglkeras.report import statistics, tables
 from nglkeras.report.tables import interval_text, number
 from nglkeras.runs.trial import Trial, TrialResult
@@ -18,8 +18,6 @@ from nglkeras.runs.trial import Trial, TrialResult
 @dataclass(frozen=True, kw_only=True)
 class BestRateCell(tables.Cell):
     """A loss at its own best rate; values are test accuracies in %, one a new seed.
-
-    `values` are those of the seeds that both the loss and cross entropy finished.
 
     Attributes:
         rate: The best rate; `None` where no network gave one.
@@ -55,30 +53,19 @@ def cells(
     sizes: Mapping[str, float],
 ) -> list[BestRateCell]:
     """A cell for each loss, in the order of `curves`; `sizes` are `sizes.factors`, if any."""
-    rows = {
-        loss: {
-            trial.run: results.get(trial.key)
-            for trial in trials
-            if trial.loss == loss
-            and trial.run >= FIRST_NEW
-            and trial.schedule.learning_rate == curve.best
-        }
-        for loss, curve in curves.items()
-    }
-    found = {loss: _accuracies(of_loss) for loss, of_loss in rows.items()}
-    reference = found.get("CE", {})
     made = []
     for loss, curve in curves.items():
-        values = found[loss]
-        if reference:
-            values = {run: value for run, value in values.items() if run in reference}
+        tests = [
+            trial
+            for trial in trials
+            if (trial.loss, trial.schedule.learning_rate) == (loss, curve.best)
+            and trial.run >= FIRST_NEW
+        ]
         best = curve.accuracies.get(curve.best)
         made.append(
             BestRateCell(
                 loss=loss,
-                values=list(values.values()),
-                run_numbers=list(values),
-                rows=list(rows[loss].values()),
+                **tables.sample(tests, results, lambda row: 100 * row.accuracy),
                 rate=curve.best,
                 open_ends=curve.open_ends,
                 validation=None if best is None else 100 * best,
@@ -86,15 +73,6 @@ def cells(
             )
         )
     return tables.with_references(made)
-
-
-def _accuracies(rows):
-    """Test accuracies in % of the finished networks by run."""
-    return {
-        run: 100 * row.accuracy
-        for run, row in rows.items()
-        if row is not None and row.status == "ok" and row.accuracy is not None
-    }
 
 
 def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
@@ -142,13 +120,15 @@ def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
     return lines
 
 
-def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.DataFrame:
-    """A line a network, for CSV files; accuracies in [0, 1]."""
+def to_frame(
+    trials: Sequence[Trial], results: Mapping[str, TrialResult], sizes: Mapping[str, float]
+) -> pd.DataFrame:
+    """A line a network, for CSV files; accuracies in [0, 1], `sizes` as in `cells`."""
     columns = {
         "dataset": lambda trial, row: trial.dataset,
         "model": lambda trial, row: architectures.label(trial.model),
-        "optimizer": lambda trial, row: optimizer_of(trial.schedule),
         "loss": lambda trial, row: trial.loss,
+        "gradient": lambda trial, row: sizes[trial.loss],
         "precision": lambda trial, row: trial.precision,
         "steps": lambda trial, row: trial.schedule.epochs * trial.schedule.steps_per_epoch,
         "learning_rate": lambda trial, row: trial.schedule.learning_rate,
@@ -158,5 +138,4 @@ def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.
         "test_accuracy": lambda trial, row: row.accuracy,
         "seconds": lambda trial, row: row.seconds,
     }
-    pairs = [(trial, results[trial.key]) for trial in trials if trial.key in results]
-    return pd.DataFrame([{name: get(*pair) for name, get in columns.items()} for pair in pairs])
+    return tables.networks(trials, results, columns)

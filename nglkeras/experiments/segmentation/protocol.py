@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import nglkeras
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import UserError
 from nglkeras.experiments import segmentation
 from nglkeras.experiments.segmentation.architectures import check_weights, get_architecture
 from nglkeras.experiments.segmentation.catalog import get_info
 from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
 from nglkeras.runs.trial import Trial, initial_weights
 from nglkeras.seeds import at_most
-from nglkeras.training.schedule import PRECISIONS
+from nglkeras.training.schedule import check_precision
 
 if TYPE_CHECKING:
     import keras
@@ -70,8 +70,7 @@ def plan(
     Raises:
         UserError: If a name is unknown, or the paper has no recipe for what is asked.
     """
-    if scale.precision not in PRECISIONS:
-        raise unknown("precision", scale.precision, PRECISIONS)
+    check_precision(scale.precision)
     names = nglkeras.losses.rows_of("table4") if loss_names is None else loss_names
     rows = {row.name: row for row in map(nglkeras.losses.row, names)}
     for name in rows:

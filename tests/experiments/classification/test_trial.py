@@ -258,6 +258,15 @@ class TestPlan:
             plan(TABLE2_SCALES["demo"], ["NLG"])
 
 
+def test_trials_that_differ_in_loss_rate_and_run_only_are_of_one_kind():
+    (first, *_) = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
+    other = replace(first, loss="NGL", run=2)
+    faster = replace(other, schedule=replace(other.schedule, learning_rate=0.5))
+    assert first.kind == other.kind == faster.kind
+    longer = replace(first, schedule=replace(first.schedule, epochs=99))
+    assert longer.kind != first.kind
+
+
 class TestSeeds:
     def test_golden(self):
         assert derive_seed(0, "split") == derive_seed(0, "split", 0)
