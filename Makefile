@@ -2,7 +2,7 @@
 # make search   the other one: evolution designs a loss, minutes on two cores
 # make test     every behaviour once, no network needed
 # make test-all those that take long, too: whole trainings, kills, full disks, benchmarks
-# make verify   recomputes every number of results/README.md from the committed rows; seconds
+# make verify   recomputes the numbers of results/README.md that have committed rows; seconds
 # make figures the papers' figures that need no training, anew in figures/
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more

@@ -1,4 +1,4 @@
-"""Recompute every number that the documents of results print from the committed rows.
+"""Recompute the numbers that the documents of results print from the committed rows.
 
     python reproduce/verify.py            names every line that differs; the exit code is then 1
     python reproduce/verify.py --write    writes these lines
