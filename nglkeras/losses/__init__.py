@@ -19,21 +19,22 @@ from nglkeras.losses.classes import (
     NGL,
     Baikal,
     BaikalCMA,
+    BinaryNGL,
     FormulaLoss,
     SparseNGL,
     SymmetricCrossentropy,
 )
-from nglkeras.losses.dense import Dice, SparseDice, SparseFocal, dice, sparse_dice, sparse_focal
+from nglkeras.losses.dice import Dice, SparseDice, dice, sparse_dice
 from nglkeras.losses.files import load_loss, save_loss
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.functions import (
     ALPHA,
-    CLASS_REDUCTIONS,
     EPSILON,
     ETA,
     SCALINGS,
     baikal,
     baikal_cma,
+    binary_ngl,
     f1,
     f2,
     f3,
@@ -43,6 +44,7 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
+from nglkeras.losses.options import CLASS_REDUCTIONS, HEADS, balanced
 from nglkeras.losses.registry import (
     DAGGER,
     ROWS,
@@ -54,6 +56,7 @@ from nglkeras.losses.registry import (
     row,
     rows_of,
 )
+from nglkeras.losses.zoo.focal import Focal, SparseFocal, focal, sparse_focal
 
 __all__ = [
     "ALPHA",
@@ -66,12 +69,15 @@ __all__ = [
     "F3",
     "F4",
     "FORMULAS",
+    "HEADS",
     "NGL",
     "ROWS",
     "SCALINGS",
     "Baikal",
     "BaikalCMA",
+    "BinaryNGL",
     "Dice",
+    "Focal",
     "FormulaLoss",
     "Row",
     "SparseDice",
@@ -80,12 +86,15 @@ __all__ = [
     "SymmetricCrossentropy",
     "baikal",
     "baikal_cma",
+    "balanced",
+    "binary_ngl",
     "color",
     "dice",
     "f1",
     "f2",
     "f3",
     "f4",
+    "focal",
     "formula_loss",
     "get",
     "is_reconstructed",

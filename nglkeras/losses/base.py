@@ -1,5 +1,6 @@
 """Base classes of the Keras losses: they convert labels and apply masks and sample weights."""
 
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -7,7 +8,11 @@ from keras import ops
 from keras.src.backend import get_keras_mask
 from keras.src.losses.loss import reduce_weighted_values
 
+from nglkeras.losses.documentation import document
 from nglkeras.losses.labels import as_tensor
+from nglkeras.losses.options import bind
+
+_OF_KERAS = {"reduction": "sum_over_batch_size", "name": None, "dtype": None}
 
 
 class LabelLoss(keras.losses.Loss):
@@ -47,27 +52,55 @@ class LabelLoss(keras.losses.Loss):
 class FunctionLoss(LabelLoss):
     """A Keras loss that calls a function of `y_true`, `y_pred` and further arguments.
 
-    Args:
-        reduction: Keras' reduction over the samples.
-        name: Name of the loss; by default the function's.
-        dtype: Dtype of the computation, at least float32; by default Keras' floatx.
+    A subclass names the function. The arguments of the constructor are those of the function and
+    `reduction`, `name` and `dtype`, which Keras knows; configuration, `repr` and the documentation
+    of the arguments follow from them.
 
     Attributes:
         function: The function, which returns one value per sample.
-        arguments: Names of attributes that are passed to it, and saved in the config.
         reconstructed: Whether the formula is a guess at an illegible one.
     """
 
     function: Callable
-    arguments: tuple[str, ...] = ()
     reconstructed = False
+    # Arguments of the function that the class does not offer.
+    _internal = frozenset()
 
-    def __init__(self, *, reduction="sum_over_batch_size", name=None, dtype=None):
-        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
-        self._requested_dtype = getattr(dtype, "name", dtype)
+    def __init_subclass__(cls, **others):
+        super().__init_subclass__(**others)
+        own = list(inspect.signature(cls.function).parameters.values())[2:]
+        own = [parameter for parameter in own if parameter.name not in cls._internal]
+        cls._own_names = tuple(parameter.name for parameter in own)
+        cls._constants = {p.name for p in own if p.kind is not p.KEYWORD_ONLY}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        signature = inspect.Signature(
+            [*own, *(inspect.Parameter(n, keyword, default=d) for n, d in _OF_KERAS.items())]
+        )
+
+        # Every class has a constructor of its own, so that `help` shows its arguments.
+        def initialize(self, *given, **named):
+            self._set(bind(cls.__name__, signature, given, named))
+
+        instance = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        initialize.__signature__ = signature.replace(
+            parameters=[instance, *signature.parameters.values()]
+        )
+        initialize.__name__, initialize.__doc__ = "__init__", "Check the arguments: see the class."
+        cls.__init__ = initialize
+        cls._defaults = {n: p.default for n, p in signature.parameters.items()}
+        cls.__doc__ = document(_text(cls), signature, y_true=False)
+
+    def _set(self, arguments):
+        requested = {name: arguments.pop(name) for name in _OF_KERAS}
+        requested["name"] = requested["name"] or self.function.__name__
+        super().__init__(**requested)
+        self._requested_dtype = getattr(requested["dtype"], "name", requested["dtype"])
+        checked = self.function.checked(arguments)
+        for name, value in checked.items():
+            setattr(self, name, value)
 
     def _own_arguments(self):
-        return {argument: getattr(self, argument) for argument in self.arguments}
+        return {name: getattr(self, name) for name in self._own_names}
 
     def call(self, y_true, y_pred):
         """Return one value per sample."""
@@ -75,4 +108,30 @@ class FunctionLoss(LabelLoss):
 
     def get_config(self):
         """Return all arguments of the constructor."""
-        return super().get_config() | self._own_arguments() | {"dtype": self._requested_dtype}
+        own = {name: _as_lists(value) for name, value in self._own_arguments().items()}
+        return super().get_config() | own | {"dtype": self._requested_dtype}
+
+    def __repr__(self):
+        config = self.get_config()
+        if config["name"] == self.function.__name__:
+            config["name"] = None
+        shown = [
+            f"{name}={config[name]!r}"
+            for name, default in self._defaults.items()
+            if config[name] != default or name in self._constants
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _text(cls):
+    """Return the text of a class: its own, and that of its function after the first line."""
+    own, of_function = cls.__doc__, cls.function.text
+    if own is None or of_function is None:
+        # Python runs with -OO.
+        return None
+    return f"{inspect.cleandoc(own)}\n{inspect.cleandoc(of_function).partition(chr(10))[2]}"
+
+
+def _as_lists(value):
+    """Return class weights as JSON holds them."""
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value

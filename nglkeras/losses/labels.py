@@ -21,6 +21,8 @@ _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "int32")
 TOLERANCE = 0.01
 TO_ONE_HOT = "make them one-hot with keras.utils.to_categorical"
 TO_INDICES = "make them class indices with keras.ops.argmax"
+SPARSE = f"give the loss sparse=True (SparseNGL instead of NGL), or {TO_ONE_HOT}"
+NOT_SPARSE = f"leave out sparse=True (NGL instead of SparseNGL), or {TO_INDICES}"
 
 
 def as_tensor(y_true):
@@ -60,6 +62,32 @@ def one_hot_labels(y_true, y_pred, axis=-1, *, for_indices=TO_ONE_HOT):
         if agree(_without(shape, predicted, axis), _without(predicted, predicted, axis)):
             raise UserError(f"{both}: the labels are class indices; {for_indices}")
         raise UserError(f"{both} differ; one-hot labels have the shape of the predictions")
+    return ops.cast(_bound(t, y_pred), y_pred.dtype)
+
+
+def binary_labels(y_true, y_pred, axis=-1):
+    """Return the labels of sigmoid outputs in the shape and dtype of the predictions.
+
+    Args:
+        y_true: A label of 0 or 1 (or soft) for each output, any dtype. With a single output the
+            axis of the outputs may be missing.
+        y_pred: Predictions, a tensor `[batch, ..., outputs]`.
+        axis: Axis of the outputs.
+
+    Raises:
+        UserError: If the shapes differ.
+    """
+    t = as_tensor(y_true)
+    predicted, shape = _known_shape(y_pred, axis), static_shape(t)
+    if predicted[axis] == 1 and (shape is None or len(shape) < len(predicted)):
+        return ops.cast(
+            ops.expand_dims(one_each(t, y_pred, axis, what="label"), axis), y_pred.dtype
+        )
+    if not agree(shape, predicted):
+        raise UserError(
+            f"y_true of shape {_text(shape)} and y_pred of shape {_text(predicted)} differ; a "
+            "sigmoid head takes a label of 0 or 1 for each output"
+        )
     return ops.cast(_bound(t, y_pred), y_pred.dtype)
 
 
@@ -131,8 +159,17 @@ def index_and_factor(labels, y_pred, axis=-1):
 def one_hot_factor(t, axis=-1):
     """Return 1 for each sample whose labels are within [0, 1], NaN for the others."""
     low, high = ops.min(t, axis=axis), ops.max(t, axis=axis)
+    return _within(low, high)
+
+
+def valid_factor(t):
+    """Return 1 for each label within [0, 1], NaN for the others, in the shape of `t`."""
+    return _within(t, t)
+
+
+def _within(low, high):
     is_valid = ops.logical_and(low >= -TOLERANCE, high <= 1.0 + TOLERANCE)
-    return _one_or_nan(is_valid, t.dtype)
+    return _one_or_nan(is_valid, low.dtype)
 
 
 def _one_or_nan(condition, dtype):
@@ -146,17 +183,22 @@ def check_classes(y_pred, axis=-1):
     Raises:
         UserError: If there are fewer classes, or no such axis.
     """
+    shape = _known_shape(y_pred, axis)
+    if shape[axis] == 1:
+        raise UserError(
+            f"y_pred of shape {_text(shape)} has one class: a loss over classes needs two and "
+            "more; for one sigmoid unit give the loss head='sigmoid' (BinaryNGL instead of NGL), "
+            "or the network Dense(2, 'softmax')"
+        )
+    return shape
+
+
+def _known_shape(y_pred, axis):
     shape = static_shape(y_pred)
     if shape is None:
         raise UserError("y_pred is of unknown rank; give it its shape with tf.ensure_shape")
     if not -len(shape) <= axis < len(shape):
         raise UserError(f"y_pred of shape {_text(shape)} has no axis {axis} of classes")
-    if shape[axis] == 1:
-        raise UserError(
-            f"y_pred of shape {_text(shape)} has one class: a loss over classes needs two and "
-            "more; give the network Dense(2, 'softmax') and one-hot labels (or "
-            "keras.losses.BinaryCrossentropy for one sigmoid unit)"
-        )
     return shape
 
 

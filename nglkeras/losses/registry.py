@@ -24,8 +24,9 @@ from nglkeras.losses.classes import (
     SparseNGL,
     SymmetricCrossentropy,
 )
-from nglkeras.losses.dense import Dice, SparseDice, SparseFocal
+from nglkeras.losses.dice import Dice, SparseDice
 from nglkeras.losses.formulas import FORMULAS
+from nglkeras.losses.zoo.focal import SparseFocal
 
 DAGGER = "†"
 

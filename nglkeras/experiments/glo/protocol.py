@@ -185,7 +185,7 @@ def plan(
     if scale.model not in architectures.NAMES:
         raise unknown("model", scale.model, architectures.NAMES)
     check_precision(arguments.get("precision", "float32"))
-    nglkeras.losses.functions.check_class_reduction(class_reduction)
+    nglkeras.losses.options.check_class_reduction(class_reduction)
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("glo")
     rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}

@@ -48,7 +48,9 @@ class TestValues:
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
     def test_dice_equals_its_definition(self):
-        values = to_numpy(losses.sparse_dice(WITH_VOID, LOGITS, True, ignore_class=VOID))
+        values = to_numpy(
+            losses.sparse_dice(WITH_VOID, LOGITS, from_logits=True, ignore_class=VOID)
+        )
         expected = [dice_of_an_image(*pair) for pair in zip(WITH_VOID, SOFTMAX, strict=True)]
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
@@ -138,9 +140,9 @@ class TestVoid:
 @pytest.mark.parametrize("name", ["Focal", "Dice"])
 def test_config_holds_every_argument(name):
     arguments = {"from_logits": True, "ignore_class": 7, "axis": 1, "reduction": "sum"}
-    arguments |= {"name": "mine", "dtype": "float32"}
+    arguments |= {"name": "mine", "dtype": "float32", "class_weights": [1.0, 2.0]}
     if name == "Focal":
-        arguments |= {"alpha": 0.5, "gamma": 3.0}
+        arguments |= {"alpha": 0.5, "gamma": 3.0, "label_smoothing": 0.1, "class_reduction": "mean"}
     loss = LOSSES[name](**arguments)
     assert loss.get_config() == arguments
     again = keras.losses.deserialize(keras.losses.serialize(loss))

@@ -1,0 +1,426 @@
+"""Losses over classes: one mechanism for all heads, labels, weights and void samples.
+
+A loss is a *term*, a function of the label and the probability of one class, such as
+
+    @loss_over_classes
+    def absolute_error(t, p):
+        return ops.abs(t - p)
+
+Its positional parameters are quantities of a class (see `QUANTITIES`), its keyword-only parameters
+are the constants of the loss. `loss_over_classes` makes the public function out of it: a function
+of `y_true`, `y_pred`, the constants and `Options` that returns one value per sample. Its docstring
+describes the constants in a section `Constants:`; `documentation` adds the rest.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import keras
+from keras import ops
+
+# Private, but the only way to exclude pixels from Keras' reduction; its own sparse loss uses it.
+from keras.src.backend import set_keras_mask
+
+from nglkeras.expression import EPSILON
+from nglkeras.losses import kernels
+from nglkeras.losses.documentation import document
+from nglkeras.losses.labels import (
+    NOT_SPARSE,
+    SPARSE,
+    binary_labels,
+    class_indices,
+    index_and_factor,
+    one_hot_factor,
+    one_hot_labels,
+    valid_factor,
+)
+from nglkeras.losses.options import (
+    HEADS,
+    OPTIONS,
+    Options,
+    bind,
+    check_head,
+    check_length,
+    checked_options,
+)
+
+registered = keras.saving.register_keras_serializable(package="nglkeras")
+
+# What a term may be a function of: the label, the probability, the logarithms of p and 1 - p (exact
+# from logits), and the number of classes.
+QUANTITIES = ("t", "p", "log_p", "log_not_p", "classes")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What makes a loss over classes.
+
+    Attributes:
+        term: Function of quantities and constants.
+        heads: Heads that the loss is defined for. A loss of sigmoids alone is a sum of terms over
+            the outputs, not over the pair (p, 1 - p) of each.
+        label_only: Whether the term is 0 for the label 0 and linear in the label.
+        kernel: Function of the constants that returns the `kernels.Term` or, as a string, why there
+            is none.
+        checks: Functions that check constants, by their names, and return them.
+        defaults: Defaults of options, where they are not those of `Options`.
+        fixed: Options that the loss does not offer.
+    """
+
+    term: Callable
+    heads: tuple[str, ...] = HEADS
+    label_only: bool = False
+    kernel: Callable | None = None
+    checks: Mapping[str, Callable] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of the quantities that the term asks for."""
+        parameters = inspect.signature(self.term).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+
+    @cached_property
+    def constants(self) -> dict[str, inspect.Parameter]:
+        """Parameters of the loss's own constants, by name."""
+        parameters = inspect.signature(self.term).parameters.values()
+        return {
+            p.name: p.replace(kind=p.POSITIONAL_OR_KEYWORD)
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY
+        }
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """Signature of the public function."""
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        data = [inspect.Parameter(name, kind) for name in ("y_true", "y_pred")]
+        standard = {option.name: option.default for option in fields(Options)} | self.defaults
+        if self.kernel is not None:
+            standard["fast"] = None
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in standard.items()
+            if name not in self.fixed
+        ]
+        return inspect.Signature([*data, *self.constants.values(), *options])
+
+    def checked(self, arguments: Mapping) -> dict:
+        """Return the constants and options of a call, checked, and those that are fixed.
+
+        Raises:
+            UserError: If one of them is not valid.
+        """
+        found = checked_options({**arguments, **self.fixed})
+        check_head(found["head"], self.heads)
+        return found | {name: check(found[name]) for name, check in self.checks.items()}
+
+    def values(self, y_true, y_pred, arguments: Mapping):
+        """Return one value per sample; `arguments` are all constants and options."""
+        arguments = self.checked(arguments)
+        constants = {name: arguments[name] for name in self.constants}
+        options = Options(**{name: arguments[name] for name in OPTIONS})
+        x = float32_at_least(y_pred)
+        fast = arguments.get("fast", False)
+        if options.head == "sigmoid":
+            kernels.is_chosen(fast, x, axis=options.axis, why_not="a sigmoid head")
+            return _Sigmoid(self, constants, options).values(y_true, x)
+        return _Softmax(self, constants, options).values(y_true, x, fast)
+
+
+def loss_over_classes(term=None, **settings):
+    """Make the public function of a loss out of its term.
+
+    Args:
+        term: The term; its docstring becomes that of the function.
+        **settings: Further fields of `Definition`.
+    """
+    if term is None:
+        return lambda term: loss_over_classes(term, **settings)
+    return _function(Definition(term, **settings), term.__name__, term.__doc__, term.__module__)
+
+
+def variant(function, name, summary, **fixed):
+    """Return a public function for a loss with some options fixed.
+
+    Args:
+        function: Public function of the loss.
+        name: Name of the new function.
+        summary: First line of its docstring.
+        **fixed: Options and their values.
+    """
+    old = function.definition
+    settings = {item.name: getattr(old, item.name) for item in fields(old)}
+    definition = Definition(**settings | {"fixed": {**old.fixed, **fixed}})
+    _, _, rest = (old.term.__doc__ or "").partition("\n")
+    return _function(definition, name, f"{summary}\n{rest}", function.__module__)
+
+
+def _function(definition, name, text, module):
+    signature = definition.signature
+
+    def function(*given, **named):
+        arguments = bind(name, signature, given, named)
+        return definition.values(arguments.pop("y_true"), arguments.pop("y_pred"), arguments)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = module
+    function.__signature__ = signature
+    function.definition, function.checked, function.text = definition, definition.checked, text
+    function.__doc__ = document(text, signature, y_true=True)
+    return registered(function)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A loss with its constants and options."""
+
+    definition: Definition
+    constants: Mapping[str, object]
+    options: Options
+
+    def terms(self, t, quantities, like):
+        """Return the term of each class, in the shape of `like`."""
+        found = {name: quantities[name] for name in self.definition.quantities if name != "t"}
+        terms = self.definition.term(t, **found, **self.constants)
+        # A formula may know nothing but the label, or nothing at all.
+        is_whole = getattr(terms, "shape", None) is not None and len(terms.shape) == len(like.shape)
+        return terms if is_whole else terms + ops.zeros_like(like)
+
+    def wants(self, name):
+        return name in self.definition.quantities
+
+
+class _Softmax(_Head):
+    """The loss of classes that exclude each other."""
+
+    def values(self, y_true, x, fast):
+        """Return one value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
+        axis, ignore_class = self.options.axis, self.options.ignore_class
+        if self.options.sparse:
+            labels, valid = class_indices(y_true, x, ignore_class, axis, for_one_hot=NOT_SPARSE)
+            # The kernel leaves void samples out by itself.
+            values = self._by_kernel(fast, labels, x)
+            if values is None:
+                labels, x = without_void(labels, x, valid, axis)
+                values = self._of_indices(labels, x)
+            weights = self._weights_of_indices(labels, x)
+        else:
+            t = one_hot_labels(y_true, x, axis, for_indices=SPARSE)
+            valid = is_other_row(t, ignore_class, axis)
+            _, x = without_void(t, x, valid, axis)
+            values = self._by_kernel(fast, t, x)
+            if values is None:
+                values = self._of_rows(t, x)
+            weights = self._weights_of_rows(t)
+        return masked(values if weights is None else values * weights, valid)
+
+    def _by_kernel(self, fast, labels, x):
+        """Return the values that a kernel computes, or `None` without a kernel."""
+        if self.definition.kernel is None or fast is False:
+            return None
+        options = self.options
+        term = self.definition.kernel(**self.constants)
+        why_not = term if isinstance(term, str) else ""
+        if not options.from_logits:
+            why_not = "probabilities; it takes logits, with from_logits=True"
+        if not kernels.is_chosen(fast, x, axis=options.axis, why_not=why_not):
+            return None
+        kernel = kernels.Kernel(
+            term,
+            options.sparse,
+            options.label_smoothing,
+            options.class_reduction,
+            options.axis,
+            options.ignore_class if options.sparse else None,
+        )
+        return kernel(labels, x)
+
+    def _of_rows(self, t, x):
+        axis, smoothing = self.options.axis, self.options.label_smoothing
+        factor = one_hot_factor(t, axis)
+        classes = number_of_classes(x, axis)
+        if smoothing:
+            t = t * (1.0 - smoothing) + smoothing / classes
+        terms = self.terms(t, self._quantities(x, classes), x)
+        reduce = ops.mean if self.options.class_reduction == "mean" else ops.sum
+        return factor * reduce(terms, axis=axis)
+
+    def _of_indices(self, labels, x):
+        axis, smoothing = self.options.axis, self.options.label_smoothing
+        labels, factor = index_and_factor(labels, x, axis)
+        classes = number_of_classes(x, axis)
+        t_other = ops.cast(smoothing / classes, x.dtype)
+        t_own = t_other + (1.0 - smoothing)
+
+        def own(quantity):
+            return ops.take_along_axis(quantity, ops.expand_dims(labels, axis), axis=axis)
+
+        if self.definition.label_only and not smoothing:
+            x_own = own(x)
+            if self.options.from_logits:
+                x_own = x_own - ops.logsumexp(x, axis=axis, keepdims=True)
+            total = self.terms(t_own, self._own_quantities(x_own, classes), x_own)
+        else:
+            # Sum over the classes as if none were the label, plus the correction for the one that
+            # is: a one-hot tensor is never made.
+            quantities = self._quantities(x, classes)
+            of_own = {
+                name: value if name == "classes" else own(value)
+                for name, value in quantities.items()
+            }
+            others = ops.sum(self.terms(t_other, quantities, x), axis=axis, keepdims=True)
+            like = of_own["p"]
+            total = others + (self.terms(t_own, of_own, like) - self.terms(t_other, of_own, like))
+        values = factor * ops.squeeze(total, axis=axis)
+        return values / classes if self.options.class_reduction == "mean" else values
+
+    def _quantities(self, x, classes):
+        axis, from_logits = self.options.axis, self.options.from_logits
+        p = ops.softmax(x, axis=axis) if from_logits else x
+        found = {"p": p, "classes": classes}
+        if self.wants("log_p"):
+            found["log_p"] = ops.log_softmax(x, axis=axis) if from_logits else _log(x)
+        if self.wants("log_not_p"):
+            found["log_not_p"] = _log(1.0 - p)
+        return found
+
+    def _own_quantities(self, x, classes):
+        """Return the quantities of the true class, from its p or, from logits, its log p."""
+        from_logits = self.options.from_logits
+        p = ops.exp(x) if from_logits else x
+        log_p = x if from_logits else _log(x)
+        return {"p": p, "log_p": log_p, "log_not_p": _log(1.0 - p), "classes": classes}
+
+    def _weights_of_rows(self, t):
+        weights = self.options.class_weights
+        if weights is None:
+            return None
+        axis = self.options.axis
+        check_length(weights, t.shape[axis])
+        return ops.sum(t * _along(ops.convert_to_tensor(weights, t.dtype), axis, t), axis=axis)
+
+    def _weights_of_indices(self, labels, x):
+        weights = self.options.class_weights
+        if weights is None:
+            return None
+        check_length(weights, x.shape[self.options.axis])
+        labels = ops.clip(labels, 0, len(weights) - 1)
+        return ops.take(ops.convert_to_tensor(weights, x.dtype), labels, axis=0)
+
+
+class _Sigmoid(_Head):
+    """The loss of independent outputs, each the probability of a label of its own."""
+
+    def values(self, y_true, x):
+        """Return one value per sample: `[batch, ..., outputs]` to `[batch, ...]`."""
+        axis, smoothing = self.options.axis, self.options.label_smoothing
+        t = binary_labels(y_true, x, axis)
+        valid = None
+        if self.options.ignore_class is not None:
+            valid = ops.not_equal(t, self.options.ignore_class)
+            t, x = ops.where(valid, t, 0.0), ops.where(valid, x, 0.5)
+        factor = valid_factor(t)
+        if self.options.class_weights is not None:
+            factor = factor * self._weights(t)
+        if smoothing:
+            t = t * (1.0 - smoothing) + smoothing / 2
+        values = factor * self._of_outputs(t, x)
+        if valid is None:
+            return ops.mean(values, axis=axis) if self._is_mean else ops.sum(values, axis=axis)
+        total = ops.sum(ops.where(valid, values, 0.0), axis=axis)
+        count = ops.sum(ops.cast(valid, x.dtype), axis=axis)
+        total = total / ops.maximum(count, 1.0) if self._is_mean else total
+        return masked(total, count > 0)
+
+    @property
+    def _is_pair(self):
+        """Whether an output is a prediction of two classes, not a class of its own."""
+        return "softmax" in self.definition.heads
+
+    @property
+    def _is_mean(self):
+        return self._is_pair or self.options.class_reduction == "mean"
+
+    def _of_outputs(self, t, x):
+        from_logits = self.options.from_logits
+        p = ops.sigmoid(x) if from_logits else x
+        not_p = ops.sigmoid(-x) if from_logits else 1.0 - x
+        log_p, log_not_p = None, None
+        if self.wants("log_p") or self.wants("log_not_p"):
+            log_p = ops.log_sigmoid(x) if from_logits else _log(p)
+            log_not_p = ops.log_sigmoid(-x) if from_logits else _log(not_p)
+        classes = 2 if self._is_pair else number_of_classes(x, self.options.axis)
+        found = {"p": p, "log_p": log_p, "log_not_p": log_not_p, "classes": classes}
+        terms = self.terms(t, found, x)
+        if not self._is_pair:
+            return terms
+        found |= {"p": not_p, "log_p": log_not_p, "log_not_p": log_p}
+        terms = terms + self.terms(1.0 - t, found, x)
+        return terms / 2 if self.options.class_reduction == "mean" else terms
+
+    def _weights(self, t):
+        weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)
+        if len(weights.shape) == 2:
+            check_length(weights, t.shape[self.options.axis], "pairs")
+            of_0, of_1 = (_along(weights[:, i], self.options.axis, t) for i in (0, 1))
+        else:
+            of_0, of_1 = weights[0], weights[1]
+        return of_0 + t * (of_1 - of_0)
+
+
+def is_other_row(t, ignore_class, axis):
+    """Return which rows are not the one-hot row of `ignore_class`; `None` without one."""
+    if ignore_class is None:
+        return None
+    indices = ops.arange(ops.shape(t)[axis], dtype="int32")
+    row = _along(ops.cast(ops.equal(indices, ignore_class), t.dtype), axis, t)
+    return ops.any(ops.not_equal(t, row), axis=axis)
+
+
+def _along(vector, axis, x):
+    """Reshape a vector so that it lies along an axis of `x`."""
+    rank = len(x.shape)
+    return ops.reshape(vector, [-1 if i == axis % rank else 1 for i in range(rank)])
+
+
+def without_void(labels, x, valid, axis):
+    """Replace the prediction of void samples by a constant, and label indices there by 0.
+
+    This must happen before any computation: the gradient of a NaN is NaN even if its value is
+    replaced afterwards.
+    """
+    if valid is None:
+        return labels, x
+    if len(labels.shape) < len(x.shape):
+        labels = ops.where(valid, labels, 0)
+    return labels, ops.where(ops.expand_dims(valid, axis), x, 0.5)
+
+
+def masked(values, valid):
+    """Set the values of invalid samples to 0, and exclude them from Keras' mean."""
+    if valid is None:
+        return values
+    values = ops.where(valid, values, 0.0)
+    set_keras_mask(values, mask=valid)
+    return values
+
+
+def float32_at_least(x):
+    """Return `x` in at least float32: float16 and bfloat16 cannot represent p + 1e-8."""
+    x = ops.convert_to_tensor(x)
+    is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
+    return x if is_wide else ops.cast(x, "float32")
+
+
+def number_of_classes(x, axis):
+    """Return the number of classes; a scalar tensor if TensorFlow knows it only at run time."""
+    classes = ops.shape(x)[axis]
+    return classes if isinstance(classes, int) else ops.cast(classes, x.dtype)
+
+
+def _log(p):
+    return ops.log(ops.maximum(p, EPSILON))

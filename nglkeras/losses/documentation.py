@@ -1,0 +1,64 @@
+"""Docstrings of the losses, put together from their own text and that of the shared options."""
+
+import inspect
+import textwrap
+
+from nglkeras.losses.options import DOCUMENTATION
+
+_WIDTH = 100
+_DATA = {
+    "y_true": """Labels of any dtype: one-hot or soft, in the shape of `y_pred`; class indices with
+        `sparse=True`. A sample with an invalid label has the value NaN.""",
+    "y_pred": "Probabilities `[batch, ..., classes]`; logits with `from_logits=True`.",
+}
+_KERAS = {
+    "reduction": "Keras' reduction over the samples.",
+    "name": "Name of the loss; by default the function's.",
+    "dtype": "Dtype of the computation, at least float32; by default Keras' floatx.",
+}
+_ENDS = """Returns:
+    One value per sample (per pixel in dense prediction): the shape of `y_pred` without the class
+    axis, float32 unless `y_pred` is float64.
+
+Raises:
+    UserError: If shapes or arguments do not fit."""
+
+
+def document(text: str | None, signature: inspect.Signature, *, y_true: bool) -> str | None:
+    """Return the docstring of a loss function or class.
+
+    Args:
+        text: Its own text; a section `Constants:` describes those arguments that
+            are its own.
+        signature: Its signature.
+        y_true: Whether it is a function of `y_true` and `y_pred`.
+    """
+    if text is None:
+        # Python runs with -OO.
+        return None
+    text = inspect.cleandoc(text)
+    before, _, after = text.partition("\nConstants:\n")
+    constants, _, after = after.partition("\n\n")
+    known = _DATA | DOCUMENTATION | _KERAS
+    lines = {name: _entry(name, known[name]) for name in signature.parameters if name in known}
+    parts = [lines.pop(name) for name in _DATA if name in lines]
+    parts += [constants] if constants else []
+    sections = [before.strip(), "\n".join(["Args:", *parts, *lines.values()])]
+    sections += [_ENDS] if y_true else []
+    return "\n\n".join([*sections, after.strip()]).strip() + "\n"
+
+
+def _entry(name, text):
+    return textwrap.fill(
+        f"{name}: {' '.join(text.split())}",
+        _WIDTH - 8,
+        initial_indent="    ",
+        subsequent_indent="        ",
+    )
+
+
+def documented(function):
+    """Complete the docstring of a loss function whose own text describes no shared argument."""
+    function.text = function.__doc__
+    function.__doc__ = document(function.text, inspect.signature(function), y_true=True)
+    return function

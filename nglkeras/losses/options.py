@@ -1,0 +1,184 @@
+"""The options that all losses over classes share, and their checks."""
+
+import inspect
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from nglkeras.errors import UserError, unknown
+from nglkeras.losses.labels import check_ignore_class
+
+CLASS_REDUCTIONS = ("mean", "sum")
+HEADS = ("softmax", "sigmoid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a loss reads predictions and labels.
+
+    The fields are documented where users see them, in `DOCUMENTATION`.
+    """
+
+    head: str = "softmax"
+    sparse: bool = False
+    from_logits: bool = False
+    label_smoothing: float = 0.0
+    class_weights: Sequence | None = None
+    ignore_class: int | None = None
+    class_reduction: str = "mean"
+    axis: int = -1
+
+    def __post_init__(self):
+        check_head(self.head)
+        check_class_reduction(self.class_reduction)
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise UserError(f"label_smoothing={self.label_smoothing!r} is not in [0, 1)")
+        if self.head == "sigmoid" and self.sparse:
+            raise UserError(
+                "sparse=True is of a softmax: the labels of sigmoid outputs are 0 and 1 already"
+            )
+        weights = check_class_weights(self.class_weights, self.head)
+        object.__setattr__(self, "class_weights", weights)
+        object.__setattr__(self, "ignore_class", check_ignore_class(self.ignore_class))
+
+
+OPTIONS = tuple(option.name for option in fields(Options))
+
+
+def checked_options(arguments: Mapping) -> dict:
+    """Return arguments with the options among them checked, and in one form.
+
+    Raises:
+        UserError: If an option is not valid.
+    """
+    options = Options(**{name: arguments[name] for name in OPTIONS if name in arguments})
+    return {name: getattr(options, name, value) for name, value in arguments.items()}
+
+
+def bind(name: str, signature: inspect.Signature, given=(), named=None) -> dict:
+    """Return all arguments of a call by name.
+
+    Raises:
+        TypeError: If they do not fit the signature; the message names what is valid.
+    """
+    try:
+        bound = signature.bind(*given, **named or {})
+    except TypeError as error:
+        valid = ", ".join(signature.parameters)
+        raise TypeError(f"{name}() {error}; its arguments are {valid}") from None
+    bound.apply_defaults()
+    return bound.arguments
+
+
+# What docstrings say about each option.
+DOCUMENTATION = {
+    "head": """`"softmax"`: the outputs are the probabilities of classes that exclude each other.
+        `"sigmoid"`: each output is the probability of a label of its own, for binary (one unit)
+        and multi-label networks. It is read as the two-class prediction (1 - p, p); the value of a
+        sample is the mean over its outputs, as in Keras' binary cross entropy.""",
+    "sparse": """Whether labels are class indices, of the shape of `y_pred` without the class axis
+        (or with a class axis of length 1), instead of one-hot.""",
+    "from_logits": "Whether `y_pred` holds logits instead of probabilities.",
+    "label_smoothing": """Share of the label that is spread evenly over the classes, in [0, 1).""",
+    "class_weights": """One number a class, by which the value of each sample of that class is
+        multiplied; e.g. `balanced(counts)`. As with `class_weight` in `fit`, values are not divided
+        by the sum of the weights. With the sigmoid head the weights of the labels 0 and 1: one
+        pair, or a pair for each output.""",
+    "ignore_class": """Label, such as 255 for void pixels, whose samples have zero loss and gradient
+        and are left out of the mean; it need not be a class. One-hot labels of such samples are all
+        zeros, as `keras.ops.one_hot` makes them, or that class. With the sigmoid head it is a label
+        of single outputs.""",
+    "class_reduction": """`"mean"` over the classes as the papers print it, or `"sum"`. The mean
+        divides the gradient by the number of classes, which plain SGD sees as a smaller learning rate.""",
+    "axis": "Axis of the classes, or of the outputs of a sigmoid head.",
+    "pixel_weight": "Weight of each pixel in the sums, `[batch, ...]`; equal by default.",
+    "fast": """Whether to use the compiled kernel, which computes loss and gradient together from
+        logits in float32 or lower: see `kernels`. `None` uses it if it is valid, `False` never
+        does. Values and gradients are the same.""",
+}
+
+
+def balanced(counts: Sequence[int]) -> tuple[float, ...]:
+    """Return class weights that give all classes the same total weight: n / (k n_c).
+
+    n is the number of samples, k the number of classes that occur. The mean weight of a sample is
+    1, so that the learning rate keeps its meaning. A class without samples has the weight 0.
+
+    Args:
+        counts: Number of samples, or of pixels, of each class; of the labels 0 and 1 for a
+            sigmoid head.
+
+    Raises:
+        UserError: If a count is negative or not finite, or all are zero.
+
+    Example:
+    >>> balanced([90, 10])
+    (0.5555555555555556, 5.0)
+    """
+    counts = np.asarray(counts, "float64")
+    if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or not counts.any():
+        raise UserError(f"counts {counts.tolist()} are no numbers of samples, one for each class")
+    occur = counts > 0
+    weights = np.divide(counts.sum(), occur.sum() * counts, where=occur, out=np.zeros_like(counts))
+    return tuple(weights.tolist())
+
+
+def check_class_weights(weights, head: str = "softmax") -> tuple | None:
+    """Return class weights as a tuple of numbers, or of pairs; `None` stays `None`.
+
+    Raises:
+        UserError: If they are not finite numbers of at least 0 in one of the forms that `Options`
+            takes.
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        raise UserError(
+            f"class_weights={weights!r}: give numbers, e.g. nglkeras.losses.balanced(counts) with "
+            "the number of samples of each class"
+        )
+    if isinstance(weights, Mapping):
+        if set(weights) != set(range(len(weights))):
+            raise UserError(f"class_weights for {sorted(weights)}: give every class from 0 on")
+        weights = [weights[label] for label in range(len(weights))]
+    try:
+        array = np.asarray(weights, "float64")
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    dimensions = (1,) if head == "softmax" else (1, 2)
+    is_right = array.ndim in dimensions and array.size > 1 and np.isfinite(array).all()
+    if head == "sigmoid":
+        is_right = is_right and array.shape[-1] == 2
+    if not is_right or (array < 0).any():
+        form = (
+            "a number for each class" if head == "softmax" else "a pair (w0, w1), or one an output"
+        )
+        raise UserError(f"class_weights={weights!r} is not {form}, finite and at least 0")
+    return tuple(tuple(row) if isinstance(row, list) else row for row in array.tolist())
+
+
+def check_length(weights, classes, what="numbers"):
+    """Raise `UserError` unless there is a weight for each class."""
+    if classes is not None and len(weights) != classes:
+        raise UserError(
+            f"class_weights are {len(weights)} {what}, but y_pred has {classes} outputs"
+        )
+
+
+def check_class_reduction(class_reduction):
+    """Raise `UserError` unless it is one of `CLASS_REDUCTIONS`."""
+    if class_reduction not in CLASS_REDUCTIONS:
+        raise unknown("class_reduction", class_reduction, CLASS_REDUCTIONS)
+
+
+def check_head(head, heads=HEADS):
+    """Raise `UserError` unless it is one of `heads`."""
+    if head not in heads:
+        raise unknown("head", head, heads)
+
+
+def is_number(x) -> bool:
+    """Return whether `x` is a plain number, which can be compiled into a kernel."""
+    return isinstance(x, numbers.Real) and not isinstance(x, bool)

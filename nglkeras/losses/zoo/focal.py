@@ -1,0 +1,44 @@
+"""Focal loss: Lin et al., Focal Loss for Dense Object Detection (2017), arXiv 1708.02002.
+
+Paper A gives no formula for the focal loss that it compares with: this is Lin et al.'s, as in
+Keras' `CategoricalFocalCrossentropy`. Logits are not clipped, so that confidently wrong pixels
+still have a gradient, as in Keras' cross entropy from logits.
+"""
+
+from keras import ops
+
+from nglkeras.expression import EPSILON
+from nglkeras.losses.base import FunctionLoss
+from nglkeras.losses.classwise import loss_over_classes, registered, variant
+
+
+@loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})
+def focal(t, p, log_p, *, alpha=0.25, gamma=2.0):
+    """Focal loss: `-α (1 - p)^γ log p`, p of the true class.
+
+    Constants:
+        alpha: Factor α; the default 0.25 is Lin et al.'s and Keras'.
+        gamma: Focusing parameter γ; the default 2 is theirs too. Larger values down-weight easy
+            samples more.
+    """
+    # For γ < 1 the derivative of the power is infinite at 0.
+    return -alpha * t * ops.power(ops.maximum(1.0 - p, EPSILON), gamma) * log_p
+
+
+sparse_focal = variant(
+    focal, "sparse_focal", "`focal` for class indices.", head="softmax", sparse=True
+)
+
+
+@registered
+class Focal(FunctionLoss):
+    """Focal loss (Lin et al. 2017): `-α (1 - p)^γ log p`, p of the true class."""
+
+    function = staticmethod(focal)
+
+
+@registered
+class SparseFocal(Focal):
+    """Focal loss for class indices: `Focal(sparse=True)`."""
+
+    function = staticmethod(sparse_focal)
