@@ -1,9 +1,4 @@
-"""Focal loss: Lin et al., Focal Loss for Dense Object Detection (2017), arXiv 1708.02002.
-
-Paper A gives no formula for the focal loss that it compares with: this is Lin et al.'s, as in
-Keras' `CategoricalFocalCrossentropy`. Logits are not clipped, so that confidently wrong pixels
-still have a gradient, as in Keras' cross entropy from logits.
-"""
+"""Focal loss, which paper A compares with; it gives no formula for it."""
 
 from keras import ops
 
@@ -15,6 +10,14 @@ from nglkeras.losses.classwise import loss_over_classes, registered, variant
 @loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})
 def focal(t, p, log_p, *, alpha=0.25, gamma=2.0):
     """Focal loss: `-α (1 - p)^γ log p`, p of the true class.
+
+    Lin et al., Focal Loss for Dense Object Detection (2017), arXiv 1708.02002. The definition is
+    that of Keras' `CategoricalFocalCrossentropy`, without its clipping: confidently wrong samples
+    still have a gradient, as in cross entropy.
+
+    Use it where easy samples are so many that they drown the others, as background does in
+    detection and segmentation. α and the power make its gradient smaller than cross entropy's,
+    which plain SGD sees as a smaller learning rate.
 
     Constants:
         alpha: Factor α; the default 0.25 is Lin et al.'s and Keras'.
