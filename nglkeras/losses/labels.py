@@ -79,6 +79,11 @@ def binary_labels(y_true, y_pred, axis=-1):
     """
     t = as_tensor(y_true)
     predicted, shape = _known_shape(y_pred, axis), static_shape(t)
+    if len(predicted) == 1:
+        raise UserError(
+            f"y_pred of shape {_text(predicted)} has no axis of outputs; a sigmoid head wants "
+            "[batch, ..., outputs], with one output [batch, 1]"
+        )
     if predicted[axis] == 1 and (shape is None or len(shape) < len(predicted)):
         return ops.cast(
             ops.expand_dims(one_each(t, y_pred, axis, what="label"), axis), y_pred.dtype

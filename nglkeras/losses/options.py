@@ -91,7 +91,7 @@ DOCUMENTATION = {
         zeros, as `keras.ops.one_hot` makes them, or that class. With the sigmoid head it is a label
         of single outputs.""",
     "class_reduction": """`"mean"` over the classes as the papers print it, or `"sum"`. The mean
-        divides the gradient by the number of classes, which plain SGD sees as a smaller learning rate.""",
+        divides the gradient by the number of classes: plain SGD sees a smaller learning rate.""",
     "axis": "Axis of the classes, or of the outputs of a sigmoid head.",
     "pixel_weight": "Weight of each pixel in the sums, `[batch, ...]`; equal by default.",
     "fast": """Whether to use the compiled kernel, which computes loss and gradient together from
