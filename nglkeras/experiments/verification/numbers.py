@@ -26,8 +26,6 @@ from nglkeras.experiments.glo import tables as glo_tables
 from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.experiments.learning_rates import protocol as rates_protocol
 from nglkeras.experiments.learning_rates import tables as rates_tables
-from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
-from nglkeras.experiments.learning_rates.tables import BestRateCell
 from nglkeras.experiments.segmentation import tables as segmentation_tables
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.experiments.verification.selection import (
@@ -40,7 +38,9 @@ from nglkeras.experiments.verification.selection import (
     wrong_runs,
 )
 from nglkeras.report import statistics
+from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
+from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
 from nglkeras.search.records import Record, Result, header_or_record
 
