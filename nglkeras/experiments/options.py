@@ -95,6 +95,8 @@ def _argument(hint):
     """How argparse reads a field of this type."""
     if get_origin(hint) is types.UnionType:
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint), "metavar": "NAME"}
     if get_origin(hint) is tuple:

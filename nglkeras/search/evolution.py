@@ -4,8 +4,9 @@ Every random number is drawn from (seed, generation, index, purpose), so that ne
 the evaluations nor an interruption changes the search.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from nglkeras.errors import UserError
 from nglkeras.search.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first, generator
 from nglkeras.search.variation import Variation
@@ -13,6 +14,8 @@ from nglkeras.search.variation import Variation
 # Attempts to replace a discarded individual before its place goes to the lowest fitness.
 MAX_ATTEMPTS = 200
 RATES = ("crossover", "subtree_mutation", "node_mutation", "archive", "archive_crossover")
+# Rules of survival that are not in the paper.
+RULES = ("distinct", "parsimony")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,11 @@ class Parameters:
         variation: Rules for trees.
         distinct: Whether to keep only one of several survivors with the same formula, as long as
             there are others. Not in the paper, which evaluates every copy anew: where trainings
-            are deterministic, copies share a fitness and soon fill the population.
+            are deterministic, copies share a fitness and soon fill the population. `None`
+            (default): yes, but not in the folder of a search that was begun without it.
+        parsimony: Whether the smaller of two losses with the same fitness survives (lexicographic
+            parsimony pressure, Luke and Panait 2002), and not the older as in the paper. `None`
+            (default): as for `distinct`.
     """
 
     population_size: int = 16
@@ -41,11 +48,15 @@ class Parameters:
     archive: float = 0.5
     archive_crossover: float = 0.5
     variation: Variation = field(default_factory=Variation)
-    distinct: bool = False
+    distinct: bool | None = None
+    parsimony: bool | None = None
 
     def __post_init__(self):
         convert_whole_numbers(self, population_size=1, generations=0)
         check_rates(self, RATES)
+        for name in RULES:
+            if getattr(self, name) not in (True, False, None):
+                raise UserError(f"{name}={getattr(self, name)!r} is neither True, False nor None")
 
 
 class GeneticProgramming(Strategy):
@@ -53,7 +64,7 @@ class GeneticProgramming(Strategy):
 
     Where the paper is silent: the partner of a crossover is drawn uniformly from the population
     without the individual itself; a full archive loses a random member; of equals, the older
-    survives.
+    survives. `distinct=False` and `parsimony=False` are the paper's algorithm.
 
     Args:
         seed: Root of all randomness.
@@ -75,10 +86,22 @@ class GeneticProgramming(Strategy):
     def settings(self) -> dict:
         """Everything that decides the course of the search, which its length does not."""
         settings = super().settings
-        # Journals from before there was this parameter do not have it.
-        if not self.parameters.distinct:
-            del settings["distinct"]
+        # Journals from before there were these parameters do not have them.
+        for name in RULES:
+            settings[name] = self._follows(name)
+            if not settings[name]:
+                del settings[name]
         return settings
+
+    def as_begun(self, settings: dict) -> None:
+        """Leave out the rules of survival that the search in the folder was begun without."""
+        if settings:
+            choices = {name: getattr(self.parameters, name) for name in RULES}
+            begun = {
+                name: bool(settings.get(name)) if choice is None else choice
+                for name, choice in choices.items()
+            }
+            self.parameters = replace(self.parameters, **begun)
 
     def propose(self) -> list[Individual]:
         """Return random trees in generation 0, and a child of each survivor in the others."""
@@ -92,8 +115,12 @@ class GeneticProgramming(Strategy):
 
     def select(self, members: list[Member]) -> list[Member]:
         """Return the best n of parents and children; archive some of the others."""
-        members = best_first(self.population + members)
-        if self.parameters.distinct:
+        members = self.population + members
+        if self._follows("parsimony"):
+            # Sorting is stable: the size decides between members of the same fitness.
+            members = sorted(members, key=lambda member: member.individual.expression.size)
+        members = best_first(members)
+        if self._follows("distinct"):
             members = _repeats_last(members)
         n = self.parameters.population_size
         for i, member in enumerate(members[n:]):
@@ -104,6 +131,10 @@ class GeneticProgramming(Strategy):
                 else:
                     self.archive[random.randint(n)] = member
         return members[:n]
+
+    def _follows(self, rule):
+        choice = getattr(self.parameters, rule)
+        return True if choice is None else choice
 
     def _make(self, index, attempt):
         if self.generation == 0:

@@ -83,6 +83,8 @@ def search(
         with StatusWriter(course.journal.path, executor, run.summary), reports:
             run.run(order or list, on_generation)
     result = course.result(strategy)
+    if not quiet:
+        output.say(*_describe_front(result.front))
     if result.population and result.population[0].evaluation.rank:
         best = result.population[0]
         losses.save_loss(
@@ -107,6 +109,7 @@ class _Search:
         self.quiet = quiet
         self.seconds_per_generation = None
         self.prepared = False
+        strategy.as_begun(course.begun)
         begun = course.begun.get("evaluate")
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
@@ -219,6 +222,15 @@ class _Search:
         record = self.course.take(record)
         bar.update(record.evaluation.status != "discarded")
         self.strategy.tell(record.individual, record.evaluation)
+
+
+def _describe_front(front):
+    lines = ["the front of fitness and size: nodes, fitness, id, formula"] if front else []
+    for member in front:
+        individual = member.individual
+        size, fitness = individual.expression.size, shown(member.evaluation.rank)
+        lines.append(f"{size:5}  {fitness}  {individual.id}  {individual.expression}")
+    return lines
 
 
 def _describe(generation, seconds_left):

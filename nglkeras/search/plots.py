@@ -218,6 +218,34 @@ def family(result: Result) -> Figure:
     return figure
 
 
+@styled
+def front(result: Result, name: str) -> Figure:
+    """Draw the fitness of everything that was evaluated against its size, and the Pareto front.
+
+    Of a fitness of several numbers, the last one is drawn.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    rated = [record for record in result.records.values() if record.evaluation.rank]
+    axis.scatter(*_sizes_and_fits(rated), s=12, color="lightgray", label="evaluated")
+    sizes, fits = _sizes_and_fits(result.front)
+    axis.step(sizes, fits, where="post", color="tab:red")
+    axis.scatter(sizes, fits, s=28, color="tab:red", zorder=3, label="front")
+    for member, x, y in zip(result.front, sizes, fits, strict=True):
+        axis.annotate(
+            member.individual.id, (x, y), (0, 6), textcoords="offset points", fontsize="small"
+        )
+    axis.set(xlabel="nodes of the formula", ylabel=name)
+    axis.set_title("The best fitness at each size")
+    axis.legend(loc="lower right")
+    return figure
+
+
+def _sizes_and_fits(evaluated):
+    sizes = [one.individual.expression.size for one in evaluated]
+    return sizes, [one.evaluation.rank[-1] for one in evaluated]
+
+
 _MAKERS = {
     "random": "gray",
     "crossover": "tab:blue",

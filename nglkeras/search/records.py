@@ -13,6 +13,7 @@ from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.runs.columns import Count, Number
 from nglkeras.runs.journal import read_records
+from nglkeras.search.front import pareto_front
 from nglkeras.search.strategy import Evaluation, Individual, Member
 from nglkeras.training.outcome import STATUSES
 
@@ -186,6 +187,13 @@ class Result:
                     members[formula] = member
         ranked = sorted(members.values(), key=lambda m: m.evaluation.rank, reverse=True)
         return ranked[:count]
+
+    @property
+    def front(self) -> list[Member]:
+        """The Pareto front of fitness and size over the whole search, the smallest loss first."""
+        return pareto_front(
+            Member(record.individual, record.evaluation) for record in self.records.values()
+        )
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
         """Return the records of an individual and of all its ancestors, by id."""

@@ -161,6 +161,13 @@ class Strategy(ABC):
         """Return an individual to take the place of a discarded one; by default none does."""
         return None
 
+    def as_begun(self, settings: dict) -> None:  # noqa: B027 - optional
+        """Adopt what an earlier version did by default, if it began the search in the folder.
+
+        Args:
+            settings: Settings of the search that the folder holds; empty for a new folder.
+        """
+
     @property
     def generations(self) -> int:
         """Number of the last generation."""

@@ -38,7 +38,7 @@ def write(
     """Print the result of a search, compare the winner on the test set, write files and figures.
 
     The files are best.md and best.tex (the best losses), generations.csv, comparison.csv if there
-    is a comparison, and the figures convergence, losses, winner and family.
+    is a comparison, and the figures convergence, losses, winner, front and family.
 
     Args:
         result: Result of the search.
@@ -122,6 +122,7 @@ def write(
         "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
         "losses": partial(plots.curves, forms, fitness.class_reduction),
         "winner": partial(plots.tree, form(winner)),
+        "front": partial(plots.front, result, fitness.fitness_name),
         "family": partial(plots.family, result),
     }
     files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if judged else [])]

@@ -23,7 +23,6 @@ class PaperASearch(SearchScript):
         super().add_options(parser)
         add = parser.add_argument
         add("--experiment", default="1", metavar="N", help="1 to 5 (default: 1)")
-        add("--distinct", action="store_true", help="keep one of survivors with equal formulas")
         add(
             "--bounds",
             nargs=2,
@@ -35,6 +34,7 @@ class PaperASearch(SearchScript):
         )
         changed = ("model", "generations", "population", "epochs", "train_images", "image_size")
         changed += ("evaluation_images", "datasets", "draws")
+        changed += ("distinct", "parsimony")
         options.add_fields(parser, SearchScale, changed)
 
     def chosen_scale(self, args):
@@ -71,7 +71,8 @@ class PaperASearch(SearchScript):
             args.seed,
             population_size=scale.population,
             generations=scale.generations,
-            distinct=args.distinct,
+            distinct=scale.distinct,
+            parsimony=scale.parsimony,
         )
         screening = screening_of(args, scale, fitness, out, fitness.bounds)
         result = search.search(strategy, fitness, out=out, screening=screening)

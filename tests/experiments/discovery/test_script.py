@@ -42,7 +42,7 @@ class TestScript:
             "Holm's p",
         ):
             assert part in out
-        for name in ("convergence", "family", "losses", "winner"):
+        for name in ("convergence", "family", "front", "losses", "winner"):
             assert imread(tmp_path / f"{name}.png").std() > 0.01
         for name in ("best.md", "best.json", "generations.csv", "comparison.csv"):
             assert (tmp_path / name).stat().st_size > 100
@@ -62,7 +62,7 @@ class TestScript:
             *SMALL,
             *["--experiment", "5", "--datasets", "digits", "digits_turned", "--generations", "1"],
             *["--population", "2", "--compare-runs", "1"],
-            *["--distinct", "--without", "duplicates", "equals", "gradients", "rejection"],
+            *["--no-parsimony", "--without", "duplicates", "equals", "gradients", "rejection"],
             *["--draws", "fresh", "--bounds", "1e-4", "1e6", "--out", tmp_path],
         )
         assert code == 0
@@ -72,6 +72,8 @@ class TestScript:
         header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])["settings"]
         assert header["screening"]["bounds"] == [1e-4, 1e6]
         assert header["evaluate"]["improvement"] == "errors"
+        assert header["distinct"]
+        assert "parsimony" not in header
         assert "4 asked, 4 trained, saved none" in out
         assert "Digits, turned, winner: " in out
 
@@ -199,6 +201,7 @@ def test_the_committed_searches_can_be_read(path):
     assert settings.pop("variation", None) in (None, json.loads(json.dumps(asdict(Variation()))))
     last = max(record.individual.generation for record in records.values())
     strategy = make(seed=seed, generations=last, **settings)
+    strategy.as_begun(settings)
     asked = strategy.ask()
     # The last generation may have been interrupted.
     while asked and all(individual.id in records for individual in asked):
