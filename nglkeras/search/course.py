@@ -4,14 +4,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.report import output
 from nglkeras.runs.journal import Records
 from nglkeras.search.records import (
-    SAVED,
     Generation,
     Record,
     Result,
@@ -133,25 +130,14 @@ class Course:
 
     def end_generation(self, strategy: Strategy) -> Generation:
         """Summarise the generation that the strategy has just finished."""
-        members, counts = strategy.population, self._counts
-        ranks = [member.evaluation.rank for member in members if member.evaluation.rank]
-        generation = Generation(
-            len(self.generations),
-            ranks[0] if ranks else (),
-            tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
-            float(np.mean([member.individual.expression.size for member in members])),
-            counts["asked"],
-            counts["trained"],
-            {kind: counts[kind] for kind in SAVED},
-            counts["discarded"],
-            counts["failed"],
-        )
+        generation = Generation.of(len(self.generations), strategy.population, self._counts)
         self.generations.append(generation)
         return generation
 
-    def result(self, strategy: Strategy) -> Result:
-        """Return what the search has found."""
-        return Result(tuple(strategy.population), self.records, tuple(self.generations))
+    def result(self, strategy: Strategy, **known) -> Result:
+        """Return what the search has found; `known` are further fields of `Result`."""
+        generations = tuple(self.generations)
+        return Result(tuple(strategy.population), self.records, generations, self.settings, **known)
 
 
 def _without_failures(records):

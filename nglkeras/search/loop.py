@@ -82,18 +82,18 @@ def search(
         reports = executor.reporting_to(None if quiet else tqdm.write)
         with StatusWriter(course.journal.path, executor, run.summary), reports:
             run.run(order or list, on_generation)
-    result = course.result(strategy)
+    result = course.result(strategy, class_reduction=fitness.class_reduction)
     if not quiet:
         output.say(*_describe_front(result.front))
-    if result.population and result.population[0].evaluation.rank:
-        best = result.population[0]
+    for best in result.best_losses(1):
         losses.save_loss(
             course.journal.path.with_name("best.json"),
-            str(best.individual.expression),
-            class_reduction=fitness.class_reduction,
-            fitness=list(best.evaluation.fitness),
-            id=best.individual.id,
+            best.formula,
+            class_reduction=best.class_reduction,
+            fitness=list(best.fitness),
+            id=best.id,
             search=course.settings,
+            generation=result.generations[-1].number,
         )
     return result
 

@@ -9,8 +9,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import msgspec
 import numpy as np
 
 from nglkeras.errors import UserError
@@ -44,6 +45,11 @@ class Individual:
         """Name within the search, e.g. "3-7", or "3-7-2" after two discarded attempts."""
         tail = f"-{self.attempt}" if self.attempt else ""
         return f"{self.generation}-{self.index}{tail}"
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Its place in the order of the search."""
+        return self.generation, self.index, self.attempt
 
     def agrees_with(self, other: "Individual") -> bool:
         """Return whether both are the same but for rounding of their constants.
@@ -180,6 +186,28 @@ class Strategy(ABC):
         del parameters["generations"]
         return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
 
+    @classmethod
+    def from_settings(cls, settings: dict, generations: int) -> Self:
+        """Return a fresh strategy with the settings in a journal.
+
+        Args:
+            settings: The settings; those that are not of the strategy are ignored.
+            generations: Number of the last generation.
+
+        Raises:
+            ValueError: If a setting is missing or holds a value that it cannot hold.
+        """
+        return cls(seed=settings["seed"], **cls._parameters(settings, generations))
+
+    @classmethod
+    def _parameters(cls, settings, generations):
+        """Return the parameters in the settings as arguments of the constructor."""
+        names = {field_.name for field_ in fields(cls.parameters_class)}
+        found = {name: settings[name] for name in names & settings.keys()}
+        found["generations"] = generations
+        converted = msgspec.convert(found, cls.parameters_class)
+        return {name: getattr(converted, name) for name in found}
+
     @property
     def is_done(self) -> bool:
         """Whether the last generation has been evaluated."""
@@ -216,5 +244,16 @@ class Strategy(ABC):
         if not self._waiting:
             members = [self._evaluated[i] for i in sorted(self._evaluated)]
             self._evaluated = {}
-            self.population = self.select(members)
-            self.generation += 1
+            self.end_generation(members)
+
+    def end_generation(self, members: list[Member]) -> None:
+        """Select the survivors and begin the next generation.
+
+        `tell` calls it when the last individual is evaluated. A journal is read without `ask` and
+        `tell`, with this method alone.
+
+        Args:
+            members: The evaluated individuals of this generation, by index.
+        """
+        self.population = self.select(members)
+        self.generation += 1
