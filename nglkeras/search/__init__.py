@@ -15,6 +15,7 @@ from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
+    from nglkeras.search.confirmation import confirm
     from nglkeras.search.evolution import GeneticProgramming, Parameters
     from nglkeras.search.fitness import Fitness
     from nglkeras.search.glo import GLO
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
         Strategy,
         generator,
     )
+    from nglkeras.search.trainer import Measured, Network, Trainer
     from nglkeras.search.training_fitness import Comparison, TrainingFitness
     from nglkeras.search.variation import Variation
+    from nglkeras.search.verdict import Confirmation
 
 _PUBLIC = {
     "nglkeras.search.coefficients": ("CoefficientSearch",),
+    "nglkeras.search.confirmation": ("confirm",),
     "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
     "nglkeras.search.fitness": ("Fitness",),
     "nglkeras.search.glo": ("GLO",),
@@ -40,8 +44,10 @@ _PUBLIC = {
     "nglkeras.search.records": ("Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
+    "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),
     "nglkeras.search.training_fitness": ("Comparison", "TrainingFitness"),
     "nglkeras.search.variation": ("Variation",),
+    "nglkeras.search.verdict": ("Confirmation",),
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _PUBLIC)
 __all__ = __dir__()

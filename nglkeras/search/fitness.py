@@ -1,7 +1,7 @@
 """The base class of everything that evaluates losses for `search`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +16,7 @@ from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
 from nglkeras.search.screening import BOUNDS
 from nglkeras.search.strategy import Evaluation
+from nglkeras.search.trainer import Loss, Trainer
 from nglkeras.training.outcome import STATUSES
 
 # What a plain function may have as attributes.
@@ -69,6 +70,21 @@ class Fitness(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - optional
         """Get the data; called before the first new loss is screened."""
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:
+        """Return what trains the networks of a confirmation.
+
+        Args:
+            losses: All losses that are to come, by name.
+            test: Test data; `None` for the fitness's own, or held-out ones.
+
+        Raises:
+            UserError: If this fitness trains no networks.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no networks to confirm with: give a TrainingFitness, or a "
+            "Trainer of your own"
+        )
 
     def writing(self) -> AbstractContextManager[None]:
         """Return a context in which no other process writes the files of this fitness."""

@@ -5,6 +5,7 @@ and `one_hot` compares labels with it. Errors are a `UserError` of one line that
 """
 
 import contextlib
+import hashlib
 import itertools
 import re
 
@@ -335,3 +336,13 @@ def _check_rows(p, tolerance):
         f"seems to end in {kind}; end it in a softmax over the classes, e.g. "
         f"Dense({p.shape[1]}, activation='softmax')"
     )
+
+
+def digest(*parts: object) -> str:
+    """Return a hash of the content of arrays, or of dicts and tuples of them."""
+    digest = hashlib.sha256()
+    for array in keras.tree.flatten(parts):
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    return digest.hexdigest()[:16]

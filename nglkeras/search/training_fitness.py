@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -16,8 +16,10 @@ from nglkeras.search import optimizers, samples
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.identity import fingerprint
 from nglkeras.search.numbers import positive, whole_number
+from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.strategy import Evaluation
+from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
@@ -112,6 +114,7 @@ class TrainingFitness(Fitness):
         self._optimizer = name, config, rate
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]
+        self.seed = self._arguments["seed"]
         self.timeout = timeout
         self.bounds = self._arguments["bounds"]
         scale_free = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
@@ -119,16 +122,16 @@ class TrainingFitness(Fitness):
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
-            return self._build()
+            return self.build()
 
         def make_streams(run):
             data, steps = streams.training(
-                *self._one_hot("train"),
+                *self.one_hot("train"),
                 batch_size=self._arguments["batch_size"],
                 epochs=self._arguments["epochs"],
                 seed=derive_seed(seed, "run", run),
             )
-            held = streams.evaluation(*self._one_hot("validation"), batch_size=batch_size)
+            held = streams.evaluation(*self.one_hot("validation"), batch_size=batch_size)
             return streams.Streams(data, held, steps)
 
         schedule = Schedule(
@@ -167,16 +170,18 @@ class TrainingFitness(Fitness):
     @cached_property
     def _look(self):
         """Number of classes and hash of the model."""
-        model = self._build()
+        model = self.build()
         for name, (x, y) in self._parts.items():
             classes = samples.count_classes(model, samples.first(x))
             samples.one_hot(name, y, classes)
         return classes, _digest_model(model, self.model_fn)
 
-    def _build(self):
+    def build(self) -> keras.Model:
+        """Return a new network."""
         return samples.build(self.model_fn, samples.first(self._parts["train"][0]))
 
-    def _one_hot(self, name):
+    def one_hot(self, name: str) -> tuple[object, np.ndarray]:
+        """Return inputs and one-hot labels of "train" or "validation"."""
         x, y = self._parts[name]
         return x, samples.one_hot(name, y, self.classes)
 
@@ -190,11 +195,11 @@ class TrainingFitness(Fitness):
             del named["bounds"]
         name, config, named["learning_rate"] = self._optimizer
         named["optimizer"] = {name: config} if config else name
-        parts = [part for name in self._parts for part in self._one_hot(name)]
+        parts = [part for name in self._parts for part in self.one_hot(name)]
         return {
             "fitness": type(self).__name__,
             "model": self._look[1],
-            "data": _digest(*parts),
+            "data": samples.digest(*parts),
             **named,
             "backend": keras.backend.backend(),
         }
@@ -216,6 +221,10 @@ class TrainingFitness(Fitness):
             accuracies.append(training.validation_accuracy)
         details = {"accuracies": accuracies}
         return Evaluation("ok", (float(np.mean(accuracies)),), details=details, seconds=seconds)
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
+        """Return what trains the networks of a confirmation; see `confirm`."""
+        return RedividedTrainer(self, losses, test)
 
     def compare(
         self, losses: dict[str, Expression], test: tuple[np.ndarray, np.ndarray], runs: int = 5
@@ -254,16 +263,6 @@ def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
     if class_reduction == "sum":
         return Expression.parse("-(y_true*log(y_pred))")
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
-
-
-def _digest(*parts):
-    """Hash the content of arrays, or of dicts and tuples of them."""
-    digest = hashlib.sha256()
-    for array in keras.tree.flatten(parts):
-        digest.update(
-            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()[:16]
 
 
 def _digest_model(model, model_fn):

@@ -1,0 +1,395 @@
+"""Is the winner of a search better than cross entropy at its own best learning rate?
+
+A search compares losses at one learning rate by few networks: its winner may have won by chance, or
+because its gradient happens to suit that rate. `confirm` trains the best losses and others beside
+them, each at rates half a decade apart (and at more while the best one lies at an edge), chooses
+each loss's rate by validation, and compares the losses on new runs: new initial weights, new
+divisions into train and validation, and test data that the search never saw.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from nglkeras import losses as keras_losses
+from nglkeras import paths
+from nglkeras.errors import UserError
+from nglkeras.executors import Executor, Local
+from nglkeras.expression import Expression
+from nglkeras.report import output, tables
+from nglkeras.report.best_rates import cell_of
+from nglkeras.report.rates import DIVERGED, FIRST_NEW, MAX_ADDED, curve_of, rates_around
+from nglkeras.runs.columns import Number
+from nglkeras.runs.journal import Records, finite
+from nglkeras.runs.live_status import StatusWriter, duration
+from nglkeras.search.budget import Plan, affordable, fitting
+from nglkeras.search.fitness import Fitness
+from nglkeras.search.numbers import positive, whole_number
+from nglkeras.search.records import Result
+from nglkeras.search.trainer import Network, Trainer, formula_of, named
+from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
+from nglkeras.training.outcome import FINAL_STATUSES
+
+JOURNAL = "confirm.jsonl"
+HEADING = "## Is the winner better?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the journal: a network and what it has reached.
+
+    Attributes:
+        key: Hash of everything that decides the result; see `Trainer.key`.
+        loss: Name of the loss.
+        formula: Its formula, or what is printed of it.
+        learning_rate: Its learning rate.
+        run: Its run; from `FIRST_NEW` on it is tested.
+        status: See `Measured`, as the rest.
+    """
+
+    key: str
+    loss: str
+    formula: str
+    learning_rate: Number
+    run: int
+    status: str
+    validation: float | None = None
+    test: float | None = None
+    seconds: Number = 0.0
+    message: str = ""
+
+    @classmethod
+    def from_json(cls, row: dict) -> "Row":
+        """Return the row of a line; columns that it does not know are ignored.
+
+        Raises:
+            ValueError: If a column is missing or holds a value that it cannot hold.
+        """
+        return msgspec.convert(row, cls)
+
+
+def confirm(
+    found: Result | Mapping[str, object] | Sequence[object],
+    fitness: Fitness | Trainer,
+    test: object = None,
+    *,
+    out: str | Path,
+    contenders: Mapping[str, object] | Sequence[object] = ("CE", "NGL", "Baikal"),
+    best: int = 3,
+    rates: int | Sequence[float] = 5,
+    rate_runs: int = 2,
+    new_runs: int = 10,
+    minutes: float | None = None,
+    max_added: int = MAX_ADDED,
+    executor: Executor | None = None,
+    quiet: bool = False,
+) -> Confirmation:
+    """Say whether the best loss of a search is better than cross entropy at its own best rate.
+
+    Each loss is trained at `rates` learning rates, and at more while its best one is the least or
+    the greatest. Validation chooses its rate. Then `new_runs` networks of each loss are tested that
+    nothing was chosen by: those of a run share new initial weights and a new division of train and
+    validation data, so that losses are compared in pairs.
+
+    What is corrected for: the losses are chosen before the new runs, and the one that the verdict
+    is about is that candidate which validates best at its own rate, chosen before them too. Since
+    the tests of several losses are looked at together, p is corrected by Holm's method for all
+    differences to cross entropy in the table. Intervals and p are about new runs: other initial
+    weights and divisions, on these test data. They do not say how much other test data would
+    change. A network that diverged counts as a guess.
+
+    Every network is on the disk before the next one, in `confirm.jsonl`; the same call goes on with
+    an interrupted confirmation. The result is written to best.json (as "confirmation", beside the
+    formula of the loss that the verdict is about) and to best.md.
+
+    Args:
+        found: The result of a search, or losses by name: formulas, names or Keras losses. Of a
+            list, a loss is named after its row or formula.
+        fitness: The fitness of the search, or a `Trainer`.
+        test: Data that the search has not seen, as the fitness takes them. Without them a part of
+            the fitness's own data is held out, which the search has seen; the result says so.
+        out: Folder of the journal and the other files, usually that of the search.
+        contenders: Losses that the candidates are compared with, as in `found`. Cross entropy, CE,
+            is always among them.
+        best: Number of losses of a result that are candidates.
+        rates: Number of learning rates around the fitness's own, or the rates; five or more.
+        rate_runs: Networks for each loss and rate.
+        new_runs: Tested networks for each loss.
+        minutes: Time budget. It cuts new runs first, down to five, then contenders, then
+            candidates; the result says what was cut.
+        max_added: How many rates are added at each end, at most.
+        executor: Trains the networks, unless the fitness has its own.
+        quiet: Whether to print neither cost, progress nor result.
+
+    Raises:
+        UserError: If something cannot be trained or compared, or the folder cannot be written to.
+    """
+    candidates = _candidates(found, whole_number("best", best))
+    against = named(contenders)
+    against = {REFERENCE: named([REFERENCE])[REFERENCE], **against}
+    for name in candidates.keys() & against.keys():
+        raise UserError(f"{name} is a candidate and a contender; give it another name")
+    trainer = fitness if isinstance(fitness, Trainer) else None
+    if trainer is not None and test is not None:
+        raise UserError("a Trainer has test data of its own: give no others")
+    trainer = trainer or fitness.trainer(candidates | against, test)
+    plan = Plan(
+        tuple(candidates),
+        tuple(against),
+        _rates(rates, trainer.rate),
+        whole_number("rate_runs", rate_runs),
+        whole_number("new_runs", new_runs, 2),
+    )
+    budget = None if minutes is None else 60 * positive("minutes", minutes)
+    work = _Work(trainer, candidates | against, out, executor, quiet)
+    with work.journal.writing():
+        work.read()
+        seconds = _seconds_each(found, trainer)
+        result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
+    _write(result, work)
+    if not quiet:
+        output.say("", str(result))
+    return result
+
+
+class _Work:
+    """Trains the networks that the journal lacks."""
+
+    def __init__(self, trainer, losses, out, executor, quiet):
+        self.trainer, self.losses = trainer, losses
+        self.executor = trainer.executor or executor or Local()
+        self.quiet = quiet
+        self.journal = Records(Path(paths.expand(out)) / JOURNAL)
+        self.rows: dict[str, Row] = {}
+
+    def read(self):
+        """Read the rows of an interrupted confirmation."""
+        self.rows = {row.key: row for row in self.journal.read(Row.from_json)}
+
+    def network(self, name, rate, run):
+        """Return the network of a loss, by name, at a rate in a run."""
+        return Network(name, self.losses[name], rate, run)
+
+    def of(self, networks):
+        """Return the rows of these networks; train those that the journal lacks."""
+        keys = [self.trainer.key(network) for network in networks]
+        missing = {
+            key: network
+            for key, network in zip(keys, networks, strict=True)
+            if key not in self.rows or self.rows[key].status not in FINAL_STATUSES
+        }
+        if missing:
+            self._train(missing)
+        return [self.rows[key] for key in keys]
+
+    def _train(self, missing):
+        total, done, seconds = len(missing), 0, []
+        names = list(missing)
+
+        def summary():
+            left = np.mean(seconds) * (total - done) / self.executor.workers if seconds else None
+            return {"total": total, "done": done, "seconds_left": left}
+
+        bar = tqdm(total=total, unit="network", leave=False, disable=self.quiet, delay=1)
+        status = StatusWriter(self.journal.path, self.executor, summary)
+        with bar, status, self.executor.reporting_to(None if self.quiet else bar.write):
+            for index, measured in self.trainer.each(list(missing.values()), self.executor):
+                key = names[index]
+                network = missing[key]
+                row = Row(
+                    key=key,
+                    loss=network.name,
+                    formula=formula_of(network.loss),
+                    learning_rate=network.learning_rate,
+                    run=network.run,
+                    **asdict(measured),
+                )
+                self.journal.append(asdict(row))
+                self.rows[key] = row
+                done += 1
+                seconds.append(measured.seconds)
+                bar.set_postfix_str(f"{network.name} at {network.learning_rate:g}")
+                bar.update()
+
+
+def _carried_out(work, plan, budget, seconds, max_added):
+    """Train everything in stages; each decision follows from the journals alone."""
+    workers = work.executor.workers
+    if seconds is None:
+        # The second training tells: the first one compiles.
+        first = [work.network(REFERENCE, rate, 0) for rate in plan.rates[:2]]
+        seconds = work.of(first)[-1].seconds
+    asked = plan
+    plan, notes = fitting(plan, seconds / workers, budget)
+    cost = plan.networks * seconds / workers
+    said = f"Confirmation: {plan}, about {seconds:.2g} s each: {duration(cost)}"
+    said += "; more where a best rate lies at an edge."
+    if not work.quiet:
+        output.say(f"\n{said}", *notes)
+    if budget is not None and cost > budget:
+        notes = [f"It takes at least {duration(cost)}; {duration(budget)} were given."]
+        return Confirmation(asked.candidates, asked.contenders, notes=(*notes, *work.trainer.notes))
+
+    rows = _rate_rows(work, plan, plan.losses, plan.rates)
+    while True:
+        spent = sum(row.seconds for row in rows) / workers
+        seconds = _typical(rows, seconds)
+        curves = _curves(plan, rows, work.trainer.chance)
+        wanted = {name: curve.wanted(plan.rates, max_added) for name, curve in curves.items()}
+        more = sum(map(len, wanted.values())) * plan.rate_runs
+        rest = (more + len(plan.losses) * plan.least) * seconds / workers
+        if not more or (budget is not None and spent + rest > budget):
+            break
+        for name, added in wanted.items():
+            rows += _rate_rows(work, plan, [name], added) if added else []
+    if more:
+        notes.append("No time was left to add rates where a best one lies at an edge.")
+    runs = plan.new_runs
+    if budget is not None:
+        offered = replace(plan, new_runs=asked.new_runs)
+        runs = affordable(offered, seconds / workers, budget - spent, rates_done=True)
+        if runs < plan.new_runs:
+            notes.append(f"{runs} new runs instead of {plan.new_runs}: the rates took longer.")
+    new = [
+        work.network(name, curve.best, FIRST_NEW + run)
+        for run in range(runs)
+        for name, curve in curves.items()
+        if curve.best is not None
+    ]
+    tested = work.of(new)
+    return _concluded(plan, curves, rows, tested, work, notes)
+
+
+def _rate_rows(work, plan, names, rates):
+    return work.of(
+        [
+            work.network(name, rate, run)
+            for run in range(plan.rate_runs)
+            for name in names
+            for rate in rates
+        ]
+    )
+
+
+def _curves(plan, rows, chance):
+    outcomes = {name: {} for name in plan.losses}
+    for row in rows:
+        outcomes[row.loss].setdefault(row.learning_rate, []).append((row.status, row.validation))
+    return {name: curve_of(found, chance) for name, found in outcomes.items()}
+
+
+def _typical(rows, otherwise):
+    """Return the median seconds of finished networks, which a compilation does not move."""
+    seconds = [row.seconds for row in rows if row.status == "ok"]
+    return float(np.median(seconds)) if seconds else otherwise
+
+
+def _concluded(plan, curves, rows, tested, work, notes):
+    """Compare the losses."""
+    trainer = work.trainer
+    measured = [row.test for row in tested if row.status == "ok"]
+    guess = min(measured, default=None) if trainer.chance is None else trainer.chance
+    cells = []
+    for name in plan.losses:
+        own = [row for row in tested if row.loss == name]
+        values = {row.run: guess if row.status in DIVERGED else row.test for row in own}
+        values = {run: 100 * value for run, value in values.items() if value is not None}
+        sample = {"rows": own, "values": [*values.values()], "run_numbers": [*values]}
+        cells.append(cell_of(name, curves[name], **sample))
+    # Cross entropy first: it is the reference of all.
+    cells = {cell.loss: cell for cell in tables.with_references(cells)}
+    able = [name for name in plan.candidates if curves[name].best is not None]
+    best = max(able or plan.candidates[:1], key=lambda name: cells[name].validation or -1.0)
+    verdict, why = verdict_of(cells[best], cells[REFERENCE], curves[REFERENCE])
+    return Confirmation(
+        plan.candidates,
+        plan.contenders,
+        best=best,
+        verdict=verdict,
+        formulas={name: formula_of(work.losses[name]) for name in plan.losses},
+        curves=curves,
+        cells=cells,
+        rows=tuple(asdict(row) for row in (*rows, *tested)),
+        rate_runs=plan.rate_runs,
+        measure=trainer.measure,
+        notes=(*why, *notes, *trainer.notes),
+    )
+
+
+def _candidates(found, count):
+    """Return the losses to be confirmed by name."""
+    if not isinstance(found, Result):
+        losses = named(found)
+        if not losses:
+            raise UserError("no loss to confirm is given")
+        return losses
+    _ = found.best  # it raises an error that says why there is none
+    front = sorted(getattr(found, "front", ()), key=lambda one: one.evaluation.rank, reverse=True)
+    members = [*front, *found.best_losses(count)]
+    chosen = {}
+    for member in members:
+        expression = member.individual.expression
+        if len(chosen) < count and expression not in chosen.values():
+            chosen[member.individual.id] = expression
+    return chosen
+
+
+def _rates(rates, own):
+    if isinstance(rates, int):
+        return rates_around(own, whole_number("rates", rates, 5))
+    found = tuple(sorted({positive("rates", rate) for rate in rates}))
+    if len(found) < 5:
+        raise UserError(f"{len(found)} learning rates; wanted are at least five")
+    return found
+
+
+def _seconds_each(found, trainer):
+    """Return the seconds of a network in a search's records; `None` without any."""
+    if not isinstance(found, Result):
+        return None
+    seconds = [
+        record.evaluation.seconds / trainer.searched_runs
+        for record in found.records.values()
+        if record.evaluation.status == "ok" and not record.twin and record.evaluation.seconds
+    ]
+    return float(np.median(seconds)) if seconds else None
+
+
+def _write(result, work):
+    """Write the result to best.json, where the best candidate is a formula, and to best.md."""
+    folder = work.journal.path.parent
+    best = work.losses.get(result.best)
+    path = folder / "best.json"
+    with output.writing_to(folder):
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if isinstance(best, Expression):
+            _set_best(path, there, best, result, work.trainer.class_reduction)
+        _set_section(folder / "best.md", result.to_markdown())
+
+
+def _set_best(path, there, expression, result, class_reduction):
+    if there.get("formula") != str(expression):
+        # The search's own order was another one.
+        there = {name: there[name] for name in ("search",) if name in there}
+        there["id"] = result.best
+    for name in ("formula", "class_reduction", "latex", "confirmation"):
+        there.pop(name, None)
+    keras_losses.save_loss(
+        path,
+        str(expression),
+        class_reduction=class_reduction,
+        **there,
+        confirmation=finite(result.to_json()),
+    )
+
+
+def _set_section(path, text):
+    """Put the confirmation at the end of a Markdown file, in the place of an earlier one."""
+    before = path.read_text(encoding="utf-8") if path.exists() else "# The best losses of a search"
+    before = before.partition(f"\n{HEADING}\n")[0].rstrip()
+    path.write_text(f"{before}\n\n{HEADING}\n\n{text}\n", encoding="utf-8")

@@ -1,0 +1,126 @@
+"""New runs of your own network: other initial weights, your data divided anew."""
+
+from collections.abc import Mapping
+from functools import cached_property, partial
+
+import keras
+import numpy as np
+
+from nglkeras.losses.switched import SwitchedLoss
+from nglkeras.report.rates import FIRST_NEW
+from nglkeras.search import samples
+from nglkeras.search.trainer import Loss, Measured, Trainer, as_keras
+from nglkeras.seeds import derive_seed
+from nglkeras.training import streams
+from nglkeras.training.compiled import CompiledNetwork
+
+# Share of the data that is held out for tests where no test data are given.
+HELD_OUT = 0.2
+
+
+class RedividedTrainer(Trainer):
+    """Trains the network of a `TrainingFitness` on its data, divided anew for every run.
+
+    Train and validation data are put together; each run draws both from them, in the same sizes.
+    The network is compiled once for all losses.
+
+    Args:
+        fitness: The `TrainingFitness`.
+        losses: Losses by name.
+        test: Test data, as the fitness takes them. `None` holds out a fifth of the fitness's data.
+    """
+
+    def __init__(self, fitness, losses: Mapping[str, Loss], test: object = None):
+        fitness.check()
+        self.fitness, self.losses, self.test = fitness, dict(losses), test
+        self.searched_runs = fitness.runs
+        self.chance = 1 / fitness.classes
+        self.rate = fitness.compiled.schedule.learning_rate
+        train, validation = (fitness.one_hot(name) for name in ("train", "validation"))
+        x, y = keras.tree.map_structure(lambda *both: np.concatenate(both), train, validation)
+        order = np.random.default_rng(self._seed("test")).permutation(len(y))
+        count = len(train[1])
+        if test is None:
+            held = order[: round(HELD_OUT * len(y))]
+            order = order[len(held) :]
+            count = round(count * (1 - HELD_OUT))
+            self._test = _taken(x, held), y[held]
+            self.notes = (
+                f"No test data were given: {len(held)} of the search's own {len(y)} samples are "
+                "held out for the new runs. The search has seen them, which favours what it found.",
+            )
+        else:
+            x_test, y_test = samples.read("test", test)
+            self._test = x_test, samples.one_hot("test", y_test, fitness.classes)
+        self._pool = x, y
+        self._order, self._train_count = order, count
+        self._run = None
+
+    def __reduce__(self):
+        return type(self), (self.fitness, self.losses, self.test)
+
+    @cached_property
+    def settings(self) -> dict:
+        """Everything that decides a result beside loss, rate and run."""
+        held = samples.digest(*self._test) if self.test is not None else HELD_OUT
+        return {"trainer": type(self).__name__, "test": held, **self.fitness.settings}
+
+    def __call__(self, name: str, loss: Loss, *, learning_rate: float, run: int) -> Measured:
+        """Train a network."""
+        if run != self._run:
+            # Weights and data of a run are large, and runs come one after the other.
+            self._compiled.forget_others(run)
+            self._run = run
+        training = self._compiled.train(
+            name, run, learning_rate=learning_rate, timeout=self.fitness.timeout
+        )
+        return Measured(
+            training.status,
+            training.validation_accuracy,
+            training.accuracy,
+            training.seconds,
+            training.message,
+        )
+
+    def _seed(self, what, run=0):
+        return derive_seed(self.fitness.seed, f"confirm/{what}", run)
+
+    @cached_property
+    def _compiled(self):
+        own = self.fitness.compiled
+        reduction = self.fitness.class_reduction
+        losses = {name: as_keras(loss, reduction) for name, loss in self.losses.items()}
+        return CompiledNetwork(
+            self._build,
+            self._streams,
+            own.schedule,
+            partial(SwitchedLoss, losses),
+            replicas=own.replicas,
+            bound=own.bound,
+        )
+
+    def _build(self, run):
+        keras.utils.set_random_seed(self._seed("model", run))
+        return self.fitness.build()
+
+    def _streams(self, run):
+        x, y = self._pool
+        order = np.random.default_rng(self._seed("split", run)).permutation(self._order)
+        train, held = order[: self._train_count], order[self._train_count :]
+        schedule = self.fitness.compiled.schedule
+        data, steps = streams.training(
+            _taken(x, train),
+            y[train],
+            batch_size=schedule.batch_size,
+            epochs=schedule.epochs,
+            seed=self._seed("order", run),
+        )
+        size = schedule.batch_size
+        validation = streams.evaluation(_taken(x, held), y[held], batch_size=size)
+        # What chooses a rate must not look at the test data.
+        test = streams.evaluation(*self._test, batch_size=size) if run >= FIRST_NEW else None
+        return streams.Streams(data, validation, steps, test)
+
+
+def _taken(x, rows):
+    return keras.tree.map_structure(lambda array: array[rows], x)
