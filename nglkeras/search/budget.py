@@ -70,7 +70,8 @@ def fitting(plan: Plan, seconds_each: float, budget: float | None) -> tuple[Plan
         cut = replace(cut, candidates=cut.candidates[:-1])
     while not fits(cut) and cut.rate_runs > 1:
         cut = replace(cut, rate_runs=cut.rate_runs - 1)
-    cut = replace(cut, new_runs=affordable(cut, seconds_each, budget))
+    offered = replace(cut, new_runs=plan.new_runs)
+    cut = replace(cut, new_runs=affordable(offered, seconds_each, budget))
     said = []
     if cut.new_runs < plan.new_runs:
         said.append(f"{cut.new_runs} new runs instead of {plan.new_runs}")

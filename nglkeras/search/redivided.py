@@ -103,6 +103,10 @@ class RedividedTrainer(Trainer):
         keras.utils.set_random_seed(self._seed("model", run))
         return self.fitness.build()
 
+    @cached_property
+    def _test_stream(self):
+        return streams.evaluation(*self._test, batch_size=self.fitness.compiled.schedule.batch_size)
+
     def _streams(self, run):
         x, y = self._pool
         order = np.random.default_rng(self._seed("split", run)).permutation(self._order)
@@ -118,7 +122,7 @@ class RedividedTrainer(Trainer):
         size = schedule.batch_size
         validation = streams.evaluation(_taken(x, held), y[held], batch_size=size)
         # What chooses a rate must not look at the test data.
-        test = streams.evaluation(*self._test, batch_size=size) if run >= FIRST_NEW else None
+        test = self._test_stream if run >= FIRST_NEW else None
         return streams.Streams(data, validation, steps, test)
 
 
