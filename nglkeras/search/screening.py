@@ -144,10 +144,7 @@ class Screen:
         self._values: list[np.ndarray] = []
         self._gradients: list[np.ndarray] = []
         random = np.random.default_rng(0)
-        # From nearly even predictions to nearly certain ones.
-        spread = np.repeat([0.3, 1.0, 3.0, 10.0], _POINTS // 4)
-        self._p = np.stack([random.dirichlet(np.full(classes, a)) for a in spread])
-        self._t = np.eye(classes)[random.integers(0, classes, _POINTS)]
+        self._t, self._p = random_samples(random, _POINTS, classes)
         self._logits = random.normal(size=(_LOGITS, classes))
         self._labels = np.eye(classes)[random.integers(0, classes, _LOGITS)]
 
@@ -233,6 +230,21 @@ class Screen:
         return (logits.argmax(axis=1) == truth).mean() >= before + _GAIN
 
 
+def random_samples(
+    random: np.random.Generator, count: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one-hot labels and predictions, from nearly even ones to nearly certain ones.
+
+    Args:
+        random: Draws them.
+        count: Number of samples, a multiple of 4.
+        classes: Number of classes.
+    """
+    spread = np.repeat([0.3, 1.0, 3.0, 10.0], count // 4)
+    p = np.stack([random.dirichlet(np.full(classes, a)) for a in spread])
+    return np.eye(classes)[random.integers(0, classes, count)], p
+
+
 def _close(known, new):
     """Return which of the known values `[trees, points, classes]` agree with new ones."""
     size = np.abs(new)
@@ -244,5 +256,10 @@ def _close(known, new):
 def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return the gradient of a loss, the mean over the classes, with respect to the logits of p."""
     _, slope = expression.value_and_slope(t, p)
+    return by_logits(slope, p)
+
+
+def by_logits(slope: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return the gradient by the logits of p for the slopes of the classes by p, as above."""
     with np.errstate(all="ignore"):
         return p * (slope - (p * slope).sum(axis=-1, keepdims=True)) / p.shape[-1]

@@ -18,6 +18,7 @@ from nglkeras.report.tables import as_markdown, as_text, interval_text, with_ref
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.records import Result, shown
+from nglkeras.search.simplification import simplified
 from nglkeras.search.training_fitness import Comparison
 
 # Number of losses in the report.
@@ -75,7 +76,7 @@ def write(
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
-    simple = in_print(winner) if in_print else winner.simplify()
+    simple = in_print(winner) if in_print else simplified(winner)
     lines = [
         "The best losses: id, fitness, nodes, made by, formula",
         *("  ".join(row) + f"\n    {forms[row[0]]}" for row in rows),
