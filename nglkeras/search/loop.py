@@ -24,7 +24,6 @@ from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
 from nglkeras.search.numbers import whole_number
 from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result, shown
 from nglkeras.search.screening import Screen, Screening
-from nglkeras.search.simplification import simplified
 from nglkeras.search.strategy import Evaluation, Strategy
 
 
@@ -91,7 +90,7 @@ def search(
             course.journal.path.with_name("best.json"),
             best.formula,
             class_reduction=best.class_reduction,
-            simplified=str(simplified(best.expression)),
+            simplified=str(best.simplified),
             fitness=list(best.fitness),
             id=best.id,
             search=course.settings,

@@ -18,6 +18,7 @@ from nglkeras.runs.journal import read_records
 from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.front import pareto_front
 from nglkeras.search.presentation import shown
+from nglkeras.search.simplification import simplified
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first
 from nglkeras.training.outcome import STATUSES
 
@@ -200,6 +201,11 @@ class FoundLoss(Member):
     def latex(self) -> str:
         """The formula in LaTeX, with t for the label and p for the prediction."""
         return self.expression.to_latex()
+
+    @property
+    def simplified(self) -> Expression:
+        """The same loss in fewer nodes and digits, verified: see `simplification`."""
+        return simplified(self.expression)
 
     @property
     def size(self) -> int:

@@ -118,5 +118,6 @@ def test_a_limit_on_comparisons(monkeypatch):
 def test_the_file_of_the_best_loss_has_it(tmp_path):
     result = search(GeneticProgramming(0, **TINY), by_hash, out=tmp_path, quiet=True)
     content = json.loads((tmp_path / "best.json").read_text())
+    assert content["simplified"] == str(result.best_losses(1)[0].simplified)
     assert content["simplified"] == str(simplified(result.best))
     assert content["formula"] == str(result.best)
