@@ -93,6 +93,10 @@ class CoefficientSearch(Strategy):
         self._draws = 0
         self._strategy = cma.CMAEvolutionStrategy(np.ones(count), self.parameters.sigma, options)
 
+    def as_seed(self, loss: Expression) -> Expression:
+        """Raise a `UserError`: all losses are the one tree with other coefficients."""
+        raise UserError("a search of coefficients begins with its own tree and takes no seeds")
+
     @property
     def settings(self) -> dict:
         """Everything that decides the course of the search, which its length does not."""

@@ -6,7 +6,8 @@ the evaluations nor an interruption changes the search.
 
 from dataclasses import dataclass, field, replace
 
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
+from nglkeras.expression import Expression
 from nglkeras.search.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first, generator
 from nglkeras.search.variation import Variation
@@ -102,6 +103,29 @@ class GeneticProgramming(Strategy):
                 for name, choice in choices.items()
             }
             self.parameters = replace(self.parameters, **begun)
+
+    def as_seed(self, loss: Expression) -> Expression:
+        """Return a known loss with the operators of the trees.
+
+        Raises:
+            UserError: If it has others, or breaks the rules for trees.
+        """
+        variation = self.parameters.variation
+
+        def branch(name, *arguments):
+            if name == "square" and name not in variation.operators:
+                name, arguments = "mul", arguments * 2
+            if name not in variation.operators:
+                raise unknown(f"operator in the seed {loss}:", name, variation.operators)
+            return (name, *(node for argument in arguments for node in argument))
+
+        tree = Expression(loss.fold(lambda node: (node,), branch))
+        if not variation.is_valid(tree):
+            raise UserError(
+                f"the seed {loss} needs y_true and y_pred, a height of at least "
+                f"{variation.min_height} and at most {variation.max_size} nodes"
+            )
+        return tree
 
     def propose(self) -> list[Individual]:
         """Return random trees in generation 0, and a child of each survivor in the others."""

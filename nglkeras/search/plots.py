@@ -12,6 +12,7 @@ from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
 from nglkeras.search.records import Generation, Result
+from nglkeras.search.strategy import SEED
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
@@ -248,6 +249,7 @@ def _sizes_and_fits(evaluated):
 
 _MAKERS = {
     "random": "gray",
+    "known loss": "black",
     "crossover": "tab:blue",
     "mutation": "tab:orange",
     "both": "tab:green",
@@ -258,8 +260,8 @@ _MAKERS = {
 def _maker(record):
     made_by = record.individual.made_by
     crossed, mutated = "crossover" in made_by, any("mutation" in name for name in made_by)
-    if made_by == ("random",):
-        return "random"
+    if made_by in (("random",), SEED):
+        return "known loss" if made_by == SEED else "random"
     return ("both" if mutated else "crossover") if crossed else ("mutation" if mutated else "copy")
 
 

@@ -199,7 +199,7 @@ def _heading(result: "Result") -> list[str]:
         failed = failures(one.evaluation for one in records if "failed" in one.counts)
         lines.append(f"Trainings that failed: {failed}")
     if result.ending:
-        lines.append(result.ending)
+        lines.append(result.ending[0].upper() + result.ending[1:])
     if not result.best_losses(1):
         lines.append(f"No loss has a fitness: {result.failures or 'none was evaluated'}")
     return lines

@@ -282,7 +282,7 @@ class Result:
         # A search that has found nothing writes no best.json.
         found = any(record.evaluation.rank for record in records.values())
         if not ending and found and best.generation not in (None, len(generations) - 1):
-            ending = f"Whether the search has ended is not recorded; {_GOES_ON}"
+            ending = f"whether the search has ended is not recorded; {_GOES_ON}"
         return cls(
             tuple(strategy.population),
             records,
@@ -448,7 +448,7 @@ def _replay(strategy, records):
             ]
             if len(done) < len(wanted):
                 return generations, (
-                    f"Unfinished: {len(done)} of {len(wanted)} losses of generation {number} are "
+                    f"unfinished: {len(done)} of {len(wanted)} losses of generation {number} are "
                     f"evaluated; {_GOES_ON}"
                 )
         counts.update(name for record in found for name in record.counts)

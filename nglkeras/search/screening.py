@@ -8,7 +8,7 @@ Without all of them the search is that of paper A; `bounds` are the paper's rule
 losses.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,6 +175,12 @@ class Screen:
         values, gradients = self._fingerprint(expression)
         self._values.append(values)
         self._gradients.append(gradients)
+
+    def are_one_function(self, expressions: Iterable[Expression]) -> bool:
+        """Return whether all of these trees have the same formula or the same values."""
+        first, *others = dict.fromkeys(expressions)
+        values = first(self._t, self._p)
+        return all(_close(other(self._t, self._p)[None], values)[0] for other in others)
 
     def _out_of_bounds(self, expression):
         with np.errstate(all="ignore"):

@@ -18,6 +18,9 @@ from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.search.numbers import whole_number
 
+# What a known loss is made by.
+SEED = ("seed",)
+
 
 @dataclass(frozen=True)
 class Individual:
@@ -29,8 +32,8 @@ class Individual:
         index: Its place in the generation, from 0.
         attempt: How many candidates in this place were discarded before it.
         parents: Ids of the individuals that it was made from, the main parent first.
-        made_by: Operations that made it, in order: "random", or some of "crossover",
-            "subtree_mutation" and "node_mutation"; empty for a copy.
+        made_by: Operations that made it, in order: "random", "seed" for a known loss, or some of
+            "crossover", "subtree_mutation" and "node_mutation"; empty for a copy.
     """
 
     expression: Expression
@@ -131,6 +134,7 @@ class Strategy(ABC):
         parameters_class: Dataclass of the parameters, with a field `generations`.
         generation: Number of the generation that is being evaluated.
         population: The survivors, best first; empty until generation 0 is evaluated.
+        seeds: Known losses in the places of the first individuals of generation 0.
     """
 
     parameters_class: ClassVar[type]
@@ -148,6 +152,7 @@ class Strategy(ABC):
         self.parameters = self.parameters_class(**parameters)
         self.generation = 0
         self.population: list[Member] = []
+        self.seeds: tuple[Expression, ...] = ()
         self._waiting: dict[int, Individual] = {}
         self._evaluated: dict[int, Member] = {}
 
@@ -167,6 +172,24 @@ class Strategy(ABC):
         """Return an individual to take the place of a discarded one; by default none does."""
         return None
 
+    def begin_with(self, losses: Iterable[Expression]) -> None:
+        """Put known losses in the places of the first individuals of generation 0.
+
+        Raises:
+            UserError: If there are more losses than places, or one cannot be varied.
+        """
+        self.seeds = tuple(map(self.as_seed, losses))
+        if self.seeds:
+            self.ask()
+
+    def as_seed(self, loss: Expression) -> Expression:
+        """Return a known loss in a form that this strategy can vary; by default as it is.
+
+        Raises:
+            UserError: If there is no such form.
+        """
+        return loss
+
     def as_begun(self, settings: dict) -> None:  # noqa: B027 - optional
         """Adopt what an earlier version did by default, if it began the search in the folder.
 
@@ -184,7 +207,8 @@ class Strategy(ABC):
         """Everything that decides the course of the search, which its length does not."""
         parameters = asdict(self.parameters)
         del parameters["generations"]
-        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+        settings = {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+        return settings | ({"seeds": list(map(str, self.seeds))} if self.seeds else {})
 
     @classmethod
     def from_settings(cls, settings: dict, generations: int) -> Self:
@@ -218,10 +242,22 @@ class Strategy(ABC):
         if self.is_done:
             return []
         if not self._waiting:
-            self._waiting = {individual.index: individual for individual in self.propose()}
+            proposed = list(self.propose())
+            if self.generation == 0:
+                proposed = self._with_seeds(proposed)
+            self._waiting = {individual.index: individual for individual in proposed}
             if not self._waiting:
                 raise UserError(f"generation {self.generation} of the strategy has no individual")
         return [self._waiting[i] for i in sorted(self._waiting)]
+
+    def _with_seeds(self, proposed):
+        if len(self.seeds) > len(proposed):
+            raise UserError(f"{len(self.seeds)} seeds for {len(proposed)} places in generation 0")
+        planted = [
+            Individual(loss, 0, one.index, made_by=SEED)
+            for loss, one in zip(self.seeds, proposed, strict=False)
+        ]
+        return planted + proposed[len(planted) :]
 
     def tell(self, individual: Individual, evaluation: Evaluation) -> None:
         """Take the evaluation of one of the individuals that `ask` returned, in any order.

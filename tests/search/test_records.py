@@ -84,7 +84,7 @@ class TestLoad:
             search(GP(), by_hash, out=tmp_path, on_generation=stop, quiet=True)
         result = Result.load(tmp_path)
         assert result.generations[-1].number == whole
-        assert result.ending.startswith("Whether the search has ended is not recorded")
+        assert result.ending.startswith("whether the search has ended is not recorded")
 
     def test_needs_no_keras_and_table_alone_needs_pandas(self, tmp_path):
         search(GP(), by_hash, out=tmp_path, quiet=True)
