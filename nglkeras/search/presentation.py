@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nglkeras.runs.live_status import duration
-from nglkeras.search.strategy import Evaluation, Individual
+from nglkeras.search.strategy import SEED, Evaluation, Individual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ _MESSAGE = 200
 
 
 def as_text(result: "Result") -> str:
-    """Return a page of text."""
+    """Return a page of text, which shows each loss in its simplified form."""
     lines = [row for text in _heading(result) for row in textwrap.wrap(text, WIDTH)]
     parts = _parts(result)
     rows = [row for _, rows in parts for row in rows]
@@ -174,8 +174,12 @@ def _parts(result: "Result") -> list[tuple[str, list[list[str]]]]:
 
 
 def _row(rank, loss):
-    fitness, made_by = _fitness(loss), origin(loss.individual)
-    return [rank, fitness, str(loss.size), loss.id, made_by, loss.formula]
+    # A known loss is known by its own formula.
+    simple = loss.expression if loss.made_by == SEED else loss.simplified
+    smaller = f" -> {simple.size}" if simple.size < loss.size else ""
+    formula = min(loss.formula, str(simple), key=len)
+    made_by = origin(loss.individual)
+    return [rank, _fitness(loss), f"{loss.size}{smaller}", loss.id, made_by, formula]
 
 
 def _fitness(loss: "FoundLoss") -> str:
