@@ -333,7 +333,7 @@ def _candidates(found, count):
     members = [*front, *found.best_losses(count)]
     chosen = {}
     for member in members:
-        expression = member.individual.expression
+        expression = member.expression
         if len(chosen) < count and expression not in chosen.values():
             chosen[member.individual.id] = expression
     return chosen

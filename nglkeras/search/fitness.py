@@ -40,6 +40,8 @@ class Fitness(ABC):
         class_reduction: "mean" or "sum" of a loss over the classes; default: "mean".
         values: Method that maps an expression to the losses of the samples of one batch, which
             must be within the bounds too; `None` (default) looks at random samples only.
+        refuse: Method that says why a loss cannot be trained, and returns an empty text if it can;
+            what it refuses is rejected by the screening. `None` (default) refuses nothing.
         executor: Runs the trainings of a fitness that distributes them itself. With `None`
             (default) `search` sends copies of the fitness to the workers of its own executor.
         notes: Sentences for the reader of the results; default: none.
@@ -50,6 +52,7 @@ class Fitness(ABC):
     bounds: tuple[float, float] | None = BOUNDS
     class_reduction: str = "mean"
     values: Callable[[Expression], np.ndarray] | None = None
+    refuse: Callable[[Expression], str] | None = None
     executor: Executor | None = None
     notes: Sequence[str] = ()
 

@@ -136,7 +136,8 @@ class _Search:
         known_classes, settings = asked("look", begun if isinstance(begun, dict) else None)
         classes = classes or known_classes
         values = partial(asked, "values") if fitness.values else None
-        self.screen = Screen(screening, classes, values)
+        refuse = partial(asked, "refuse") if fitness.refuse else None
+        self.screen = Screen(screening, classes, values, refuse)
         known = [seeds] if isinstance(seeds, str | Expression) else seeds
         strategy.begin_with(known_loss(one, classes, fitness.class_reduction) for one in known)
         settings = {
@@ -289,10 +290,7 @@ class _Search:
 
 def _describe_front(front):
     lines = ["the front of fitness and size: nodes, fitness, id, formula"] if front else []
-    for member in front:
-        individual = member.individual
-        size, fitness = individual.expression.size, shown(member.evaluation.rank)
-        lines.append(f"{size:5}  {fitness}  {individual.id}  {individual.expression}")
+    lines += [f"{one.size:5}  {shown(one.fitness)}  {one.id}  {one.formula}" for one in front]
     return lines
 
 

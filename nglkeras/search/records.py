@@ -18,6 +18,7 @@ from nglkeras.runs.journal import read_records
 from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.front import pareto_front
 from nglkeras.search.presentation import shown
+from nglkeras.search.scale import FACTOR, factor_of_twin, scaled
 from nglkeras.search.simplification import simplified
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first
 from nglkeras.training.outcome import STATUSES
@@ -175,9 +176,12 @@ class FoundLoss(Member):
 
     Attributes:
         class_reduction: "mean" or "sum" over the classes, as it was trained.
+        factor: Factor with which it was trained: see `scale`. The formula includes it; the size
+            does not.
     """
 
     class_reduction: str = "mean"
+    factor: float = 1.0
 
     def __repr__(self):
         return f"<{self.id}: fitness {shown(self.fitness)}, {self.size} nodes, {self.formula}>"
@@ -190,7 +194,7 @@ class FoundLoss(Member):
     @property
     def expression(self) -> Expression:
         """The loss of one class."""
-        return self.individual.expression
+        return scaled(self.individual.expression, self.factor)
 
     @property
     def formula(self) -> str:
@@ -210,7 +214,7 @@ class FoundLoss(Member):
     @property
     def size(self) -> int:
         """Number of nodes."""
-        return self.expression.size
+        return self.individual.expression.size
 
     @property
     def fitness(self) -> tuple[float, ...]:
@@ -357,7 +361,11 @@ class Result:
         return pareto_front(map(self._loss, self.records.values()))
 
     def _loss(self, record):
-        return FoundLoss(record.individual, record.evaluation, self.class_reduction)
+        factor = record.evaluation.details.get(FACTOR)
+        if record.twin and factor is not None:
+            original = self.records[record.twin].individual.expression
+            factor = factor_of_twin(factor, original, record.individual.expression)
+        return FoundLoss(record.individual, record.evaluation, self.class_reduction, factor or 1.0)
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
         """Return the records of an individual and of all its ancestors, by id."""

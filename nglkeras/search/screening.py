@@ -128,6 +128,7 @@ class Screen:
         classes: Number of classes N of the task.
         values: Maps a tree to the losses of further samples, such as a batch under the untrained
             model, which must be within the bounds too.
+        refuse: Maps a tree to the reason why it cannot be trained; to "" if it can.
     """
 
     def __init__(
@@ -135,10 +136,12 @@ class Screen:
         screening: Screening | None = None,
         classes: int = 10,
         values: Callable[[Expression], np.ndarray] | None = None,
+        refuse: Callable[[Expression], str] | None = None,
     ):
         self.screening = Screening() if screening is None else screening
         self.classes = classes
         self.values = values
+        self.refuse = refuse
         self._formulas: dict[str, str] = {}
         self._ids: list[str] = []
         self._values: list[np.ndarray] = []
@@ -166,6 +169,10 @@ class Screen:
             return Verdict("twin", twin, kind)
         if screening.rejection and not self._teaches(expression):
             return Verdict("rejected", message="its gradient does not favour the true class")
+        if self.refuse is not None:
+            message = self.refuse(expression)
+            if message:
+                return Verdict("rejected", message=message)
         return Verdict("new")
 
     def remember(self, id: str, expression: Expression) -> None:  # noqa: A002

@@ -17,6 +17,7 @@ from nglkeras.search.fitness import Fitness
 from nglkeras.search.identity import fingerprint
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.redivided import RedividedTrainer
+from nglkeras.search.scale import measure, scaled
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.strategy import Evaluation
 from nglkeras.search.trainer import Loss
@@ -73,6 +74,7 @@ class TrainingFitness(Fitness):
         replicas: Devices that share each batch.
         timeout: Seconds after which the training of a network stops.
         bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
+        scale_free: Whether each loss is brought to cross entropy's size first: see `scale`.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -93,6 +95,7 @@ class TrainingFitness(Fitness):
         replicas: int = 1,
         timeout: float | None = None,
         bounds: tuple[float, float] | None = BOUNDS,
+        scale_free: bool = False,
     ):
         parts = {"train": train, "validation": validation}
         self._parts = {name: samples.read(name, data) for name, data in parts.items()}
@@ -106,6 +109,7 @@ class TrainingFitness(Fitness):
             "replicas": whole_number("replicas", replicas),
             "timeout": None if timeout is None else positive("timeout", timeout),
             "bounds": check_bounds(bounds),
+            "scale_free": scale_free,
         }
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -117,8 +121,11 @@ class TrainingFitness(Fitness):
         self.seed = self._arguments["seed"]
         self.timeout = timeout
         self.bounds = self._arguments["bounds"]
-        scale_free = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
-        self.gradients = "scaled" if scale_free else "exact"
+        divides = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
+        self.gradients = "scaled" if divides or scale_free else "exact"
+        self.scale_free = scale_free
+        if scale_free:
+            self.refuse = self._problem
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
@@ -193,6 +200,8 @@ class TrainingFitness(Fitness):
         if named["bounds"] == BOUNDS:
             # Journals from before bounds could be chosen do not have them.
             del named["bounds"]
+        if not self.scale_free:
+            del named["scale_free"]
         name, config, named["learning_rate"] = self._optimizer
         named["optimizer"] = {name: config} if config else name
         parts = [part for name in self._parts for part in self.one_hot(name)]
@@ -209,17 +218,29 @@ class TrainingFitness(Fitness):
         self.check()
         return fresh_values(self.compiled, expression)
 
+    def _scale(self, expression):
+        self.check()
+        return measure(expression, *self.compiled.fresh_batch(), self.class_reduction)
+
+    def _problem(self, expression):
+        return self._scale(expression).problem
+
     def __call__(self, expression: Expression) -> Evaluation:
         """Train with this loss; the fitness is the mean validation accuracy over the runs."""
         self.check()
-        accuracies, seconds = [], 0.0
+        accuracies, seconds, details = [], 0.0, {}
+        if self.scale_free:
+            scale = self._scale(expression)
+            if scale.problem:
+                return Evaluation("non_finite", message=scale.problem)
+            expression, details = scaled(expression, scale.factor), scale.details
         for run in range(self.runs):
             training = self.compiled.train(expression, run, timeout=self.timeout)
             seconds += training.seconds
             if training.status != "ok":
                 return Evaluation(training.status, message=training.message, seconds=seconds)
             accuracies.append(training.validation_accuracy)
-        details = {"accuracies": accuracies}
+        details = {"accuracies": accuracies} | details
         return Evaluation("ok", (float(np.mean(accuracies)),), details=details, seconds=seconds)
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:

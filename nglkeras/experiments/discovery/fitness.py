@@ -23,6 +23,7 @@ from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search.fitness import Fitness, ask
+from nglkeras.search.scale import Scale, measure, scaled
 from nglkeras.search.strategy import Evaluation
 from nglkeras.search.training_fitness import (
     SCALE_FREE,
@@ -71,6 +72,11 @@ class Candidates:
         )
         return make_row(trial, **vars(training))
 
+    def scale(self, trial: Trial) -> Scale:
+        """Return the factor that brings the loss of a trial to cross entropy's size."""
+        expression, batch = Expression.parse(trial.formula), self._network(trial).fresh_batch()
+        return measure(expression, *batch, _class_reduction(trial))
+
     def values(self, trial: Trial) -> np.ndarray:
         """Return the loss of each sample of a trial's first batch under the untrained network."""
         return fresh_values(self._network(trial), Expression.parse(trial.formula))
@@ -108,6 +114,8 @@ class TrialFitness(Fitness):
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
         executor: Trains the networks; by default this process.
+        scale_free: Whether each loss is brought to cross entropy's size first (see
+            `nglkeras.search.scale`), with one factor for all trials: that of the first.
 
     Attributes:
         begun: Settings of an earlier version that the folder's search goes on with.
@@ -126,6 +134,7 @@ class TrialFitness(Fitness):
         data_dir: str | Path | None = None,
         timeout: float | None = None,
         executor: Executor | None = None,
+        scale_free: bool = False,
     ):
         self._planned = trials
         self._chosen = chosen
@@ -137,7 +146,11 @@ class TrialFitness(Fitness):
         self.blanks = self.trials("y_pred")
         self.class_reduction = _class_reduction(self.blanks[0])
         optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
-        self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
+        self.gradients = "scaled" if scale_free or optimizers <= set(SCALE_FREE) else "exact"
+        self.scale_free = scale_free
+        self._scales: dict[Expression, Scale] = {}
+        if scale_free:
+            self.refuse = self._problem
         self.rows = journal.results()
         self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
@@ -149,12 +162,13 @@ class TrialFitness(Fitness):
     @property
     def settings(self) -> dict:
         """Everything that decides the fitness, as JSON data."""
-        return {
+        settings = {
             "fitness": type(self).__name__,
             "trials": [blank.key for blank in self.blanks],
             "datasets": self.datasets,
             "model": self.blanks[0].model,
         }
+        return settings | ({"scale_free": True} if self.scale_free else {})
 
     def as_begun(self, settings: dict) -> None:
         """Adopt the settings of the search in the folder, if an earlier version began it."""
@@ -203,8 +217,21 @@ class TrialFitness(Fitness):
         Raises:
             UserError: If no worker could build the network.
         """
+        return self._ask("values", expression)
+
+    def _ask(self, method, expression):
         trial = replace(self.blanks[0], formula=str(expression))
-        return ask(self.train, self.executor, "values", trial)
+        return ask(self.train, self.executor, method, trial)
+
+    def _scale(self, expression):
+        if not self.scale_free:
+            return Scale()
+        if expression not in self._scales:
+            self._scales[expression] = self._ask("scale", expression)
+        return self._scales[expression]
+
+    def _problem(self, expression):
+        return self._scale(expression).problem
 
     def cross_entropy(self, dataset: str) -> Expression:
         """Return the cross entropy of a data set's classes as an expression."""
@@ -230,10 +257,14 @@ class TrialFitness(Fitness):
         All trials of a loss are trained even if one fails, so that the rows do not depend on the
         order of the trainings.
         """
-        unfinished = {
-            index: [draws.of(trial, name) for trial in self.trials(str(expression))]
-            for index, (expression, name) in enumerate(zip(expressions, names, strict=True))
-        }
+        scales = list(map(self._scale, expressions))
+        unfinished = {}
+        for index, (expression, name) in enumerate(zip(expressions, names, strict=True)):
+            if scales[index].problem:
+                yield index, Evaluation("non_finite", message=scales[index].problem)
+                continue
+            formula = str(scaled(expression, scales[index].factor))
+            unfinished[index] = [draws.of(trial, name) for trial in self.trials(formula)]
         missing = runner.pending(list(chain(*unfinished.values())), self.rows)
         keys = {trial.key for trial in missing}
         for key in chain([None], self._train(missing)):
@@ -241,7 +272,11 @@ class TrialFitness(Fitness):
             for index, trials in list(unfinished.items()):
                 if keys.isdisjoint(trial.key for trial in trials):
                     del unfinished[index]
-                    yield index, self._evaluation(trials)
+                    evaluation = self._evaluation(trials)
+                    if self.scale_free:
+                        details = evaluation.details | scales[index].details
+                        evaluation = replace(evaluation, details=details)
+                    yield index, evaluation
 
     def _train(self, trials):
         """Yield the key of each trial when its row is in the journal."""

@@ -59,7 +59,7 @@ def write(
     out = paths.expand(out)
     winner, best = result.best, result.best_losses(BEST)
     form = in_print or (lambda expression: expression)
-    forms = {member.individual.id: form(member.individual.expression) for member in best}
+    forms = {member.individual.id: form(member.expression) for member in best}
     rows = [
         [
             member.individual.id,

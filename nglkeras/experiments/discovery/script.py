@@ -41,6 +41,8 @@ class SearchScript(script.Script):
         """Add the options that both searches have."""
         add = parser.add_argument
         what = f"any of: {', '.join(self.checks)}"
+        text = "bring each loss to cross entropy's size first, so that none wins by its scale"
+        add("--scale-free", action="store_true", help=text)
         add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to add, {what}")
         add("--without", nargs="+", default=(), metavar="CHECK", help=f"checks to omit, {what}")
         add(
@@ -87,6 +89,7 @@ class SearchScript(script.Script):
                 data_dir=args.data_dir,
                 timeout=args.timeout,
                 executor=executor,
+                scale_free=args.scale_free,
             )
             heading = self.heading(args, scale, fitness)
             print(*filter(None, [heading, self.silent, f"Journals in {out}"]), sep="\n", flush=True)
@@ -129,10 +132,11 @@ def screening_of(
 
 
 def describe(checks: Screening, fitness: "TrialFitness") -> str:
-    """Say in two sentences which trainings were spared and how splits were drawn."""
+    """Say in sentences which trainings were spared, how splits were drawn, and of the scale."""
+    scale = " Losses are brought to cross entropy's size." if fitness.scale_free else ""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]
     what = f"Not trained: {', '.join(found)}." if found else "Every candidate is trained."
     own = "Every evaluation has a split and initial weights of its own."
     shared = "Candidates share splits and initial weights."
-    return f"{what} {own if draws.is_fresh(fitness.blanks[0]) else shared}"
+    return f"{what} {own if draws.is_fresh(fitness.blanks[0]) else shared}{scale}"

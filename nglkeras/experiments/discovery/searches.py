@@ -134,18 +134,21 @@ class GLOSearch(SearchScript):
         sizes = f"{scale.population} trees, {scale.generations} generations."
         report(args, trees, fitness, folder, f"Trees. {heading} {sizes}", compare_runs=0)
 
-        print(f"\nCoefficients of {trees.best}", flush=True)
+        # Without a factor of its scale: each candidate gets its own.
+        (found,) = trees.best_losses(1)
+        tree = found.individual.expression
+        print(f"\nCoefficients of {tree}", flush=True)
         # More generations may find another tree, whose coefficients are another search.
         folder = out / f"coefficients_{trees.population[0].individual.id}"
         strategy = search.CoefficientSearch(
-            trees.best, args.seed, generations=scale.coefficient_generations
+            tree, args.seed, generations=scale.coefficient_generations
         )
         screening = search.coefficients.SCREENING
         tuned = search.search(strategy, fitness, out=folder, screening=screening)
         contenders = {"tree": trees.best, "CE": None}
         contenders |= discovery.report.paper_losses("Baikal", "BaikalCMA")
         report(
-            *(args, tuned, fitness, folder, f"Coefficients of `{trees.best}`. {heading}"),
+            *(args, tuned, fitness, folder, f"Coefficients of `{tree}`. {heading}"),
             compare_runs=args.compare_runs,
             contenders=contenders,
             in_print=search.coefficients.in_print,

@@ -47,6 +47,25 @@ class TestFitness:
             rows += journal.results().values()
         assert rows[0].history[-1]["loss"] == pytest.approx(rows[1].history[-1]["loss"], rel=1e-4)
 
+    def test_scale_free_trains_what_it_records(self, tmp_path):
+        journal = Journal(tmp_path / "trials.jsonl")
+
+        def make(**options):
+            return TrialFitness(lambda f: protocol.candidate(TINY, f), journal, **options)
+
+        evaluate = make(scale_free=True)
+        assert evaluate.settings == make().settings | {"scale_free": True}
+        assert (evaluate.gradients, make().gradients) == ("scaled", "exact")
+        ce = Expression.parse("-40*(y_true*log(y_pred))")
+        outcome = evaluate(ce)
+        assert outcome.details["scale_free_factor"] == 0.025
+        (row,) = journal.results().values()
+        assert row.trial["formula"] == str(Expression(("mul", 0.025, *ce.nodes)))
+        assert outcome.fitness == make()(evaluate.cross_entropy("digits")).fitness
+        flat = Expression.parse("y_true + 0*y_pred")
+        assert "untrained network has the size 0" in evaluate.refuse(flat)
+        assert evaluate(flat).status == "non_finite"
+
     def test_a_loss_that_leaves_the_numbers_has_no_fitness(self, tmp_path):
         journal = Journal(tmp_path / "trials.jsonl")
         evaluate = TrialFitness(lambda formula: protocol.candidate(TINY, formula), journal)

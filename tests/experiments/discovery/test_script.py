@@ -17,6 +17,7 @@ from nglkeras.search import (
     CoefficientSearch,
     GeneticProgramming,
     Record,
+    Result,
     Variation,
 )
 
@@ -62,7 +63,15 @@ class TestScript:
             *SMALL,
             *["--experiment", "5", "--datasets", "digits", "digits_turned", "--generations", "1"],
             *["--population", "2", "--compare-runs", "1"],
-            *["--no-parsimony", "--without", "duplicates", "equals", "gradients", "rejection"],
+            *[
+                "--no-parsimony",
+                "--scale-free",
+                "--without",
+                "duplicates",
+                "equals",
+                "gradients",
+                "rejection",
+            ],
             *["--draws", "fresh", "--bounds", "1e-4", "1e6", "--out", tmp_path],
         )
         assert code == 0
@@ -73,6 +82,11 @@ class TestScript:
         assert header["screening"]["bounds"] == [1e-4, 1e6]
         assert header["evaluate"]["improvement"] == "errors"
         assert header["distinct"]
+        assert header["evaluate"]["scale_free"] is True
+        assert "Losses are brought to cross entropy's size." in best
+        content = json.loads((tmp_path / "best.json").read_text())
+        factor = Result.load(tmp_path).best_losses(1)[0].factor
+        assert content["formula"].startswith(f"{factor}*")
         assert "parsimony" not in header
         assert "4 asked, 4 trained, saved none" in out
         assert "Digits, turned, winner: " in out
