@@ -46,7 +46,21 @@ from nglkeras.losses.options import (
     checked_options,
 )
 
-registered = keras.saving.register_keras_serializable(package="nglkeras")
+try:
+    # Private, but the only place where Keras looks up a name such as `compile(loss="NGL")`.
+    from keras.src.losses import ALL_OBJECTS_DICT as _KERAS_NAMES
+except ImportError:
+    _KERAS_NAMES = {}
+
+
+def registered(loss):
+    """Register a loss function or class with Keras.
+
+    Saved models find it, and `compile` takes its name, unless Keras has a loss of that name.
+    """
+    _KERAS_NAMES.setdefault(loss.__name__, loss)
+    return keras.saving.register_keras_serializable(package="nglkeras")(loss)
+
 
 # What a term may be a function of: the label, the probability, the logarithms of p and 1 - p (exact
 # from logits), and the number of classes.
