@@ -40,6 +40,7 @@ def build(
     l2: float = 0.0,
     precision: str = "float32",
     model_sha256: str = "",
+    activation: str = "softmax",
 ) -> keras.Model:
     """Build an uncompiled classifier: `[upsampling] -> preprocessing -> backbone -> head`.
 
@@ -47,7 +48,8 @@ def build(
         name: One of `architectures.NAMES`, or `FILE.py:FUNCTION`, a model of one's own. "head" is
             the nine-layer head on the pixels; paper B's networks have their own head.
         input_shape: (height, width, 3).
-        classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
+        classes: Number of classes N; the output has shape `[batch, N]` and sums to 1 (with a
+            softmax).
         weights: Initial weights of the backbone: `None` for random ones, "imagenet", or a
             `.weights.h5` file.
         pooling: "max" as in the authors' example, or "avg", over the backbone's last features.
@@ -57,6 +59,7 @@ def build(
         precision: Keras dtype policy of the layers; weights and softmax are float32 in each (those
             of a model of one's own are as its function makes them).
         model_sha256: Hash that the file of a model of one's own must have; any by default.
+        activation: Activation of the last layer, "softmax" or "sigmoid".
 
     Raises:
         UserError: If there is no such model or precision, the images are too small for it, its
@@ -75,6 +78,8 @@ def build(
             model = _own(name, input_shape, classes, model_sha256)
         else:
             model = _build(name, input_shape, classes, weights, pooling, upsampling)
+    if activation != "softmax":
+        _replace_softmax(name, model, activation)
     if l2:
         penalise_kernels(model, l2)
     return model
@@ -243,6 +248,15 @@ def _small_trunk(shape, weights, pooling):
         except _NO_WEIGHTS as error:
             raise UserError(f"{weights} does not fit small_cnn: {error}".splitlines()[0]) from error
     return trunk
+
+
+def _replace_softmax(name, model, activation):
+    last = model.layers[-1]
+    if getattr(last, "activation", None) is not keras.activations.softmax:
+        raise UserError(
+            f"{name} does not end in a layer with activation softmax to be {activation}"
+        )
+    last.activation = keras.activations.get(activation)
 
 
 def penalise_kernels(model: keras.Model, l2: float) -> None:
