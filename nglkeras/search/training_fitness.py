@@ -12,6 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.losses import heads
 from nglkeras.search import optimizers, samples
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.identity import fingerprint
@@ -169,12 +170,12 @@ class TrainingFitness(Fitness):
         """Number of classes and hash of the model."""
         model = self._build()
         for name, (x, y) in self._parts.items():
-            classes = samples.count_classes(model, samples.first(x))
+            classes = samples.count_classes(model, heads.first(x))
             samples.one_hot(name, y, classes)
         return classes, _digest_model(model, self.model_fn)
 
     def _build(self):
-        return samples.build(self.model_fn, samples.first(self._parts["train"][0]))
+        return samples.build(self.model_fn, heads.first(self._parts["train"][0]))
 
     def _one_hot(self, name):
         x, y = self._parts[name]

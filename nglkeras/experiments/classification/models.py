@@ -20,6 +20,7 @@ from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.architectures import BACKBONES, GLO, NAMES
+from nglkeras.losses import heads
 from nglkeras.training.schedule import check_precision
 
 # Widths of the head's two hidden layers, from the authors' example.
@@ -128,16 +129,19 @@ def _own(name, input_shape, classes, sha256):
         raise UserError(f"{name} returns no keras.Model, but {type(model).__name__}")
     if model.compiled:
         raise UserError(f"{name} returns a compiled model; it must leave that to the trial")
+    images = np.zeros((1, *input_shape), "float32")
     try:
-        output = model(np.zeros((1, *input_shape), "float32"), training=False)
-        output = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
-    except Exception as error:
+        output = heads.outputs(model, images)
+    except UserError as error:
         message = f"{name} returns a model that takes no images of shape {input_shape}: {error}"
         raise UserError(message) from error
-    if output.shape != (1, classes):
-        raise UserError(f"{name} returns a model with output {output.shape}, not (1, {classes})")
-    if not (np.all(output >= 0) and np.isclose(output.sum(), 1.0, atol=0.02)):
-        raise UserError(f"{name} returns a model whose outputs are not those of a softmax")
+    shape = tuple(getattr(output, "shape", ()))
+    if shape != (1, classes):
+        raise UserError(f"{name} returns a model with output {shape}, not (1, {classes})")
+    wrong = heads.not_softmax(model, images, output)
+    if wrong:
+        message = f"{name} returns a model whose outputs are not those of a softmax: {wrong}"
+        raise UserError(message)
     return model
 
 

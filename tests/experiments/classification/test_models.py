@@ -223,6 +223,10 @@ def tiny(input_shape, classes):
     ]
     return keras.Sequential(layers)
 
+def sigmoids(input_shape, classes):
+    head = keras.layers.Dense(classes, activation="sigmoid")
+    return keras.Sequential(tiny(input_shape, classes).layers[:-1] + [head])
+
 def logits(input_shape, classes):
     return keras.Sequential(tiny(input_shape, classes).layers[:-1] + [keras.layers.Dense(classes)])
 
@@ -319,7 +323,7 @@ def fails(input_shape, classes):
             ("none.py:tiny", r"cannot read the model file .*none.py: No such file"),
             ("mine.py", "no function in '.*mine.py': a model of one's own is FILE.py:FUNCTION"),
             ("mine.py:", "no function in "),
-            ("mine.py:none", "mine.py has no function none; it has: tiny, logits, apart, "),
+            ("mine.py:none", "mine.py has no function none; it has: tiny, sigmoids, logits"),
             ("mine.py:keras", "mine.py has no function keras"),
             ("mine.py:logits", "whose outputs are not those of a softmax"),
             ("mine.py:compiled", "returns a compiled model"),
@@ -335,6 +339,11 @@ def fails(input_shape, classes):
         with pytest.raises(UserError, match=message) as error:
             models.build(str(path.with_name(name)), (8, 8, 3), 5)
         assert "\n" not in str(error.value)
+
+    def test_two_sigmoids_of_zero_are_no_softmax(self, path):
+        """They sum to 1 for the black image that a model is tried with."""
+        with pytest.raises(UserError, match=r"not those of a softmax: .* in sigmoids"):
+            models.build(f"{path}:sigmoids", (8, 8, 3), 2)
 
     def test_scripts_tell_mistakes_too(self, script, tmp_path):
         code, _, err = script("table2", "--models", "none.py:f", "--out", tmp_path)
