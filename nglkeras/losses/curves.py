@@ -16,7 +16,8 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = function(x)
-        return value.numpy(), tape.gradient(value, x).numpy()
+        gradient = tape.gradient(value, x, unconnected_gradients="zero")
+        return value.numpy(), gradient.numpy()
     if backend == "jax":
         import jax
 
@@ -24,9 +25,9 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
         return np.asarray(value), np.asarray(pull(jax.numpy.ones_like(value))[0])
     import torch
 
-    x = torch.tensor(x, requires_grad=True)
+    x = keras.ops.convert_to_tensor(x).requires_grad_()
     value = function(x)
-    return value.detach().numpy(), torch.autograd.grad(value.sum(), x)[0].numpy()
+    return value.detach().cpu().numpy(), torch.autograd.grad(value.sum(), x)[0].cpu().numpy()
 
 
 def size_at_uniform(loss: keras.losses.Loss, classes: int) -> float:

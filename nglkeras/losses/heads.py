@@ -100,10 +100,11 @@ def _kind(p, short):
     return "sigmoid" if p.min() >= 0 and p.max() <= 1 and p.any() else "logits"
 
 
-def softmax_axis(output: object) -> int | None:
-    """Return the axis over which an output is a softmax; `None` if there is none."""
-    axes = range(len(output.shape) - 1, 0, -1)
-    return next((axis for axis in axes if kind([output], axis) == "softmax"), None)
+def other_axis(output: object, axis: int) -> int | None:
+    """Return another axis, over which the output is a softmax; `None` if there is none."""
+    rank = len(output.shape)
+    others = (other for other in range(1, rank) if other != axis % rank)
+    return next((other for other in others if kind([output], other) == "softmax"), None)
 
 
 def flat(found: object) -> list:
