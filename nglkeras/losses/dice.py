@@ -78,7 +78,8 @@ def dice(
         weights = ops.cast(one_each(pixel_weight, x, axis, what="pixel weight"), p.dtype)
         weights = weights[..., None] if outputs else weights
     if valid is not None:
-        weights = ops.where(valid, 1.0 if weights is None else weights, 0.0)
+        counts = ops.cast(valid, p.dtype)
+        weights = counts if weights is None else ops.where(valid, weights, 0.0)
     return _dice(t, p, factor, weights, outputs, options.class_weights)
 
 
