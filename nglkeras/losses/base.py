@@ -40,6 +40,12 @@ class LabelLoss(keras.losses.Loss):
         own = get_keras_mask(values)
         if own is not None:
             mask = own if mask is None else ops.logical_and(mask, own)
+        if mask is not None and sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+            if len(sample_weight.shape) == len(values.shape):
+                # Keras multiplies weights by the mask in place. On PyTorch this fails for one
+                # weight an image, and would change the tensor of the caller.
+                sample_weight = sample_weight * ops.ones_like(values, dtype=self.dtype)
         return reduce_weighted_values(
             values,
             sample_weight=sample_weight,
