@@ -1,8 +1,5 @@
 """The losses in Keras models: names, precision, compilation, saved models, several devices."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -82,6 +79,167 @@ print(model.evaluate(keras.ops.ones((2, 4)), keras.ops.arange(2), verbose=0))
         assert run_python(code).returncode == 0
 
 
+def random_inputs(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def network(shape, *heads):
+    """A hidden layer, convolutional on images, and a head for each (name, outputs, activation)."""
+    inputs = hidden = keras.Input(shape)
+    is_image = len(shape) == 3
+    layer = keras.layers.Dense
+    hidden = (
+        keras.layers.Conv2D(16, 3, padding="same", activation="relu")(hidden)
+        if is_image
+        else (layer(16, "relu")(hidden))
+    )
+    outputs = [layer(n, activation, name=name)(hidden) for name, n, activation in heads]
+    return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
+
+
+VOID = 255
+
+
+def segmentation(form, **arguments):
+    """Images of three classes, the third of which is rare, with a void border."""
+    x = random_inputs(48, 8, 8, 2)
+    labels = np.where(x[..., 0] > 1.2, 2, x[..., 1] > 0)
+    counts = np.bincount(labels.ravel())
+    labels[:, [0, -1]] = labels[:, :, [0, -1]] = VOID
+    options = {"class_weights": losses.balanced(counts), "ignore_class": VOID} | arguments
+    valid = labels != VOID
+
+    def score(predictions):
+        """Mean recall of the classes, which counts the rare one as much as the others."""
+        right = (predictions.argmax(-1) == labels)[valid]
+        return np.mean([right[labels[valid] == c].mean() for c in range(3)])
+
+    model = network(x.shape[1:], (None, 3, "softmax"))
+    if form == "sparse":
+        return model, x, labels, losses.SparseNGL(**options), score
+    # Rows of void pixels are all zeros.
+    return (
+        model,
+        x,
+        np.append(np.eye(3), np.zeros((253, 3)), 0)[labels],
+        losses.NGL(**options),
+        score,
+    )
+
+
+def binary(activation, *shape):
+    """One unit, labels [n] or [n, 1]."""
+    x = random_inputs(256, 4)
+    labels = (x[:, 0] > x[:, 1]).reshape(-1, *shape).astype("int32")
+    loss = losses.BinaryNGL(from_logits=activation is None)
+
+    def score(predictions):
+        threshold = 0.5 if activation else 0.0
+        return ((predictions > threshold).ravel() == labels.ravel()).mean()
+
+    return network((4,), (None, 1, activation)), x, labels, loss, score
+
+
+def multi_label(loss):
+    """Four labels of a sample, in 27 to 64 % of the samples."""
+    x = random_inputs(512, 8)
+    w = random_inputs(8, 4, seed=9)
+    labels = (x @ w + [0, 1, -1, -2] > 0).astype("float32")
+    return network((8,), (None, 4, "sigmoid")), x, labels, loss, lambda p: f1_score(labels, p > 0.5)
+
+
+def f1_score(labels, found):
+    return 2 * (labels * found).sum() / (labels.sum() + found.sum())
+
+
+def two_outputs():
+    """A class and two tags, with a loss of its own for each, one by its name."""
+    x = random_inputs(512, 4)
+    labels = {"kind": np.eye(3)[x[:, :3].argmax(1)], "tags": (x[:, 2:] > 0).astype("int32")}
+    model = network((4,), ("kind", 3, "softmax"), ("tags", 2, "sigmoid"))
+    loss = {"kind": losses.NGL(label_smoothing=0.05), "tags": "BinaryNGL"}
+
+    def score(predictions):
+        kind, tags = predictions
+        return min(
+            (kind.argmax(1) == labels["kind"].argmax(1)).mean(),
+            ((tags > 0.5) == labels["tags"]).mean(),
+        )
+
+    return model, x, labels, loss, score
+
+
+# How each model is made, and the score that it must reach. Ten seeds reached at least 0.86, 0.96,
+# 0.94 and 0.93; binary cross entropy reaches 0.98 and more with many labels.
+CASES = {
+    "segmentation, dense": (lambda: segmentation("dense"), 0.8),
+    "segmentation, sparse": (lambda: segmentation("sparse"), 0.8),
+    "one unit, labels [n]": (lambda: binary("sigmoid"), 0.9),
+    "one unit, labels [n, 1]": (lambda: binary("sigmoid", 1), 0.9),
+    "one logit, labels [n]": (lambda: binary(None), 0.9),
+    "one logit, labels [n, 1]": (lambda: binary(None, 1), 0.9),
+    "many labels, BinaryNGL": (lambda: multi_label(losses.BinaryNGL()), 0.88),
+    "many labels, sigmoid head": (lambda: multi_label(losses.NGL(head="sigmoid")), 0.88),
+    "two outputs": (two_outputs, 0.85),
+}
+
+
+def exported(model, x, path):
+    """Predictions of the exported model, which knows no loss."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        path = path.with_suffix(".pt2")
+        model.export(path, format="torch", verbose=False)
+        return torch.export.load(path).module()(torch.tensor(x))
+    import tensorflow as tf
+
+    model.export(path, verbose=False)
+    network = tf.saved_model.load(path)
+    return network.serve(x)
+
+
+class TestTrainings:
+    """What users train: it learns, and is the same when saved and loaded, and when exported."""
+
+    # JAX's export, in Keras.
+    @pytest.mark.filterwarnings("ignore:The `native_serialization` parameter:DeprecationWarning")
+    @pytest.mark.parametrize("name", CASES)
+    def test_learns_and_survives_saving_and_export(self, name, tmp_path):
+        make, bound = CASES[name]
+        keras.utils.set_random_seed(0)
+        model, x, y, loss, score = make()
+        model.compile(keras.optimizers.Adam(0.01), loss)
+        model.fit(x, y, epochs=15, verbose=0)
+        predictions = model.predict(x, verbose=0)
+        assert score(predictions) > bound
+
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        value = model.evaluate(x, y, verbose=0)
+        assert loaded.evaluate(x, y, verbose=0) == pytest.approx(value, rel=1e-6)
+        # PyTorch's export is of a single sample.
+        found = exported(model, x[:1], tmp_path / "exported")
+        for a, b in zip(keras.tree.flatten(found), keras.tree.flatten(predictions), strict=True):
+            np.testing.assert_allclose(a, b[:1], atol=1e-5)
+
+    def test_saved_model_loads_where_only_nglkeras_is_imported(self, tmp_path):
+        model, x, y, loss, _ = segmentation("dense", alpha=2.0, label_smoothing=0.1)
+        model.compile(loss=loss)
+        model.save(tmp_path / "model.keras")
+        np.savez(tmp_path / "data.npz", x=x, y=y)
+        run = run_python(f"""
+import nglkeras, keras, numpy as np
+data = np.load({str(tmp_path / "data.npz")!r})
+model = keras.models.load_model({str(tmp_path / "model.keras")!r})
+print(model.loss.get_config())
+print(model.evaluate(data["x"], data["y"], verbose=0))
+""")
+        config, value = run.stdout.strip().splitlines()[-2:]
+        assert config == str(loss.get_config())
+        assert float(value) == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
+
+
 class TestInModels:
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
     def test_mixed_precision(self, policy):
@@ -130,25 +288,6 @@ class TestInModels:
             model.compile(keras.optimizers.Adam(0.02), losses.get(row), metrics=["accuracy"])
             history = model.fit(x, t, epochs=15, verbose=0).history
             assert history["accuracy"][-1] > 0.93, row
-
-    def test_saved_model_loads_where_only_nglkeras_is_imported(self, tmp_path):
-        x, t = small_data()
-        loss = losses.NGL(alpha=2.0, scaling="sigmoid", label_smoothing=0.1)
-        model = small_model()
-        model.compile(loss=loss)
-        model.save(tmp_path / "model.keras")
-        np.savez(tmp_path / "data.npz", x=x, t=t)
-        code = (
-            "import nglkeras, keras, numpy as np\n"
-            f"data = np.load({str(tmp_path / 'data.npz')!r})\n"
-            f"model = keras.models.load_model({str(tmp_path / 'model.keras')!r})\n"
-            "print(model.loss.get_config())\n"
-            "print(model.evaluate(data['x'], data['t'], verbose=0))"
-        )
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        config, value = run.stdout.strip().splitlines()[-2:]
-        assert config == str(loss.get_config())
-        assert float(value) == pytest.approx(model.evaluate(x, t, verbose=0), rel=1e-6)
 
     def test_mask_of_the_model_is_respected(self):
         model = keras.Sequential(
