@@ -379,7 +379,7 @@ class _Sigmoid(_Head):
     def _weights(self, t):
         weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)
         if len(weights.shape) == 2:
-            check_length(weights, t.shape[self.options.axis], "pairs")
+            check_length(self.options.class_weights, t.shape[self.options.axis], "pairs")
             of_0, of_1 = (_along(weights[:, i], self.options.axis, t) for i in (0, 1))
         else:
             of_0, of_1 = weights[0], weights[1]
