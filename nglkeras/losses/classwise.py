@@ -267,7 +267,7 @@ class _Softmax(_Head):
         axis, smoothing = self.options.axis, self.options.label_smoothing
         labels, factor = index_and_factor(labels, x, axis)
         classes = number_of_classes(x, axis)
-        t_other = ops.cast(smoothing / classes, x.dtype)
+        t_other = ops.convert_to_tensor(smoothing / classes, x.dtype)
         t_own = t_other + (1.0 - smoothing)
 
         def own(quantity):
