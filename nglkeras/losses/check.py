@@ -1,13 +1,13 @@
 """Check model, loss and data against each other before a training.
 
-`check` runs the untrained model on a few samples and looks at outputs, labels, loss and gradient.
-It says what would make a training wrong, and what is worth knowing.
+`check` runs the untrained model on a few samples, as a step of training does, and looks at outputs,
+labels, loss and gradient. It says what would make a training wrong, and what is worth knowing.
 
 One batch does not show everything: whether the inputs are scaled well and the learning rate fits;
 labels that are valid but false or in another order than the inputs; classes that occur in other
-batches only; height and width swapped in square images; layers that act otherwise in training
-(dropout, batch normalisation); gradients that vanish later. Sample weights are not read. For a loss
-that is neither ours nor Keras' over classes, labels and outputs are only computed with.
+batches only; height and width swapped in square images; gradients that vanish later. Sample weights
+are not read. For a loss that is neither ours nor Keras' over classes, labels and outputs are only
+computed with.
 """
 
 from dataclasses import dataclass, replace
@@ -112,8 +112,13 @@ def check(model: keras.Model, loss: object, x: object, y: object = None) -> Chec
     varied = not problems and any((one != one[:1]).any() for one in keras.tree.flatten(some))
     outputs = []
     try:
-        found = heads.outputs(model, some)
-        noisy = heads.with_noise(model, heads.first(some))
+        few = heads.first(some)
+        # This says what is wrong with the inputs, and builds a model without weights.
+        heads.outputs(model, few)
+        # As in training: the batch normalisation of an untrained network does nothing otherwise.
+        found = heads.with_noise(model, some, noise=0.0, training=True)
+        found = heads.outputs(model, some) if found is None else found
+        noisy = heads.with_noise(model, few, training=True)
         for name, output, other, own_loss, labels in _pairs(model, found, noisy, loss, y):
             if np.shape(labels)[:1] != (count,):
                 raise UserError(f"there are {count} inputs, and labels of shape {labels.shape}")

@@ -55,16 +55,25 @@ def reason(error: Exception) -> str:
     return next(filter(None, said), type(error).__name__)
 
 
-def with_noise(model: keras.Model, x: object) -> object | None:
-    """Return the outputs with noise in the last two weights; `None` if Keras cannot compute it."""
+def with_noise(
+    model: keras.Model, x: object, noise: float = 1.0, training: bool = False
+) -> object | None:
+    """Return the outputs with noise in the last two weights; `None` if Keras cannot compute it.
+
+    Args:
+        model: The model; none of its variables changes.
+        x: Inputs.
+        noise: Standard deviation of the noise.
+        training: Whether layers act as in a training.
+    """
     random = np.random.default_rng(0)
     weights = [variable.value for variable in model.trainable_variables]
     for i in range(max(len(weights) - 2, 0), len(weights)):
-        noise = random.normal(size=tuple(weights[i].shape))
-        weights[i] = weights[i] + keras.ops.cast(noise, weights[i].dtype)
+        change = noise * random.normal(size=tuple(weights[i].shape))
+        weights[i] = weights[i] + keras.ops.cast(change, weights[i].dtype)
     others = [variable.value for variable in model.non_trainable_variables]
     with contextlib.suppress(Exception):
-        return model.stateless_call(weights, others, x, training=False)[0]
+        return model.stateless_call(weights, others, x, training=training)[0]
     return None
 
 
