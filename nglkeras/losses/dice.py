@@ -60,6 +60,12 @@ def dice(
     classes would have a constant score. There is one value per image, `[batch]`, in [0, 1]; void
     pixels are left out of all sums, and class weights are those of the mean over the classes.
     Dense labels without an axis of pixels are images of a single pixel.
+
+    Scale:
+        All classes have equally many pixels here. With 10 classes the value is 0.9 for a uniform
+        prediction, 1 for a certain and wrong one, and least for a certain and right one: 0. The
+        gradient of a uniform prediction is 0.5, 0.1 and 0.01 times cross entropy's with 2, 10 and
+        100 classes.
     """
     options = Options(
         head=head,

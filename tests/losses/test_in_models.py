@@ -1,5 +1,7 @@
 """The losses in Keras models: names, precision, compilation, saved models, several devices."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -32,18 +34,21 @@ def small_data(n=24, classes=3):
 
 
 def public_losses():
-    """Names of all functions and classes of losses that can be had."""
-    helpers = {module.__name__ for module in (losses.registry, losses.files, losses.options)}
-    values = [getattr(losses, name) for name in losses.__all__]
-    return [v.__name__ for v in values if callable(v) and v.__module__ not in helpers]
+    """All classes of losses, and all functions."""
+    values = [value for value in map(vars(losses).get, losses.__all__) if callable(value)]
+    classes = [v for v in values if isinstance(v, type) and issubclass(v, keras.losses.Loss)]
+    return classes, [v for v in values if "y_true" in inspect.signature(v).parameters]
 
 
 class TestNames:
-    def test_keras_finds_every_loss_by_its_name_and_keeps_its_own(self):
+    def test_keras_knows_every_loss_and_keeps_its_own(self):
+        classes, functions = public_losses()
+        assert {cls.function for cls in classes} == set(functions)
         keras_own = {"Dice", "dice", "MeanAbsoluteError", "mean_absolute_error"}
-        for name in public_losses():
-            found = KERAS_NAMES[name]
-            assert (found is getattr(losses, name)) != (name in keras_own), name
+        for loss in (*classes, *functions):
+            name = loss.__name__
+            assert keras.saving.get_registered_name(loss) == f"nglkeras>{name}"
+            assert (KERAS_NAMES[name] is loss) != (name in keras_own), name
         assert type(keras.losses.get("Dice")) is keras.losses.Dice
         assert keras.losses.get("dice") is keras.losses.dice
 
@@ -62,21 +67,26 @@ class TestNames:
         with pytest.raises(ValueError, match="Could not interpret loss identifier: NLG"):
             keras.losses.get("NLG")
 
-    def test_names_need_only_the_import_of_nglkeras(self):
+    def test_names_need_only_the_import_of_nglkeras_and_a_dictionary_of_keras(self):
+        """A Keras without its private dictionary has the losses, but not their names."""
         code = """
+import sys
 import nglkeras, keras
 model = keras.Sequential([keras.Input((4,)), keras.layers.Softmax()])
 model.compile(loss="SparseNGL")
 print(model.evaluate(keras.ops.ones((2, 4)), keras.ops.arange(2), verbose=0))
+del keras.src.losses.ALL_OBJECTS_DICT
+for name in [name for name in sys.modules if name.startswith("nglkeras")]:
+    del sys.modules[name]
+import nglkeras
+print(nglkeras.NGL().name)
 """
         run = run_python(code)
         assert run.returncode == 0, run.stderr
+        value, name = run.stdout.split()
         expected = to_numpy(losses.ngl(np.eye(4)[:1], np.full((1, 4), 0.25)))[0]
-        assert float(run.stdout) == pytest.approx(expected, rel=1e-6)
-
-    def test_a_keras_without_the_private_dictionary_has_the_losses_still(self):
-        code = "import keras.src.losses as k; del k.ALL_OBJECTS_DICT; import nglkeras as n; n.NGL()"
-        assert run_python(code).returncode == 0
+        assert float(value) == pytest.approx(expected, rel=1e-6)
+        assert name == "ngl"
 
 
 def random_inputs(*shape, seed=0):
