@@ -140,7 +140,9 @@ class Definition:
         x = float32_at_least(y_pred)
         fast = arguments.get("fast", False)
         if options.head == "sigmoid":
-            kernels.is_chosen(fast, x, axis=options.axis, why_not="a sigmoid head")
+            kernels.is_chosen(
+                fast, x, axis=options.axis, why_not="a sigmoid head; it is for head='softmax'"
+            )
             return _Sigmoid(self, constants, options).values(y_true, x)
         return _Softmax(self, constants, options).values(y_true, x, fast)
 

@@ -134,7 +134,10 @@ def _dice(t, p, factor, weights, outputs, class_weights):
     # A class with NaN labels counts as present, so that its score becomes NaN.
     occurs = 1.0 - ops.cast(true <= 0, p.dtype)
     if class_weights is not None:
-        check_length(class_weights, p.shape[-2 if len(np.shape(class_weights)) == 2 else -1])
+        is_pairs = len(np.shape(class_weights)) == 2
+        check_length(
+            class_weights, p.shape[-2 if is_pairs else -1], "pairs" if is_pairs else "numbers"
+        )
         occurs = occurs * ops.convert_to_tensor(class_weights, p.dtype)
     total = ops.sum(occurs, axis=-1)
     counts = total > 0
