@@ -180,9 +180,7 @@ class Combination:
         self.x = random.uniform(-1.2, 1.2, self.shape)
         if not row["from_logits"]:
             self.x = reference.quantities(self.x, FORMS[form]["head"], True).p
-        narrow = row["dtype"].split()[0]
-        if "float16" in narrow:
-            self.x = self.x.astype(getattr(ml_dtypes, narrow, narrow)).astype("float64")
+        self.x = self.rounded(self.x)
         if repeats > 1:
             for name in ("t", "counts", "weights", "x"):
                 array = getattr(self, name)
@@ -249,6 +247,13 @@ class Combination:
         given = {name: value for name, value in given.items() if value is not None}
         self.arguments = of_form | self.constants | given
 
+    def rounded(self, x):
+        """Return predictions in float64 as their dtype has them."""
+        dtype = self.row["dtype"].split()[0]
+        if "float16" not in dtype:
+            return x
+        return x.astype(getattr(ml_dtypes, dtype, dtype)).astype("float64")
+
     @property
     def y_true(self):
         """Labels as users give them."""
@@ -281,26 +286,35 @@ class Combination:
 
     def expected(self, x=None, from_logits=None):
         """Return the loss, its gradient, and the size of what is added up."""
-        row, weights, of_pixels = self.row, self.weights, None
-        options = self.options | ({} if from_logits is None else {"from_logits": from_logits})
         x = self.x if x is None else x
-        if self.is_dice and row["weights"] in ("pixels", "mask"):
-            weights, of_pixels = None, weights
+        value, size, factors = self.expected_value(x, from_logits)
+        rank = factors.ndim
+        slopes = reference.gradient(lambda x: self._values(x, from_logits)[0], x, rank)
+        return value, slopes * factors.reshape(factors.shape + (1,) * (x.ndim - rank)), size
 
-        def compute(x):
-            return reference.values(
-                self.definition, self.t, x, self.counts, self.constants, of_pixels, **options
-            )
-
-        values, counts = compute(x)
-        if weights is not None and row["weights"] == "mask":
+    def expected_value(self, x, from_logits=None):
+        """Return the loss, the size of what is added up, and the factor of each value in it."""
+        row, weights = self.row, self.weights
+        values, counts = self._values(x, from_logits)
+        if self._weights_pixels_of_dice:
+            weights = None
+        elif row["weights"] == "mask":
             counts, weights = counts & weights, None
         reduction = "none" if row["call"] == "function" else row["reduction"]
-        factors = reference.factors(counts, weights, reduction)
-        slopes = reference.gradient(lambda x: compute(x)[0], x, values.ndim)
-        gradient = slopes * factors.reshape(factors.shape + (1,) * (x.ndim - values.ndim))
+        factors = reference.factors(counts, weights, reduction) * np.ones_like(values)
         parts = values * factors
-        return (parts if reduction == "none" else parts.sum()), gradient, np.abs(parts).sum()
+        return (parts if reduction == "none" else parts.sum()), np.abs(parts).sum(), factors
+
+    @property
+    def _weights_pixels_of_dice(self):
+        return self.is_dice and self.row["weights"] in ("pixels", "mask")
+
+    def _values(self, x, from_logits):
+        options = self.options | ({} if from_logits is None else {"from_logits": from_logits})
+        of_pixels = self.weights if self._weights_pixels_of_dice else None
+        return reference.values(
+            self.definition, self.t, x, self.counts, self.constants, of_pixels, **options
+        )
 
     def found(self):
         """Return loss and gradient of the package."""
@@ -342,10 +356,15 @@ class Combination:
 
 def close(value, gradient, expected, slopes, size, tolerance, of_value=None, of_gradient=None):
     """Raise `AssertionError` unless a loss and its gradient are the expected ones."""
-    assert np.shape(value) == np.shape(expected)
-    allowed = (of_value or tolerance) * ((np.abs(expected) if np.ndim(value) else size) + 0.1)
-    error = np.abs(np.asarray(value, "float64") - expected)
-    assert (error <= allowed).all(), f"value {value}, expected {expected}"
+    close_value(value, expected, size, of_value or tolerance)
     error, scale = np.max(np.abs(gradient - slopes)), np.abs(slopes).max()
     allowed = (of_gradient or tolerance) * (scale + 0.01)
     assert error <= allowed, f"gradient off by {error} of {scale}"
+
+
+def close_value(value, expected, size, tolerance):
+    """Raise `AssertionError` unless a loss is the expected one."""
+    assert np.shape(value) == np.shape(expected)
+    allowed = tolerance * ((np.abs(expected) if np.ndim(value) else size) + 0.1)
+    error = np.abs(np.asarray(value, "float64") - expected)
+    assert (error <= allowed).all(), f"value {value}, expected {expected}"

@@ -5,6 +5,8 @@ fails until `reference.DEFINITIONS` has its definition. `combinations` says whic
 options are tried. Compiling takes long, so it is tried with one of them for each loss and head.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -12,14 +14,20 @@ from losses import reference
 from losses.combinations import (
     BACKEND,
     CASES,
+    CLASSES,
+    FORMS,
     LOSSES,
     PIXELS,
     Combination,
     any_row,
     close,
+    close_value,
     forms_of,
+    offered,
     rows_of,
 )
+
+from nglkeras import UserError, losses
 
 every_case = pytest.mark.parametrize(
     ("cls", "form"), CASES, ids=[f"{cls.__name__}-{form}" for cls, form in CASES]
@@ -46,6 +54,41 @@ def check_all(checks):
         except Exception as error:
             failures.append(f"{name}\n{type(error).__name__}: {error}")
     assert not failures, f"{len(failures)} of {len(checks)}:\n" + "\n".join(failures[:3])
+
+
+class TestExtremes:
+    """Certain predictions, right and wrong: probabilities of 0 and 1, logits of ±10,000."""
+
+    @staticmethod
+    def certain(combination):
+        c, random = combination, np.random.default_rng(0)
+        if c.is_sigmoid:
+            x = random.integers(0, 2, c.t.shape).astype("float64")
+        else:
+            x = np.eye(c.shape[-1])[random.integers(0, c.shape[-1], c.t.shape[:2])]
+            # Half of them are right.
+            x[::2] = np.where(c.counts[::2, :, None], np.round(c.t[::2]), x[::2])
+        return c.rounded(1e4 * (2 * x - 1) if c.options["from_logits"] else x)
+
+    @every_case
+    def test_values_equal_the_reference_and_gradients_are_finite(self, cls, form, record_property):
+        checks = {}
+        for from_logits, dtype in itertools.product((False, True), ("float32", "bfloat16")):
+            only = {"from_logits": [from_logits], "dtype": [dtype]}
+            if dtype == "bfloat16" and "fast" in offered(cls):
+                only["fast"] = [False]
+            row = any_row(cls, form, f"extremes {from_logits} {dtype}", **only)
+            checks[str(row)] = lambda row=row: self.check(Combination(cls, form, row, repeats=4))
+        check_all(checks)
+        record_property("combinations", len(checks))
+
+    def check(self, combination):
+        combination.x = self.certain(combination)
+        value, gradient = combination.found()
+        assert np.isfinite(gradient).all()
+        assert np.isfinite(value).all()
+        expected, size, _ = combination.expected_value(combination.x)
+        close_value(value, expected, size, 1e-4)
 
 
 WAYS = {
@@ -149,3 +192,99 @@ def test_in_fit(way, request, tmp_path, record_property):
         )
     check_all(checks)
     record_property("combinations", len(outputs))
+
+
+@pytest.mark.parametrize("cls", [losses.Baikal, losses.Crossentropy])
+class TestClassWeights:
+    """Class weights of a loss are Keras' `class_weight`, which `fit` takes."""
+
+    @pytest.mark.parametrize(
+        ("form", "weights"),
+        [
+            ("dense", {0: 1.0, 1: 5.0, 2: 0.0}),
+            ("sparse", {0: 1.0, 1: 5.0, 2: 0.0}),
+            ("sigmoid", {0: 0.5, 1: 3.0}),
+        ],
+    )
+    def test_train_as_in_fit(self, cls, form, weights):
+        random = np.random.default_rng(0)
+        x, labels = random.normal(size=(24, 4)), random.integers(0, len(weights), 24)
+        y = keras.utils.to_categorical(labels) if form == "dense" else labels[:, None]
+        results = []
+        for of_loss, of_fit in ((weights, None), (None, weights)):
+            keras.utils.set_random_seed(0)
+            units = 1 if form == "sigmoid" else len(weights)
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+            loss = cls(class_weights=of_loss, from_logits=True, **FORMS[form])
+            model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+            # The last batch is smaller.
+            values = model.fit(
+                x, y, class_weight=of_fit, batch_size=10, shuffle=False, epochs=2, verbose=0
+            ).history["loss"]
+            results.append([*values, *model.get_weights()[0].ravel()])
+        np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "keras_loss", "arguments"),
+    [
+        (losses.Crossentropy(head="sigmoid"), "BinaryCrossentropy", {"label_smoothing": 0.2}),
+        (losses.Focal(1.0, 0.0, head="sigmoid"), "BinaryCrossentropy", {"label_smoothing": 0.2}),
+        (losses.Focal(1.0, 3.0, head="sigmoid"), "BinaryFocalCrossentropy", {"gamma": 3.0}),
+        (losses.Crossentropy(), "CategoricalCrossentropy", {"label_smoothing": 0.2}),
+        (losses.Focal(0.5, 3.0), "CategoricalFocalCrossentropy", {"alpha": 0.5, "gamma": 3.0}),
+        (losses.Crossentropy(sparse=True), "SparseCategoricalCrossentropy", {"ignore_class": 1}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_equals_a_loss_of_keras(ours, keras_loss, arguments, from_logits):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES, 40)
+    y = labels if ours.sparse else np.eye(CLASSES)[labels]
+    x = random.normal(size=(40, CLASSES))
+    if not from_logits:
+        x = reference.quantities(x, ours.head, True).p
+    theirs = getattr(keras.losses, keras_loss)(from_logits=from_logits, **arguments)
+    given = {name: value for name, value in arguments.items() if name not in ("alpha", "gamma")}
+    ours = type(ours).from_config(ours.get_config() | given | {"from_logits": from_logits})
+    assert float(ours(y, x)) == pytest.approx(float(theirs(y, x)), rel=1e-5)
+
+
+class TestMistakes:
+    """Mistakes that all losses know, each with an answer of one line that says what is valid."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"class_weights": (1, 2)}, "class_weights are 2 numbers, but y_pred has 5 outputs"),
+            ({"class_weights": (1, -2)}, r"class_weights=\(1, -2\) .* at least 0"),
+            ({"class_weights": (1, np.nan)}, "class_weights=.* finite"),
+            ({"class_weights": 3.0}, "class_weights=3.0 is not a number for each class"),
+            ({"class_weights": "balanced"}, r"class_weights='balanced': .*balanced\(counts\)"),
+            ({"class_weights": {0: 1.0, 2: 1.0}}, r"class_weights for \[0, 2\]: .* from 0 on"),
+            ({"ignore_class": 0.5}, "ignore_class=0.5 is not a whole number, such as 255"),
+            ({"head": "tanh"}, "unknown head 'tanh'; choose from: "),
+            ({"head": "sigmoid", "sparse": True}, "sparse=True is of a softmax: .* are 0 and 1"),
+            ({"head": "sigmoid", "class_weights": (1, 2, 3)}, r"is not a pair \(w0, w1\), or one"),
+            ({"head": "sigmoid", "class_weights": [(1, 2)] * 4}, "are 4 pairs, .* has 5 outputs"),
+            (
+                {"head": "sigmoid", "fast": True},
+                "fast=True is not for a sigmoid head; it is for head='softmax'",
+            ),
+            ({"label_smoothing": 1}, r"label_smoothing=1 is not in \[0, 1\)"),
+            ({"label_smoothing": -0.1}, r"label_smoothing=-0.1 is not in \[0, 1\)"),
+            ({"class_reduction": "max"}, "unknown class_reduction 'max'; choose from: mean, sum"),
+        ],
+    )
+    def test_are_refused_by_every_loss(self, arguments, message):
+        x, y = np.full((2, 3, CLASSES), 0.2, "float32"), np.eye(CLASSES)[[[0, 1, 2], [3, 4, 0]]]
+        takers = [cls for cls in LOSSES if arguments.keys() <= offered(cls).keys()]
+        if arguments.keys() == {"class_weights"}:
+            # Those of a sigmoid head have another form.
+            takers = [cls for cls in takers if "dense" in forms_of(cls)]
+        assert len(takers) > 1
+        for cls in takers:
+            with pytest.raises(UserError, match=message) as error:
+                cls(**reference.definition_of(cls).needed | arguments)(y, x)
+            assert "\n" not in str(error.value)
