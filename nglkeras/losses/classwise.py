@@ -236,7 +236,7 @@ class _Softmax(_Head):
 
     def _by_kernel(self, fast, labels, x):
         """Return the values that a kernel computes, or `None` without a kernel."""
-        if self.definition.kernel is None or fast is False:
+        if self.definition.kernel is None or fast is False or kernels.are_needless():
             return None
         options = self.options
         term = self.definition.kernel(**self.constants)
