@@ -15,6 +15,7 @@ from keras.losses import (
     CategoricalFocalCrossentropy,
     SparseCategoricalCrossentropy,
 )
+from keras.src.losses.losses import LossFunctionWrapper
 
 from nglkeras import UserError, losses
 from nglkeras.losses import NGL, BinaryNGL, SparseNGL, check
@@ -56,9 +57,18 @@ def normalised():
     )
 
 
-def two_outputs():
+def sure():
+    """Every prediction is class 0, each with the same gradient, which is not quite 0."""
+
+    def bias(shape, dtype=None):
+        return keras.ops.convert_to_tensor([30.0, 0.0, 0.0, 0.0])
+
+    return model(kernel_initializer="zeros", bias_initializer=bias)
+
+
+def two_outputs(**settings):
     x = keras.Input((6,))
-    a = layers.Dense(4, "softmax", name="a")(x)
+    a = layers.Dense(4, "softmax", name="a", **settings)(x)
     return keras.Model(x, [a, layers.Dense(1, "sigmoid", name="b")(x)])
 
 
@@ -90,6 +100,8 @@ RIGHT = {
     "soft labels": (model, NGL(label_smoothing=0.1), X, np.full((300, 4), 0.25)),
     "by name": (model, "SparseNGL", X, Y),
     "function": (model, losses.sparse_ngl, X, Y),
+    "function of sigmoids": (lambda: model(1, "sigmoid"), losses.binary_ngl, X, Y % 2),
+    "wrapped function": (logits, LossFunctionWrapper(losses.ngl, from_logits=True), X, EYE),
     "partial function": (logits, functools.partial(losses.ngl, from_logits=True), X, EYE),
     "logits": (logits, NGL(from_logits=True, sparse=True), X, Y),
     "log-softmax": (lambda: model(4, "log_softmax"), NGL(from_logits=True), X, EYE),
@@ -139,6 +151,12 @@ RIGHT = {
     "regression": (lambda: logits(1), "mse", X, X[:, :1]),
     "a loss of one's own": (model, own_loss, X, EYE),
     "two outputs": (two_outputs, [NGL(), BinaryNGL()], X, [EYE, Y % 2]),
+    "zero head beside another": (
+        lambda: two_outputs(kernel_initializer="zeros"),
+        [NGL(), BinaryNGL()],
+        X,
+        [EYE, Y % 2],
+    ),
     "two outputs by name": (
         two_outputs,
         {"b": "binary_crossentropy", "a": NGL()},
@@ -303,6 +321,7 @@ WRONG = {
         (lambda: model(kernel_initializer=HUGE), NGL(), X, EYE),
         "% of the predictions are wrong and without gradient .* the outputs are saturated",
     ),
+    "saturation everywhere": ((sure, NGL(), X, EYE), "the outputs are saturated"),
     "saturated logits": (
         (lambda: model(4, None, kernel_initializer=HUGE), NGL(from_logits=True), X, EYE),
         "the outputs are saturated",
