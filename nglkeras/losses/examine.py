@@ -95,7 +95,7 @@ def examine(
             counts = many.counts(expected.head)
             problems += mistakes.of_weights(expected, counts)
             notes += _on_counts(expected, counts)
-    if not problems:
+    if not problems and (some is None or some.kept.any()):
         try:
             point = Point(expected, p, shape, axis, found, labels, some)
             problems += point.problems()

@@ -54,6 +54,7 @@ class Point:
         self._layout = (*np.delete(shape, axis), shape[axis])
         self._labels, self._rows = labels, rows
         self._kind = "logits" if expected.from_logits else kind
+        self._is_sigmoid = (expected.head if self._kind == "logits" else kind) == "sigmoid"
         self._z = self._logits(p, _LEAST)
         self._values, self._gradient = self._at(self._z)
 
@@ -89,12 +90,13 @@ class Point:
     @cached_property
     def _errors(self):
         """Differences of probabilities and labels: the gradient of the cross entropy."""
-        z, t = self._z, self._rows.one_hot()
-        if self.expected.head == "sigmoid":
-            p = np.where(z < 0, np.exp(np.minimum(z, 0)), 1) / (1 + np.exp(-np.abs(z)))
-            return np.where(self._rows.kept, p - t, 0)
-        p = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.where(self._kept[:, None], p / p.sum(axis=1, keepdims=True) - t, 0)
+        kept = self._rows.kept
+        if self._is_sigmoid:
+            p = np.exp(-np.logaddexp(0, -self._z))
+        else:
+            p = np.exp(self._z - np.logaddexp.reduce(self._z, axis=1, keepdims=True))
+        errors = p - self._rows.one_hot()
+        return np.where(kept if kept.ndim == 2 else kept[:, None], errors, 0)
 
     @cached_property
     def _is_saturated(self):
@@ -118,7 +120,7 @@ class Point:
         count = kept if np.size(self._values) == len(self._z) else np.size(self._values)
         count = 1 if self.expected.reduction == "sum" else count
         errors = self._errors
-        if self.expected.head == "sigmoid":
+        if self._is_sigmoid:
             errors = errors / np.maximum(self._rows.kept.sum(axis=1, keepdims=True), 1)
         other = np.linalg.norm(errors) / kept
         return float(np.linalg.norm(self._gradient) / count / other) if other else None
@@ -172,4 +174,4 @@ class Point:
     def _best(self):
         """Return the logits of predictions that equal the labels."""
         t = np.clip(self._rows.one_hot(), _PERFECT, 1 - _PERFECT)
-        return np.log(t) - np.log(1 - t) if self.expected.head == "sigmoid" else np.log(t)
+        return np.log(t) - np.log(1 - t) if self._is_sigmoid else np.log(t)
