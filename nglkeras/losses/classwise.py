@@ -43,6 +43,7 @@ from nglkeras.losses.options import (
     bind,
     check_head,
     check_length,
+    check_number,
     checked_options,
 )
 
@@ -130,6 +131,8 @@ class Definition:
         """
         found = checked_options({**arguments, **self.fixed})
         check_head(found["head"], self.heads)
+        for name in self.constants.keys() - self.checks.keys():
+            check_number(name, found[name])
         return found | {name: check(found[name]) for name, check in self.checks.items()}
 
     def values(self, y_true, y_pred, arguments: Mapping):

@@ -11,7 +11,7 @@ from keras.src.backend import get_keras_mask
 
 from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
-from nglkeras.losses.base import FunctionLoss
+from nglkeras.losses.base import FunctionLoss, shape_of_weights
 from nglkeras.losses.classwise import (
     NOT_SPARSE,
     SPARSE,
@@ -30,7 +30,6 @@ from nglkeras.losses.labels import (
     one_each,
     one_hot_factor,
     one_hot_labels,
-    static_shape,
     valid_factor,
 )
 from nglkeras.losses.options import Options, check_length, checked_options
@@ -207,9 +206,7 @@ def _are_of_pixels(weights, y_pred):
     """Return whether these are weights of pixels, not of images."""
     if weights is None or len(y_pred.shape) < 3:
         return False
-    shape = static_shape(as_tensor(weights))
-    if shape is None:
-        raise UserError("sample weights are of unknown rank; give it with tf.ensure_shape")
+    shape = shape_of_weights(weights)
     return len(shape) >= len(y_pred.shape) - 1 and shape[1:] != (1,)
 
 

@@ -310,6 +310,17 @@ class TestInModels:
         expected = to_numpy(losses.ngl(t, model(x)))[:, :4].mean()
         assert model.evaluate(x, t, verbose=0) == pytest.approx(expected, rel=1e-5)
 
+    @pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 1, 1)])
+    def test_weights_of_images_count_for_all_their_pixels(self, shape):
+        """Also where there are as many images as columns of an image."""
+        model, x, labels, loss, _ = segmentation("sparse")
+        x, labels, weights = x[:8], labels[:8], np.arange(8.0)
+        model.compile(loss=loss)
+        of_images = model.evaluate(x, labels, sample_weight=weights.reshape(shape), verbose=0)
+        of_pixels = np.broadcast_to(weights[:, None, None], labels.shape)
+        expected = to_numpy(loss(labels, model(x), sample_weight=of_pixels))
+        assert of_images == pytest.approx(expected, rel=1e-5)
+
     def test_class_weight_scales_the_class(self):
         x, t = small_data()
         model = small_model()

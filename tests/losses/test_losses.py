@@ -324,6 +324,8 @@ class TestConfigs:
             ({"class_reduction": "max"}, "unknown class_reduction 'max'; choose from: mean, sum"),
             ({"scaling": "softmax"}, "unknown scaling 'softmax'; choose from: None, sigmoid"),
             ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not in"),
+            ({"alpha": "2"}, "alpha='2' is not a number"),
+            ({"alpha": None}, "alpha=None is not a number"),
         ],
     )
     def test_bad_argument(self, arguments, message):
