@@ -1,12 +1,14 @@
 """Right set-ups pass in silence; each planted mistake is said in a sentence."""
 
+import doctest
 import functools
+import importlib
 import re
 
 import keras
 import numpy as np
 import pytest
-from conftest import to_numpy
+from conftest import ROOT, needs_tensorflow, to_numpy
 from keras import layers
 from keras.losses import (
     BinaryCrossentropy,
@@ -528,3 +530,12 @@ def test_the_text_of_a_right_set_up():
         "output (256, 4): softmax, CategoricalCrossentropy, 0% of samples saturated, "
         "gradient 1 of cross entropy's"
     )
+
+
+@needs_tensorflow
+def test_examples_are_as_documented():
+    assert doctest.testmod(importlib.import_module("nglkeras.losses.check")).failed == 0
+    document = str(ROOT / "docs/check.md")
+    options = doctest.NORMALIZE_WHITESPACE
+    found = doctest.testfile(document, module_relative=False, optionflags=options)
+    assert found.failed == 0 < found.attempted
