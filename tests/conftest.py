@@ -54,6 +54,16 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_terminal_summary(terminalreporter):
+    reports = terminalreporter.stats.get("passed", [])
+    counts = [n for r in reports for name, n in r.user_properties if name == "combinations"]
+    if counts:
+        terminalreporter.write_line(
+            f"{sum(counts)} combinations of losses, heads and options checked on "
+            f"{keras.backend.backend()}"
+        )
+
+
 @pytest.fixture
 def mirrored():
     """What shares batches over both CPUs; one for all tests, as for all trials of a process."""

@@ -1,7 +1,10 @@
 """The losses of the two papers, as Keras losses for TensorFlow, JAX and PyTorch.
 
 Each loss is a pure function that returns one value per sample, and a thin Keras class around it;
-`get` builds a loss by the name of its row in the papers' tables.
+`get` builds a loss by the name of its row in the papers' tables. `compile` takes the names of
+functions and classes as strings, such as `loss="NGL"`, once nglkeras is imported. Where Keras has a
+loss of the same name, as for `Dice` and `MeanAbsoluteError`, the string means Keras' own: pass the
+object, e.g. `Dice()`.
 
 Paper A: Akhmedova and Körber, Next Generation Loss Function for Image Classification (2024),
 arXiv 2404.12948. Paper B: Gonzalez and Miikkulainen, Improved Training Speed, Accuracy, and
@@ -11,6 +14,7 @@ f1, f2 and f3 are reconstructions, because equations B.1.1 to B.1.3 of paper A a
 every public copy. They have `reconstructed = True`; no other formula is guessed.
 """
 
+from nglkeras.losses.check import Check, check
 from nglkeras.losses.classes import (
     F1,
     F2,
@@ -104,6 +108,7 @@ __all__ = [
     "BaikalCMA",
     "BinaryNGL",
     "CSEAutolossB",
+    "Check",
     "Crossentropy",
     "Dice",
     "Focal",
@@ -124,6 +129,7 @@ __all__ = [
     "baikal_cma",
     "balanced",
     "binary_ngl",
+    "check",
     "color",
     "crossentropy",
     "cse_autoloss_b",

@@ -8,8 +8,9 @@ from keras import ops
 from keras.src.backend import get_keras_mask
 from keras.src.losses.loss import reduce_weighted_values
 
+from nglkeras.errors import UserError
 from nglkeras.losses.documentation import document
-from nglkeras.losses.labels import as_tensor
+from nglkeras.losses.labels import as_tensor, static_shape
 from nglkeras.losses.options import bind
 
 _OF_KERAS = {"reduction": "sum_over_batch_size", "name": None, "dtype": None}
@@ -37,9 +38,16 @@ class LabelLoss(keras.losses.Loss):
 
     def _reduced(self, values, sample_weight=None, mask=None):
         """Let Keras weight and reduce the values that neither mask excludes."""
+        sample_weight = _for_all_pixels(sample_weight, values)
         own = get_keras_mask(values)
         if own is not None:
             mask = own if mask is None else ops.logical_and(mask, own)
+        if mask is not None and sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+            if len(sample_weight.shape) == len(values.shape):
+                # Keras multiplies weights by the mask in place. On PyTorch this fails for one
+                # weight an image, and would change the tensor of the caller.
+                sample_weight = sample_weight * ops.ones_like(values, dtype=self.dtype)
         return reduce_weighted_values(
             values,
             sample_weight=sample_weight,
@@ -47,6 +55,27 @@ class LabelLoss(keras.losses.Loss):
             reduction=self.reduction,
             dtype=self.dtype,
         )
+
+
+def shape_of_weights(weights):
+    """Return the static shape of sample weights.
+
+    Raises:
+        UserError: If TensorFlow does not know their rank.
+    """
+    shape = static_shape(ops.convert_to_tensor(weights))
+    if shape is None:
+        raise UserError("sample weights are of unknown rank; give it with tf.ensure_shape")
+    return shape
+
+
+def _for_all_pixels(weights, values):
+    """Give weights of images the axes of pixels: Keras would align them with the last axis."""
+    shape = () if weights is None else shape_of_weights(weights)
+    # A single number needs no axes.
+    if not 0 < len(shape) < len(values.shape):
+        return weights
+    return ops.expand_dims(weights, axis=tuple(range(len(shape), len(values.shape))))
 
 
 class FunctionLoss(LabelLoss):

@@ -39,7 +39,10 @@ class SparseNGL(NGL):
 
 @registered
 class BinaryNGL(NGL):
-    """Next Generation Loss for sigmoid outputs, binary or multi-label: `NGL(head="sigmoid")`."""
+    """Next Generation Loss for sigmoid outputs, binary or multi-label: `NGL(head="sigmoid")`.
+
+    Each output counts as 2 classes.
+    """
 
     function = staticmethod(binary_ngl)
 

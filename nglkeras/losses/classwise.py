@@ -43,10 +43,25 @@ from nglkeras.losses.options import (
     bind,
     check_head,
     check_length,
+    check_number,
     checked_options,
 )
 
-registered = keras.saving.register_keras_serializable(package="nglkeras")
+try:
+    # Private, but the only place where Keras looks up a name such as `compile(loss="NGL")`.
+    from keras.src.losses import ALL_OBJECTS_DICT as _KERAS_NAMES
+except ImportError:
+    _KERAS_NAMES = {}
+
+
+def registered(loss):
+    """Register a loss function or class with Keras.
+
+    Saved models find it, and `compile` takes its name, unless Keras has a loss of that name.
+    """
+    _KERAS_NAMES.setdefault(loss.__name__, loss)
+    return keras.saving.register_keras_serializable(package="nglkeras")(loss)
+
 
 # What a term may be a function of: the label, the probability, the logarithms of p and 1 - p (exact
 # from logits), and the number of classes.
@@ -116,6 +131,8 @@ class Definition:
         """
         found = checked_options({**arguments, **self.fixed})
         check_head(found["head"], self.heads)
+        for name in self.constants.keys() - self.checks.keys():
+            check_number(name, found[name])
         return found | {name: check(found[name]) for name, check in self.checks.items()}
 
     def values(self, y_true, y_pred, arguments: Mapping):
@@ -126,7 +143,9 @@ class Definition:
         x = float32_at_least(y_pred)
         fast = arguments.get("fast", False)
         if options.head == "sigmoid":
-            kernels.is_chosen(fast, x, axis=options.axis, why_not="a sigmoid head")
+            kernels.is_chosen(
+                fast, x, axis=options.axis, why_not="a sigmoid head; it is for head='softmax'"
+            )
             return _Sigmoid(self, constants, options).values(y_true, x)
         return _Softmax(self, constants, options).values(y_true, x, fast)
 
@@ -220,7 +239,7 @@ class _Softmax(_Head):
 
     def _by_kernel(self, fast, labels, x):
         """Return the values that a kernel computes, or `None` without a kernel."""
-        if self.definition.kernel is None or fast is False:
+        if self.definition.kernel is None or fast is False or kernels.are_needless():
             return None
         options = self.options
         term = self.definition.kernel(**self.constants)
@@ -253,7 +272,7 @@ class _Softmax(_Head):
         axis, smoothing = self.options.axis, self.options.label_smoothing
         labels, factor = index_and_factor(labels, x, axis)
         classes = number_of_classes(x, axis)
-        t_other = ops.cast(smoothing / classes, x.dtype)
+        t_other = ops.convert_to_tensor(smoothing / classes, x.dtype)
         t_own = t_other + (1.0 - smoothing)
 
         def own(quantity):
@@ -365,7 +384,7 @@ class _Sigmoid(_Head):
     def _weights(self, t):
         weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)
         if len(weights.shape) == 2:
-            check_length(weights, t.shape[self.options.axis], "pairs")
+            check_length(self.options.class_weights, t.shape[self.options.axis], "pairs")
             of_0, of_1 = (_along(weights[:, i], self.options.axis, t) for i in (0, 1))
         else:
             of_0, of_1 = weights[0], weights[1]

@@ -16,7 +16,8 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = function(x)
-        return value.numpy(), tape.gradient(value, x).numpy()
+        gradient = tape.gradient(value, x, unconnected_gradients="zero")
+        return value.numpy(), gradient.numpy()
     if backend == "jax":
         import jax
 
@@ -24,24 +25,29 @@ def value_and_gradient(function: Callable, x: np.ndarray) -> tuple[np.ndarray, n
         return np.asarray(value), np.asarray(pull(jax.numpy.ones_like(value))[0])
     import torch
 
-    x = torch.tensor(x, requires_grad=True)
+    x = keras.ops.convert_to_tensor(x).requires_grad_()
     value = function(x)
-    return value.detach().numpy(), torch.autograd.grad(value.sum(), x)[0].numpy()
+    return value.detach().cpu().numpy(), torch.autograd.grad(value.sum(), x)[0].cpu().numpy()
 
 
 def size_at_uniform(loss: keras.losses.Loss, classes: int) -> float:
-    """Return the length of a sample's gradient by the logits where all predictions are 1/classes.
+    """Return the length of a sample's gradient by the logits where all predictions are equal.
 
     Its ratio to cross entropy's is the factor by which plain SGD sees another learning rate at the
     beginning of a training.
     """
+    return float(np.linalg.norm(gradient_at_uniform(loss, classes)))
+
+
+def gradient_at_uniform(loss: keras.losses.Loss, classes: int) -> np.ndarray:
+    """Return a sample's gradient by the logits where all are 0; the label is the first class."""
     label = np.eye(classes, dtype="float32")[:1]
+    activation = getattr(keras.ops, getattr(loss, "head", "softmax"))
 
     def function(logits):
-        return loss.call(keras.ops.convert_to_tensor(label), keras.ops.softmax(logits))
+        return loss.call(keras.ops.convert_to_tensor(label), activation(logits))
 
-    _, gradient = value_and_gradient(function, np.zeros((1, classes), "float32"))
-    return float(np.linalg.norm(gradient))
+    return value_and_gradient(function, np.zeros((1, classes), "float32"))[1][0]
 
 
 def binary(loss: keras.losses.Loss) -> Callable:

@@ -16,6 +16,8 @@ _KERAS = {
     "name": "Name of the loss; by default the function's.",
     "dtype": "Dtype of the computation, at least float32; by default Keras' floatx.",
 }
+_LEARNING_RATE = """Plain SGD needs the learning rate of cross entropy divided by this factor; Adam
+    hardly sees it."""
 _ENDS = """Returns:
     One value per sample (per pixel in dense prediction): the shape of `y_pred` without the class
     axis, float32 unless `y_pred` is float64.
@@ -28,15 +30,15 @@ def document(text: str | None, signature: inspect.Signature, *, y_true: bool) ->
     """Return the docstring of a loss function or class.
 
     Args:
-        text: Its own text; a section `Constants:` describes those arguments that
-            are its own.
+        text: Its own text. A section `Constants:` describes those arguments that are its own, a
+            section `Scale:` the size of its values and gradient.
         signature: Its signature.
         y_true: Whether it is a function of `y_true` and `y_pred`.
     """
     if text is None:
         # Python runs with -OO.
         return None
-    text = inspect.cleandoc(text)
+    text = _with_advice(inspect.cleandoc(text))
     before, _, after = text.partition("\nConstants:\n")
     constants, _, after = after.partition("\n\n")
     known = _DATA | DOCUMENTATION | _KERAS
@@ -48,12 +50,25 @@ def document(text: str | None, signature: inspect.Signature, *, y_true: bool) ->
     return "\n\n".join([*sections, after.strip()]).strip() + "\n"
 
 
+def _with_advice(text):
+    """Say after the section `Scale:` what the size of the gradient means."""
+    before, header, after = text.partition("\nScale:\n")
+    scale, *rest = after.split("\n\n", 1)
+    if not header:
+        return text
+    return "\n\n".join([f"{before}{header}{_paragraph(f'{scale} {_LEARNING_RATE}')}", *rest])
+
+
 def _entry(name, text):
+    return _paragraph(f"{name}: {text}", "    ")
+
+
+def _paragraph(text, hanging=""):
     return textwrap.fill(
-        f"{name}: {' '.join(text.split())}",
+        " ".join(text.split()),
         _WIDTH - 8,
         initial_indent="    ",
-        subsequent_indent="        ",
+        subsequent_indent="    " + hanging,
     )
 
 

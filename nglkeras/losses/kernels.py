@@ -1,43 +1,27 @@
-"""Compiled kernels that compute a loss and its gradient by the logits together.
+"""Kernels that compute a loss and its gradient by the logits together.
 
 In plain operations a loss and its gradient need about twenty passes over the logits. A kernel
-computes softmax, loss and the closed form of the gradient in one function compiled by XLA.
-Polynomials replace sines and exponentials, because probabilities and labels lie in [0, 1]; they are
-Chebyshev interpolations of the formulas, computed in float64 and accurate to 1e-6. They are invalid
-outside [0, 1]: the loss of a sample with such a label is NaN, as in plain operations.
+computes softmax, loss and the closed form of the gradient: on TensorFlow and JAX in one function
+compiled by XLA, on PyTorch as `kernel_torch` says. The formulas are those of `kernel_terms`; the
+loss of a sample with a label outside [0, 1] is NaN, as in plain operations.
 """
 
-import math
 import numbers
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import keras
 import numpy as np
 from keras import ops
-from numpy.polynomial import Chebyshev, Polynomial
 
 from nglkeras.errors import UserError
+from nglkeras.losses.kernel_terms import Term, f4_term, ngl_term
 from nglkeras.losses.labels import TOLERANCE
 
-BACKENDS = ("tensorflow", "jax")
-DEGREE = 6
+__all__ = ["Kernel", "Term", "f4_term", "is_chosen", "ngl_term"]
 
-
-@dataclass(frozen=True)
-class Term:
-    """The loss of one class, as functions of its label and probability.
-
-    Attributes:
-        value_and_slope: Computes the loss and its derivative by the probability, up to a constant
-            that the gradient of the softmax cancels.
-        label_slope: Computes the derivative by the label, in plain operations: it is rarely needed.
-    """
-
-    value_and_slope: Callable[[keras.KerasTensor, keras.KerasTensor], tuple]
-    label_slope: Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 @dataclass(frozen=True)
@@ -69,8 +53,12 @@ class Kernel:
             logits: float32, `[batch, ..., classes]`.
 
         Raises:
-            UserError: If TensorFlow asks for a second derivative.
+            UserError: If TensorFlow asks for a second derivative; JAX and PyTorch have it.
         """
+        if keras.backend.backend() == "torch":
+            from nglkeras.losses import kernel_torch
+
+            return kernel_torch.values(self, y_true, logits)
         rank, classes = len(logits.shape), logits.shape[self.axis]
         compiled = _compiled(self, rank, classes)
 
@@ -143,6 +131,15 @@ class Kernel:
         return (t * (own - other) + other if self.label_smoothing else t), 1.0
 
 
+def are_needless() -> bool:
+    """Return whether this is traced by `torch.compile`, which itself fuses plain operations."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
 def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: str = "") -> bool:
     """Return whether to use a kernel.
 
@@ -179,69 +176,9 @@ def _why_not(logits, axis, constants):
     return ""
 
 
-@cache
-def ngl_term(alpha: float) -> Term:
-    """Return the term of `ngl` for this α."""
-    scale = math.exp(alpha)
-    # h = 1 - exp(-u/2) = u q(u) for u = p(1 + t) in [0, 2]; then exp(-u) = (1 - h)². Half the range
-    # needs a smaller degree, and without the constant term small u lose no digits.
-    q = _fit(lambda u: -np.expm1(-u / 2) / u, high=2.0)
-    # cos(cos(sin p)) is even in p, and its derivative is odd.
-    c = _fit(lambda s: np.cos(np.cos(np.sin(np.sqrt(s)))))
-    slope_of_c = _fit(_ngl_cosine_slope)
-
-    def term(t, p):
-        u = p * (1.0 + t)
-        half = u * _polynomial(q, u)
-        squared = p * p
-        value = scale * ops.square(1.0 - half) - _polynomial(c, squared)
-        # The constant -exp(α), common to all classes, is left out.
-        slope = scale * ((1.0 + t) * (half * (2.0 - half)) - t) - p * _polynomial(
-            slope_of_c, squared
-        )
-        return value, slope
-
-    return Term(term, lambda t, p: -p * ops.exp(alpha - p * (1.0 + t)))
-
-
-def _ngl_cosine_slope(squared):
-    p = np.sqrt(squared)
-    return np.sin(np.cos(np.sin(p))) * np.sin(np.sin(p)) * np.cos(p) / p
-
-
-@cache
-def f4_term(eta: float) -> Term:
-    """Return the term of `f4` for this η."""
-    inner = _fit(lambda p: np.sin(p - eta))
-    inner_slope = _fit(lambda p: np.cos(p - eta))
-    values = np.sin(np.linspace(0.0, 1.0, 1001) - eta)
-    low, high = float(values.min()), float(values.max()) + 1.0
-    sine, cosine = (_fit(f, low, high, DEGREE + 1) for f in (np.sin, np.cos))
-
-    def term(t, p):
-        x = _polynomial(inner, p) + t * t
-        return _polynomial(sine, x), _polynomial(cosine, x) * _polynomial(inner_slope, p)
-
-    return Term(term, lambda t, p: 2.0 * t * ops.cos(ops.sin(p - eta) + t * t))
-
-
-def _fit(function, low=0.0, high=1.0, degree=DEGREE):
-    """Return the coefficients of a Chebyshev interpolation, lowest power first."""
-    series = Chebyshev.interpolate(function, degree, domain=[low, high])
-    return tuple(map(float, series.convert(kind=Polynomial).coef))
-
-
-def _polynomial(coefficients, x):
-    """Evaluate a polynomial by Horner's rule."""
-    *rest, value = coefficients
-    for coefficient in reversed(rest):
-        value = value * x + coefficient
-    return value
-
-
 def _row_sums(x):
     """Sum over the last axis and keep it."""
-    if not _is_cpu():
+    if keras.backend.backend() == "torch" or not _is_cpu():
         # Accelerators may multiply matrices in less than float32 precision.
         return ops.sum(x, axis=-1, keepdims=True)
     # On CPUs XLA vectorises matrix products but not sums.

@@ -163,18 +163,17 @@ def index_and_factor(labels, y_pred, axis=-1):
 
 def one_hot_factor(t, axis=-1):
     """Return 1 for each sample whose labels are within [0, 1], NaN for the others."""
-    low, high = ops.min(t, axis=axis), ops.max(t, axis=axis)
-    return _within(low, high)
+    # Keras refuses the minimum of an empty batch, which a device may get as its share.
+    return _one_or_nan(ops.all(_within(t), axis=axis), t.dtype)
 
 
 def valid_factor(t):
     """Return 1 for each label within [0, 1], NaN for the others, in the shape of `t`."""
-    return _within(t, t)
+    return _one_or_nan(_within(t), t.dtype)
 
 
-def _within(low, high):
-    is_valid = ops.logical_and(low >= -TOLERANCE, high <= 1.0 + TOLERANCE)
-    return _one_or_nan(is_valid, low.dtype)
+def _within(t):
+    return ops.logical_and(t >= -TOLERANCE, t <= 1.0 + TOLERANCE)
 
 
 def _one_or_nan(condition, dtype):

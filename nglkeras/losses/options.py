@@ -179,6 +179,12 @@ def check_head(head, heads=HEADS):
         raise unknown("head", head, heads)
 
 
+def check_number(name, value):
+    """Raise `UserError` unless it is a number or a tensor."""
+    if not is_number(value) and not hasattr(value, "dtype"):
+        raise UserError(f"{name}={value!r} is not a number")
+
+
 def is_number(x) -> bool:
     """Return whether `x` is a plain number, which can be compiled into a kernel."""
     return isinstance(x, numbers.Real) and not isinstance(x, bool)

@@ -21,12 +21,21 @@ from nglkeras.losses.classes import (
     Baikal,
     BaikalCMA,
     FormulaLoss,
-    SparseNGL,
     SymmetricCrossentropy,
 )
 from nglkeras.losses.dice import Dice, SparseDice
 from nglkeras.losses.formulas import FORMULAS
-from nglkeras.losses.zoo.focal import SparseFocal
+from nglkeras.losses.zoo import (
+    AsymmetricMultiLabel,
+    AsymmetricSingleLabel,
+    CSEAutolossB,
+    GeneralizedCrossentropy,
+    MeanAbsoluteError,
+    Poly1,
+    SparseFocal,
+    SparseLSR,
+    TaylorGLO,
+)
 
 DAGGER = "†"
 
@@ -38,8 +47,8 @@ class Row:
     Attributes:
         name: Name of the row, e.g. `"CE + L2"`.
         make: Builds the Keras loss for one-hot labels; by default the loss of `formula`.
-        make_sparse: Builds the Keras loss for class indices, which tables 4 and 5 need; `None` if
-            there is none.
+        make_sparse: Builds the Keras loss for class indices, which tables 4 and 5 need, where
+            `make(sparse=True)` does not.
         formula: Formula that identifies the loss in a trial: if it is corrected, the networks are
             trained anew. `None` if the name is enough.
         l2: Factor of the L2 penalty on the model's kernels.
@@ -75,6 +84,18 @@ class Row:
     def takes_reduction(self) -> bool:
         """Whether the loss can be the sum or the mean over the classes."""
         return "class_reduction" in self.make().get_config()
+
+    @property
+    def activation(self) -> str:
+        """Activation of the network's last layer that the loss is defined on."""
+        return getattr(self.make(), "head", "softmax")
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether there is a loss for class indices."""
+        if self.make_sparse is not None:
+            return True
+        return "sparse" in self.make().get_config() and self.activation == "softmax"
 
     @property
     def label(self) -> str:
@@ -128,17 +149,12 @@ ROWS = {
         Row(
             "NGL",
             NGL,
-            SparseNGL,
             tables=(*_ACCURACY, "table3", "figure2", *_SEGMENTATION, "learning_rates"),
             color="tab:blue",
             title="f5 (NGL)",
             aliases=("f5",),
         ),
-        Row(
-            "NGL (sigmoid)",
-            partial(NGL, scaling="sigmoid"),
-            partial(SparseNGL, scaling="sigmoid"),
-        ),
+        Row("NGL (sigmoid)", partial(NGL, scaling="sigmoid")),
         Row(
             "Baikal",
             Baikal,
@@ -146,6 +162,20 @@ ROWS = {
             color="tab:purple",
         ),
         Row("BaikalCMA", BaikalCMA, tables=("glo", "learning_rates"), color="tab:red"),
+        # The zoo: no table of the papers shows these.
+        Row("Poly-1", Poly1, color="goldenrod", aliases=("Poly1", "PolyLoss")),
+        Row("GCE", GeneralizedCrossentropy, color="teal"),
+        Row("MAE", MeanAbsoluteError, color="slategray"),
+        Row("ASL (single-label)", AsymmetricSingleLabel, color="darkviolet", aliases=("ASL",)),
+        Row("ASL (multi-label)", AsymmetricMultiLabel, color="orchid"),
+        Row("CSE-Autoloss-B", CSEAutolossB, color="sienna", aliases=("CSE-B",)),
+        Row("SparseLSR", SparseLSR, color="limegreen"),
+        Row("TaylorGLO", TaylorGLO, color="navy", aliases=("TaylorGLO (MNIST)",)),
+        Row(
+            "TaylorGLO (LossGA)",
+            partial(TaylorGLO, parameters="LossFromOldLossgaTaylor"),
+            color="royalblue",
+        ),
     )
 }
 
@@ -156,11 +186,18 @@ def row(name: str) -> Row:
     Raises:
         UserError: If there is no such row; the message lists the names.
     """
+    found = _find(name)
+    if found is None:
+        raise unknown("loss", name, ROWS)
+    return found
+
+
+def _find(name):
     for found in ROWS.values():
         names = (found.name, found.title, *found.aliases)
         if _plain(name) in [_plain(other) for other in names if other]:
             return found
-    raise unknown("loss", name, ROWS)
+    return None
 
 
 def _plain(name):
@@ -199,8 +236,10 @@ def get(name: str, *, sparse: bool = False, **arguments) -> keras.losses.Loss:
 
     Args:
         name: "CE", "SCE", "Focal", "Dice", "CE + L2", "f1" to "f4", "NGL" (or "f5 (NGL)"),
-            "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal" or "BaikalCMA".
-            The prefix "Sparse" selects the loss for class indices: `get("SparseNGL")`.
+            "NGL (sigmoid)" (as in the authors' CIFAR-100 example), "Baikal", "BaikalCMA", or one of
+            the zoo: "Poly-1", "GCE", "MAE", "ASL (single-label)", "ASL (multi-label)",
+            "CSE-Autoloss-B", "SparseLSR", "TaylorGLO", "TaylorGLO (LossGA)". The prefix "Sparse"
+            selects the loss for class indices: `get("SparseNGL")`.
         sparse: Whether the labels are class indices, as in tables 4 and 5, instead of one-hot.
         **arguments: Passed to the constructor of the loss.
 
@@ -208,12 +247,15 @@ def get(name: str, *, sparse: bool = False, **arguments) -> keras.losses.Loss:
         UserError: If there is no such row, or it has no loss for class indices; the message lists
             the valid names.
     """
-    if _plain(name).startswith("sparse"):
+    # "SparseLSR" is a name.
+    if _plain(name).startswith("sparse") and _find(name) is None:
         name, sparse = _plain(name).removeprefix("sparse"), True
     found = row(name)
     if not sparse:
         return found.make(**arguments)
-    if found.make_sparse is None:
-        valid = ", ".join(name for name, row in ROWS.items() if row.make_sparse)
+    if not found.takes_indices:
+        valid = ", ".join(name for name, row in ROWS.items() if row.takes_indices)
         raise UserError(f"{found.name} has no loss for class indices; choose from: {valid}")
-    return found.make_sparse(**arguments)
+    if found.make_sparse is not None:
+        return found.make_sparse(**arguments)
+    return found.make(sparse=True, **arguments)

@@ -6,21 +6,18 @@ and `one_hot` compares labels with it. Errors are a `UserError` of one line that
 
 import contextlib
 import hashlib
-import itertools
-import re
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from nglkeras.errors import UserError
+from nglkeras.losses import heads
 
 # Greatest size of a data set that is read into arrays, in bytes.
 MAX_GATHERED = 2**31
-# Number of samples that a model is checked with.
-CHECKED = 32
-# Greatest deviation of a softmax's sum from 1, in float32 and in 16-bit types.
-_TOLERANCE, _SHORT_TOLERANCE = 1e-3, 2e-2
+# Greatest deviation of a label row's sum from 1.
+_TOLERANCE = 1e-3
 
 
 def read(name: str, data: object) -> tuple[object, np.ndarray]:
@@ -82,7 +79,7 @@ def _gathered(name, data):
         raise UserError(f"{name} is an endless {kind}; give a finite one")
     if is_tensorflow:
         if _is_of_samples(data):
-            data = data.batch(CHECKED)
+            data = data.batch(heads.LOOKED_AT)
         batches = data.as_numpy_iterator()
     else:
         batches = (data[i] for i in range(data.num_batches))
@@ -231,11 +228,6 @@ def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
     return keras.utils.to_categorical(y, classes)
 
 
-def first(x: object, count: int = CHECKED) -> object:
-    """Return the first samples of inputs."""
-    return keras.tree.map_structure(lambda array: array[:count], x)
-
-
 def build(model_fn: object, x: object) -> keras.Model:
     """Return the user's model with its weights built.
 
@@ -249,7 +241,7 @@ def build(model_fn: object, x: object) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise UserError(f"model_fn gave a {type(model).__name__}; wanted is a keras.Model")
     if not model.built or not model.variables:
-        _outputs(model, x)
+        heads.outputs(model, x)
     if not model.trainable_variables:
         raise UserError("the model of model_fn has no weights to train")
     return model
@@ -262,7 +254,7 @@ def count_classes(model: keras.Model, x: object) -> int:
         UserError: If its output is not `[batch, classes]` with rows that sum to 1.
     """
     batch = len(keras.tree.flatten(x)[0])
-    outputs = _outputs(model, x)
+    outputs = heads.outputs(model, x)
     if isinstance(outputs, list | tuple | dict):
         raise UserError(
             f"the model has {len(keras.tree.flatten(outputs))} outputs in a "
@@ -279,63 +271,10 @@ def count_classes(model: keras.Model, x: object) -> int:
             "the model ends in one unit; a loss over classes needs an output for each class: end "
             "it in Dense(2, activation='softmax')"
         )
-    tolerance = _TOLERANCE
-    if keras.backend.standardize_dtype(outputs.dtype) in ("float16", "bfloat16"):
-        tolerance = _SHORT_TOLERANCE
-    # The output of an untrained model may sum to 1 by chance, e.g. two sigmoids of zero: check it
-    # with other weights too.
-    for found in itertools.chain([outputs], _with_other_heads(model, x)):
-        _check_rows(keras.ops.convert_to_numpy(found).astype("float64"), tolerance)
+    wrong = heads.not_softmax(model, x, outputs)
+    if wrong:
+        raise UserError(wrong)
     return shape[1]
-
-
-def _outputs(model, x):
-    try:
-        return model(x, training=False)
-    # A model may raise anything: shapes, types, missing keys.
-    except Exception as error:
-        shapes = keras.tree.map_structure(lambda array: array.shape, x)
-        raise UserError(
-            f"the model cannot take inputs of shape {shapes}: {_reason(error)}"
-        ) from error
-
-
-def _reason(error):
-    """Return the first informative line of a Keras error, without colors."""
-    text = re.sub(r"\x1b\[\d*m", "", str(error))
-    # Keras prints whole inputs before it says what is wrong with them.
-    text = re.sub(r" for input \W.*?(?=Expected)", ". ", text, flags=re.DOTALL)
-    lines = text.splitlines()
-    around = ("Exception encountered", "Arguments received", "\u2022")
-    said = [line.strip() for line in lines if not line.strip().startswith(around)]
-    return next(filter(None, said), type(error).__name__)
-
-
-def _with_other_heads(model, x):
-    """Yield the output with noise in the last two weights, if Keras can compute it."""
-    random = np.random.default_rng(0)
-    weights = [variable.value for variable in model.trainable_variables]
-    for i in range(max(len(weights) - 2, 0), len(weights)):
-        noise = random.normal(size=tuple(weights[i].shape))
-        weights[i] = weights[i] + keras.ops.cast(noise, weights[i].dtype)
-    others = [variable.value for variable in model.non_trainable_variables]
-    with contextlib.suppress(Exception):
-        yield model.stateless_call(weights, others, x, training=False)[0]
-
-
-def _check_rows(p, tolerance):
-    if not np.isfinite(p).all():
-        raise UserError("the untrained model's output is not finite on the first samples of train")
-    sums = p.sum(axis=1)
-    if p.min() >= -tolerance and np.abs(sums - 1).max() <= tolerance:
-        return
-    outside = p.min() < 0 or p.max() > 1 or not p.any()
-    kind = "logits" if outside else "sigmoids, one label each"
-    raise UserError(
-        f"the rows of the model's output sum to {sums.min():.3g} to {sums.max():.3g}, not to 1: it "
-        f"seems to end in {kind}; end it in a softmax over the classes, e.g. "
-        f"Dense({p.shape[1]}, activation='softmax')"
-    )
 
 
 def digest(*parts: object) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.losses import heads
 from nglkeras.search import optimizers, samples
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.identity import fingerprint
@@ -179,13 +180,13 @@ class TrainingFitness(Fitness):
         """Number of classes and hash of the model."""
         model = self.build()
         for name, (x, y) in self._parts.items():
-            classes = samples.count_classes(model, samples.first(x))
+            classes = samples.count_classes(model, heads.first(x))
             samples.one_hot(name, y, classes)
         return classes, _digest_model(model, self.model_fn)
 
     def build(self) -> keras.Model:
         """Return a new network."""
-        return samples.build(self.model_fn, samples.first(self._parts["train"][0]))
+        return samples.build(self.model_fn, heads.first(self._parts["train"][0]))
 
     def one_hot(self, name: str) -> tuple[object, np.ndarray]:
         """Return inputs and one-hot labels of "train" or "validation"."""

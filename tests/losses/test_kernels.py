@@ -12,9 +12,7 @@ from nglkeras import losses
 from nglkeras.losses import kernels
 from nglkeras.losses.curves import value_and_gradient
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() not in kernels.BACKENDS, reason="there are no kernels for PyTorch"
-)
+needs_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="needs PyTorch")
 LOSSES = {"NGL": losses.NGL, "SparseNGL": losses.SparseNGL, "F4": losses.F4}
 # In float32, of the largest entry of the gradient.
 TOLERANCE = 1.5e-6
@@ -213,6 +211,21 @@ class TestChoice:
         with pytest.raises(nglkeras.UserError, match="with fast=False it has them all"):
             outer.gradient(gradient, z)
 
+    @needs_torch
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_second_derivative_on_torch(self, name):
+        import torch
+
+        (y, logits), *_ = cases(name, samples=3)
+        fast, plain = (
+            torch.autograd.functional.hessian(
+                lambda z, fast=fast: LOSSES[name](from_logits=True, fast=fast)(y, z),
+                torch.tensor(logits),
+            )
+            for fast in (True, False)
+        )
+        np.testing.assert_allclose(fast, plain, atol=1e-6)
+
     @pytest.mark.skipif(keras.backend.backend() != "jax", reason="TensorFlow refuses")
     def test_second_derivative_on_jax(self):
         import jax
@@ -223,6 +236,68 @@ class TestChoice:
             for fast in (True, False)
         )
         np.testing.assert_allclose(fast, plain, atol=1e-6)
+
+
+@needs_torch
+class TestOnTorch:
+    """What PyTorch alone has: blocks, labels that are trained, transformations of functions."""
+
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_blocks_change_nothing(self, name, monkeypatch):
+        import torch
+
+        from nglkeras.losses import kernel_torch
+
+        y, logits = cases(name)[0]
+        loss = partial(LOSSES[name](from_logits=True, fast=True, reduction=None), y)
+        whole = value_and_gradient(loss, logits)
+        # Seven samples a block: the last block is smaller.
+        monkeypatch.setattr(kernel_torch, "BLOCK", 70)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+        for a, b in zip(value_and_gradient(loss, logits), whole, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("name", ["NGL", "F4"])
+    def test_gradient_by_labels(self, name):
+        import torch
+
+        y, logits = map(torch.tensor, cases(name)[0])
+        labels = 0.9 * y + 0.01
+        fast, plain = (
+            torch.func.grad(
+                lambda t, fast=fast: LOSSES[name](from_logits=True, fast=fast)(t, logits)
+            )
+            for fast in (True, False)
+        )
+        np.testing.assert_allclose(fast(labels), plain(labels), atol=1e-7)
+
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_one_gradient_for_each_sample(self, name):
+        import torch
+
+        y, logits = map(torch.tensor, cases(name)[0])
+
+        def gradient(y, z):
+            return torch.func.grad(lambda z: kernel_of(name)(y[None], z[None]).sum())(z)
+
+        if name == "SparseNGL":
+            y = y.int()
+        apart = torch.func.vmap(gradient)(y, logits)
+        together = torch.func.grad(lambda z: kernel_of(name)(y, z).sum())(logits)
+        np.testing.assert_allclose(apart, together, atol=1e-6)
+
+    def test_nothing_is_kept_where_no_gradient_is_wanted(self):
+        import torch
+
+        y, logits = map(torch.tensor, cases("NGL")[0])
+        assert kernel_of("NGL")(y, logits).grad_fn is None
+        with torch.no_grad():
+            assert kernel_of("NGL")(y, logits.requires_grad_()).grad_fn is None
+
+
+def kernel_of(name):
+    term = kernels.f4_term(2.6085) if name == "F4" else kernels.ngl_term(2.4092)
+    return kernels.Kernel(term, name == "SparseNGL", 0.0, "mean", -1)
 
 
 class TestInModels:
@@ -252,6 +327,8 @@ class TestInModels:
     @pytest.mark.parametrize("jit_compile", ["auto", True])
     @pytest.mark.parametrize("name", LOSSES)
     def test_fit_equals_plain_operations(self, name, jit_compile):
+        if jit_compile is True and keras.backend.backend() == "torch":
+            pytest.skip("torch.compile traces plain operations: there is no kernel")
         sparse = name == "SparseNGL"
         fast, plain = (
             self.train(LOSSES[name](from_logits=True, fast=fast), sparse, jit_compile=jit_compile)

@@ -165,6 +165,15 @@ class TestShapes:
 
 
 @needs_tensorflow
+class TestEmptyBatches:
+    """A device may get one as its share of a last batch."""
+
+    @pytest.mark.parametrize("name", [*DENSE, *SPARSE])
+    def test_have_no_values(self, name):
+        loss, t = (DENSE[name], T) if name in DENSE else (SPARSE[name], LABELS)
+        assert to_numpy(loss(reduction="none")(t[:0], P[:0])).shape[0] == 0
+
+
 class TestUnknownShapes:
     """Data sets whose shapes TensorFlow learns as the step runs."""
 

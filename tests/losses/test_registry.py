@@ -21,16 +21,15 @@ from nglkeras.report.printed import read_numbers
 INDICES = np.array([[1, 0]])
 T, P = np.eye(3)[INDICES], np.array([[[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]])
 FORMULA = "exp(1.5 - y_pred*y_true)"
+SIGMOID = ("ASL (multi-label)", "CSE-Autoloss-B")
 TABLES = ("table2", "table3", "table4", "glo")
 
 
 def test_a_row_of_the_registry_alone_is_a_row_of_every_table(monkeypatch):
-    mine = registry.Row(
-        "Mine", formula=FORMULA, make_sparse=losses.SparseNGL, tables=TABLES, color="tab:pink"
-    )
+    mine = registry.Row("Mine", formula=FORMULA, tables=TABLES, color="tab:pink")
     monkeypatch.setitem(registry.ROWS, "Mine", mine)
     assert type(losses.get("mine")) is losses.FormulaLoss
-    assert type(losses.get("SparseMine")) is losses.SparseNGL
+    assert losses.get("SparseMine").get_config()["sparse"]
     assert (losses.label("Mine"), losses.color("Mine")) == ("Mine", "tab:pink")
     assert all(losses.rows_of(table)[-1] == "Mine" for table in TABLES)
     assert "Mine" not in losses.rows_of("figure2")
@@ -69,40 +68,46 @@ def test_arguments_reach_the_loss():
     assert losses.get("NGL (sigmoid)").scaling == "sigmoid"
 
 
-@pytest.mark.parametrize("name", ["f5 (NGL)", "ngl", "f5", "NGL", "F5(ngl)"])
-def test_names_of_ngl(name):
-    assert losses.row(name).name == "NGL"
-
-
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("names", "row"),
     [
-        ("CE", keras.losses.SparseCategoricalCrossentropy),
-        ("CE + L2", keras.losses.SparseCategoricalCrossentropy),
-        ("Focal", losses.SparseFocal),
-        ("Dice", losses.SparseDice),
-        ("NGL", losses.SparseNGL),
-        ("f5 (NGL)", losses.SparseNGL),
-        ("NGL (sigmoid)", losses.SparseNGL),
+        (("f5 (NGL)", "ngl", "f5", "NGL", "F5(ngl)"), "NGL"),
+        (("Poly-1", "poly1", "PolyLoss"), "Poly-1"),
+        (("ASL", "asl(single-label)"), "ASL (single-label)"),
+        (("TaylorGLO", "taylorglo (mnist)"), "TaylorGLO"),
+        (("SparseLSR", "sparselsr"), "SparseLSR"),
     ],
 )
-def test_forms_for_class_indices(name, kind):
-    dense = to_numpy(losses.get(name)(T, P))
+def test_further_names(names, row):
+    assert {losses.row(name).name for name in names} == {row}
+
+
+OF_INDICES = [name for name in losses.ROWS if name not in SIGMOID]
+
+
+@pytest.mark.parametrize("name", [*OF_INDICES, "f5 (NGL)"])
+def test_forms_for_class_indices(name):
+    dense = losses.get(name)
+    assert dense.get_config().get("sparse", False) is False
     for loss in (
         losses.get(name, sparse=True, ignore_class=255),
         losses.get(f"Sparse {name}", ignore_class=255),
         losses.get(f"sparse{name.lower()}", ignore_class=255),
     ):
-        assert type(loss) is kind
-        if "Focal" not in name:  # Keras' dense focal loss clips p
-            assert to_numpy(loss(INDICES, P)) == pytest.approx(dense, rel=1e-5)
-    assert getattr(loss, "scaling", None) == ("sigmoid" if "sigmoid" in name else None)
+        assert loss.ignore_class == 255
+        assert to_numpy(loss(INDICES, P)) == pytest.approx(to_numpy(dense(T, P)), rel=1e-5)
+    assert getattr(loss, "scaling", None) == ("sigmoid" if name == "NGL (sigmoid)" else None)
 
 
-@pytest.mark.parametrize("name", ["f1", "SCE", "Baikal"])
-def test_rows_without_a_form_for_class_indices(name):
-    with pytest.raises(UserError, match="class indices; choose from: CE, Focal, Dice"):
+@pytest.mark.parametrize("name", SIGMOID)
+def test_losses_of_sigmoids_have_no_form_for_class_indices(name):
+    with pytest.raises(UserError, match=r"has no loss for class indices; choose from: CE, SCE, "):
         losses.get(name, sparse=True)
+
+
+def test_some_losses_are_of_sigmoids():
+    found = {name for name, row in losses.ROWS.items() if row.activation == "sigmoid"}
+    assert found == set(SIGMOID)
 
 
 def test_only_f1_to_f3_are_reconstructed():

@@ -20,6 +20,7 @@ from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.architectures import BACKBONES, GLO, NAMES
+from nglkeras.losses import heads
 from nglkeras.training.schedule import check_precision
 
 # Widths of the head's two hidden layers, from the authors' example.
@@ -40,6 +41,7 @@ def build(
     l2: float = 0.0,
     precision: str = "float32",
     model_sha256: str = "",
+    activation: str = "softmax",
 ) -> keras.Model:
     """Build an uncompiled classifier: `[upsampling] -> preprocessing -> backbone -> head`.
 
@@ -47,7 +49,8 @@ def build(
         name: One of `architectures.NAMES`, or `FILE.py:FUNCTION`, a model of one's own. "head" is
             the nine-layer head on the pixels; paper B's networks have their own head.
         input_shape: (height, width, 3).
-        classes: Number of classes N; the output has shape `[batch, N]` and sums to 1.
+        classes: Number of classes N; the output has shape `[batch, N]` and sums to 1 (with a
+            softmax).
         weights: Initial weights of the backbone: `None` for random ones, "imagenet", or a
             `.weights.h5` file.
         pooling: "max" as in the authors' example, or "avg", over the backbone's last features.
@@ -57,6 +60,7 @@ def build(
         precision: Keras dtype policy of the layers; weights and softmax are float32 in each (those
             of a model of one's own are as its function makes them).
         model_sha256: Hash that the file of a model of one's own must have; any by default.
+        activation: Activation of the last layer, "softmax" or "sigmoid".
 
     Raises:
         UserError: If there is no such model or precision, the images are too small for it, its
@@ -75,6 +79,8 @@ def build(
             model = _own(name, input_shape, classes, model_sha256)
         else:
             model = _build(name, input_shape, classes, weights, pooling, upsampling)
+    if activation != "softmax":
+        _replace_softmax(name, model, activation)
     if l2:
         penalise_kernels(model, l2)
     return model
@@ -123,16 +129,19 @@ def _own(name, input_shape, classes, sha256):
         raise UserError(f"{name} returns no keras.Model, but {type(model).__name__}")
     if model.compiled:
         raise UserError(f"{name} returns a compiled model; it must leave that to the trial")
+    images = np.zeros((1, *input_shape), "float32")
     try:
-        output = model(np.zeros((1, *input_shape), "float32"), training=False)
-        output = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
-    except Exception as error:
+        output = heads.outputs(model, images)
+    except UserError as error:
         message = f"{name} returns a model that takes no images of shape {input_shape}: {error}"
         raise UserError(message) from error
-    if output.shape != (1, classes):
-        raise UserError(f"{name} returns a model with output {output.shape}, not (1, {classes})")
-    if not (np.all(output >= 0) and np.isclose(output.sum(), 1.0, atol=0.02)):
-        raise UserError(f"{name} returns a model whose outputs are not those of a softmax")
+    shape = tuple(getattr(output, "shape", ()))
+    if shape != (1, classes):
+        raise UserError(f"{name} returns a model with output {shape}, not (1, {classes})")
+    wrong = heads.not_softmax(model, images, output)
+    if wrong:
+        message = f"{name} returns a model whose outputs are not those of a softmax: {wrong}"
+        raise UserError(message)
     return model
 
 
@@ -243,6 +252,15 @@ def _small_trunk(shape, weights, pooling):
         except _NO_WEIGHTS as error:
             raise UserError(f"{weights} does not fit small_cnn: {error}".splitlines()[0]) from error
     return trunk
+
+
+def _replace_softmax(name, model, activation):
+    last = model.layers[-1]
+    if getattr(last, "activation", None) is not keras.activations.softmax:
+        raise UserError(
+            f"{name} does not end in a layer with activation softmax to be {activation}"
+        )
+    last.activation = keras.activations.get(activation)
 
 
 def penalise_kernels(model: keras.Model, l2: float) -> None:

@@ -92,7 +92,7 @@ def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Mod
     info = get_info(trial.dataset, data_dir)
     size = trial.image_size or info.image_size[0]
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
-    names = ("weights", "upsampling", "l2", "precision", "model_sha256")
+    names = ("weights", "upsampling", "l2", "precision", "model_sha256", "activation")
     settings = {name: getattr(trial, name) for name in names}
     return models.build(trial.model, (size, size, 3), info.classes, **settings)
 

@@ -38,6 +38,8 @@ class Trial(runs.trial.Trial):
             splits are official; otherwise that split is left out.
         files_sha256: Hash of the list of files of a "folder".
         model_sha256: Hash of the file of a model of one's own; see `architectures`.
+        activation: Activation of the last layer: "softmax", or "sigmoid" for losses of outputs
+            that are independent of each other.
     """
 
     schedule: Schedule
@@ -50,6 +52,7 @@ class Trial(runs.trial.Trial):
     own_validation: bool = False
     files_sha256: str = ""
     model_sha256: str = ""
+    activation: str = "softmax"
 
     @property
     def key(self) -> str:
@@ -146,6 +149,7 @@ def _trial(scale, dataset, info, model, row):
         loss=row.name,
         loss_settings=dict(setting.loss_settings).get(row.name, ()),
         l2=row.l2,
+        activation=row.activation,
         schedule=schedule,
         image_size=image_size,
         upsampling=dict(scale.upsamplings).get(dataset, upsampling),

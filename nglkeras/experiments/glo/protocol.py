@@ -223,7 +223,8 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
 
 def _blank(row, class_reduction):
     """What a trial says of its loss."""
-    blank = {"loss": row.name, "l2": row.l2, "formula": row.formula}
+    names = ("l2", "formula", "activation")
+    blank = {"loss": row.name} | {name: getattr(row, name) for name in names}
     if row.make is nglkeras.losses.ROWS["CE"].make:
         # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
         if class_reduction == "sum":

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import nglkeras
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.runs.trial import Trial
 from nglkeras.seeds import at_most
@@ -217,6 +217,9 @@ def plan(
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("table3")
     rows = [nglkeras.losses.row(name) for name in loss_names]
+    for row in rows:
+        if row.activation != "softmax":
+            raise UserError(f"{row.name} is of {row.activation} outputs; table 3 has a softmax")
     return [
         ImageNetTrial(
             dataset=scale.dataset,

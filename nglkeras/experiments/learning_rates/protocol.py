@@ -196,7 +196,8 @@ def _common(scale, data_dir):
 def _blank_of_row(name):
     """What a trial says of a loss of the papers."""
     row = nglkeras.losses.row(name)
-    blank = {"loss": row.name, "l2": row.l2, "formula": row.formula}
+    names = ("l2", "formula", "activation")
+    blank = {"loss": row.name} | {name: getattr(row, name) for name in names}
     if row.takes_reduction:
         blank["loss_settings"] = SUM
     return blank

@@ -20,6 +20,11 @@ def asymmetric_multi_label(t, p, log_p, *, gamma_positive=1.0, gamma_negative=4.
     gradient, and none below the margin. On single-label data it ignores that classes exclude each
     other; use `asymmetric_single_label` there.
 
+    Scale:
+        At p = 0.5 the value of an output is 0.3466 for label 1 and 0.02452 for label 0; if certain
+        it is 0 where right, and 18.42 and 2.44 where wrong. The gradient at p = 0.5 is 0.85 and
+        0.15 times binary cross entropy's.
+
     Constants:
         gamma_positive: Exponent γ+ of labels 1; 1 is the default of the authors' code.
         gamma_negative: Exponent γ- of labels 0; 4 likewise.
@@ -58,6 +63,11 @@ def asymmetric_single_label(
 
     Use it as cross entropy with label smoothing that leaves improbable classes alone. With s = 0
     and γ+ = 0 it is cross entropy.
+
+    Scale:
+        With 10 classes the value is 2.095 for a uniform prediction, 16.76 for a certain and wrong
+        one, and least for a certain and right one: 0. The gradient of a uniform prediction is
+        0.96, 0.91 and 0.9 times cross entropy's with 2, 10 and 100 classes.
 
     Constants:
         gamma_positive: Exponent γ+ of the true class; 0 is the default of the authors' code.

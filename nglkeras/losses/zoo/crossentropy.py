@@ -15,6 +15,11 @@ def crossentropy(t, log_p):
     Use it where cross entropy needs class weights, ignored labels or sigmoid outputs and is to be
     compared with another loss under the same options. Without these Keras' own losses do the same.
 
+    Scale:
+        With 10 classes the value is 2.303 for a uniform prediction, 18.42 for a certain and wrong
+        one, and least for a certain and right one: 0. The gradient of a uniform prediction is
+        1.0, 1.0 and 1.0 times cross entropy's with 2, 10 and 100 classes.
+
     Example:
     >>> float(crossentropy([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
     0.3566...

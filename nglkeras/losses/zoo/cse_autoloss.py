@@ -27,6 +27,11 @@ def cse_autoloss_b(t, p, log_p, log_not_p, *, alpha=0.25):
     it is untried. Its sibling for two-stage detectors, CSE-Autoloss-A, is 1.8415 times cross
     entropy at w = 1, and so no loss of its own here.
 
+    Scale:
+        At p = 0.5 the value of an output is 0.3246 for label 1 and 0.13 for label 0; if certain it
+        is 0 where right, and 7.474 and 13.82 where wrong. The gradient at p = 0.5 is 0.43 and 0.45
+        times binary cross entropy's.
+
     Constants:
         alpha: Weight α of labels 1; those of 0 have 1 - α. The default 0.25 is the authors'.
 

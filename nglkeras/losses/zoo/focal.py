@@ -19,6 +19,11 @@ def focal(t, p, log_p, *, alpha=0.25, gamma=2.0):
     detection and segmentation. α and the power make its gradient smaller than cross entropy's,
     which plain SGD sees as a smaller learning rate.
 
+    Scale:
+        With 10 classes the value is 0.4663 for a uniform prediction, 4.605 for a certain and wrong
+        one, and least for a certain and right one: 0. The gradient of a uniform prediction is
+        0.15, 0.31 and 0.27 times cross entropy's with 2, 10 and 100 classes.
+
     Constants:
         alpha: Factor α; the default 0.25 is Lin et al.'s and Keras'.
         gamma: Focusing parameter γ; the default 2 is theirs too. Larger values down-weight easy

@@ -18,6 +18,11 @@ def generalized_crossentropy(t, log_p, *, q=0.7):
     in cross entropy. Where labels are right it learns more slowly than cross entropy, above all
     with many classes: at the start its gradient is smaller by the factor C^-q.
 
+    Scale:
+        With 10 classes the value is 1.144 for a uniform prediction, 1.429 for a certain and wrong
+        one, and least for a certain and right one: 0. The gradient of a uniform prediction is
+        0.62, 0.2 and 0.04 times cross entropy's with 2, 10 and 100 classes.
+
     Constants:
         q: Exponent in (0, 1]; the default 0.7 is the authors'. Towards 0 it is cross entropy, at 1
             half the mean absolute error.

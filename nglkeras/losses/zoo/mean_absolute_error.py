@@ -18,6 +18,11 @@ def mean_absolute_error(t, p):
     p have almost no gradient (2p times cross entropy's), so that it needs a larger learning rate
     and may leave classes out.
 
+    Scale:
+        With 10 classes the value is 1.8 for a uniform prediction, 2 for a certain and wrong one,
+        and least for a certain and right one: 0. The gradient of a uniform prediction is 1.0, 0.2
+        and 0.02 times cross entropy's with 2, 10 and 100 classes.
+
     Example:
     >>> float(mean_absolute_error([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
     0.6...

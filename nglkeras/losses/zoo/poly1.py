@@ -17,6 +17,11 @@ def poly1(t, p, log_p, *, epsilon=2.0):
     value that was good on one data set says little about another: the paper chooses ε for each
     task. For ε < -1 the loss rises towards p = 1.
 
+    Scale:
+        With 10 classes the value is 4.103 for a uniform prediction, 20.42 for a certain and wrong
+        one, and least for a certain and right one: 0. The gradient of a uniform prediction is
+        2.0, 1.2 and 1.0 times cross entropy's with 2, 10 and 100 classes.
+
     Constants:
         epsilon: Coefficient ε of the linear term; the default 2 is the paper's for ImageNet. The
             paper uses -1 for detection and segmentation on COCO; 0 is cross entropy.

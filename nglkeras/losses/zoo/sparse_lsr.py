@@ -20,6 +20,12 @@ def sparse_lsr(t, p, log_p, classes, *, smoothing=0.1):
     true class is needed. It takes the other classes as equally probable, so it does not pull them
     together as label smoothing does.
 
+    Scale:
+        With 10 classes the value is 2.303 for a uniform prediction, 16.96 for a certain and wrong
+        one, 1.648 for a certain and right one, and least at p = 0.910: 0.5003. With 2 classes it is
+        least at p = 0.950: 0.1985. The gradient of a uniform prediction is 0.9, 0.9 and 0.9 times
+        cross entropy's with 2, 10 and 100 classes.
+
     Constants:
         smoothing: Share ξ of the label that is spread over the classes; 0 is cross entropy, and 0.1
             our choice.

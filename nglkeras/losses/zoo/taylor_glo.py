@@ -42,7 +42,14 @@ def taylor_glo(t, p, *, parameters="LossFromMNIST"):
 
     Use it with parameters that were evolved for the data and network at hand. The sets here are the
     two that the repository names as found elsewhere and tried on CIFAR-10; parameters of the
-    paper's other networks are not published with certainty.
+    paper's other networks are not published with certainty. The best p is far below 1: monitor
+    `val_accuracy`, not `val_loss`.
+
+    Scale:
+        With 10 classes the value is -1949 for a uniform prediction, -1803 for a certain and wrong
+        one, -1945 for a certain and right one, and least at p = 0.531: -1979. With 2 classes it is
+        least at p = 0.749: -1963. The gradient of a uniform prediction is 71, 14 and 1.4 times
+        cross entropy's with 2, 10 and 100 classes.
 
     Constants:
         parameters: Numbers h0 to h7, or the name of a set: "LossFromMNIST", whose gradient is some

@@ -57,6 +57,34 @@ class TestHead:
             keras.config.set_dtype_policy("float32")
 
 
+class TestSigmoids:
+    def test_take_the_place_of_the_softmax_and_nothing_else(self, tmp_path):
+        images = pictures(3, 8, 8, 3)
+        outputs = {}
+        for activation in ("softmax", "sigmoid"):
+            keras.utils.set_random_seed(0)
+            model = models.build("small_cnn", (8, 8, 3), 5, activation=activation)
+            model.save(tmp_path / "model.keras")
+            again = keras.models.load_model(tmp_path / "model.keras")
+            outputs[activation] = again.predict(images, verbose=0).astype("float64")
+        logits = np.log(outputs["sigmoid"] / (1 - outputs["sigmoid"]))
+        softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(outputs["softmax"], softmax, rtol=1e-4)
+
+    @pytest.mark.parametrize("compile_once", [True, False])
+    def test_a_loss_of_sigmoids_is_trained_on_them(self, compile_once):
+        scale = replace(TABLE2_SCALES["demo"], models=("head",), epochs=3, runs=1)
+        trials = plan(scale, ["CE", "ASL (multi-label)", "CSE-Autoloss-B"])
+        assert [trial.activation for trial in trials] == ["softmax", "sigmoid", "sigmoid"]
+        assert trials[0].kind != trials[1].kind == trials[2].kind
+        # Rows of earlier trainings keep their keys.
+        assert trials[0].key == replace(trials[0], activation="softmax").key != trials[1].key
+        built = []
+        row = run_trial(replace(trials[1], compile_once=compile_once), on_model=built.append)
+        assert built[0].layers[-1].activation is keras.activations.sigmoid
+        assert row.accuracy > 0.2
+
+
 class TestBackbones:
     # Backbone alone: 21,802,784 and 23,587,712 as keras.applications documents them; the head on
     # 2,048 features and 10 classes: 8,192 + 262,272 + 512 + 8,256 + 256 + 650 = 280,138.
@@ -195,8 +223,15 @@ def tiny(input_shape, classes):
     ]
     return keras.Sequential(layers)
 
+def sigmoids(input_shape, classes):
+    head = keras.layers.Dense(classes, activation="sigmoid")
+    return keras.Sequential(tiny(input_shape, classes).layers[:-1] + [head])
+
 def logits(input_shape, classes):
     return keras.Sequential(tiny(input_shape, classes).layers[:-1] + [keras.layers.Dense(classes)])
+
+def apart(input_shape, classes):
+    return keras.Sequential(logits(input_shape, classes).layers + [keras.layers.Softmax()])
 
 def compiled(input_shape, classes):
     model = tiny(input_shape, classes)
@@ -226,6 +261,12 @@ def fails(input_shape, classes):
         model = models.build(f"{path}:tiny", (8, 8, 3), 5, l2=1e-3)
         assert model.count_params() == 8 * 8 * 3 * 5 + 5
         assert len(model.losses) == 1
+
+    def test_may_have_sigmoids_in_place_of_its_last_softmax(self, path):
+        model = models.build(f"{path}:tiny", (8, 8, 3), 5, activation="sigmoid")
+        assert abs(model.predict(pictures(1, 8, 8, 3), verbose=0).sum() - 1) > 0.1
+        with pytest.raises(UserError, match=r"mine.py:apart does not end in a layer with activati"):
+            models.build(f"{path}:apart", (8, 8, 3), 5, activation="sigmoid")
 
     def test_is_planned_and_trained_like_others(self, path, monkeypatch):
         monkeypatch.chdir(path.parent)
@@ -282,7 +323,7 @@ def fails(input_shape, classes):
             ("none.py:tiny", r"cannot read the model file .*none.py: No such file"),
             ("mine.py", "no function in '.*mine.py': a model of one's own is FILE.py:FUNCTION"),
             ("mine.py:", "no function in "),
-            ("mine.py:none", "mine.py has no function none; it has: tiny, logits, compiled"),
+            ("mine.py:none", "mine.py has no function none; it has: tiny, sigmoids, logits"),
             ("mine.py:keras", "mine.py has no function keras"),
             ("mine.py:logits", "whose outputs are not those of a softmax"),
             ("mine.py:compiled", "returns a compiled model"),
@@ -298,6 +339,11 @@ def fails(input_shape, classes):
         with pytest.raises(UserError, match=message) as error:
             models.build(str(path.with_name(name)), (8, 8, 3), 5)
         assert "\n" not in str(error.value)
+
+    def test_two_sigmoids_of_zero_are_no_softmax(self, path):
+        """They sum to 1 for the black image that a model is tried with."""
+        with pytest.raises(UserError, match=r"not those of a softmax: .* in sigmoids"):
+            models.build(f"{path}:sigmoids", (8, 8, 3), 2)
 
     def test_scripts_tell_mistakes_too(self, script, tmp_path):
         code, _, err = script("table2", "--models", "none.py:f", "--out", tmp_path)

@@ -43,6 +43,7 @@ OTHER = {
     "own_validation": True,
     "files_sha256": "0",
     "model_sha256": "0",
+    "activation": "sigmoid",
     "backend": "jax",
 }
 
@@ -84,6 +85,7 @@ class TestKey:
                 ("own_validation", False),
                 ("files_sha256", ""),
                 ("model_sha256", ""),
+                ("activation", "softmax"),
                 ("optimizer", "Adam"),
                 ("optimizer_settings", (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))),
                 ("learning_rate", 1e-3),

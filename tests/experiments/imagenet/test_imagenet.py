@@ -166,6 +166,8 @@ class TestRecipes:
             plan(replace(SCALES["demo"], models=("VGG",)), classes=10)
         with pytest.raises(UserError, match="unknown loss 'NLG'"):
             plan(SCALES["demo"], ["NLG"], classes=10)
+        with pytest.raises(UserError, match="CSE-Autoloss-B is of sigmoid outputs; table 3 has"):
+            plan(SCALES["demo"], ["CE", "CSE-B"], classes=10)
 
 
 class TestOptimization:

@@ -79,7 +79,7 @@ class TestTable4:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--losses", "SCE"], "SCE has no loss for class indices; choose from: CE"),
+            (["--losses", "CSE-B"], "CSE-Autoloss-B has no loss for class indices; choose from"),
             (["--models", "unet50"], "unknown model 'unet50'; choose from: unet, deeplabv2"),
             (["--dataset", "ade"], "unknown data set 'ade'; choose from: scenes, camvid"),
             (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),

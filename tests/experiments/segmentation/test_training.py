@@ -426,7 +426,7 @@ class TestProtocol:
     @pytest.mark.parametrize(
         ("changes", "names", "message"),
         [
-            ({}, ["SCE"], "SCE has no loss for class indices; choose from: CE"),
+            ({}, ["CSE-B"], "CSE-Autoloss-B has no loss for class indices; choose from: CE"),
             ({"models": ("vgg",)}, None, "unknown model 'vgg'; choose from: unet"),
             ({"image_size": 40}, None, "unet_narrow takes image sizes that are multiples of 16"),
             ({"dataset": "ade"}, None, "unknown data set 'ade'; choose from: scenes"),

@@ -3,15 +3,16 @@
 import doctest
 import importlib
 import pkgutil
+import re
 
 import keras
 import numpy as np
 import pytest
-from conftest import needs_tensorflow, to_numpy
+from conftest import ROOT, needs_tensorflow, to_numpy
 
 from nglkeras import UserError, losses
 from nglkeras.losses import zoo
-from nglkeras.losses.curves import value_and_gradient
+from nglkeras.losses.curves import gradient_at_uniform, value_and_gradient
 
 T, P = np.float32([[1, 0, 0]]), np.float32([[0.7, 0.2, 0.1]])
 SETS = list(losses.TAYLOR_GLO)
@@ -245,3 +246,30 @@ def test_a_config_makes_the_same_loss(name):
 @pytest.mark.parametrize("module", [info.name for info in pkgutil.iter_modules(zoo.__path__)])
 def test_docstring_examples(module):
     assert doctest.testmod(importlib.import_module(f"nglkeras.losses.zoo.{module}")).failed == 0
+
+
+# A row of docs/zoo.md with a name and, in its last cells, numbers for 10 and 100 classes.
+DOCUMENTED = re.findall(
+    r"^\| (.+?)(?: \(`(\w+)`\))? \|(?:.*\|)? ([\d.]+) \| ([\d.]+) \|$",
+    (ROOT / "docs/zoo.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+class TestDocument:
+    def test_has_every_loss(self):
+        names = {name: kind for name, kind, *_ in DOCUMENTED}
+        assert names.keys() >= CLASSES.keys()
+        for name, loss in CLASSES.items():
+            assert names[name] == loss.__name__
+
+    @pytest.mark.parametrize(("name", "kind", "of_10", "of_100"), DOCUMENTED)
+    def test_factors_on_the_learning_rate_are_those_of_the_code(self, name, kind, of_10, of_100):
+        # The rows CE and Focal are Keras' losses.
+        keras_row = name in ("CE", "Focal")
+        loss = CLASSES[name]() if keras_row else losses.get(name, class_reduction="sum")
+        assert kind in ("", type(loss).__name__)
+        for classes, factor in ((10, of_10), (100, of_100)):
+            reference = gradient_at_uniform(losses.Crossentropy(), classes)[0]
+            found = gradient_at_uniform(loss, classes)[0] / reference
+            assert found == pytest.approx(float(factor), rel=5e-3)
