@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nglkeras.search.fitness import Fitness
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
-    from nglkeras.search.records import Generation, Record, Result
+    from nglkeras.search.records import FoundLoss, Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
     from nglkeras.search.strategy import (
         Evaluation,
@@ -41,7 +41,7 @@ _PUBLIC = {
     "nglkeras.search.fitness": ("Fitness",),
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
-    "nglkeras.search.records": ("Generation", "Record", "Result"),
+    "nglkeras.search.records": ("FoundLoss", "Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
     "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nglkeras.errors import in_a_line
 from nglkeras.runs.live_status import duration
 from nglkeras.search.strategy import SEED, Evaluation, Individual
 
@@ -116,7 +117,7 @@ def origin(individual: Individual) -> str:
     first, *others = [name.replace("_", " ") for name in individual.made_by] or ["copy"]
     first = {"random": "random tree", "seed": "known loss"}.get(first, first)
     parents = f" of {' and '.join(individual.parents)}" if individual.parents else ""
-    return ", ".join([first + parents, *others])
+    return in_a_line(", ".join([first + parents, *others]))
 
 
 def spread(evaluation: Evaluation) -> float | None:
@@ -151,7 +152,8 @@ def failures(evaluations: Iterable[Evaluation]) -> str:
     """Return how many evaluations without a fitness have each status, with an example of each."""
     failed = [evaluation for evaluation in evaluations if not evaluation.rank]
     counts = Counter(evaluation.status for evaluation in failed)
-    example = {one.status: shortened(one.message, _MESSAGE) for one in reversed(failed)}
+    # Messages may come from a file, and from libraries that write many lines.
+    example = {one.status: shortened(in_a_line(one.message), _MESSAGE) for one in reversed(failed)}
     return "; ".join(
         f"{count} {status}" + (f", such as: {example[status]}" if example[status] else "")
         for status, count in counts.most_common()
@@ -192,7 +194,7 @@ def _heading(result: "Result") -> list[str]:
     records = result.records.values()
     counts = Counter(name for record in records for name in record.counts)
     strategy = result.settings.get("strategy")
-    what = f"{strategy}, seed {result.settings['seed']}: " if strategy else ""
+    what = f"{strategy}, seed {result.settings.get('seed')}: " if strategy else ""
     number = len(result.generations) - 1
     reached = "generation 0" if number <= 0 else f"generations 0 to {number}"
     lines = [
@@ -206,7 +208,7 @@ def _heading(result: "Result") -> list[str]:
         lines.append(result.ending[0].upper() + result.ending[1:])
     if not result.best_losses(1):
         lines.append(f"No loss has a fitness: {result.failures or 'none was evaluated'}")
-    return lines
+    return [in_a_line(line) for line in lines]
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -443,7 +443,9 @@ def _replay(strategy, records):
     for record in sorted(records.values(), key=lambda record: record.individual.place):
         by_generation.setdefault(record.individual.generation, []).append(record)
     for number in range(max(by_generation, default=-1) + 1):
-        found = by_generation.get(number, ())
+        found = by_generation.get(number)
+        if found is None:
+            raise UserError(f"the journal has no loss of generation {number}")
         # The last attempt in a place counts.
         places = {record.individual.index: record for record in found}
         if number == max(by_generation):

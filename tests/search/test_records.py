@@ -126,6 +126,22 @@ class TestLoad:
         with pytest.raises(UserError, match="has lost its first line, the settings"):
             Result.load(tmp_path)
 
+    def test_files_from_elsewhere_are_only_read(self, tmp_path):
+        search(GP(generations=1), by_hash, out=tmp_path, quiet=True)
+        path = tmp_path / "search.jsonl"
+        header, *rows = map(json.loads, path.read_text().splitlines())
+        header["settings"]["seed"] = "\x1b[2J"
+        for row in rows:
+            row |= {"message": "a\n\x1b[2Jb", "made_by": ["\x1b[2J"]}
+        path.write_text("\n".join(map(json.dumps, (header, *rows))))
+        (tmp_path / "best.json").write_text(json.dumps({"ending": "\x1b[2J"}))
+        result = Result.load(tmp_path, GP(generations=1))
+        assert "\x1b" not in str(result) + result._repr_html_() + result.failures
+        rows[-1]["generation"] = 2**60
+        path.write_text("\n".join(map(json.dumps, (header, *rows))))
+        with pytest.raises(UserError, match="the journal has no loss of generation 2"):
+            Result.load(tmp_path, GP())
+
     @pytest.mark.parametrize("content", ["[]", "{", '{"class_reduction": "product"}'])
     def test_a_broken_best_file_changes_nothing(self, tmp_path, content):
         result = search(GP(), by_hash, out=tmp_path, quiet=True)
