@@ -54,6 +54,7 @@ class _Row:
     seconds: Number
     twin: str
     why: Literal["", *SAVED]
+    rates: dict[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Record:
     def to_json(self) -> dict:
         """Return the record as JSON data."""
         individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
+        if not individual["rates"]:
+            del individual["rates"]
         return {
             "id": self.individual.id,
             **individual,
@@ -114,6 +117,7 @@ class Record:
                 row.attempt,
                 row.parents,
                 row.made_by,
+                row.rates,
             ),
             Evaluation(row.status, row.fitness, row.message, row.details, row.seconds),
             row.twin,

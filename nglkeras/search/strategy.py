@@ -34,6 +34,7 @@ class Individual:
         parents: Ids of the individuals that it was made from, the main parent first.
         made_by: Operations that made it, in order: "random", "seed" for a known loss, or some of
             "crossover", "subtree_mutation" and "node_mutation"; empty for a copy.
+        rates: Probabilities that it was made with, by name, where each individual has its own.
     """
 
     expression: Expression
@@ -42,6 +43,7 @@ class Individual:
     attempt: int = 0
     parents: tuple[str, ...] = ()
     made_by: tuple[str, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> str:

@@ -59,6 +59,8 @@ class SearchScale(Scale):
             yes, but not in a folder that was begun without it. The paper has no such rule.
         parsimony: Whether the smaller of two losses with the same fitness survives; `None` as
             above. In the paper the older survives.
+        adaptation: "success_history" to adapt the rates of crossover and mutation; `None` for the
+            fixed rates that the paper prints.
         draws: "fresh", a new split and new initial weights for every evaluation, as in the paper
             (B.1), or "shared" (default: the scale's, fresh at paper scale).
     """
@@ -74,6 +76,7 @@ class SearchScale(Scale):
     screening: tuple[str, ...] = CHECKS
     distinct: bool | None = None
     parsimony: bool | None = None
+    adaptation: str | None = None
     draws: str = "shared"
 
 

@@ -34,7 +34,7 @@ class PaperASearch(SearchScript):
         )
         changed = ("model", "generations", "population", "epochs", "train_images", "image_size")
         changed += ("evaluation_images", "datasets", "draws")
-        changed += ("distinct", "parsimony")
+        changed += ("distinct", "parsimony", "adaptation")
         options.add_fields(parser, SearchScale, changed)
 
     def chosen_scale(self, args):
@@ -73,6 +73,7 @@ class PaperASearch(SearchScript):
             generations=scale.generations,
             distinct=scale.distinct,
             parsimony=scale.parsimony,
+            adaptation=scale.adaptation,
         )
         screening = screening_of(args, scale, fitness, out, fitness.bounds)
         result = search.search(strategy, fitness, out=out, screening=screening)
