@@ -220,6 +220,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """The type of an option that is a whole number from 0 on."""
+    return 0 if text == "0" else positive(text)
+
+
 def positive_for(text: str) -> tuple[str | None, int]:
     """The type of an option that is a number for all data sets, N, or for one, NAME=N."""
     name, equals, number = text.rpartition("=")

@@ -375,7 +375,7 @@ def _write(result, work):
 def _set_best(path, there, expression, result, class_reduction):
     if there.get("formula") != str(expression):
         # The search's own order was another one.
-        there = {name: there[name] for name in ("search",) if name in there}
+        there.pop("fitness", None)
         there["id"] = result.best
     for name in ("formula", "class_reduction", "latex", "confirmation"):
         there.pop(name, None)

@@ -40,13 +40,14 @@ COMMITTED = [
         "search/small_cnn_mnist",
         "comparison.csv",
         "search --scale reduced --datasets mnist --model small_cnn --image-size 14 "
-        "--train-images 2000 --evaluation-images 1000 --epochs 14 --generations 100",
+        "--train-images 2000 --evaluation-images 1000 --epochs 14 --generations 100 "
+        "--confirm-runs 0 --compare-runs 5",
     ),
     (
         "search/inceptionv3_fashion_mnist",
         "comparison.csv",
         "search --experiment 2 --scale reduced --population 2 --generations 1 --seed 2 "
-        "--compare-runs 1",
+        "--confirm-runs 0 --compare-runs 1",
     ),
     (
         "table2/small_fashion_mnist",
@@ -84,7 +85,7 @@ COMMITTED = [
         "glo/mnist",
         "search/coefficients_12-59/comparison.csv",
         "glo_search --scale reduced --precision mixed_bfloat16 --generations 12 "
-        "--coefficient-generations 5 --compare-runs 3",
+        "--coefficient-generations 5 --confirm-runs 0 --compare-runs 3",
     ),
 ]
 

@@ -1,18 +1,20 @@
 """The fitness of a loss as the mean accuracy of trials, each of which is a row of a journal."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from nglkeras.data import sources
 from nglkeras.data.catalog import get_info
+from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
-from nglkeras.experiments import draws, earlier
+from nglkeras.experiments import discovery, draws, earlier
 from nglkeras.experiments.classification.shared_networks import compiled_network
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.expression import Expression
@@ -25,6 +27,7 @@ from nglkeras.runs.trial import TrialResult
 from nglkeras.search.fitness import Fitness, ask
 from nglkeras.search.scale import Scale, measure, scaled
 from nglkeras.search.strategy import Evaluation
+from nglkeras.search.trainer import Loss, Trainer
 from nglkeras.search.training_fitness import (
     SCALE_FREE,
     Comparison,
@@ -63,12 +66,20 @@ class Candidates:
         self.networks: dict[str, CompiledNetwork] = {}
         self._drawn: dict[str, int] = {}
 
+    def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
+        """Return one of another kind with the same settings."""
+        return kind(bound=self.bound, data_dir=self.data_dir, timeout=self.timeout)
+
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
     ) -> TrialResult:
         """Train a trial and return its row."""
         training = self._network(trial).train(
-            Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
+            self.name(trial),
+            trial.run,
+            learning_rate=trial.schedule.learning_rate,
+            timeout=self.timeout,
+            on_epoch=on_epoch,
         )
         return make_row(trial, **vars(training))
 
@@ -76,6 +87,18 @@ class Candidates:
         """Return the factor that brings the loss of a trial to cross entropy's size."""
         expression, batch = Expression.parse(trial.formula), self._network(trial).fresh_batch()
         return measure(expression, *batch, _class_reduction(trial))
+
+    def loss(self, trial: Trial) -> keras.losses.Loss:
+        """Return a loss that can become the loss of each trial on a data set."""
+        return InterpretedLoss(_class_reduction(trial))
+
+    def name(self, trial: Trial) -> Hashable:
+        """Return what such a loss calls the loss of a trial."""
+        return Expression.parse(trial.formula)
+
+    def is_large(self, trial: Trial) -> bool:
+        """Return whether no later trial needs network and data of an earlier run."""
+        return draws.is_fresh(trial)
 
     def values(self, trial: Trial) -> np.ndarray:
         """Return the loss of each sample of a trial's first batch under the untrained network."""
@@ -85,14 +108,14 @@ class Candidates:
         if trial.dataset not in self.networks:
             self.networks[trial.dataset] = compiled_network(
                 [trial],
-                partial(InterpretedLoss, _class_reduction(trial)),
+                partial(self.loss, trial),
                 bound=self.bound,
                 tested=lambda run: self.searched_runs <= run < draws.FIRST,
                 data_dir=self.data_dir,
             )
         network = self.networks[trial.dataset]
-        if draws.is_fresh(trial) and self._drawn.get(trial.dataset) != trial.run:
-            # Network and data of the draw before this are large, and no trial needs them again.
+        if self.is_large(trial) and self._drawn.get(trial.dataset) != trial.run:
+            # Network and data of the run before this are large.
             network.forget_others(trial.run)
             accumulation.release()
             self._drawn[trial.dataset] = trial.run
@@ -103,7 +126,7 @@ class TrialFitness(Fitness):
     """Mean validation accuracy of the trials of a loss.
 
     Each trained network is a row of the journal, on the disk before the next one starts. Only
-    `compare` reads the test sets.
+    `compare` and `trainer` read the test sets.
 
     Args:
         trials: Returns the trials of a formula; those of two formulas differ in the formula alone.
@@ -258,34 +281,46 @@ class TrialFitness(Fitness):
         order of the trainings.
         """
         scales = list(map(self._scale, expressions))
-        unfinished = {}
+        groups = {}
         for index, (expression, name) in enumerate(zip(expressions, names, strict=True)):
             if scales[index].problem:
                 yield index, Evaluation("non_finite", message=scales[index].problem)
                 continue
             formula = str(scaled(expression, scales[index].factor))
-            unfinished[index] = [draws.of(trial, name) for trial in self.trials(formula)]
-        missing = runner.pending(list(chain(*unfinished.values())), self.rows)
+            groups[index] = [draws.of(trial, name) for trial in self.trials(formula)]
+        for index, rows in self.finished(groups, self.train):
+            evaluation = self._evaluation(groups[index], rows)
+            if self.scale_free:
+                details = evaluation.details | scales[index].details
+                evaluation = replace(evaluation, details=details)
+            yield index, evaluation
+
+    def finished(
+        self, groups: Mapping[int, Sequence[Trial]], work: Callable[[Trial], TrialResult]
+    ) -> Iterator[tuple[int, list[TrialResult]]]:
+        """Yield the name and the rows of each group of trials, as its last training ends.
+
+        Args:
+            groups: Trials by the name of their group.
+            work: Trains those that the journal lacks.
+        """
+        unfinished = dict(groups)
+        missing = runner.pending(list(chain(*groups.values())), self.rows)
         keys = {trial.key for trial in missing}
-        for key in chain([None], self._train(missing)):
+        for key in chain([None], self._train(missing, work)):
             keys.discard(key)
             for index, trials in list(unfinished.items()):
                 if keys.isdisjoint(trial.key for trial in trials):
                     del unfinished[index]
-                    evaluation = self._evaluation(trials)
-                    if self.scale_free:
-                        details = evaluation.details | scales[index].details
-                        evaluation = replace(evaluation, details=details)
-                    yield index, evaluation
+                    yield index, [self.rows[trial.key] for trial in trials]
 
-    def _train(self, trials):
+    def _train(self, trials, work):
         """Yield the key of each trial when its row is in the journal."""
-        for trial, row in runner.rows(trials, self.journal, self.train, self.executor, _ignored):
+        for trial, row in runner.rows(trials, self.journal, work, self.executor, _ignored):
             self.rows[trial.key] = row
             yield trial.key
 
-    def _evaluation(self, trials):
-        rows = [self.rows[trial.key] for trial in trials]
+    def _evaluation(self, trials, rows):
         seconds = sum(row.seconds for row in rows)
         failed = next((row for row in rows if row.status != "ok"), None)
         if failed is not None:
@@ -303,13 +338,25 @@ class TrialFitness(Fitness):
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Return the rows of trials; train those that the journal lacks."""
-        list(self._train(runner.pending(trials, self.rows)))
+        list(self._train(runner.pending(trials, self.rows), self.train))
         return [self.rows[trial.key] for trial in trials]
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:
+        """Return what trains the networks of a confirmation; it reads the trials' own test sets.
+
+        Raises:
+            UserError: If test data are given, or a loss is neither a row nor a formula.
+        """
+        if test is not None:
+            raise UserError(
+                "the trials of this fitness have test sets of their own: give no others"
+            )
+        return discovery.contenders.TrialTrainer(self, losses)
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
     ) -> dict[str, list[Comparison]]:
-        """Measure the test accuracy of losses in runs that the search has not used.
+        """Measure the test accuracy of losses at the search's rate, in runs that it has not used.
 
         Call it after the search only: it reads the test sets.
 

@@ -1,4 +1,4 @@
-"""The report of a search: the best losses, a comparison, files and plots."""
+"""The report of a search: the best losses, whether the winner is better, files and plots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,6 +17,7 @@ from nglkeras.report.latex import table as as_latex
 from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
+from nglkeras.search.confirmation import confirm
 from nglkeras.search.records import Result, shown
 from nglkeras.search.simplification import simplified
 from nglkeras.search.training_fitness import Comparison
@@ -31,22 +32,26 @@ def write(
     out: Path,
     heading: str,
     *,
-    compare_runs: int,
+    compare_runs: int = 0,
+    confirmation: Mapping[str, object] | None = None,
     contenders: dict[str, Expression | None] | None = None,
     in_print: Callable[[Expression], Expression] | None = None,
     save: Callable[..., list[Path]] = figures.save_png,
 ) -> None:
-    """Print the result of a search, compare the winner on the test set, write files and figures.
+    """Print the result of a search, confirm the winner, write files and figures.
 
-    The files are best.md and best.tex (the best losses), generations.csv, comparison.csv if there
-    is a comparison, and the figures convergence, losses, winner, front and family.
+    The files are best.md and best.tex (the best losses), generations.csv, those of a confirmation
+    or comparison (confirmation.csv and its figure, comparison.csv), and the figures convergence,
+    losses, winner, front and family.
 
     Args:
         result: Result of the search.
         fitness: Fitness of the search.
         out: Folder of the files.
         heading: Description of the search, for best.md.
-        compare_runs: Networks for each loss and data set; 0 for no comparison.
+        compare_runs: Networks for each loss and data set of a comparison on the test set at the
+            search's own learning rate; 0 for none.
+        confirmation: Arguments of `search.confirm`, by name; `None` for no confirmation.
         contenders: Losses that the winner is compared with, as `TrialFitness.compare` takes them;
             by default CE, NGL and Baikal.
         in_print: Returns the form of a loss for lists and figures; by default losses are shown
@@ -129,6 +134,20 @@ def write(
     files = ["best.md", "best.tex", "generations.csv", *(["comparison.csv"] if judged else [])]
     files += [path.name for name, figure in drawn.items() for path in save(figure, out, name)]
     output.say(f"\nwritten: {out}/best.json (for nglkeras.load_loss), {', '.join(files)}")
+    if confirmation is not None:
+        _confirm(result, fitness, out, confirmation, save)
+
+
+def _confirm(result, fitness, out, settings, save):
+    """Confirm the winner; best.md gets a section, and networks and figure get files."""
+    made = confirm(result, fitness, out=out, **settings)
+    if made.cells:
+        made.networks().to_csv(out / "confirmation.csv", index=False)
+        files = [
+            "confirmation.csv",
+            *(path.name for path in save(made.figure, out, "confirmation")),
+        ]
+        output.say(f"\nwritten: best.json and best.md, {', '.join(files)}")
 
 
 def paper_losses(*names: str) -> dict[str, Expression]:

@@ -78,7 +78,11 @@ class PaperASearch(SearchScript):
         screening = screening_of(args, scale, fitness, out, fitness.bounds)
         result = search.search(strategy, fitness, out=out, screening=screening)
         heading = f"{heading} {describe(screening, fitness)}"
-        report(args, result, fitness, out, heading, compare_runs=args.compare_runs)
+        report(
+            *(args, result, fitness, out, heading),
+            compare_runs=args.compare_runs,
+            confirmation=self.confirmation(args, scale),
+        )
 
 
 class GLOSearch(SearchScript):
@@ -133,7 +137,7 @@ class GLOSearch(SearchScript):
         trees = search.search(strategy, fitness, out=folder, screening=screening)
         heading = f"{heading} {describe(screening, fitness)}"
         sizes = f"{scale.population} trees, {scale.generations} generations."
-        report(args, trees, fitness, folder, f"Trees. {heading} {sizes}", compare_runs=0)
+        report(args, trees, fitness, folder, f"Trees. {heading} {sizes}")
 
         # Without a factor of its scale: each candidate gets its own.
         (found,) = trees.best_losses(1)
@@ -148,10 +152,15 @@ class GLOSearch(SearchScript):
         tuned = search.search(strategy, fitness, out=folder, screening=screening)
         contenders = {"tree": trees.best, "CE": None}
         contenders |= discovery.report.paper_losses("Baikal", "BaikalCMA")
+        confirmation = self.confirmation(args, scale)
+        if confirmation is not None:
+            names = {name: name for name in ("CE", "Baikal", "BaikalCMA")}
+            confirmation["contenders"] = names | {"tree": trees.best}
         report(
             *(args, tuned, fitness, folder, f"Coefficients of `{tree}`. {heading}"),
             compare_runs=args.compare_runs,
             contenders=contenders,
+            confirmation=confirmation,
             in_print=search.coefficients.in_print,
         )
 

@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 
+import keras
 import pytest
 
+from nglkeras.errors import UserError
 from nglkeras.experiments.discovery import TrialFitness
 from nglkeras.experiments.glo import protocol
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
+from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.journal import Journal
+from nglkeras.search import Network
+from nglkeras.search.trainer import named
 
 BAIKAL = Expression.parse(FORMULAS["Baikal"])
 
@@ -72,3 +77,53 @@ class TestFitness:
         huge = Expression.parse("-1e8*square(square(1e8*(y_true/(y_pred*y_pred))))")
         outcome = evaluate(huge)
         assert (outcome.status, outcome.rank) == ("non_finite", ())
+
+
+class TestTrainer:
+    @pytest.fixture
+    def trainer(self, tmp_path):
+        journal = Journal(tmp_path / "trials.jsonl")
+        evaluate = TrialFitness(lambda formula: protocol.candidate(TINY, formula), journal)
+        return evaluate.trainer(named({"a": BAIKAL, "Focal": "Focal", "CE": "CE"}))
+
+    def test_a_network_is_a_trial_at_its_rate(self, trainer):
+        networks = [
+            Network(name, loss, rate, run)
+            for name, loss in named({"a": BAIKAL, "Focal": "Focal"}).items()
+            for rate, run in ((0.01, 0), (0.1, 0), (0.1, FIRST_NEW))
+        ]
+        found = dict(trainer.each(networks))
+        rows = trainer.fitness.journal.results()
+        assert list(rows) == [trainer.key(network) for network in networks]
+        assert [row.trial["loss"] for row in rows.values()] == ["candidate"] * 3 + ["Focal"] * 3
+        for index, row in enumerate(rows.values()):
+            assert (found[index].validation, found[index].test) == (
+                row.validation_accuracy,
+                row.accuracy,
+            )
+            assert (row.accuracy is None) == (networks[index].run < FIRST_NEW)
+            assert row.history[-1]["learning_rate"] == pytest.approx(networks[index].learning_rate)
+        # One network for all losses and rates; nothing is kept of the run before.
+        (network,) = trainer.work.networks.values()
+        assert network.loss.traces <= 3
+        assert list(network._starts) == [FIRST_NEW]
+        assert (trainer.rate, trainer.chance) == (0.01, 0.1)
+
+    def test_the_same_row_whichever_other_losses_there_are(self, trainer, tmp_path):
+        journal = Journal(tmp_path / "other.jsonl")
+        evaluate = TrialFitness(lambda formula: protocol.candidate(TINY, formula), journal)
+        alone = evaluate.trainer(named({"b": BAIKAL}))
+        run = {"learning_rate": 0.1, "run": FIRST_NEW}
+        found = [one(name, BAIKAL, **run) for one, name in ((trainer, "a"), (alone, "b"))]
+        assert (found[0].validation, found[0].test) == (found[1].validation, found[1].test)
+
+    @pytest.mark.parametrize(
+        ("losses", "test", "message"),
+        [
+            ({"mine": keras.losses.Poisson()}, None, "mine is a Keras loss; trials take rows"),
+            ({"CE": "CE"}, (1, 2), "have test sets of their own"),
+        ],
+    )
+    def test_mistakes(self, trainer, losses, test, message):
+        with pytest.raises(UserError, match=message):
+            trainer.fitness.trainer(named(losses), test)
