@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from nglkeras import losses
+# Losses, which need Keras, are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras.report import statistics, tables
 from nglkeras.report.rates import RateCurve
 from nglkeras.report.tables import interval_text, number
@@ -60,7 +61,7 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
     Columns about the sizes of gradients are left out where no cell has one.
     """
     columns = {
-        "loss": lambda cell: losses.label(cell.loss),
+        "loss": lambda cell: nglkeras.losses.label(cell.loss),
         "gradient": lambda cell: number(cell.factor, ".3g"),
         "best rate": lambda cell: number(cell.rate, "g") + " (edge)" * bool(cell.open_ends),
         "as CE's": lambda cell: number(cell.rate_seen, ".2g"),
@@ -100,5 +101,5 @@ def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
                 text = f"{100 * curve.accuracies[rate]:.2f}"
                 text += "*" * (rate == curve.best) + "x" * (rate in curve.diverged)
             texts.append(text)
-        lines.append([losses.label(loss), *texts])
+        lines.append([nglkeras.losses.label(loss), *texts])
     return lines

@@ -185,7 +185,11 @@ class _Work:
         }
         if missing:
             self._train(missing)
-        return [self.rows[key] for key in keys]
+        # Two names may stand for one loss, whose networks are trained once.
+        return [
+            replace(self.rows[key], loss=network.name)
+            for key, network in zip(keys, networks, strict=True)
+        ]
 
     def _train(self, missing):
         total, done, seconds = len(missing), 0, []

@@ -133,6 +133,12 @@ class TestNetworks:
         made = told([MINE], Told({}), tmp_path, contenders=["ngl", "GeneralizedCrossentropy"])
         assert list(made.cells) == [MINE, "CE", "NGL", "generalized_crossentropy"]
 
+    def test_one_loss_under_two_names_is_trained_once(self, tmp_path):
+        trainer = Told({"CE": 0.9, "mine": 0.9})
+        made = told({"mine": MINE}, trainer, tmp_path, contenders={"again": MINE})
+        assert made.cells["mine"].mean == made.cells["again"].mean
+        assert {name for name, *_ in trainer.seen} == {"CE", "mine"}
+
     @pytest.mark.parametrize("stop", [3, 14, 25])
     @pytest.mark.parametrize("minutes", [None, 0.5])
     def test_goes_on_after_an_interruption(self, stop, minutes, tmp_path):
