@@ -178,11 +178,10 @@ class _Work:
     def of(self, networks):
         """Return the rows of these networks; train those that the journal lacks."""
         keys = [self.trainer.key(network) for network in networks]
-        missing = {
-            key: network
-            for key, network in zip(keys, networks, strict=True)
-            if key not in self.rows or self.rows[key].status not in FINAL_STATUSES
-        }
+        missing = {}
+        for key, network in zip(keys, networks, strict=True):
+            if key not in self.rows or self.rows[key].status not in FINAL_STATUSES:
+                missing.setdefault(key, network)
         if missing:
             self._train(missing)
         # Two names may stand for one loss, whose networks are trained once.
