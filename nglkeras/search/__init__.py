@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from nglkeras.search.confirmation import confirm
     from nglkeras.search.evolution import GeneticProgramming, Parameters
     from nglkeras.search.fitness import Fitness
+    from nglkeras.search.found import FoundLoss
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
-    from nglkeras.search.records import FoundLoss, Generation, Record, Result
+    from nglkeras.search.records import Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
     from nglkeras.search.strategy import (
         Evaluation,
@@ -39,9 +40,10 @@ _PUBLIC = {
     "nglkeras.search.confirmation": ("confirm",),
     "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
     "nglkeras.search.fitness": ("Fitness",),
+    "nglkeras.search.found": ("FoundLoss",),
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
-    "nglkeras.search.records": ("FoundLoss", "Generation", "Record", "Result"),
+    "nglkeras.search.records": ("Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
     "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),

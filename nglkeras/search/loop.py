@@ -23,7 +23,8 @@ from nglkeras.search.course import Course
 from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
 from nglkeras.search.known import known_loss
 from nglkeras.search.numbers import whole_number
-from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result, shown
+from nglkeras.search.presentation import shown
+from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.search.strategy import SEED, Evaluation, Strategy
 

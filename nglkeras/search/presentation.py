@@ -16,7 +16,8 @@ from nglkeras.search.strategy import SEED, Evaluation, Individual
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nglkeras.search.records import FoundLoss, Record, Result
+    from nglkeras.search.found import FoundLoss
+    from nglkeras.search.records import Record, Result
 
 WIDTH = 80
 # Losses in the ranking of a page.

@@ -31,6 +31,7 @@ GP = partial(GeneticProgramming, 3, **TINY)
 STRATEGIES = {
     "GP": (GP, None),
     "paper A": (partial(GP, distinct=False, parsimony=False), PAPER),
+    "adapted": (partial(GP, adaptation="success_history"), None),
     "GLO": (partial(GLO, 1, population_size=24, generations=3), None),
     "CMA": (partial(CoefficientSearch, BAIKAL, 1, generations=3), SCREENING),
 }

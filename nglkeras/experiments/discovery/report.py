@@ -18,7 +18,8 @@ from nglkeras.report.tables import as_markdown, as_text, interval_text, with_ref
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.confirmation import confirm
-from nglkeras.search.records import Result, shown
+from nglkeras.search.presentation import shown
+from nglkeras.search.records import Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.training_fitness import Comparison
 
