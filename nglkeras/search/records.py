@@ -301,7 +301,8 @@ class Result:
         factor = record.evaluation.details.get(FACTOR)
         if record.twin and factor is not None:
             original = self.records[record.twin].individual.expression
-            factor = factor_of_twin(factor, original, record.individual.expression)
+            classes = self.settings.get("classes", 10)
+            factor = factor_of_twin(factor, original, record.individual.expression, classes)
         return FoundLoss(record.individual, record.evaluation, self.class_reduction, factor or 1.0)
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002

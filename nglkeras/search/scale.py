@@ -35,7 +35,11 @@ class Scale:
 
 
 def measure(
-    expression: Expression, t: np.ndarray, p: np.ndarray, class_reduction: str = "mean"
+    expression: Expression,
+    t: np.ndarray,
+    p: np.ndarray,
+    class_reduction: str = "mean",
+    head: str = "softmax",
 ) -> Scale:
     """Return the factor that brings the gradient of a loss to the size of cross entropy's.
 
@@ -44,11 +48,15 @@ def measure(
 
     Args:
         expression: The loss of one class.
-        t: Labels `[..., classes]`; each row sums to 1, or to 0 where a sample does not count.
-        p: Probabilities after a softmax, in the same shape.
+        t: Labels `[..., classes]`; each row sums to 1, or to 0 where a sample does not count. Of a
+            sigmoid head, labels of any shape.
+        p: Probabilities in the same shape.
         class_reduction: "mean" or "sum" of the loss over the classes.
+        head: "softmax" or "sigmoid"; of the latter, each output is a problem of two classes.
     """
     t, p = np.asarray(t, float), np.asarray(p, float)
+    if head == "sigmoid":
+        t, p = (np.stack([x, 1 - x], axis=-1) for x in (t, p))
     gradient = logits_gradient(expression, t, p)
     if class_reduction == "sum":
         gradient = gradient * p.shape[-1]
@@ -68,7 +76,9 @@ def scaled(expression: Expression, factor: float) -> Expression:
     return expression if factor == 1 else Expression(("mul", factor, *expression.nodes))
 
 
-def factor_of_twin(factor: float, original: Expression, expression: Expression) -> float:
+def factor_of_twin(
+    factor: float, original: Expression, expression: Expression, classes: int
+) -> float:
     """Return the factor of a loss that shares the evaluation of another one.
 
     Their gradients agree up to a positive factor: see `Screening.gradients`.
@@ -77,10 +87,11 @@ def factor_of_twin(factor: float, original: Expression, expression: Expression) 
         factor: Factor of the other one.
         original: The other one.
         expression: The loss.
+        classes: Number of classes with which they agree.
     """
     if original == expression:
         return factor
-    points = random_samples(np.random.default_rng(0), 64, 10)
+    points = random_samples(np.random.default_rng(0), 64, classes)
     with np.errstate(all="ignore"):
         sizes = [np.abs(logits_gradient(one, *points)).max() for one in (original, expression)]
         found = factor * sizes[0] / sizes[1]

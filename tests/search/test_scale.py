@@ -57,6 +57,22 @@ class TestMeasure:
         loss = Expression.parse("-y_true*log(y_pred)")
         assert measure(loss, void, P).factor == measure(loss, T[10:], P[10:]).factor
 
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    def test_a_sigmoid_has_the_size_of_its_gradient_by_the_logits(self, reduction):
+        labels, p = RANDOM.integers(0, 2, (30, 2)), RANDOM.uniform(size=(30, 2))
+        loss = Expression.parse(FORMULAS["NGL"])
+        factor = measure(loss, labels, p, reduction, head="sigmoid").factor
+
+        def value(logits):
+            p = 1 / (1 + np.exp(-logits))
+            both = loss(labels, p) + loss(1 - labels, 1 - p)
+            return both / 2 if reduction == "mean" else both
+
+        logits = np.log(p / (1 - p))
+        gradient = (value(logits + 1e-5) - value(logits - 1e-5)) / 2e-5
+        wanted = np.linalg.norm(p - labels) / np.linalg.norm(gradient)
+        assert factor == pytest.approx(wanted, rel=1e-3)
+
     @pytest.mark.parametrize(
         ("formula", "problem"),
         [
