@@ -18,6 +18,8 @@ from nglkeras.runs.trial import TrialResult
 
 # Names of journals; the last two are of a search and its confirmation, the others of trials.
 JOURNALS = ("journal.jsonl", "trials.jsonl", "search.jsonl", "confirm.jsonl")
+# Name of the page of a search, beside its journal.
+PAGE = "search.html"
 # Statuses that are listed one by one. Rejected and discarded candidates are normal in a search.
 FAILED = ("non_finite", "exploded", "timeout", "out_of_memory", "crashed")
 
@@ -150,6 +152,9 @@ def describe(status: Status, *, failures: int = 10) -> str:
     """Return a status as text."""
     counts = ", ".join(f"{count} {name}" for name, count in status.statuses.most_common())
     lines = [f"{status.journal}: {counts or 'no rows yet'}; {duration(status.seconds)} of training"]
+    page = status.journal.with_name(PAGE)
+    if status.journal.name == "search.jsonl" and page.exists():
+        lines.append(f"  to watch in a browser: {page}")
     if status.lost:
         lines.append(f"  {status.lost} times a worker was lost and a trial begun again")
     lines += [f"  {line}" for line in status.failed[-failures:]]

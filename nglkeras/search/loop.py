@@ -23,6 +23,7 @@ from nglkeras.search.course import Course
 from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
 from nglkeras.search.known import known_loss
 from nglkeras.search.numbers import whole_number
+from nglkeras.search.page import LivePage, Progress
 from nglkeras.search.presentation import shown
 from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result
 from nglkeras.search.screening import Screen, Screening
@@ -51,7 +52,7 @@ def search(
             number (more is better) or an `Evaluation`. A function is identified by its code and
             the values that it reads: another one in the same folder is another search. Errors that
             it raises end the search.
-        out: Folder of the journal and of `best.json`.
+        out: Folder of the journal, of `best.json`, and of the page `search.html`.
         screening: Checks that spare trainings; by default all, with the `bounds` and `gradients`
             of the fitness.
         classes: Number of classes that the checks assume; by default that of the fitness.
@@ -91,14 +92,17 @@ def search(
     course = Course(out)
     with course.journal.writing(), fitness.writing():
         run = _Search(strategy, fitness, executor, course, screening, classes, seeds, quiet)
+        page = LivePage(course.journal.path.parent, quiet=quiet)
         reports = executor.reporting_to(None if quiet else tqdm.write)
         with StatusWriter(course.journal.path, executor, run.summary), reports:
             try:
-                ending = run.run(order or list, on_generation, patience)
-            except KeyboardInterrupt:
-                run.stop()
+                ending = run.run(order or list, on_generation, patience, page)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    run.stop()
+                page.finish(partial(run.result, f"stopped {run.where}"))
                 raise
-    result = course.result(strategy, class_reduction=fitness.class_reduction, ending=ending)
+    result = run.result(ending)
     if not result.best_losses(1):
         # Even to those who want it quiet.
         output.say(f"no loss of this search has a fitness: {result.failures}")
@@ -116,6 +120,7 @@ def search(
             generation=result.generations[-1].number,
             ending=result.ending,
         )
+    page.finish(lambda: result)
     return result
 
 
@@ -149,7 +154,7 @@ class _Search:
         }
         course.start(settings, quiet=quiet)
 
-    def run(self, order, on_generation, patience):
+    def run(self, order, on_generation, patience, page):
         """Evaluate one generation after the other; return why the last ones are left out."""
         started, evaluated = time.perf_counter(), 0
         best, unchanged = (), 0
@@ -164,6 +169,8 @@ class _Search:
             self._say(*self._seeds_without_fitness(), *self._convergence())
             if on_generation is not None:
                 on_generation(generation)
+            if fresh:
+                page.update(self.result, self.progress)
             unchanged = 0 if generation.best > best else unchanged + 1
             best = max(best, generation.best)
             if patience is not None and unchanged >= patience and not self.strategy.is_done:
@@ -175,11 +182,24 @@ class _Search:
                 return ending
         return ""
 
+    @property
+    def where(self):
+        """Which generation is being evaluated or was the last."""
+        number = len(self.course.generations) - 1
+        return "in generation 0" if number < 0 else f"after generation {number}"
+
     def stop(self):
         """Say how far the search is."""
-        number = len(self.course.generations) - 1
-        where = "in generation 0" if number < 0 else f"after generation {number}"
-        output.say(f"stopped {where}; the same call goes on")
+        output.say(f"stopped {self.where}; the same call goes on")
+
+    def result(self, ending=""):
+        """Return what the search has found so far."""
+        reduction = self.fitness.class_reduction
+        return self.course.result(self.strategy, class_reduction=reduction, ending=ending)
+
+    def progress(self):
+        """Return how far the search is, for its page."""
+        return Progress(True, self.summary()["seconds_left"], self.strategy.generations)
 
     def _say(self, *lines):
         if lines and not self.quiet:

@@ -11,8 +11,8 @@ from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
+from nglkeras.search.ancestry import first_parents, maker
 from nglkeras.search.records import Generation, Result
-from nglkeras.search.strategy import SEED
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
@@ -167,7 +167,7 @@ def family(result: Result) -> Figure:
     """Draw the winner and its ancestors by generation; the line of first parents is red."""
     winner = result.population[0].individual.id
     records = result.ancestors(winner)
-    line = _line(records, winner)
+    line = first_parents(records, winner)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axis = figure.subplots()
     fits = [record.evaluation.rank[-1] for record in records.values() if record.evaluation.rank]
@@ -193,7 +193,7 @@ def family(result: Result) -> Figure:
                 zorder=2 if strong else 1,
             )
     for makers, color in _MAKERS.items():
-        members = [name for name, r in records.items() if _maker(r) == makers]
+        members = [name for name, r in records.items() if maker(r) == makers]
         if members:
             xs = [records[name].individual.generation for name in members]
             ys = [heights[name] for name in members]
@@ -255,21 +255,6 @@ _MAKERS = {
     "both": "tab:green",
     "copy": "lightblue",
 }
-
-
-def _maker(record):
-    made_by = record.individual.made_by
-    crossed, mutated = "crossover" in made_by, any("mutation" in name for name in made_by)
-    if made_by in (("random",), SEED):
-        return "known loss" if made_by == SEED else "random"
-    return ("both" if mutated else "crossover") if crossed else ("mutation" if mutated else "copy")
-
-
-def _line(records, winner):
-    line = [winner]
-    while records[line[-1]].individual.parents:
-        line.append(records[line[-1]].individual.parents[0])
-    return line
 
 
 def _shortened(text, length=60):
