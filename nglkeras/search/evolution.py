@@ -158,7 +158,9 @@ class GeneticProgramming(Strategy):
         if self._follows("parsimony"):
             # Sorting is stable: the size decides between members of the same fitness.
             members = sorted(members, key=lambda member: member.individual.expression.size)
-        members = best_first(members)
+            members = sorted(members, key=lambda member: member.evaluation.level, reverse=True)
+        else:
+            members = best_first(members)
         if self._follows("distinct"):
             members = _repeats_last(members)
         n = self.parameters.population_size

@@ -310,8 +310,8 @@ class _Search:
 
 
 def _describe_front(front):
-    lines = ["the front of fitness and size: nodes, fitness, id, formula"] if front else []
-    lines += [f"{one.size:5}  {shown(one.fitness)}  {one.id}  {one.formula}" for one in front]
+    lines = ["the front of fitness and size: nodes, fitness, id, simplified"] if front else []
+    lines += [f"{one.size:5}  {shown(one.fitness)}  {one.id}  {one.simplified}" for one in front]
     return lines
 
 

@@ -19,7 +19,7 @@ from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.found import FoundLoss
 from nglkeras.search.front import pareto_front
 from nglkeras.search.scale import FACTOR, factor_of_twin
-from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first
+from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy
 from nglkeras.training.outcome import STATUSES
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Generation:
         ranks = [member.evaluation.rank for member in population if member.evaluation.rank]
         return cls(
             number,
-            ranks[0] if ranks else (),
+            max(ranks, default=()),
             tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
             float(np.mean([member.individual.expression.size for member in population])),
             counts["asked"],
@@ -290,7 +290,8 @@ class Result:
             best = found.setdefault(first, record)
             if record.evaluation.rank > best.evaluation.rank:
                 found[first] = record
-        return list(map(self._loss, best_first(found.values())[:count]))
+        ranked = sorted(found.values(), key=lambda one: one.evaluation.level, reverse=True)
+        return list(map(self._loss, ranked[:count]))
 
     @property
     def front(self) -> list[FoundLoss]:

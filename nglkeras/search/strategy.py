@@ -100,6 +100,15 @@ class Evaluation:
             return ()
         return tuple(self.fitness)
 
+    @property
+    def level(self) -> tuple[float, ...]:
+        """The rank to six digits: evaluations of the same level are equally good.
+
+        Accuracies are computed in float32, where the same number of hits may differ in the last
+        digit.
+        """
+        return tuple(float(f"{value:.6g}") for value in self.rank)
+
 
 @dataclass(frozen=True)
 class Member:

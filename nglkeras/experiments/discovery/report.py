@@ -82,7 +82,8 @@ def write(
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
-    simple = in_print(winner) if in_print else simplified(winner)
+    shorter = in_print or simplified
+    simple = shorter(winner)
     lines = [
         "The best losses: id, fitness, nodes, made by, formula",
         *("  ".join(row) + f"\n    {forms[row[0]]}" for row in rows),
@@ -108,12 +109,18 @@ def write(
         judged = ["\n".join(f"- {line}" for line in lines), *map(as_markdown, tables), *said]
 
     columns = ["id", "fitness", "nodes", "made by", "formula"]
+    front = [
+        [str(loss.size), shown(loss.fitness), loss.id, f"`{shorter(loss.expression)}`"]
+        for loss in result.front
+    ]
     latex = {name: f"${expression.to_latex()}$" for name, expression in forms.items()}
     markdown = [
         "# The best losses of a search",
         heading,
         as_markdown([columns, *([*row, f"`{forms[row[0]]}`"] for row in rows)]),
         as_markdown([["id", "p prediction, t label"], *map(list, latex.items())]),
+        "The front of fitness and size over the whole search, with simplified formulas:",
+        as_markdown([["nodes", "fitness", "id", "formula"], *front]),
         f"{summary}.",
         *fitness.notes,
         f"Winner, simplified: `{simple}`",

@@ -49,7 +49,9 @@ class TestScript:
             assert imread(tmp_path / f"{name}.png").std() > 0.01
         for name in ("best.md", "best.json", "generations.csv", "confirmation.csv"):
             assert (tmp_path / name).stat().st_size > 100
-        assert "## Is the winner better?" in (tmp_path / "best.md").read_text(encoding="utf-8")
+        best = (tmp_path / "best.md").read_text(encoding="utf-8")
+        assert "## Is the winner better?" in best
+        assert all(f"| `{loss.simplified}` |" in best for loss in Result.load(tmp_path).front)
         names = ("search.jsonl", "trials.jsonl", "confirm.jsonl")
         journals = [(tmp_path / name).read_bytes() for name in names]
         code, again, _ = script("search", *SMALL, "--out", tmp_path)
