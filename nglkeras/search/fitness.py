@@ -42,6 +42,8 @@ class Fitness(ABC):
             must be within the bounds too; `None` (default) looks at random samples only.
         refuse: Method that says why a loss cannot be trained, and returns an empty text if it can;
             what it refuses is rejected by the screening. `None` (default) refuses nothing.
+        found: Method that says in a line what network and data are taken for; its argument is not
+            used. `None` (default) says nothing.
         executor: Runs the trainings of a fitness that distributes them itself. With `None`
             (default) `search` sends copies of the fitness to the workers of its own executor.
         notes: Sentences for the reader of the results; default: none.
@@ -53,6 +55,7 @@ class Fitness(ABC):
     class_reduction: str = "mean"
     values: Callable[[Expression], np.ndarray] | None = None
     refuse: Callable[[Expression], str] | None = None
+    found: Callable[[None], str] | None = None
     executor: Executor | None = None
     notes: Sequence[str] = ()
 

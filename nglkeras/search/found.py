@@ -1,6 +1,7 @@
 """A loss that a search has found, with everything that a user wants of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nglkeras.expression import Expression
@@ -21,10 +22,12 @@ class FoundLoss(Member):
         class_reduction: "mean" or "sum" over the classes, as it was trained.
         factor: Factor with which it was trained: see `scale`. The formula includes it; the size
             does not.
+        options: Options of the loss with which it was trained, such as the head.
     """
 
     class_reduction: str = "mean"
     factor: float = 1.0
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self):
         return f"<{self.id}: fitness {shown(self.fitness)}, {self.size} nodes, {self.formula}>"
@@ -73,6 +76,8 @@ class FoundLoss(Member):
         """Return the Keras loss.
 
         Args:
-            **options: Passed to `FormulaLoss`, e.g. `from_logits=True`.
+            **options: Passed to `FormulaLoss`, e.g. `from_logits=True`; by default as it was
+                trained.
         """
-        return self.expression.to_loss(**{"class_reduction": self.class_reduction} | options)
+        own = {"class_reduction": self.class_reduction, **self.options}
+        return self.expression.to_loss(**own | options)

@@ -113,6 +113,7 @@ def search(
             course.journal.path.with_name("best.json"),
             best.formula,
             class_reduction=best.class_reduction,
+            options=dict(best.options),
             simplified=str(best.simplified),
             fitness=list(best.fitness),
             id=best.id,
@@ -153,6 +154,8 @@ class _Search:
             "classes": classes,
         }
         course.start(settings, quiet=quiet)
+        if fitness.found and not quiet:
+            output.say(asked("found", None))
 
     def run(self, order, on_generation, patience, page):
         """Evaluate one generation after the other; return why the last ones are left out."""

@@ -13,7 +13,8 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     """Return an optimizer's name, arguments and learning rate, as `Schedule` takes them.
 
     Args:
-        optimizer: A name, a Keras optimizer, its class, or its serialised dict.
+        optimizer: A name, a Keras optimizer, its class, a function that makes one, or its
+            serialised dict.
         learning_rate: A number or a Keras schedule; `None` for that of the optimizer, or 1e-3 if
             the optimizer is a name.
 
@@ -25,7 +26,7 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     if not isinstance(optimizer, str):
         found = optimizer
         with contextlib.suppress(Exception):
-            found = optimizer() if isinstance(optimizer, type) else keras.optimizers.get(optimizer)
+            found = optimizer() if callable(optimizer) else keras.optimizers.get(optimizer)
         if not isinstance(found, keras.optimizers.Optimizer):
             raise UserError(
                 f"optimizer={optimizer!r} is no Keras optimizer; give a name such as 'Adam', or an "

@@ -304,7 +304,11 @@ class Result:
             original = self.records[record.twin].individual.expression
             classes = self.settings.get("classes", 10)
             factor = factor_of_twin(factor, original, record.individual.expression, classes)
-        return FoundLoss(record.individual, record.evaluation, self.class_reduction, factor or 1.0)
+        evaluate = self.settings.get("evaluate")
+        options = evaluate.get("options", {}) if isinstance(evaluate, dict) else {}
+        return FoundLoss(
+            record.individual, record.evaluation, self.class_reduction, factor or 1.0, options
+        )
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
         """Return the records of an individual and of all its ancestors, by id."""

@@ -34,9 +34,9 @@ class RedividedTrainer(Trainer):
         fitness.check()
         self.fitness, self.losses, self.test = fitness, dict(losses), test
         self.searched_runs = fitness.runs
-        self.chance = 1 / fitness.classes
+        self.measure, self.chance = fitness.measure.name, fitness.chance
         self.rate = fitness.compiled.schedule.learning_rate
-        train, validation = (fitness.one_hot(name) for name in ("train", "validation"))
+        train, validation = (fitness.targets(name) for name in ("train", "validation"))
         x, y = keras.tree.map_structure(lambda *both: np.concatenate(both), train, validation)
         order = np.random.default_rng(self._seed("test")).permutation(len(y))
         count = len(train[1])
@@ -50,8 +50,7 @@ class RedividedTrainer(Trainer):
                 "held out for the new runs. The search has seen them, which favours what it found.",
             )
         else:
-            x_test, y_test = samples.read("test", test)
-            self._test = x_test, samples.one_hot("test", y_test, fitness.classes)
+            self._test = fitness.read("test", test)
         self._pool = x, y
         self._order, self._train_count = order, count
         self._run = None
@@ -72,7 +71,11 @@ class RedividedTrainer(Trainer):
             self._compiled.forget_others(run)
             self._run = run
         training = self._compiled.train(
-            name, run, learning_rate=learning_rate, timeout=self.fitness.timeout
+            name,
+            run,
+            learning_rate=learning_rate,
+            timeout=self.fitness.timeout,
+            callbacks=self.fitness.callbacks(),
         )
         return Measured(
             training.status,
@@ -88,9 +91,9 @@ class RedividedTrainer(Trainer):
     @cached_property
     def _compiled(self):
         own = self.fitness.compiled
-        reduction = self.fitness.class_reduction
-        losses = {name: as_keras(loss, reduction) for name, loss in self.losses.items()}
-        return CompiledNetwork(
+        reduction, options = self.fitness.class_reduction, self.fitness.task.options
+        losses = {name: as_keras(loss, reduction, options) for name, loss in self.losses.items()}
+        compiled = CompiledNetwork(
             self._build,
             self._streams,
             own.schedule,
@@ -98,6 +101,8 @@ class RedividedTrainer(Trainer):
             replicas=own.replicas,
             bound=own.bound,
         )
+        compiled.measure = own.measure
+        return compiled
 
     def _build(self, run):
         keras.utils.set_random_seed(self._seed("model", run))
@@ -105,7 +110,12 @@ class RedividedTrainer(Trainer):
 
     @cached_property
     def _test_stream(self):
-        return streams.evaluation(*self._test, batch_size=self.fitness.compiled.schedule.batch_size)
+        return self._held(*self._test)
+
+    def _held(self, x, y):
+        fitness = self.fitness
+        size, classes = fitness.compiled.schedule.batch_size, fitness.task.one_hot_classes
+        return streams.evaluation(x, y, batch_size=size, classes=classes)
 
     def _streams(self, run):
         x, y = self._pool
@@ -118,9 +128,9 @@ class RedividedTrainer(Trainer):
             batch_size=schedule.batch_size,
             epochs=schedule.epochs,
             seed=self._seed("order", run),
+            classes=self.fitness.task.one_hot_classes,
         )
-        size = schedule.batch_size
-        validation = streams.evaluation(_taken(x, held), y[held], batch_size=size)
+        validation = self._held(_taken(x, held), y[held])
         # What chooses a rate must not look at the test data.
         test = self._test_stream if run >= FIRST_NEW else None
         return streams.Streams(data, validation, steps, test)

@@ -1,7 +1,7 @@
 """Check a user's data and model before anything is trained with them.
 
-`read` returns inputs and labels as arrays, `count_classes` checks a model's output on one batch,
-and `one_hot` compares labels with it. Errors are a `UserError` of one line that says what to do.
+`read` returns inputs and labels as arrays, `build` a model; `task.look` compares them. Errors are a
+`UserError` of one line that says what to do.
 """
 
 import contextlib
@@ -16,25 +16,27 @@ from nglkeras.losses import heads
 
 # Greatest size of a data set that is read into arrays, in bytes.
 MAX_GATHERED = 2**31
-# Greatest deviation of a label row's sum from 1.
-_TOLERANCE = 1e-3
 
 
-def read(name: str, data: object) -> tuple[object, np.ndarray]:
+def read(name: str, data: object, ignore_class: int | None = None) -> tuple[object, np.ndarray]:
     """Return inputs and labels as arrays.
 
     Args:
         name: "train", "validation" or "test", for messages.
-        data: (x, y), a finite `tf.data.Dataset` or a `keras.utils.PyDataset` of batches. x is an
-            array, or a dict or list of arrays for a model with several inputs; y holds class
-            indices `[n]` or `[n, 1]` of any type, or one-hot rows `[n, classes]`.
+        data: (x, y), a finite `tf.data.Dataset` or a `keras.utils.PyDataset` of batches, or a
+            function without arguments that returns one of them. x is an array, or a dict or list of
+            arrays for a model with several inputs; y holds labels of any type of numbers, for whole
+            samples (`[n]`, `[n, 1]`, `[n, classes]`) or for positions in them.
+        ignore_class: Label that does not count.
 
     Returns:
-        x, an array or a dict or tuple of arrays; y, class indices `[n]` or rows `[n, classes]`.
+        x, an array or a dict or tuple of arrays; y, an array.
 
     Raises:
         UserError: If the data are not inputs with one label each.
     """
+    if callable(data) and not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        data = data()
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         data = _gathered(name, data)
     if not isinstance(data, tuple | list):
@@ -46,7 +48,7 @@ def read(name: str, data: object) -> tuple[object, np.ndarray]:
         raise UserError(
             f"{name} has {len(data)} parts; give (x, y): sample weights are not supported"
         )
-    y = _labels(name, data[1])
+    y = _labels(name, data[1], ignore_class)
     x = _inputs(name, data[0], len(y))
     for array in keras.tree.flatten(x):
         if array.ndim == 0 or len(array) != len(y):
@@ -150,13 +152,13 @@ def _array(what, value):
         raise UserError(f"{what} cannot be read as an array: {error}") from error
 
 
-def _labels(name, labels):
+def _labels(name, labels, ignore_class):
     if isinstance(labels, dict):
         raise UserError(f"the labels of {name} are a dict; give one array of class indices")
     y = _array(f"the labels of {name}", labels)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim not in (1, 2):
+    if y.ndim == 0:
         raise UserError(
             f"the labels of {name} have shape {y.shape}; wanted are class indices [n] or one-hot "
             "rows [n, classes]"
@@ -177,55 +179,26 @@ def _labels(name, labels):
     bad = ~np.isfinite(y)
     if bad.any():
         raise UserError(f"{int(bad.sum())} labels of {name} are NaN or infinite")
-    return _indices(name, y) if y.ndim == 1 else _rows(name, y)
+    return _checked(name, y, ignore_class)
 
 
-def _indices(name, y):
-    if y.dtype.kind == "f":
-        # The limit below does not fit in float16.
+def _checked(name, y, ignore_class):
+    if y.dtype.kind == "f" and y.ndim == 1:
         y = y.astype("float64")
-    fractions = y != np.floor(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
-    if fractions.any():
+    kept = y if ignore_class is None else y[y != ignore_class]
+    fractions = kept[kept != np.floor(kept)] if y.dtype.kind == "f" else kept[:0]
+    if fractions.size and (kept.min() < 0 or kept.max() > 1):
         raise UserError(
-            f"the labels of {name} are no class indices, such as {y[fractions][0]:g}: the losses "
-            "here are over classes, not for regression"
+            f"the labels of {name} are no class indices, such as {fractions[0]:g}: the losses here "
+            "are over classes, not for regression"
         )
-    if len(y) and y.min() < 0:
-        raise UserError(f"the labels of {name} include {y.min():g}: class indices count from 0")
-    if len(y) and y.max() >= 2**31:
-        raise UserError(f"the labels of {name} include {y.max():g}, which is no class index")
-    return y.astype("int64")
-
-
-def _rows(name, y):
-    sums = y.sum(axis=1, dtype="float64")
-    if y.size and (y.min() < 0 or y.max() > 1 or np.abs(sums - 1).max() > _TOLERANCE):
-        raise UserError(
-            f"the rows of the labels of {name}, of shape {y.shape}, are not one-hot: each must "
-            "have values from 0 to 1 that sum to 1 (one class a sample, not several labels)"
-        )
+    if kept.size and kept.min() < 0:
+        raise UserError(f"the labels of {name} include {kept.min():g}: class indices count from 0")
+    if kept.size and float(kept.max()) >= 2**31:
+        raise UserError(f"the labels of {name} include {kept.max():g}, which is no class index")
+    if y.ndim == 1:
+        return y if fractions.size else y.astype("int64")
     return y.astype("float32") if y.dtype == bool else y
-
-
-def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
-    """Return labels as one-hot rows over the model's classes.
-
-    Raises:
-        UserError: If a label is of a class that the model does not have.
-    """
-    if y.ndim == 2:
-        if y.shape[1] != classes:
-            raise UserError(
-                f"the labels of {name} are one-hot over {y.shape[1]} classes, and the model has "
-                f"{classes} outputs"
-            )
-        return y
-    if y.max() >= classes:
-        raise UserError(
-            f"the labels of {name} include {y.max()}, and the model has {classes} outputs: they "
-            f"are not class indices from 0 to {classes - 1}"
-        )
-    return keras.utils.to_categorical(y, classes)
 
 
 def build(model_fn: object, x: object) -> keras.Model:
@@ -245,36 +218,6 @@ def build(model_fn: object, x: object) -> keras.Model:
     if not model.trainable_variables:
         raise UserError("the model of model_fn has no weights to train")
     return model
-
-
-def count_classes(model: keras.Model, x: object) -> int:
-    """Return the number of outputs of a model, after checking that it ends in a softmax.
-
-    Raises:
-        UserError: If its output is not `[batch, classes]` with rows that sum to 1.
-    """
-    batch = len(keras.tree.flatten(x)[0])
-    outputs = heads.outputs(model, x)
-    if isinstance(outputs, list | tuple | dict):
-        raise UserError(
-            f"the model has {len(keras.tree.flatten(outputs))} outputs in a "
-            f"{type(outputs).__name__}; give one that ends in a single softmax over the classes"
-        )
-    shape = tuple(outputs.shape)
-    if len(shape) != 2 or shape[0] != batch:
-        raise UserError(
-            f"the model's output has shape {shape} for {batch} samples; wanted is "
-            f"[{batch}, classes], the softmax over the classes"
-        )
-    if shape[1] == 1:
-        raise UserError(
-            "the model ends in one unit; a loss over classes needs an output for each class: end "
-            "it in Dense(2, activation='softmax')"
-        )
-    wrong = heads.not_softmax(model, x, outputs)
-    if wrong:
-        raise UserError(wrong)
-    return shape[1]
 
 
 def digest(*parts: object) -> str:

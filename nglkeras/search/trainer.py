@@ -165,17 +165,42 @@ def _of_formula(text):
         raise
 
 
-def as_keras(loss: Loss, class_reduction: str = "mean") -> keras.losses.Loss:
+def as_keras(
+    loss: Loss, class_reduction: str = "mean", options: Mapping[str, object] | None = None
+) -> keras.losses.Loss:
     """Return a loss for one-hot labels; `class_reduction` is that of formulas.
 
     Rows are summed over the classes, as cross entropy is: the mean is a factor on the learning
     rate, which is tuned.
+
+    Args:
+        loss: The loss.
+        class_reduction: "mean" or "sum" over the classes, of formulas.
+        options: Options of the task, such as the head. A loss of Keras is taken as it is.
+
+    Raises:
+        UserError: If a row does not take one of the options.
     """
+    options = dict(options or {})
     if isinstance(loss, Expression):
-        return loss.to_loss(class_reduction=class_reduction)
-    if isinstance(loss, Row):
-        return loss.make(**({"class_reduction": "sum"} if loss.takes_reduction else {}))
-    return loss
+        return loss.to_loss(class_reduction=class_reduction, **options)
+    if not isinstance(loss, Row):
+        return loss
+    if options and loss.make is keras.losses.CategoricalCrossentropy:
+        # Cross entropy for every head.
+        return losses.Poly1(epsilon=0.0, **options)
+    if loss.takes_reduction:
+        options["class_reduction"] = "sum"
+    if options.get("head") == loss.activation:
+        # A loss of sigmoids alone need not offer a choice.
+        options = {name: value for name, value in options.items() if name != "head"}
+    try:
+        return loss.make(**options)
+    except TypeError as error:
+        raise UserError(
+            f"the loss {loss.name} does not take {', '.join(options)}, which this task needs: "
+            "leave it out"
+        ) from error
 
 
 def formula_of(loss: Loss) -> str:

@@ -7,7 +7,7 @@ gives the same result to the last bit, whether it comes first or fortieth.
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -87,6 +87,9 @@ class CompiledNetwork:
         self.schedule = self._asked = schedule
         self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
         self.validate = validate or schedule.plateau is not None
+        # Maps labels and outputs of batches to a number that stands for the accuracy, and which the
+        # history has as "val_accuracy"; `None` for the accuracy itself.
+        self.measure: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], float] | None = None
         self.model = self.loss = None
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
@@ -139,6 +142,9 @@ class CompiledNetwork:
         plateaus, outcome = plateau_callbacks(self.schedule), {}
         try:
             streams = self.reset(loss, run)
+            measuring = []
+            if self.validate and self.measure is not None:
+                measuring = [_Measuring(lambda: self.measured(streams.validation))]
             with self._scope():
                 if learning_rate is not None:
                     self.model.optimizer.learning_rate = learning_rate
@@ -147,13 +153,13 @@ class CompiledNetwork:
                     epochs=self.schedule.epochs,
                     steps_per_epoch=streams.steps * self.schedule.accumulation,
                     validation_data=streams.validation if self.validate else None,
-                    callbacks=[monitor, *_seeding(run), *plateaus, *callbacks],
+                    callbacks=[*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
                     shuffle=False,
                     verbose=0,
                 )
             outcome["sizes"] = streams.sizes
             if monitor.status == "ok":
-                outcome |= self._accuracies(monitor.history, streams)
+                outcome |= self._accuracies(monitor.history, streams, callbacks)
         except UserError:
             raise
         # Whatever a loss does to the network, the next loss is trained all the same.
@@ -168,13 +174,14 @@ class CompiledNetwork:
             **outcome,
         )
 
-    def _accuracies(self, history, streams):
-        if self.validate:
+    def _accuracies(self, history, streams, callbacks):
+        # Callbacks may have restored other weights at the end.
+        if self.validate and not callbacks:
             found = {"validation_accuracy": history[-1]["val_accuracy"]}
         else:
-            found = {"validation_accuracy": self.evaluate(streams.validation)["accuracy"]}
+            found = {"validation_accuracy": self.measured(streams.validation)}
         if streams.test is not None:
-            found["accuracy"] = self.evaluate(streams.test)["accuracy"]
+            found["accuracy"] = self.measured(streams.test)
         return found
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
@@ -198,8 +205,22 @@ class CompiledNetwork:
         with self._scope():
             return self.model.evaluate(data, verbose=0, return_dict=True)
 
+    def measured(self, data) -> float:
+        """Return the accuracy on a stream of `streams.evaluation`, or what `measure` returns."""
+        if self.measure is None:
+            return self.evaluate(data)["accuracy"]
+        with self._scope():
+            return self.measure(self._predictions(data))
+
+    def _predictions(self, data):
+        """Yield the labels and the network's outputs of each batch, without padding."""
+        for x, y, weights in data.as_numpy_iterator():
+            count = np.count_nonzero(weights)
+            if count:
+                yield y[:count], _value(self.model.predict_on_batch(x))[:count]
+
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the untrained network's labels and softmax outputs on its first training batch."""
+        """Return the labels and the untrained network's outputs on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
             parts = [
@@ -236,7 +257,7 @@ class CompiledNetwork:
         model.compile(
             optimizer=optimizer,
             loss=self.loss,
-            weighted_metrics=["accuracy"],
+            weighted_metrics=["accuracy"] if self.measure is None else None,
             steps_per_execution=steps_per_execution(steps, self.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
@@ -244,6 +265,18 @@ class CompiledNetwork:
         model.optimizer.build(model.trainable_variables)
         self._optimizer_values = [_value(variable) for variable in model.optimizer.variables]
         self.model = model
+
+
+class _Measuring(keras.callbacks.Callback):
+    """Add the measure to what callbacks see after each epoch."""
+
+    def __init__(self, measured):
+        super().__init__()
+        self.measured = measured
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook."""
+        logs["val_accuracy"] = self.measured()
 
 
 def _seeding(run):
