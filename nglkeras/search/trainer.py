@@ -13,6 +13,7 @@ from nglkeras import losses
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
+from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.registry import Row
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search.identity import fingerprint, name_of
@@ -207,7 +208,10 @@ def formula_of(loss: Loss) -> str:
     """Return the formula of a loss, or what is printed of it."""
     if isinstance(loss, Row):
         return loss.formula or loss.name
-    return str(loss) if isinstance(loss, Expression) else repr(loss)
+    if isinstance(loss, Expression | FunctionLoss):
+        return str(loss)
+    # Keras prints the addresses of functions.
+    return type(loss).__name__
 
 
 def identity(loss: Loss) -> object:

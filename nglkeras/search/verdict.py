@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -32,6 +33,8 @@ def verdict_of(
     if not reference.runs or not cell.runs:
         lost = cell if reference.runs else reference
         return NOT_SETTLED, [f"No new run of {lost.loss} came to its end: {_failures(lost)}."]
+    if cell.pairs and np.array_equal(*cell.pairs):
+        return NO, [f"{cell.loss} reaches in every run what {REFERENCE} reaches: it is the same."]
     answer = _ANSWERS.get(cell.shown, NOT_SETTLED)
     if answer == YES and curve.has_learnt and curve.open_ends:
         why = f"The best rate of {REFERENCE} lies at the edge of its rates: a better one may exist."

@@ -18,7 +18,7 @@ from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
 from nglkeras.search.screening import screening
-from nglkeras.search.trainer import as_keras, as_loss, identity
+from nglkeras.search.trainer import as_keras, as_loss, formula_of, identity
 
 MINE, OTHER = "y_pred - y_true", "y_true*y_pred - y_true"
 
@@ -71,6 +71,13 @@ class TestVerdict:
         assert made.verdict == verdict
         assert f"mine: better than cross entropy at its own best rate: {verdict} (" in str(made)
         assert made.cells["mine"].paired.mean == pytest.approx(100 * (mine - 0.9), abs=0.1)
+
+    def test_the_same_loss_is_not_better(self, tmp_path):
+        trainer = Told({})
+        trainer.key = lambda network: f"{network.learning_rate} {network.run}"
+        made = told({"mine": "CategoricalCrossentropy"}, trainer, tmp_path)
+        assert made.verdict == "no"
+        assert "mine reaches in every run what CE reaches: it is the same." in str(made)
 
     def test_another_best_rate_is_no_merit(self, tmp_path):
         """At the search's own rate it is ten points better than cross entropy."""
@@ -265,6 +272,7 @@ class TestLosses:
         assert type(loss).__name__ == kind
         assert isinstance(as_keras(loss), keras.losses.Loss)
         assert json.loads(json.dumps(identity(loss))) == identity(as_loss(given))
+        assert " at 0x" not in formula_of(loss)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
