@@ -100,7 +100,7 @@ class TrainingFitness(Fitness):
             the training labels; see `losses.balanced`.
         ignore_class: Label that does not count, such as 255 for void pixels.
         callbacks: Keras callbacks of each training, or a function that makes them. They find the
-            fitness as "val_accuracy" in the logs of each epoch.
+            fitness as "val_accuracy" in the logs of each epoch; more of it is better.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
