@@ -30,6 +30,7 @@ from nglkeras.runs.live_status import StatusWriter, duration
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.numbers import positive, whole_number
+from nglkeras.search.page import LivePage
 from nglkeras.search.records import Result
 from nglkeras.search.trainer import Network, Trainer, formula_of, named
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
@@ -152,6 +153,8 @@ def confirm(
         seconds = _seconds_each(found, trainer)
         result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
     _write(result, work)
+    if isinstance(found, Result):
+        LivePage(work.journal.path.parent, quiet=quiet).finish(lambda: found)
     if not quiet:
         output.say("", str(result))
     return result

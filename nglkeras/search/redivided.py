@@ -1,10 +1,12 @@
 """New runs of your own network: other initial weights, your data divided anew."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 
 import keras
 import numpy as np
+from keras.optimizers import schedules
 
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.report.rates import FIRST_NEW
@@ -22,7 +24,8 @@ class RedividedTrainer(Trainer):
     """Trains the network of a `TrainingFitness` on its data, divided anew for every run.
 
     Train and validation data are put together; each run draws both from them, in the same sizes.
-    The network is compiled once for all losses.
+    The network is compiled once for all losses; where the learning rate follows a schedule, once
+    for each rate. Such a schedule's rate is its greatest one, and another rate is a factor on it.
 
     Args:
         fitness: The `TrainingFitness`.
@@ -35,7 +38,6 @@ class RedividedTrainer(Trainer):
         self.fitness, self.losses, self.test = fitness, dict(losses), test
         self.searched_runs = fitness.runs
         self.measure, self.chance = fitness.measure.name, fitness.chance
-        self.rate = fitness.compiled.schedule.learning_rate
         train, validation = (fitness.targets(name) for name in ("train", "validation"))
         x, y = keras.tree.map_structure(lambda *both: np.concatenate(both), train, validation)
         order = np.random.default_rng(self._seed("test")).permutation(len(y))
@@ -53,6 +55,12 @@ class RedividedTrainer(Trainer):
             self._test = fitness.read("test", test)
         self._pool = x, y
         self._order, self._train_count = order, count
+        schedule = fitness.compiled.schedule
+        self.rate = schedule.learning_rate
+        self.follows_schedule = isinstance(self.rate, dict)
+        if self.follows_schedule:
+            self.rate = peak(self.rate, schedule.epochs * (count // schedule.batch_size))
+        self._networks: dict[float | None, CompiledNetwork] = {}
         self._run = None
 
     def __reduce__(self):
@@ -68,12 +76,14 @@ class RedividedTrainer(Trainer):
         """Train a network."""
         if run != self._run:
             # Weights and data of a run are large, and runs come one after the other.
-            self._compiled.forget_others(run)
+            for network in self._networks.values():
+                network.forget_others(run)
             self._run = run
-        training = self._compiled.train(
+        compiled = self._compiled(learning_rate if self.follows_schedule else None)
+        training = compiled.train(
             name,
             run,
-            learning_rate=learning_rate,
+            learning_rate=None if self.follows_schedule else learning_rate,
             timeout=self.fitness.timeout,
             callbacks=self.fitness.callbacks(),
         )
@@ -88,17 +98,26 @@ class RedividedTrainer(Trainer):
     def _seed(self, what, run=0):
         return derive_seed(self.fitness.seed, f"confirm/{what}", run)
 
-    @cached_property
-    def _compiled(self):
-        own = self.fitness.compiled
+    def _compiled(self, rate):
+        """Return the network for all losses, at a rate if the optimizer follows a schedule."""
+        if rate not in self._networks:
+            self._networks[rate] = self._compile(rate)
+        return self._networks[rate]
+
+    def _compile(self, rate):
+        own, schedule = self.fitness.compiled, self.fitness.compiled.schedule
+        if rate is not None:
+            scaled = Scaled(schedules.deserialize(schedule.learning_rate), rate / self.rate)
+            schedule = replace(schedule, learning_rate=schedules.serialize(scaled))
         reduction, options = self.fitness.class_reduction, self.fitness.task.options
         losses = {name: as_keras(loss, reduction, options) for name, loss in self.losses.items()}
         compiled = CompiledNetwork(
             self._build,
             self._streams,
-            own.schedule,
+            schedule,
             partial(SwitchedLoss, losses),
             replicas=own.replicas,
+            validate=own.validate,
             bound=own.bound,
         )
         compiled.measure = own.measure
@@ -134,6 +153,40 @@ class RedividedTrainer(Trainer):
         # What chooses a rate must not look at the test data.
         test = self._test_stream if run >= FIRST_NEW else None
         return streams.Streams(data, validation, steps, test)
+
+
+@keras.saving.register_keras_serializable("nglkeras")
+class Scaled(schedules.LearningRateSchedule):
+    """A schedule of learning rates times a factor.
+
+    Args:
+        schedule: The schedule.
+        factor: The factor.
+    """
+
+    def __init__(self, schedule: schedules.LearningRateSchedule, factor: float):
+        super().__init__()
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step):
+        """Return the rate of a step."""
+        return self.factor * self.schedule(step)
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {"schedule": schedules.serialize(self.schedule), "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Scaled":
+        """Return the schedule of a config."""
+        return cls(schedules.deserialize(config["schedule"]), config["factor"])
+
+
+def peak(schedule: dict, steps: int) -> float:
+    """Return the greatest learning rate that a serialised schedule has in a training."""
+    rates = schedules.deserialize(schedule)
+    some = np.unique(np.linspace(0, max(steps - 1, 0), 100).astype(int))
+    return max(float(keras.ops.convert_to_numpy(rates(int(step)))) for step in some)
 
 
 def _taken(x, rows):

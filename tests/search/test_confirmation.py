@@ -353,6 +353,24 @@ class TestOwnNetwork:
         assert (first.validation, first.test) != (other.validation, other.test)
         assert trainer.chance == pytest.approx(1 / 3)
 
+    def test_a_schedule_is_followed_at_another_rate(self):
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, 20, warmup_target=0.02, warmup_steps=4
+        )
+        train, validation = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
+        settings = {"epochs": 2, "batch_size": 16, "learning_rate": schedule}
+        trainer = TrainingFitness(model_fn, train, validation, **settings).trainer(
+            {"a": as_loss(MINE)}
+        )
+        assert trainer.rate == pytest.approx(0.02)
+        for rate in (0.02, 0.064):
+            found = trainer("a", None, learning_rate=rate, run=FIRST_NEW)
+            assert found.status == "ok"
+            optimizer = trainer._networks[rate].model.optimizer
+            now = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+            step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+            assert now == pytest.approx(rate / 0.02 * float(schedule(step)), rel=1e-5)
+
     @pytest.mark.parametrize("given", [True, False], ids=["given", "held out"])
     def test_no_sample_is_trained_and_tested_with(self, fitness, given):
         test = (X[160:], LABELS[160:]) if given else None
