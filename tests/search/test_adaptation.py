@@ -81,22 +81,24 @@ class TestGeneticProgramming:
         assert (mean > 0.6) if better else (mean < 0.4)
 
     def test_the_rate_of_archiving_is_credited_to_the_archived(self):
-        strategy = make(0, population_size=10, generations=3, archive=0.3)
+        strategy, credited = make(0, population_size=12, generations=12, archive=0.3), set()
         while not strategy.is_done:
-            archived = {member.individual.id: member for member in strategy.archive}
+            archived = {member.individual.id: member.individual for member in strategy.archive}
             parents = {m.individual.id: m.evaluation.rank for m in strategy.population}
-            asked, wanted = strategy.ask(), []
-            number = strategy.history.next
-            while asked:
-                for individual in asked:
-                    outcome = Evaluation("ok", (by_hash(individual.expression).rank or (0.0,)))
-                    strategy.tell(individual, outcome)
-                    if individual.generation and outcome.rank > parents[individual.parents[0]]:
-                        wanted += [archived[i] for i in individual.parents[1:] if i in archived]
-                asked = strategy.ask() if strategy.generation == individual.generation else []
-            rates = [member.individual.rates.get("archive", 0.3) for member in wanted]
+            number, pairs = strategy.history.next, []
+            for individual in strategy.ask():
+                outcome = Evaluation("ok", by_hash(individual.expression).rank or (0.0,))
+                strategy.tell(individual, outcome)
+                partners = [archived[i] for i in individual.parents[1:] if i in archived]
+                if partners and outcome.rank > parents[individual.parents[0]]:
+                    gain = outcome.rank[0] - parents[individual.parents[0]][0]
+                    pairs.append((partners[0].rates.get("archive", 0.3), gain))
+            credited |= {rate for rate, _ in pairs}
             found = strategy.history.entries[number]["archive"]
-            assert min(rates, default=0.3) <= found <= max(rates, default=0.3)
+            total = sum(gain for _, gain in pairs)
+            wanted = sum(rate * gain for rate, gain in pairs) / total if pairs else 0.3
+            assert found == pytest.approx(wanted, abs=1e-4)
+        assert len(credited) > 2
 
     @pytest.mark.parametrize("stop", [3, 14, 20])
     def test_interrupted_resumed_and_read_it_is_the_same_search(self, tmp_path, stop):
