@@ -65,7 +65,7 @@ def _branch(name, *parts):
     if name == "div":
         return _Part((f"<mfrac><mrow>{first.text}</mrow><mrow>{last.text}</mrow></mfrac>",))
     if name == "neg":
-        return _Part((_sign(_MINUS) + first.within(_ATOM),), _SIGNED)
+        return _Part((_sign(_MINUS) + first.after(_PRODUCT),), _SIGNED)
     if name == "square":
         is_leaf = first.text.count("<") == 2
         base = first.text if is_leaf else _bracketed(first.text)

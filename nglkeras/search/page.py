@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -122,9 +122,11 @@ class LivePage:
             if not self.quiet:
                 output.say(in_a_line(f"{PAGE} is not written: {error}"))
             return
-        self.written = True
         now = time.perf_counter()
-        self._due = now + max(INTERVAL, (now - started) / SHARE)
+        # The first version takes longer than others: Bokeh is imported and fills its caches.
+        cost = now - started if self.written else 0.0
+        self._due = now + max(INTERVAL, cost / SHARE)
+        self.written = True
 
 
 def _progress(folder):
@@ -158,6 +160,8 @@ def _render(folder, result, progress):
     curves = [plots.curves(loss.expression, loss.class_reduction) for loss in best]
     counts = Counter(name for one in result.records.values() for name in one.counts)
     kinds = Counter(map(plots.kind_of, result.records.values()))
+    # To simplify a formula may take seconds, so that is left to the last version.
+    describe = partial(_described, simplify=not progress.running)
     many = max((len(one.evaluation.rank) for one in result.records.values()), default=0) > 1
     return _template().render(
         library=plots.library(),
@@ -177,10 +181,10 @@ def _render(folder, result, progress):
         ),
         seconds=duration(result.seconds),
         best=[
-            _described(loss) | {"curves": drawn}
+            describe(loss) | {"curves": drawn}
             for loss, (_, drawn) in zip(best, curves, strict=True)
         ],
-        front=[_described(loss) for loss in result.front],
+        front=[describe(loss) for loss in result.front],
         family=len(result.ancestors(best[0].id)) if best else 0,
         many=many,
         drawn=len(evaluated.data["id"]),
@@ -190,9 +194,9 @@ def _render(folder, result, progress):
     )
 
 
-def _described(loss):
+def _described(loss, simplify):
     """Return what the page says of a loss."""
-    simple = loss.expression if loss.made_by == SEED else loss.simplified
+    simple = loss.simplified if simplify and loss.made_by != SEED else loss.expression
     spread = presentation.spread(loss.evaluation)
     return {
         "id": loss.id,

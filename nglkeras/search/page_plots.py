@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 import numpy as np
 from bokeh.document import Document
 from bokeh.embed import components
-from bokeh.models import ColumnDataSource, HoverTool, Range1d
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, Range1d
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
@@ -300,6 +300,9 @@ def _figure(x_label, y_label, height=HEIGHT, **options):
 
 
 def _finished(plot):
+    if plot.xaxis.axis_label == "generation":
+        # There is no half a generation.
+        plot.xaxis.ticker = BasicTicker(mantissas=[1, 2, 5], min_interval=1)
     plot.toolbar.logo, plot.toolbar.autohide = None, True
     plot.outline_line_color = None
     plot.xgrid.grid_line_color = plot.ygrid.grid_line_color = "#eceef1"
