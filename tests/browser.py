@@ -62,7 +62,8 @@ class Page:
         while True:
             answer = json.loads(await self.socket.read_message())
             if answer.get("id") == self.number:
-                return answer["result"]
+                # While a page loads itself again, there is none.
+                return answer.get("result", {})
             self._take(answer["method"], answer["params"])
 
     def _take(self, method, params):
@@ -76,7 +77,7 @@ class Page:
         """Return the value of JavaScript as JSON data."""
         found = await self.call("Runtime.evaluate", expression=code, returnByValue=True)
         assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        return found.get("result", {}).get("value")
 
     async def until(self, code):
         """Wait until JavaScript is true."""
@@ -93,19 +94,20 @@ def visit(path, folder, look, width=1400):
 
     async def run(address):
         socket = await websocket_connect(address, max_message_size=2**28)
-        page = Page(socket)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            await page.call(f"{domain}.enable")
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        await page.call("Emulation.setDeviceMetricsOverride", **size)
-        await page.call("Page.navigate", url=path.as_uri())
-        await page.until(_DRAWN)
-        found = await look(page)
-        # The browser answers and closes the connection.
-        socket.close()
-        while await socket.read_message() is not None:
-            pass
-        return found, page
+        try:
+            page = Page(socket)
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await page.call(f"{domain}.enable")
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+            await page.call("Emulation.setDeviceMetricsOverride", **size)
+            await page.call("Page.navigate", url=path.as_uri())
+            await page.until(_DRAWN)
+            return await look(page), page
+        finally:
+            # The browser answers and closes the connection.
+            socket.close()
+            while await socket.read_message() is not None:
+                pass
 
     with started(folder) as address:
         return asyncio.run(run(address))

@@ -1,17 +1,19 @@
 """`search.html`, the page of a search: what it shows, in a browser too, and when it is written."""
 
 import json
+import shutil
 import sys
 import time
-from collections import Counter
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import browser
 import pytest
+from conftest import ROOT
 from search_tools import TINY, by_hash
 
 from nglkeras.runs import status
+from nglkeras.runs.live_status import duration
 from nglkeras.search import PAPER, Evaluation, GeneticProgramming, Result, page, search
 from nglkeras.search.page import LivePage, Progress, write_page
 from nglkeras.search.presentation import SPARED, shown
@@ -64,8 +66,9 @@ def run(out, evaluate=by_hash, **options):
 def long(tmp_path_factory):
     """A search of 100 generations of 16 losses."""
     out = tmp_path_factory.mktemp("long")
-    strategy = GeneticProgramming(0, population_size=16, generations=100)
-    return out, search(strategy, by_hash, out=out, screening=PAPER, quiet=True)
+    for name in ("search.jsonl", "best.json"):
+        shutil.copy(ROOT / "results" / "search" / "small_cnn_mnist" / name, out)
+    return out, Result.load(out)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ READ = """(() => {
     texts: Object.fromEntries(all("dd[id], dd [id], #state").map(one => [one.id, one.textContent])),
     fitness: all(".fitness").map(one => [one.dataset.id, one.textContent]),
     math: all("math").map(one => one.getBoundingClientRect().width),
-    canvases: all("figure > div").map(one => one.clientWidth),
+    canvases: all("figure > div").map(one => one.firstElementChild.clientWidth),
     sources,
   };
 })()"""
@@ -123,13 +126,22 @@ class TestInABrowser:
     def test_the_numbers_are_those_of_the_journal(self, pages, long):
         out, result = long
         texts, rows = pages[1400][0]["texts"], journal(out)
-        kinds = Counter(SPARED.get(row["why"], "trained") for row in rows if row["status"] == "ok")
+        last = result.generations[-1]
         assert texts["state"] == "Finished"
         assert texts["generation"] == "100"
         assert texts["best"] == f"{max(row['fitness'][0] for row in rows if row['fitness']):.4f}"
-        assert int(texts["kind-trained"]) == kinds["trained"]
-        assert int(texts["asked"]) == sum(row["status"] != "discarded" for row in rows)
-        assert int(texts["kind-failed"]) == result.generations[-1].failed > 0
+        assert texts["seconds"] == duration(sum(row["seconds"] for row in rows if not row["twin"]))
+        numbers = {name: int(texts[name]) for name in texts if name.startswith("kind-")}
+        assert numbers == {
+            "kind-trained": sum(row["status"] == "ok" and not row["twin"] for row in rows),
+            "kind-failed": last.failed,
+            "kind-discarded": sum(row["status"] == "discarded" for row in rows),
+            **{
+                f"kind-{SPARED[kind].replace(' ', '-')}": number
+                for kind, number in last.saved.items()
+            },
+        }
+        assert int(texts["asked"]) == len(rows) - numbers["kind-discarded"]
 
     def test_each_fitness_is_that_of_the_journal(self, pages, long):
         fitness = {row["id"]: row["fitness"] for row in journal(long[0])}
@@ -160,7 +172,8 @@ class TestInABrowser:
 
 
 def journal(folder):
-    return [json.loads(line) for line in (folder / "search.jsonl").open()][1:]
+    lines = (folder / "search.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
 
 
 @with_bokeh
