@@ -191,14 +191,15 @@ class _OfKeras(Measure):
     def __init__(self, metric: keras.metrics.Metric, mode: str | None):
         self._kind, self._config = type(metric), metric.get_config()
         self._is_keras_s = self._kind.__module__.split(".")[0] == "keras"
-        self.name = metric.name
+        # Keras numbers the names of its objects.
+        self.name = self._kind.__name__
         if self._config.get("from_logits") or getattr(metric, "_from_logits", False):
             raise UserError(
                 f"the metric {self.name} has from_logits=True, and gets probabilities: leave it out"
             )
         self.mode = _mode(mode, self.name, getattr(metric, "_direction", None))
-        config = self._config if self._is_keras_s else fingerprint(self._kind)
-        self.settings = [self._kind.__name__, keras.tree.map_structure(str, config)]
+        config = {name: str(value) for name, value in self._config.items() if name != "name"}
+        self.settings = [self.name, config if self._is_keras_s else fingerprint(self._kind)]
         self._wants_indices = self._kind.__name__.startswith("Sparse")
 
     def value(self, task, batches):

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -414,11 +415,14 @@ def _digest_callbacks(callbacks):
     """Return what identifies callbacks, as JSON data."""
     if callable(callbacks):
         return fingerprint(callbacks)
-    plain = bool | int | float | str
-    return [
-        [fingerprint(type(one)), {k: v for k, v in vars(one).items() if isinstance(v, plain)}]
-        for one in callbacks
-    ]
+    return [[fingerprint(type(one)), _arguments_of(one)] for one in callbacks]
+
+
+def _arguments_of(callback):
+    """Return the attributes that are arguments of the constructor; the others are its state."""
+    names = inspect.signature(type(callback)).parameters.keys() & vars(callback).keys()
+    found = {name: getattr(callback, name) for name in sorted(names)}
+    return {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}
 
 
 def _digest_model(model, model_fn):

@@ -224,6 +224,17 @@ class TestCallbacks:
         assert one != two
         assert "callbacks" not in settings()
 
+    def test_an_object_s_state_and_number_are_no_settings(self):
+        def settings():
+            stop = keras.callbacks.EarlyStopping(patience=2)
+            stop.wait = len(made)
+            made.append(keras.metrics.AUC())
+            return fitness(dense(3, "softmax"), CLASSES, callbacks=[stop], metric=made[-1]).settings
+
+        made = []
+        assert settings() == settings()
+        assert made[0].name != made[1].name
+
 
 def test_default_settings_are_those_of_earlier_journals():
     settings = fitness(dense(3, "softmax"), CLASSES, seed=3).settings
