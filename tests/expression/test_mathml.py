@@ -46,3 +46,10 @@ def test_reads_as_the_same_formula(text):
 
 def test_each_term_of_the_outermost_sum_is_an_element():
     assert Expression.parse("y_true - y_pred*(1 + y_true) + 3").to_mathml().count("<math>") == 3
+
+
+@pytest.mark.parametrize("text", FORMULAS_WITH_SIGNS)
+def test_no_sign_follows_a_sign(text):
+    root = ElementTree.fromstring(f"<p>{Expression.parse(text).to_mathml()}</p>")
+    letters = "".join("".join(root.itertext()).split())
+    assert not any(pair in letters for pair in ("−−", "+−", "·−")), letters
