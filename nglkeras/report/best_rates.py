@@ -21,12 +21,30 @@ class BestRateCell(tables.Cell):
         validation: Mean validation accuracy that it was chosen by, in %.
         factor: Size of the loss's gradient at uniform predictions, as a multiple of CE's; `None`
             where it was not asked for.
+        parts: Differences to CE in each pair (line) on each part of the test data (column), in %;
+            `None` where they are not known. With them, intervals and p cover other test data too.
     """
 
     rate: float | None
     open_ends: tuple[str, ...] = ()
     validation: float | None = None
     factor: float | None = None
+    parts: Sequence[Sequence[float]] | None = None
+
+    @cached_property
+    def paired(self) -> statistics.Difference:
+        """The difference to cross entropy in the pairs; empty without any."""
+        found = statistics.paired_difference(*(self.pairs or ((), ())))
+        if self.parts is None:
+            return found
+        return statistics.crossed_difference(self.parts, found.mean)
+
+    @cached_property
+    def p_outside(self) -> float | None:
+        """The p of a difference outside the paper's band (TOST on the pairs)."""
+        if self.parts is None:
+            return super().p_outside
+        return statistics.crossed_equivalence_p(self.parts, self.margin)
 
     @property
     def rate_seen(self) -> float | None:
@@ -36,6 +54,8 @@ class BestRateCell(tables.Cell):
     @cached_property
     def paired_interval(self) -> tuple[float | None, float | None]:
         """95 % bootstrap interval of the paired difference."""
+        if self.parts is not None:
+            return statistics.crossed_interval(self.parts)
         if self.pairs is None:
             return None, None
         values, references = self.pairs

@@ -9,7 +9,7 @@ divisions into train and validation, and test data that the search never saw.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -63,6 +63,7 @@ class Row:
     test: float | None = None
     seconds: Number = 0.0
     message: str = ""
+    parts: list[float | None] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, row: dict) -> "Row":
@@ -100,9 +101,9 @@ def confirm(
     What is corrected for: the losses are chosen before the new runs, and the one that the verdict
     is about is that candidate which validates best at its own rate, chosen before them too. Since
     the tests of several losses are looked at together, p is corrected by Holm's method for all
-    differences to cross entropy in the table. Intervals and p are about new runs: other initial
-    weights and divisions, on these test data. They do not say how much other test data would
-    change. A network that diverged counts as a guess.
+    differences to cross entropy in the table. Intervals and p cover other runs (initial weights,
+    divisions) and other test data, which ten parts of them tell; where a `Trainer` gives no parts,
+    they are about these test data alone. A network that diverged counts as a guess.
 
     Every network is on the disk before the next one, in `confirm.jsonl`; the same call goes on with
     an interrupted confirmation. The result is written to best.json (as "confirmation", beside the
@@ -213,7 +214,7 @@ class _Work:
                     formula=formula_of(network.loss),
                     learning_rate=network.learning_rate,
                     run=network.run,
-                    **asdict(measured),
+                    **asdict(replace(measured, parts=list(map(float, measured.parts)))),
                 )
                 self.journal.append(asdict(row))
                 self.rows[key] = row
@@ -300,12 +301,16 @@ def _concluded(plan, curves, rows, tested, work, notes):
     trainer = work.trainer
     measured = [row.test for row in tested if row.status == "ok"]
     guess = min(measured, default=None) if trainer.chance is None else trainer.chance
+    parts = _parts(tested, guess)
     cells = []
     for name in plan.losses:
         own = [row for row in tested if row.loss == name]
         values = {row.run: guess if row.status in DIVERGED else row.test for row in own}
         values = {run: 100 * value for run, value in values.items() if value is not None}
         sample = {"rows": own, "values": [*values.values()], "run_numbers": [*values]}
+        if parts and name != REFERENCE:
+            both = [run for run in values if (REFERENCE, run) in parts]
+            sample["parts"] = [parts[name, run] - parts[REFERENCE, run] for run in both] or None
         cells.append(cell_of(name, curves[name], **sample))
     # Cross entropy first: it is the reference of all.
     cells = {cell.loss: cell for cell in tables.with_references(cells)}
@@ -325,6 +330,29 @@ def _concluded(plan, curves, rows, tested, work, notes):
         measure=trainer.measure,
         notes=(*why, *notes, *trainer.notes),
     )
+
+
+def _parts(tested, guess):
+    """Return what networks reach on parts of the test data, in %, by loss and run.
+
+    It is empty where a trainer does not tell, and without the parts of which one cannot be
+    measured, such as the area under the curve of a part with one class.
+    """
+    found = {
+        (row.loss, row.run): np.array(row.parts, float)
+        for row in tested
+        if row.status == "ok" and row.test is not None
+    }
+    counts = {len(values) for values in found.values()}
+    if len(counts) != 1 or counts == {0}:
+        return {}
+    is_known = np.isfinite(list(found.values())).all(axis=0)
+    if is_known.sum() < 2:
+        return {}
+    for row in tested:
+        if row.status in DIVERGED and guess is not None:
+            found[row.loss, row.run] = np.full(len(is_known), guess)
+    return {place: 100 * values[is_known] for place, values in found.items()}
 
 
 def _candidates(found, count):

@@ -11,7 +11,7 @@ from keras.optimizers import schedules
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search import samples
-from nglkeras.search.trainer import Loss, Measured, Trainer, as_keras
+from nglkeras.search.trainer import PARTS, Loss, Measured, Trainer, as_keras
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
@@ -87,12 +87,14 @@ class RedividedTrainer(Trainer):
             timeout=self.fitness.timeout,
             callbacks=self.fitness.callbacks(),
         )
+        is_tested = training.status == "ok" and run >= FIRST_NEW
         return Measured(
             training.status,
             training.validation_accuracy,
             training.accuracy,
             training.seconds,
             training.message,
+            tuple(compiled.tested_in_parts(run, PARTS)) if is_tested else (),
         )
 
     def _seed(self, what, run=0):

@@ -18,6 +18,8 @@ from nglkeras.losses.registry import Row
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search.identity import fingerprint, name_of
 
+# Parts of the test data.
+PARTS = 10
 # A formula, a row of `losses.ROWS`, or any loss of Keras.
 Loss = Expression | Row | keras.losses.Loss
 
@@ -54,6 +56,8 @@ class Measured:
         test: The same on the test data.
         seconds: Wall time.
         message: What went wrong.
+        parts: Measure on each of several parts of the test data, the same for all networks. They
+            tell how much other test data would change; see `statistics.crossed_difference`.
     """
 
     status: str
@@ -61,6 +65,7 @@ class Measured:
     test: float | None = None
     seconds: float = 0.0
     message: str = ""
+    parts: tuple[float, ...] = ()
 
 
 class Trainer(ABC):

@@ -128,7 +128,7 @@ class Confirmation:
 
     def networks(self) -> pd.DataFrame:
         """Return a line for each network, for a CSV file; measures in [0, 1]."""
-        return pd.DataFrame(list(self.rows)).drop(columns=["key"], errors="ignore")
+        return pd.DataFrame(list(self.rows)).drop(columns=["key", "parts"], errors="ignore")
 
     def to_json(self) -> dict:
         """Return the verdict and the numbers behind it as JSON data."""
@@ -157,14 +157,18 @@ class Confirmation:
         return found, [*self.notes, *self._explained()]
 
     def _explained(self):
+        has_parts = any(cell.parts for cell in self.cells.values())
+        covered = "which cover other runs and other test data"
+        if not has_parts:
+            covered = "which cover other runs, on these test data"
         edges = [cell.loss for cell in self.cells.values() if cell.open_ends]
         yield (
             f"{self.measure} in %. Each loss is at its own best rate, chosen by the validation of "
             f"{self.rate_runs} network{'s' * (self.rate_runs > 1)} a rate (second table: * the "
             "best, x a network diverged, which counts as a guess); n new runs are tested, which "
             "nothing was chosen by. Less CE: in pairs of equal split and initial weights, with "
-            "Student's interval and the bootstrap's. Holm's p is corrected for all losses here; "
-            f"better and worse: below 0.05; equivalent: within ±{SAME:g} points."
+            f"Student's interval and the bootstrap's, {covered}. Holm's p is corrected for all "
+            f"losses here; better and worse: below 0.05; equivalent: within ±{SAME:g} points."
         )
         if edges:
             yield f"The best rate of {', '.join(edges)} may lie beyond the rates that were tried."

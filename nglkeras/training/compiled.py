@@ -212,6 +212,26 @@ class CompiledNetwork:
         with self._scope():
             return self.measure(self._predictions(data))
 
+    def tested_in_parts(self, run: int, count: int) -> list[float]:
+        """Return the accuracy, or what `measure` returns, on parts of a run's test data.
+
+        The network is as its last training has left it. The parts are drawn at random, always the
+        same ones; there are fewer if a part would have less than two samples.
+
+        Args:
+            run: The run, which has test data.
+            count: Number of parts.
+        """
+        test = self._starts[run][1].test
+        with self._scope():
+            labels, outputs = map(np.concatenate, zip(*self._predictions(test), strict=True))
+        order = np.random.default_rng(0).permutation(len(labels))
+        parts = np.array_split(order, max(1, min(count, len(order) // 2)))
+        if self.measure is None:
+            right = labels.argmax(axis=-1) == outputs.argmax(axis=-1)
+            return [float(right[rows].mean()) for rows in parts]
+        return [float(self.measure([(labels[rows], outputs[rows])])) for rows in parts]
+
     def _predictions(self, data):
         """Yield the labels and the network's outputs of each batch, without padding."""
         for x, y, weights in data.as_numpy_iterator():

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -98,6 +99,35 @@ class TestVerdict:
         others = [made.cells[name].p_paired for name in ("NGL", "Baikal")]
         assert made.cells["NGL"].p_holm == pytest.approx(3 * min(others), rel=1)
         assert made.cells["mine"].p_holm >= made.cells["mine"].p_paired
+
+    def test_what_is_better_on_a_part_of_the_test_data_is_not_settled(self, tmp_path):
+        """Each run says the same: it is the test data that differ."""
+
+        class InParts(Told):
+            def __call__(self, name, loss, **network):
+                found = super().__call__(name, loss, **network)
+                offsets = np.linspace(-0.3, 0.3, 10) * (name == "mine")
+                return found if found.test is None else replace(found, parts=found.test + offsets)
+
+        heights = {"CE": 0.9, "mine": 0.93}
+        assert told({"mine": MINE}, Told(heights), tmp_path / "whole").verdict == "yes"
+        made = told({"mine": MINE}, InParts(heights), tmp_path / "parts")
+        assert made.verdict == "not settled"
+        assert made.cells["mine"].paired.mean == pytest.approx(3, abs=0.1)
+        assert made.cells["mine"].paired.low < -8
+        again = told({"mine": MINE}, InParts(heights, stop=0), tmp_path / "parts")
+        assert str(again) == str(made)
+
+    def test_parts_that_cannot_be_measured_are_left_out(self, tmp_path):
+        class InParts(Told):
+            def __call__(self, name, loss, **network):
+                found = super().__call__(name, loss, **network)
+                parts = [found.test, np.nan, found.test]
+                return found if found.test is None else replace(found, parts=parts)
+
+        made = told({"mine": MINE}, InParts({"CE": 0.9, "mine": 0.95}), tmp_path)
+        assert np.shape(made.cells["mine"].parts) == (10, 2)
+        assert made.verdict == "yes"
 
     def test_a_network_that_diverged_is_a_guess(self, tmp_path):
         trainer = Told({"CE": 0.9, "mine": 0.95}, bad={"mine": "non_finite"})
@@ -349,6 +379,8 @@ class TestOwnNetwork:
         run = {"learning_rate": 0.01, "run": FIRST_NEW}
         first, again = (trainer(name, None, **run) for name in ("a", "b"))
         assert (first.validation, first.test) == (again.validation, again.test)
+        assert np.mean(first.parts) == pytest.approx(first.test, abs=1e-6)
+        assert len(set(first.parts)) > 1
         other = trainer("a", None, learning_rate=0.01, run=FIRST_NEW + 1)
         assert (first.validation, first.test) != (other.validation, other.test)
         assert trainer.chance == pytest.approx(1 / 3)

@@ -1,7 +1,7 @@
 """New runs of trials: the networks of a confirmation, each of which is a row of the journal."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +17,10 @@ from nglkeras.experiments.discovery.fitness import Candidates, TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.trainer import Loss, Measured, Network, Trainer
+from nglkeras.search.trainer import PARTS, Loss, Measured, Network, Trainer
+
+# Begins the names of the accuracies on parts of the test data.
+_PART = "accuracy_part_"
 
 
 class Contenders(Candidates):
@@ -31,6 +34,16 @@ class Contenders(Candidates):
     def __init__(self, trials: Sequence[Trial], **settings):
         super().__init__(FIRST_NEW, **settings)
         self.losses = {name_of_loss(trial): trial for trial in trials}
+
+    def __call__(
+        self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
+    ) -> TrialResult:
+        """Train a trial and return its row, with the accuracy on parts of the test data."""
+        row = super().__call__(trial, on_epoch=on_epoch)
+        if row.accuracy is None:
+            return row
+        parts = self.networks[trial.dataset].tested_in_parts(trial.run, PARTS)
+        return replace(row, metrics={f"{_PART}{i}": value for i, value in enumerate(parts)})
 
     def loss(self, trial: Trial) -> keras.losses.Loss:
         """Return a loss that can become each of the losses."""
@@ -124,4 +137,7 @@ def _measured(rows: Sequence[TrialResult]) -> Measured:
     tests = [row.accuracy for row in rows]
     test = None if None in tests else float(np.mean(tests))
     validation = float(np.mean([row.validation_accuracy for row in rows]))
-    return Measured("ok", validation, test, seconds)
+    parts = [[v for name, v in row.metrics.items() if name.startswith(_PART)] for row in rows]
+    same = len({len(values) for values in parts}) == 1
+    means = tuple(np.mean(parts, axis=0).tolist()) if same else ()
+    return Measured("ok", validation, test, seconds, parts=means)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import keras
+import numpy as np
 import pytest
 
 from nglkeras.errors import UserError
@@ -102,6 +103,9 @@ class TestTrainer:
                 row.accuracy,
             )
             assert (row.accuracy is None) == (networks[index].run < FIRST_NEW)
+            parts = found[index].parts
+            assert len(parts) == (0 if row.accuracy is None else 10)
+            assert not parts or np.mean(parts) == pytest.approx(row.accuracy, abs=1e-6)
             assert row.history[-1]["learning_rate"] == pytest.approx(networks[index].learning_rate)
         # One network for all losses and rates; nothing is kept of the run before.
         (network,) = trainer.work.networks.values()
