@@ -1,9 +1,11 @@
 """The plots of measured tables: dots with intervals, and curves of trainings."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
 
 from nglkeras import losses
@@ -11,6 +13,9 @@ from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.figures import styled
 from nglkeras.report.rates import RateCurve
 from nglkeras.report.tables import Cell, number
+
+# Matplotlib's own: losses without a colour of their own take those that no other one has.
+_COLORS = frozenset(TABLEAU_COLORS)
 
 
 class Dot(NamedTuple):
@@ -73,9 +78,10 @@ def dot_plot(
         axis.set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.suptitle(title)
-    measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    diamond = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
-    figure.legend(handles=[*measured, *diamond], loc="outside lower center", ncols=2)
+    handles = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
+    if any(dot.paper is not None for dots in panels.values() for dot in dots):
+        handles += axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -112,16 +118,17 @@ def best_rates(
     size = (15 if scales else 10.5, max(4.8, 0.3 * len(table) + 1.8))
     figure = Figure(figsize=size, layout="constrained")
     whole, *scaled, tested = figure.subplots(1, len(widths), width_ratios=widths)
+    own = {cell.loss: losses.color(cell.loss) for cell in table}
+    others = itertools.cycle(sorted(_COLORS - set(own.values())) or _COLORS)
     for cell in table:
         curve = curves[cell.loss]
-        color = losses.color(cell.loss)
+        color = own[cell.loss] or next(others)
         factors = [(whole, 1.0), *((axis, cell.factor) for axis in scaled)]
         for axis, factor in factors:
             points = {rate: 100 * value for rate, value in curve.accuracies.items()}
             x = [rate * factor for rate in points]
             label = losses.label(cell.loss)
-            (line,) = axis.plot(x, points.values(), "o-", color=color, markersize=3, label=label)
-            color = line.get_color()
+            axis.plot(x, points.values(), "o-", color=color, markersize=3, label=label)
             ring = {"markersize": 9, "markerfacecolor": "none", "color": color}
             if curve.best is not None:
                 axis.plot(curve.best * factor, points[curve.best], "o", **ring)

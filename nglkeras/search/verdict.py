@@ -198,4 +198,5 @@ class Confirmation:
 
     def figure(self) -> Figure:
         """Draw validation over the learning rate, and the new runs of each loss at its best one."""
-        return plots.best_rates(self.curves, list(self.cells.values()), self.sentence, self.measure)
+        title = self.sentence.partition(" (")[0]
+        return plots.best_rates(self.curves, list(self.cells.values()), title, self.measure)
