@@ -242,7 +242,7 @@ def _carried_out(work, plan, budget, seconds, max_added):
         notes = [f"It takes at least {duration(cost)}; {duration(budget)} were given."]
         return Confirmation(asked.candidates, asked.contenders, notes=(*notes, *work.trainer.notes))
 
-    rows = _rate_rows(work, plan, plan.losses, plan.rates)
+    rows = _rate_rows(work, plan, dict.fromkeys(plan.losses, plan.rates))
     while True:
         spent = sum(row.seconds for row in rows) / workers
         seconds = _typical(rows, seconds)
@@ -252,16 +252,16 @@ def _carried_out(work, plan, budget, seconds, max_added):
         rest = (more + len(plan.losses) * plan.least) * seconds / workers
         if not more or (budget is not None and spent + rest > budget):
             break
-        for name, added in wanted.items():
-            rows += _rate_rows(work, plan, [name], added) if added else []
+        rows += _rate_rows(work, plan, wanted)
     if more:
         notes.append("No time was left to add rates where a best one lies at an edge.")
     runs = plan.new_runs
     if budget is not None:
         offered = replace(plan, new_runs=asked.new_runs)
         runs = affordable(offered, seconds / workers, budget - spent, rates_done=True)
-        if runs < plan.new_runs:
-            notes.append(f"{runs} new runs instead of {plan.new_runs}: the rates took longer.")
+        if runs != plan.new_runs:
+            took = "longer than" if runs < plan.new_runs else "less time than"
+            notes.append(f"{runs} new runs: the rates took {took} expected.")
     new = [
         work.network(name, curve.best, FIRST_NEW + run)
         for run in range(runs)
@@ -272,13 +272,14 @@ def _carried_out(work, plan, budget, seconds, max_added):
     return _concluded(plan, curves, rows, tested, work, notes)
 
 
-def _rate_rows(work, plan, names, rates):
+def _rate_rows(work, plan, rates):
+    """Return the rows of the networks that choose a rate, run by run; `rates` are by loss."""
     return work.of(
         [
             work.network(name, rate, run)
             for run in range(plan.rate_runs)
-            for name in names
-            for rate in rates
+            for name in rates
+            for rate in rates[name]
         ]
     )
 
