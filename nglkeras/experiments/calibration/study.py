@@ -81,6 +81,10 @@ class Searches:
             quiet=True,
         )
         best, reference = made.cells[made.best], made.cells["CE"]
+        others = [cell for cell in made.cells.values() if cell.pairs]
+        alone = {cell.loss: report.statistics.paired_difference(*cell.pairs) for cell in others}
+        holm = report.statistics.holm([found.p for found in alone.values()])
+        p_alone = dict(zip(alone, holm, strict=True))[made.best]
         return {
             "task": case.task,
             "search": case.number,
@@ -96,6 +100,8 @@ class Searches:
             "high": best.paired.high,
             "p": best.p_paired,
             "p_holm": best.p_holm,
+            "p_runs_alone": p_alone,
+            "runs_alone": report.statistics.verdict(alone[made.best], p_alone),
             "losses": len(made.cells),
             "better": sum(cell.shown == "better" for cell in made.cells.values()),
             "networks": len(made.rows),
@@ -130,19 +136,26 @@ class Calibration(script.Script):
         frame = report.tables.pd.DataFrame([lines[index] for index in sorted(lines)])
         with output.writing_to(out):
             title = f"Searches that say their best loss is better than cross entropy: {scale.note}"
-            table = [["task", "searches", *VERDICTS], *(_counts(frame, task) for task in TASKS)]
-            notes = [calibration.tasks.__doc__.partition("\n\n")[2].strip()]
+            columns = ["task", "searches", *VERDICTS, "better, runs alone"]
+            table = [columns, *(_counts(frame, task) for task in TASKS)]
+            notes = [calibration.tasks.__doc__.partition("\n\n")[2].strip(), NOTE]
             print("", title, "", report.tables.as_text(table), sep="\n")
             draw = partial(figure, frame, title)
             output.write_table(out / "calibration", title, [table], notes, frame, draw, save)
 
 
 VERDICTS = ("yes", "no", "not settled")
+NOTE = (
+    "Better, runs alone: the same networks with p of the runs alone (paired t-test, Holm), which "
+    "takes what is peculiar to these test data for a merit of the loss."
+)
 
 
 def _counts(frame, task):
-    found = frame[frame.task == task].verdict
-    return [task, str(len(found)), *(str(int((found == verdict).sum())) for verdict in VERDICTS)]
+    found = frame[frame.task == task]
+    counts = [int((found.verdict == verdict).sum()) for verdict in VERDICTS]
+    alone = int((found.runs_alone == "better").sum())
+    return list(map(str, (task, len(found), *counts, alone)))
 
 
 def figure(frame, title: str):
