@@ -96,3 +96,25 @@ def test_readme_names_only_what_exists():
     for folder, readme in zip((ROOT, ROOT / "results"), readmes, strict=True):
         for path in re.findall(r"\]\((?!http|#)([^)#]+)", readme):
             assert (folder / path).exists(), path
+
+
+def documented_blocks():
+    """Return the Python blocks of the guides but for doctests, and the lines where they stand."""
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text()
+        for block in re.finditer(r"^```python\n(?!>>>)(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text[: block.start()].count("\n") + 2
+            yield pytest.param(path, line, block[1], id=f"{path.name}:{line}")
+
+
+@pytest.mark.parametrize(("path", "line", "code"), list(documented_blocks()))
+def test_blocks_of_the_guides_run_as_they_stand(path, line, code, tmp_path, monkeypatch):
+    own = re.match("import (jax|torch)\n", code)
+    if own and own[1] != keras.backend.backend():
+        pytest.skip(f"is for {own[1]}")
+    monkeypatch.chdir(tmp_path)
+    try:
+        # Errors name the line of the guide.
+        exec(compile("\n" * (line - 1) + code, path, "exec"), {})
+    finally:
+        keras.config.set_dtype_policy("float32")
