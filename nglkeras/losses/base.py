@@ -70,11 +70,20 @@ def shape_of_weights(weights):
 
 
 def _for_all_pixels(weights, values):
-    """Give weights of images the axes of pixels: Keras would align them with the last axis."""
+    """Give weights of images the axes of pixels: Keras would align them with the last axis.
+
+    Raises:
+        UserError: If they are weights of neither images nor pixels.
+    """
     shape = () if weights is None else shape_of_weights(weights)
     # A single number needs no axes.
     if not 0 < len(shape) < len(values.shape):
         return weights
+    if any(size != 1 for size in shape[1:]):
+        raise UserError(
+            f"sample weights of shape {shape} are weights of neither samples nor pixels, shape "
+            f"{tuple(values.shape)}"
+        )
     return ops.expand_dims(weights, axis=tuple(range(len(shape), len(values.shape))))
 
 

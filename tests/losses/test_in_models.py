@@ -8,7 +8,7 @@ import pytest
 from conftest import needs_tensorflow, run_python, to_numpy
 from keras.src.losses import ALL_OBJECTS_DICT as KERAS_NAMES
 
-from nglkeras import losses
+from nglkeras import UserError, losses
 
 CLASSES = ("NGL", "F1", "F2", "F3", "F4", "Baikal", "BaikalCMA", "SymmetricCrossentropy")
 
@@ -320,6 +320,11 @@ class TestInModels:
         of_pixels = np.broadcast_to(weights[:, None, None], labels.shape)
         expected = to_numpy(loss(labels, model(x), sample_weight=of_pixels))
         assert of_images == pytest.approx(expected, rel=1e-5)
+
+    def test_weights_of_rows_of_pixels_are_refused(self):
+        _, _, labels, loss, _ = segmentation("sparse")
+        with pytest.raises(UserError, match=r"shape \(48, 8\) are weights of neither"):
+            loss(labels, np.full((*labels.shape, 3), 1 / 3), sample_weight=np.ones((48, 8)))
 
     def test_class_weight_scales_the_class(self):
         x, t = small_data()
