@@ -80,7 +80,7 @@ binary_ngl = variant(
 )
 
 
-@loss_over_classes(checks={"formula": lambda formula: str(_parsed(formula))})
+@loss_over_classes(checks={"formula": lambda formula: str(Expression.parse(formula))})
 def formula_loss(t, p, *, formula):
     """The loss given by a formula, e.g. `"exp(1 - y_pred*y_true)"`.
 
