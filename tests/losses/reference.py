@@ -298,7 +298,7 @@ def factors(counts, weights, reduction):
     if reduction == "sum_over_batch_size":
         return share / max(counts.sum(), 1)
     if reduction == "mean_with_sample_weight":
-        return share / share.sum()
+        return share / (share.sum() or 1)
     return share
 
 

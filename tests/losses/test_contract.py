@@ -18,10 +18,12 @@ from losses.combinations import (
     FORMS,
     LOSSES,
     PIXELS,
+    VOID,
     Combination,
     any_row,
     close,
     close_value,
+    factors_of,
     forms_of,
     offered,
     rows_of,
@@ -56,6 +58,17 @@ def check_all(checks):
     assert not failures, f"{len(failures)} of {len(checks)}:\n" + "\n".join(failures[:3])
 
 
+@every_case
+def test_batches_of_nothing_but_ignored_labels_are_zero(cls, form, record_property):
+    only = {"ignore_class": [VOID], "call": ["class"], "labels": ["0 or 1", "one-hot", "int32"]}
+    only["labels"] = [kind for kind in only["labels"] if kind in factors_of(cls, form)["labels"]]
+    combination = Combination(cls, form, any_row(cls, form, "void", **only))
+    combination.counts[:] = False
+    combination.t[:] = VOID if form == "sigmoid" else 0.0
+    combination.check()
+    record_property("combinations", 1)
+
+
 class TestExtremes:
     """Certain predictions, right and wrong: probabilities of 0 and 1, logits of ±10,000."""
 
@@ -65,9 +78,9 @@ class TestExtremes:
         if c.is_sigmoid:
             x = random.integers(0, 2, c.t.shape).astype("float64")
         else:
-            x = np.eye(c.shape[-1])[random.integers(0, c.shape[-1], c.t.shape[:2])]
+            x = np.eye(CLASSES)[random.integers(0, CLASSES, c.counts.shape)]
             # Half of them are right.
-            x[::2] = np.where(c.counts[::2, :, None], np.round(c.t[::2]), x[::2])
+            x[::2] = np.where(c.counts[::2, ..., None], np.round(c.t[::2]), x[::2])
         return c.rounded(1e4 * (2 * x - 1) if c.options["from_logits"] else x)
 
     @every_case
@@ -112,6 +125,7 @@ class Output:
             way,
             call=["class"],
             dtype=["float32"],
+            rank=[3],
             weights=[None, "samples", "pixels"],
             reduction=reductions[:2] if way == "two devices" else reductions,
         )
