@@ -87,11 +87,11 @@ class TestExtremes:
     def test_values_equal_the_reference_and_gradients_are_finite(self, cls, form, record_property):
         checks = {}
         for from_logits, dtype in itertools.product((False, True), ("float32", "bfloat16")):
-            only = {"from_logits": [from_logits], "dtype": [dtype]}
+            only = {"from_logits": [from_logits], "dtype": [dtype], "rank": [3]}
             if dtype == "bfloat16" and "fast" in offered(cls):
                 only["fast"] = [False]
             row = any_row(cls, form, f"extremes {from_logits} {dtype}", **only)
-            checks[str(row)] = lambda row=row: self.check(Combination(cls, form, row, repeats=4))
+            checks[str(row)] = lambda row=row: self.check(Combination(cls, form, row, repeats=2))
         check_all(checks)
         record_property("combinations", len(checks))
 
