@@ -198,7 +198,9 @@ DEFINITIONS = {
 
 def definition_of(cls):
     """Return the definition of a loss class, which for class indices is that of its base."""
-    return next(DEFINITIONS[base.__name__] for base in cls.__mro__ if base.__name__ in DEFINITIONS)
+    found = [DEFINITIONS[base.__name__] for base in cls.__mro__ if base.__name__ in DEFINITIONS]
+    assert found, f"{cls.__name__} has no definition in reference.DEFINITIONS"
+    return found[0]
 
 
 def quantities(x, head, from_logits):

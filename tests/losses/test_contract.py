@@ -179,7 +179,9 @@ def test_in_fit(way, request, tmp_path, record_property):
         return model
 
     if way == "two devices":
-        with request.getfixturevalue("mirrored").scope():
+        strategy = request.getfixturevalue("mirrored")
+        assert strategy.num_replicas_in_sync == 2
+        with strategy.scope():
             model = build()
     else:
         model = build()
