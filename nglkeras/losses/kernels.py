@@ -9,7 +9,7 @@ loss of a sample with a label outside [0, 1] is NaN, as in plain operations.
 import numbers
 import platform
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ from nglkeras.losses.labels import TOLERANCE
 __all__ = ["Kernel", "Term", "f4_term", "is_chosen", "ngl_term"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# Entries up to which TensorFlow executes a kernel's operations one by one on a CPU, and the number
+# of samples for which a batch of unknown size is taken.
+SMALL, USUAL = 2**15, 128
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ class Kernel:
             from nglkeras.losses import kernel_torch
 
             return kernel_torch.values(self, y_true, logits)
-        rank, classes = len(logits.shape), logits.shape[self.axis]
-        compiled = _compiled(self, rank, classes)
+        if self._is_small(logits.shape):
+            compute = partial(self.value_and_gradient, direct=True)
+        else:
+            compute = _compiled(self, len(logits.shape), logits.shape[self.axis])
 
         if self.sparse and keras.backend.backend() == "jax":
             # JAX cannot differentiate by integers.
@@ -69,7 +74,7 @@ class Kernel:
         @ops.custom_gradient
         def loss(labels, logits):
             given = ops.cast(labels, "int32") if self.sparse else labels
-            values, gradient = compiled(given, logits)
+            values, gradient = compute(given, logits)
 
             def backward(upstream):
                 upstream = ops.expand_dims(upstream, self.axis)
@@ -91,44 +96,78 @@ class Kernel:
         slope = share * self.term.label_slope(t * share + self.label_smoothing / classes, p)
         return slope / classes if self.class_reduction == "mean" else slope
 
-    def value_and_gradient(self, y_true, logits):
-        """Return the loss `[batch, ...]` and its gradient, in the shape of `logits`."""
+    def _is_small(self, shape):
+        """Return whether operations one by one are faster than starting a compiled function.
+
+        A batch of unknown size, as in `fit`, is taken for one of `USUAL` samples.
+        """
+        if keras.backend.backend() != "tensorflow" or len(shape) != 2 or not _is_cpu():
+            return False
+        return (shape[0] or USUAL) * shape[1] <= SMALL
+
+    def value_and_gradient(self, y_true, logits, direct=False):
+        """Return the loss `[batch, ...]` and its gradient, in the shape of `logits`.
+
+        Args:
+            y_true: As in a call.
+            logits: As in a call.
+            direct: Whether each operation is executed by itself: a few of them then take the place
+                of many that a compiler would fuse.
+        """
+        row_sums = _plain_row_sums if direct else _row_sums
         classes = logits.shape[self.axis]
         moved = ops.moveaxis(logits, self.axis, -1)
         z = ops.reshape(moved, (-1, classes))
-        labels, factor = self._labels(y_true, classes)
+        labels, factor = self._labels(y_true, classes, direct)
         if self.void is not None:
             # The prediction there may be NaN, and 0 times NaN is NaN.
             z = ops.where(ops.equal(factor, 0.0), np.float32(0.0), z)
         exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
-        p = exponentials * (1.0 / _row_sums(exponentials))
-        value, slope = self.term.value_and_slope(labels, p)
+        p = exponentials * (1.0 / row_sums(exponentials))
+        term = self.term.direct if direct else self.term.value_and_slope
+        value, slope = term(labels, p)
         # p_j (s_j - Σ p_k s_k). The second subtraction removes the rounding error of the first,
         # which would dominate where the softmax is saturated.
-        slope = slope - _row_sums(p * slope)
-        slope = slope - _row_sums(p * slope)
+        slope = slope - row_sums(p * slope)
+        gradient = p * slope
+        gradient = gradient - p * row_sums(gradient)
         if self.class_reduction == "mean":
             factor = factor / classes
-        values, gradient = factor * _row_sums(value), factor * (p * slope)
+        values, gradient = factor * row_sums(value), factor * gradient
         values = ops.reshape(values, ops.shape(moved)[:-1])
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
-    def _labels(self, y_true, classes):
+    def _labels(self, y_true, classes, direct):
         """Return one-hot labels and a factor per sample: 0 for void, NaN for invalid labels."""
         other = self.label_smoothing / classes
         own = other + 1.0 - self.label_smoothing
         if self.sparse:
             labels = ops.reshape(y_true, (-1, 1))
-            is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
-            is_class = ops.logical_and(labels >= 0, labels < classes)
-            factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
+            if direct:
+                t = ops.one_hot(ops.reshape(y_true, (-1,)), classes, dtype="float32")
+                number = ops.cast(labels, "float32")
+                factor = 1.0 + _zero_or_nan(number * (classes - 1 - number))
+            else:
+                is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
+                t = ops.where(is_own, np.float32(1.0), np.float32(0.0))
+                is_class = ops.logical_and(labels >= 0, labels < classes)
+                factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
             if self.void is not None:
                 factor = ops.where(ops.equal(labels, self.void), np.float32(0.0), factor)
-            return ops.where(is_own, np.float32(own), np.float32(other)), factor
-        t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
-        is_label = ops.abs(t - 0.5) <= 0.5 + TOLERANCE
-        t = ops.where(is_label, t, np.float32("nan"))
-        return (t * (own - other) + other if self.label_smoothing else t), 1.0
+        else:
+            t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
+            if direct:
+                t = t + _zero_or_nan((0.5 + TOLERANCE) ** 2 - ops.square(t - 0.5))
+            else:
+                is_label = ops.abs(t - 0.5) <= 0.5 + TOLERANCE
+                t = ops.where(is_label, t, np.float32("nan"))
+            factor = 1.0
+        return (t * (own - other) + other if self.label_smoothing else t), factor
+
+
+def _zero_or_nan(x):
+    """Return about 0 where `x` is at least 0, else NaN; TensorFlow's conditions are slow."""
+    return 1e-30 * ops.sqrt(x)
 
 
 def are_needless() -> bool:
@@ -180,9 +219,13 @@ def _row_sums(x):
     """Sum over the last axis and keep it."""
     if keras.backend.backend() == "torch" or not _is_cpu():
         # Accelerators may multiply matrices in less than float32 precision.
-        return ops.sum(x, axis=-1, keepdims=True)
+        return _plain_row_sums(x)
     # On CPUs XLA vectorises matrix products but not sums.
     return ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype))
+
+
+def _plain_row_sums(x):
+    return ops.sum(x, axis=-1, keepdims=True)
 
 
 @cache

@@ -14,6 +14,8 @@ from nglkeras.losses.curves import value_and_gradient
 
 needs_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="needs PyTorch")
 LOSSES = {"NGL": losses.NGL, "SparseNGL": losses.SparseNGL, "F4": losses.F4}
+# TensorFlow executes small batches operation by operation; others have one way.
+WAYS = ("by operations", "compiled") if keras.backend.backend() == "tensorflow" else ("only",)
 # In float32, of the largest entry of the gradient.
 TOLERANCE = 1.5e-6
 
@@ -63,7 +65,13 @@ def check(name, y, logits, **arguments):
     assert np.abs(gradient - slopes).max() <= TOLERANCE * np.abs(slopes).max()
 
 
+@pytest.mark.parametrize("way", WAYS)
 class TestExactness:
+    @pytest.fixture(autouse=True)
+    def in_this_way(self, way, monkeypatch):
+        if way == "compiled":
+            monkeypatch.setattr(kernels, "SMALL", 0)
+
     @pytest.mark.parametrize("classes", [2, 10, 100])
     @pytest.mark.parametrize("name", LOSSES)
     def test_value_and_gradient_at_saturation_too(self, name, classes):
@@ -136,6 +144,24 @@ class TestExactness:
             losses.sparse_ngl(np.where(np.arange(64) == 5, label, y), logits, from_logits=True)
         )
         assert np.isnan(values).tolist() == [i == 5 for i in range(64)]
+
+    @pytest.mark.parametrize("name", ["NGL", "F4"])
+    def test_a_label_outside_0_to_1_is_not_passed_over(self, name):
+        y, logits = cases(name)[0]
+        y[5, 2], y[7, 1], y[9, 0] = 1.5, -0.5, np.nan
+        loss = partial(LOSSES[name](from_logits=True, reduction=None), y)
+        if keras.backend.backend() == "tensorflow":
+            # Graphs are optimised.
+            loss = tf_function(loss)
+        for found in value_and_gradient(loss, logits):
+            bad = np.isnan(found.reshape(64, -1)).any(-1)
+            assert bad.nonzero()[0].tolist() == [5, 7, 9]
+
+
+def tf_function(function):
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)
 
 
 class TestChoice:
