@@ -20,10 +20,6 @@ from functools import cached_property
 import keras
 from keras import ops
 
-# Private, but the only way to exclude pixels from Keras' reduction; its own sparse loss uses it.
-from keras.src.backend import set_keras_mask
-
-from nglkeras.expression import EPSILON
 from nglkeras.losses import kernels
 from nglkeras.losses.documentation import document
 from nglkeras.losses.labels import (
@@ -45,6 +41,15 @@ from nglkeras.losses.options import (
     check_length,
     check_number,
     checked_options,
+)
+from nglkeras.losses.predictions import (
+    along,
+    float32_at_least,
+    is_other_row,
+    log_of,
+    masked,
+    number_of_classes,
+    without_void,
 )
 
 try:
@@ -302,17 +307,17 @@ class _Softmax(_Head):
         p = ops.softmax(x, axis=axis) if from_logits else x
         found = {"p": p, "classes": classes}
         if self.wants("log_p"):
-            found["log_p"] = ops.log_softmax(x, axis=axis) if from_logits else _log(x)
+            found["log_p"] = ops.log_softmax(x, axis=axis) if from_logits else log_of(x)
         if self.wants("log_not_p"):
-            found["log_not_p"] = _log(1.0 - p)
+            found["log_not_p"] = log_of(1.0 - p)
         return found
 
     def _own_quantities(self, x, classes):
         """Return the quantities of the true class, from its p or, from logits, its log p."""
         from_logits = self.options.from_logits
         p = ops.exp(x) if from_logits else x
-        log_p = x if from_logits else _log(x)
-        return {"p": p, "log_p": log_p, "log_not_p": _log(1.0 - p), "classes": classes}
+        log_p = x if from_logits else log_of(x)
+        return {"p": p, "log_p": log_p, "log_not_p": log_of(1.0 - p), "classes": classes}
 
     def _weights_of_rows(self, t):
         weights = self.options.class_weights
@@ -320,7 +325,7 @@ class _Softmax(_Head):
             return None
         axis = self.options.axis
         check_length(weights, t.shape[axis])
-        return ops.sum(t * _along(ops.convert_to_tensor(weights, t.dtype), axis, t), axis=axis)
+        return ops.sum(t * along(ops.convert_to_tensor(weights, t.dtype), axis, t), axis=axis)
 
     def _weights_of_indices(self, labels, x):
         weights = self.options.class_weights
@@ -370,8 +375,8 @@ class _Sigmoid(_Head):
         not_p = ops.sigmoid(-x) if from_logits else 1.0 - x
         log_p, log_not_p = None, None
         if self.wants("log_p") or self.wants("log_not_p"):
-            log_p = ops.log_sigmoid(x) if from_logits else _log(p)
-            log_not_p = ops.log_sigmoid(-x) if from_logits else _log(not_p)
+            log_p = ops.log_sigmoid(x) if from_logits else log_of(p)
+            log_not_p = ops.log_sigmoid(-x) if from_logits else log_of(not_p)
         classes = 2 if self._is_pair else number_of_classes(x, self.options.axis)
         found = {"p": p, "log_p": log_p, "log_not_p": log_not_p, "classes": classes}
         terms = self.terms(t, found, x)
@@ -385,61 +390,7 @@ class _Sigmoid(_Head):
         weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)
         if len(weights.shape) == 2:
             check_length(self.options.class_weights, t.shape[self.options.axis], "pairs")
-            of_0, of_1 = (_along(weights[:, i], self.options.axis, t) for i in (0, 1))
+            of_0, of_1 = (along(weights[:, i], self.options.axis, t) for i in (0, 1))
         else:
             of_0, of_1 = weights[0], weights[1]
         return of_0 + t * (of_1 - of_0)
-
-
-def is_other_row(t, ignore_class, axis):
-    """Return which rows are not the one-hot row of `ignore_class`; `None` without one."""
-    if ignore_class is None:
-        return None
-    indices = ops.arange(ops.shape(t)[axis], dtype="int32")
-    row = _along(ops.cast(ops.equal(indices, ignore_class), t.dtype), axis, t)
-    return ops.any(ops.not_equal(t, row), axis=axis)
-
-
-def _along(vector, axis, x):
-    """Reshape a vector so that it lies along an axis of `x`."""
-    rank = len(x.shape)
-    return ops.reshape(vector, [-1 if i == axis % rank else 1 for i in range(rank)])
-
-
-def without_void(labels, x, valid, axis):
-    """Replace the prediction of void samples by a constant, and label indices there by 0.
-
-    This must happen before any computation: the gradient of a NaN is NaN even if its value is
-    replaced afterwards.
-    """
-    if valid is None:
-        return labels, x
-    if len(labels.shape) < len(x.shape):
-        labels = ops.where(valid, labels, 0)
-    return labels, ops.where(ops.expand_dims(valid, axis), x, 0.5)
-
-
-def masked(values, valid):
-    """Set the values of invalid samples to 0, and exclude them from Keras' mean."""
-    if valid is None:
-        return values
-    values = ops.where(valid, values, 0.0)
-    set_keras_mask(values, mask=valid)
-    return values
-
-
-def float32_at_least(x):
-    """Return `x` in at least float32: float16 and bfloat16 cannot represent p + 1e-8."""
-    x = ops.convert_to_tensor(x)
-    is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-    return x if is_wide else ops.cast(x, "float32")
-
-
-def number_of_classes(x, axis):
-    """Return the number of classes; a scalar tensor if TensorFlow knows it only at run time."""
-    classes = ops.shape(x)[axis]
-    return classes if isinstance(classes, int) else ops.cast(classes, x.dtype)
-
-
-def _log(p):
-    return ops.log(ops.maximum(p, EPSILON))

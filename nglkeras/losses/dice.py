@@ -12,17 +12,11 @@ from keras.src.backend import get_keras_mask
 from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss, shape_of_weights
-from nglkeras.losses.classwise import (
-    NOT_SPARSE,
-    SPARSE,
-    float32_at_least,
-    is_other_row,
-    masked,
-    registered,
-    without_void,
-)
+from nglkeras.losses.classwise import registered
 from nglkeras.losses.documentation import documented
 from nglkeras.losses.labels import (
+    NOT_SPARSE,
+    SPARSE,
     as_tensor,
     binary_labels,
     class_indices,
@@ -33,6 +27,7 @@ from nglkeras.losses.labels import (
     valid_factor,
 )
 from nglkeras.losses.options import Options, check_length, checked_options
+from nglkeras.losses.predictions import float32_at_least, is_other_row, masked, without_void
 
 
 def _with_fixed(function, **fixed):

@@ -19,9 +19,9 @@ from keras import ops
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.base import LabelLoss
-from nglkeras.losses.classwise import float32_at_least
 from nglkeras.losses.labels import one_hot_factor, one_hot_labels
 from nglkeras.losses.options import check_class_reduction
+from nglkeras.losses.predictions import float32_at_least
 
 # Paper A's trees have at most 100 nodes. Paper B's have at most 40, and each coefficient adds two.
 MAX_INSTRUCTIONS = 128
