@@ -169,6 +169,7 @@ class TestEmptyBatches:
         assert to_numpy(loss(reduction="none")(t[:0], P[:0])).shape[0] == 0
 
 
+@needs_tensorflow
 class TestUnknownShapes:
     """Data sets whose shapes TensorFlow learns as the step runs."""
 
