@@ -131,11 +131,10 @@ class Kernel:
         # p_j (s_j - Σ p_k s_k). The second subtraction removes the rounding error of the first,
         # which would dominate where the softmax is saturated.
         slope = slope - row_sums(p * slope)
-        gradient = p * slope
-        gradient = gradient - p * row_sums(gradient)
+        slope = slope - row_sums(p * slope)
         if self.class_reduction == "mean":
             factor = factor / classes
-        values, gradient = factor * row_sums(value), factor * gradient
+        values, gradient = factor * row_sums(value), factor * (p * slope)
         values = ops.reshape(values, ops.shape(moved)[:-1])
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
