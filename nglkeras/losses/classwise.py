@@ -148,10 +148,7 @@ class Definition:
         x = float32_at_least(y_pred)
         fast = arguments.get("fast", False)
         if options.head == "sigmoid":
-            kernels.is_chosen(
-                fast, x, axis=options.axis, why_not="a sigmoid head; it is for head='softmax'"
-            )
-            return _Sigmoid(self, constants, options).values(y_true, x)
+            return _Sigmoid(self, constants, options).values(y_true, x, fast)
         return _Softmax(self, constants, options).values(y_true, x, fast)
 
 
@@ -217,6 +214,17 @@ class _Head:
     def wants(self, name):
         return name in self.definition.quantities
 
+    def kernel(self, fast, x):
+        """Return the term of the kernel to use, or `None` without one."""
+        if self.definition.kernel is None or fast is False or kernels.are_needless():
+            return None
+        term = self.definition.kernel(**self.constants)
+        why_not = term if isinstance(term, str) else ""
+        if not self.options.from_logits:
+            why_not = "probabilities; it takes logits, with from_logits=True"
+        is_chosen = kernels.is_chosen(fast, x, axis=self.options.axis, why_not=why_not)
+        return term if is_chosen else None
+
 
 class _Softmax(_Head):
     """The loss of classes that exclude each other."""
@@ -244,14 +252,8 @@ class _Softmax(_Head):
 
     def _by_kernel(self, fast, labels, x):
         """Return the values that a kernel computes, or `None` without a kernel."""
-        if self.definition.kernel is None or fast is False or kernels.are_needless():
-            return None
-        options = self.options
-        term = self.definition.kernel(**self.constants)
-        why_not = term if isinstance(term, str) else ""
-        if not options.from_logits:
-            why_not = "probabilities; it takes logits, with from_logits=True"
-        if not kernels.is_chosen(fast, x, axis=options.axis, why_not=why_not):
+        term, options = self.kernel(fast, x), self.options
+        if term is None:
             return None
         kernel = kernels.Kernel(
             term,
@@ -339,20 +341,23 @@ class _Softmax(_Head):
 class _Sigmoid(_Head):
     """The loss of independent outputs, each the probability of a label of its own."""
 
-    def values(self, y_true, x):
+    def values(self, y_true, x, fast):
         """Return one value per sample: `[batch, ..., outputs]` to `[batch, ...]`."""
-        axis, smoothing = self.options.axis, self.options.label_smoothing
+        axis = self.options.axis
         t = binary_labels(y_true, x, axis)
         valid = None
         if self.options.ignore_class is not None:
             valid = ops.not_equal(t, self.options.ignore_class)
             t, x = ops.where(valid, t, 0.0), ops.where(valid, x, 0.5)
-        factor = valid_factor(t)
+        term = self.kernel(fast, x)
+        if term is None:
+            values = self._of_outputs(t, x)
+        else:
+            settings = self.options.label_smoothing, self.options.class_reduction
+            kernel = kernels.SigmoidKernel(term, False, *settings, axis=-1)
+            values = kernel(ops.expand_dims(t, -1), ops.expand_dims(x, -1))
         if self.options.class_weights is not None:
-            factor = factor * self._weights(t)
-        if smoothing:
-            t = t * (1.0 - smoothing) + smoothing / 2
-        values = factor * self._of_outputs(t, x)
+            values = values * self._weights(t)
         if valid is None:
             return ops.mean(values, axis=axis) if self._is_mean else ops.sum(values, axis=axis)
         total = ops.sum(ops.where(valid, values, 0.0), axis=axis)
@@ -370,7 +375,10 @@ class _Sigmoid(_Head):
         return self._is_pair or self.options.class_reduction == "mean"
 
     def _of_outputs(self, t, x):
-        from_logits = self.options.from_logits
+        from_logits, smoothing = self.options.from_logits, self.options.label_smoothing
+        factor = valid_factor(t)
+        if smoothing:
+            t = t * (1.0 - smoothing) + smoothing / 2
         p = ops.sigmoid(x) if from_logits else x
         not_p = ops.sigmoid(-x) if from_logits else 1.0 - x
         log_p, log_not_p = None, None
@@ -381,10 +389,10 @@ class _Sigmoid(_Head):
         found = {"p": p, "log_p": log_p, "log_not_p": log_not_p, "classes": classes}
         terms = self.terms(t, found, x)
         if not self._is_pair:
-            return terms
+            return factor * terms
         found |= {"p": not_p, "log_p": log_not_p, "log_not_p": log_p}
         terms = terms + self.terms(1.0 - t, found, x)
-        return terms / 2 if self.options.class_reduction == "mean" else terms
+        return factor * (terms / 2 if self.options.class_reduction == "mean" else terms)
 
     def _weights(self, t):
         weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)

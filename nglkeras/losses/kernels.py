@@ -1,11 +1,14 @@
 """Kernels that compute a loss and its gradient by the logits together.
 
 In plain operations a loss and its gradient need about twenty passes over the logits. A kernel
-computes softmax, loss and the closed form of the gradient: on TensorFlow and JAX in one function
-compiled by XLA, on PyTorch as `kernel_torch` says. The formulas are those of `kernel_terms`; the
-loss of a sample with a label outside [0, 1] is NaN, as in plain operations.
+computes softmax or sigmoid, loss and the closed form of the gradient: on TensorFlow and JAX in one
+function compiled by XLA, on PyTorch as `kernel_torch` says. TensorFlow takes longer to start a
+compiled function than to compute the loss of a small batch, and executes that by single operations.
+The formulas are those of `kernel_terms`; the loss of a sample with a label outside [0, 1] is NaN,
+as in plain operations.
 """
 
+import math
 import numbers
 import platform
 from dataclasses import dataclass
@@ -19,11 +22,11 @@ from nglkeras.errors import UserError
 from nglkeras.losses.kernel_terms import Term, f4_term, ngl_term
 from nglkeras.losses.labels import TOLERANCE
 
-__all__ = ["Kernel", "Term", "f4_term", "is_chosen", "ngl_term"]
+__all__ = ["Kernel", "SigmoidKernel", "Term", "f4_term", "is_chosen", "ngl_term"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# Entries up to which TensorFlow executes a kernel's operations one by one on a CPU, and the number
-# of samples for which a batch of unknown size is taken.
+# Entries up to which TensorFlow executes a kernel's operations one by one on a CPU; an unknown
+# dimension counts as USUAL.
 SMALL, USUAL = 2**15, 128
 
 
@@ -91,19 +94,18 @@ class Kernel:
     def label_gradient(self, t, logits):
         """Return the gradient by one-hot (or soft) labels, in the shape of `t`."""
         classes = logits.shape[self.axis]
-        share = 1.0 - self.label_smoothing
         p = ops.softmax(logits, axis=self.axis)
-        slope = share * self.term.label_slope(t * share + self.label_smoothing / classes, p)
+        slope = self.term.label_slope(self._smoothed(t, classes), p) * (1.0 - self.label_smoothing)
         return slope / classes if self.class_reduction == "mean" else slope
 
     def _is_small(self, shape):
         """Return whether operations one by one are faster than starting a compiled function.
 
-        A batch of unknown size, as in `fit`, is taken for one of `USUAL` samples.
+        The size of the batch is unknown in `fit`.
         """
-        if keras.backend.backend() != "tensorflow" or len(shape) != 2 or not _is_cpu():
+        if keras.backend.backend() != "tensorflow" or not _is_cpu():
             return False
-        return (shape[0] or USUAL) * shape[1] <= SMALL
+        return math.prod(size or USUAL for size in shape) <= SMALL
 
     def value_and_gradient(self, y_true, logits, direct=False):
         """Return the loss `[batch, ...]` and its gradient, in the shape of `logits`.
@@ -129,40 +131,73 @@ class Kernel:
         # p_j (s_j - Σ p_k s_k). The second subtraction removes the rounding error of the first,
         # which would dominate where the softmax is saturated.
         slope = slope - row_sums(p * slope)
-        gradient = p * slope
-        gradient = gradient - p * row_sums(gradient)
+        slope = slope - row_sums(p * slope)
         if self.class_reduction == "mean":
             factor = factor / classes
-        values, gradient = factor * row_sums(value), factor * gradient
+        values, gradient = factor * row_sums(value), factor * (p * slope)
         values = ops.reshape(values, ops.shape(moved)[:-1])
         return values, ops.moveaxis(ops.reshape(gradient, ops.shape(moved)), -1, self.axis)
 
     def _labels(self, y_true, classes, direct):
         """Return one-hot labels and a factor per sample: 0 for void, NaN for invalid labels."""
-        other = self.label_smoothing / classes
-        own = other + 1.0 - self.label_smoothing
-        if self.sparse:
-            labels = ops.reshape(y_true, (-1, 1))
-            if direct:
-                t = ops.one_hot(ops.reshape(y_true, (-1,)), classes, dtype="float32")
-                number = ops.cast(labels, "float32")
-                factor = 1.0 + _zero_or_nan(number * (classes - 1 - number))
-            else:
-                is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
-                t = ops.where(is_own, np.float32(1.0), np.float32(0.0))
-                is_class = ops.logical_and(labels >= 0, labels < classes)
-                factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
-            if self.void is not None:
-                factor = ops.where(ops.equal(labels, self.void), np.float32(0.0), factor)
-        else:
+        if not self.sparse:
             t = ops.reshape(ops.moveaxis(y_true, self.axis, -1), (-1, classes))
-            if direct:
-                t = t + _zero_or_nan((0.5 + TOLERANCE) ** 2 - ops.square(t - 0.5))
-            else:
-                is_label = ops.abs(t - 0.5) <= 0.5 + TOLERANCE
-                t = ops.where(is_label, t, np.float32("nan"))
-            factor = 1.0
-        return (t * (own - other) + other if self.label_smoothing else t), factor
+            return self._smoothed(_checked(t, direct), classes), 1.0
+        labels = ops.reshape(y_true, (-1, 1))
+        if direct:
+            t = ops.one_hot(ops.reshape(y_true, (-1,)), classes, dtype="float32")
+            number = ops.cast(labels, "float32")
+            factor = 1.0 + _zero_or_nan(number * (classes - 1 - number))
+        else:
+            is_own = ops.equal(ops.arange(classes, dtype="int32"), labels)
+            t = ops.where(is_own, np.float32(1.0), np.float32(0.0))
+            is_class = ops.logical_and(labels >= 0, labels < classes)
+            factor = ops.where(is_class, np.float32(1.0), np.float32("nan"))
+        if self.void is not None:
+            factor = ops.where(ops.equal(labels, self.void), np.float32(0.0), factor)
+        return self._smoothed(t, classes), factor
+
+    def _smoothed(self, t, classes):
+        smoothing = self.label_smoothing
+        return t * (1.0 - smoothing) + smoothing / classes if smoothing else t
+
+
+class SigmoidKernel(Kernel):
+    """A loss of sigmoid outputs, from logits: each is read as the prediction (1 - p, p).
+
+    An output is a sample of its own here: labels and logits are `[..., 1]`.
+    """
+
+    def value_and_gradient(self, y_true, logits, direct=False):
+        """Return the loss and its gradient: see `Kernel`."""
+        term = self.term.direct if direct else self.term.value_and_slope
+        p, t = ops.sigmoid(logits), self._smoothed(_checked(y_true, direct), 2)
+        # 1 - p would lose the digits of small ones.
+        not_p = ops.sigmoid(-logits)
+        value, slope = term(t, p)
+        other_value, other_slope = term(1.0 - t, not_p)
+        factor = 0.5 if self.class_reduction == "mean" else 1.0
+        if direct:
+            values = value + other_value
+        else:
+            # With a plain sum XLA would compute the terms inside of later sums, one by one.
+            values = _row_sums(ops.concatenate([value, other_value], axis=-1))
+        values = ops.squeeze(factor * values, axis=-1)
+        return values, factor * (p * not_p) * (slope - other_slope)
+
+    def label_gradient(self, t, logits):
+        """Return the gradient by the labels, in the shape of `t`."""
+        t, p = self._smoothed(t, 2), ops.sigmoid(logits)
+        slope = self.term.label_slope(t, p) - self.term.label_slope(1.0 - t, ops.sigmoid(-logits))
+        factor = 0.5 if self.class_reduction == "mean" else 1.0
+        return factor * (1.0 - self.label_smoothing) * slope
+
+
+def _checked(t, direct):
+    """Return labels with NaN in place of those outside [0, 1]."""
+    if direct:
+        return t + _zero_or_nan((0.5 + TOLERANCE) ** 2 - ops.square(t - 0.5))
+    return ops.where(ops.abs(t - 0.5) <= 0.5 + TOLERANCE, t, np.float32("nan"))
 
 
 def _zero_or_nan(x):

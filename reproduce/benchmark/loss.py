@@ -85,6 +85,7 @@ SPARSE_LOSSES = {
 BINARY_LOSSES = {
     BINARY: lambda **a: keras.losses.BinaryCrossentropy(from_logits=True, **a),
     "BinaryNGL": lambda **a: BinaryNGL(from_logits=True, **a),
+    "BinaryNGL, fast=False": lambda **a: BinaryNGL(from_logits=True, fast=False, **a),
 }
 
 

@@ -284,10 +284,7 @@ class TestMistakes:
             ({"head": "sigmoid", "sparse": True}, "sparse=True is of a softmax: .* are 0 and 1"),
             ({"head": "sigmoid", "class_weights": (1, 2, 3)}, r"is not a pair \(w0, w1\), or one"),
             ({"head": "sigmoid", "class_weights": [(1, 2)] * 4}, "are 4 pairs, .* has 5 outputs"),
-            (
-                {"head": "sigmoid", "fast": True},
-                "fast=True is not for a sigmoid head; it is for head='softmax'",
-            ),
+            ({"head": "sigmoid", "fast": True}, "fast=True is not for probabilities; it takes log"),
             ({"label_smoothing": 1}, r"label_smoothing=1 is not in \[0, 1\)"),
             ({"label_smoothing": -0.1}, r"label_smoothing=-0.1 is not in \[0, 1\)"),
             ({"class_reduction": "max"}, "unknown class_reduction 'max'; choose from: mean, sum"),

@@ -158,6 +158,43 @@ class TestExactness:
             assert bad.nonzero()[0].tolist() == [5, 7, 9]
 
 
+@pytest.mark.parametrize("way", WAYS)
+class TestSigmoids:
+    @pytest.fixture(autouse=True)
+    def in_this_way(self, way, monkeypatch):
+        if way == "compiled":
+            monkeypatch.setattr(kernels, "SMALL", 0)
+
+    @pytest.mark.parametrize("arguments", [{}, {"label_smoothing": 0.2, "class_reduction": "sum"}])
+    @pytest.mark.parametrize("shape", [(64, 1), (16, 3), (2, 4, 5, 2)])
+    @pytest.mark.parametrize("name", ["NGL", "F4"])
+    def test_each_output_is_a_prediction_of_two_classes(self, name, shape, arguments):
+        random = np.random.default_rng(0)
+        z, y = random.normal(0, 3, shape).astype("float32"), random.integers(0, 2, shape)
+        for logits, labels in ((z, y), (np.abs(z) + 20, 0 * y), (z, random.uniform(size=shape))):
+            labels = labels.astype("float32")
+            loss = LOSSES[name](head="sigmoid", from_logits=True, fast=True, **arguments)
+            value, gradient = value_and_gradient(partial(loss, labels), logits)
+            expected, slopes = exact(
+                name,
+                np.stack([1.0 - labels, labels], axis=-1),
+                np.stack([0.0 * logits, logits], axis=-1),
+                **arguments,
+            )
+            assert value == pytest.approx(expected, rel=2e-6)
+            assert np.abs(gradient - slopes[..., 1]).max() <= TOLERANCE * np.abs(slopes).max()
+
+    def test_a_label_outside_0_to_1_is_not_passed_over(self):
+        y, logits = np.zeros((8, 3), "float32"), np.ones((8, 3), "float32")
+        y[2, 0], y[5, 1], y[6, 2] = 1.5, -0.5, np.nan
+        loss = partial(losses.BinaryNGL(from_logits=True, reduction=None), y)
+        if keras.backend.backend() == "tensorflow":
+            loss = tf_function(loss)
+        value, gradient = value_and_gradient(loss, logits)
+        assert np.isnan(value).nonzero()[0].tolist() == [2, 5, 6]
+        assert np.argwhere(np.isnan(gradient)).tolist() == [[2, 0], [5, 1], [6, 2]]
+
+
 def tf_function(function):
     import tensorflow as tf
 
@@ -283,15 +320,16 @@ class TestOnTorch:
         for a, b in zip(value_and_gradient(loss, logits), whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
     @pytest.mark.parametrize("name", ["NGL", "F4"])
-    def test_gradient_by_labels(self, name):
+    def test_gradient_by_labels(self, name, head):
         import torch
 
         y, logits = map(torch.tensor, cases(name)[0])
         labels = 0.9 * y + 0.01
         fast, plain = (
             torch.func.grad(
-                lambda t, fast=fast: LOSSES[name](from_logits=True, fast=fast)(t, logits)
+                lambda t, fast=fast: LOSSES[name](head=head, from_logits=True, fast=fast)(t, logits)
             )
             for fast in (True, False)
         )
