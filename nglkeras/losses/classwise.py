@@ -15,7 +15,7 @@ describes the constants in a section `Constants:`; `documentation` adds the rest
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 
 import keras
 from keras import ops
@@ -40,7 +40,6 @@ from nglkeras.losses.options import (
     check_head,
     check_length,
     check_number,
-    checked_options,
 )
 from nglkeras.losses.predictions import (
     along,
@@ -49,6 +48,7 @@ from nglkeras.losses.predictions import (
     log_of,
     masked,
     number_of_classes,
+    without_ignored,
     without_void,
 )
 
@@ -118,7 +118,8 @@ class Definition:
         """Signature of the public function."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         data = [inspect.Parameter(name, kind) for name in ("y_true", "y_pred")]
-        standard = {option.name: option.default for option in fields(Options)} | self.defaults
+        standard = {option.name: option.default for option in fields(Options)}
+        standard |= {"head": self.heads[0], **self.defaults}
         if self.kernel is not None:
             standard["fast"] = None
         options = [
@@ -134,17 +135,22 @@ class Definition:
         Raises:
             UserError: If one of them is not valid.
         """
-        found = checked_options({**arguments, **self.fixed})
-        check_head(found["head"], self.heads)
-        for name in self.constants.keys() - self.checks.keys():
-            check_number(name, found[name])
-        return found | {name: check(found[name]) for name, check in self.checks.items()}
+        arguments, constants, options = self._read(arguments)
+        return arguments | constants | {name: getattr(options, name) for name in OPTIONS}
+
+    def _read(self, arguments):
+        arguments = {**arguments, **self.fixed}
+        options = Options(**{name: arguments[name] for name in OPTIONS})
+        check_head(options.head, self.heads)
+        constants = {name: arguments[name] for name in self.constants}
+        for name, value in constants.items():
+            check = self.checks.get(name, partial(check_number, name))
+            constants[name] = check(value)
+        return arguments, constants, options
 
     def values(self, y_true, y_pred, arguments: Mapping):
         """Return one value per sample; `arguments` are all constants and options."""
-        arguments = self.checked(arguments)
-        constants = {name: arguments[name] for name in self.constants}
-        options = Options(**{name: arguments[name] for name in OPTIONS})
+        arguments, constants, options = self._read(arguments)
         x = float32_at_least(y_pred)
         fast = arguments.get("fast", False)
         if options.head == "sigmoid":
@@ -344,11 +350,7 @@ class _Sigmoid(_Head):
     def values(self, y_true, x, fast):
         """Return one value per sample: `[batch, ..., outputs]` to `[batch, ...]`."""
         axis = self.options.axis
-        t = binary_labels(y_true, x, axis)
-        valid = None
-        if self.options.ignore_class is not None:
-            valid = ops.not_equal(t, self.options.ignore_class)
-            t, x = ops.where(valid, t, 0.0), ops.where(valid, x, 0.5)
+        t, x, valid = without_ignored(binary_labels(y_true, x, axis), x, self.options.ignore_class)
         term = self.kernel(fast, x)
         if term is None:
             values = self._of_outputs(t, x)

@@ -9,7 +9,6 @@ as in plain operations.
 """
 
 import math
-import numbers
 import platform
 from dataclasses import dataclass
 from functools import cache, partial
@@ -124,7 +123,8 @@ class Kernel:
         if self.void is not None:
             # The prediction there may be NaN, and 0 times NaN is NaN.
             z = ops.where(ops.equal(factor, 0.0), np.float32(0.0), z)
-        exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
+        # Without an initial value Keras refuses an empty batch.
+        exponentials = ops.exp(z - ops.max(z, axis=-1, keepdims=True, initial=-np.inf))
         p = exponentials * (1.0 / row_sums(exponentials))
         term = self.term.direct if direct else self.term.value_and_slope
         value, slope = term(labels, p)
@@ -214,14 +214,13 @@ def are_needless() -> bool:
     return torch.compiler.is_compiling()
 
 
-def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: str = "") -> bool:
+def is_chosen(fast: bool | None, logits, *, axis: int, why_not: str = "") -> bool:
     """Return whether to use a kernel.
 
     Args:
         fast: `True` to demand the kernel, `False` to avoid it, `None` to use it if it is valid.
         logits: The predictions.
         axis: Axis of the classes.
-        constants: Constants of the formula, which must be numbers to be compiled in.
         why_not: Another reason against the kernel, or an empty string.
 
     Raises:
@@ -229,7 +228,7 @@ def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: st
     """
     if fast is False:
         return False
-    why_not = why_not or _why_not(logits, axis, constants)
+    why_not = why_not or _why_not(logits, axis)
     if fast is None:
         return not why_not and not _is_metal()
     if why_not:
@@ -237,7 +236,7 @@ def is_chosen(fast: bool | None, logits, *, axis: int, constants=(), why_not: st
     return True
 
 
-def _why_not(logits, axis, constants):
+def _why_not(logits, axis):
     backend = keras.backend.backend()
     if backend not in BACKENDS:
         return f"the {backend} backend; there are kernels for: {', '.join(BACKENDS)}"
@@ -245,8 +244,6 @@ def _why_not(logits, axis, constants):
         return "float64; it computes in float32"
     if logits.shape[axis] is None:
         return "an unknown number of classes"
-    if not all(isinstance(constant, numbers.Real) for constant in constants):
-        return "constants that are no plain numbers"
     return ""
 
 

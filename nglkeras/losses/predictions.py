@@ -37,6 +37,18 @@ def without_void(labels, x, valid, axis):
     return labels, ops.where(ops.expand_dims(valid, axis), x, 0.5)
 
 
+def without_ignored(t, x, ignore_class):
+    """Replace label and prediction of outputs with the label `ignore_class` by constants.
+
+    Returns:
+        Labels, predictions, and which outputs are not ignored: `None` without `ignore_class`.
+    """
+    if ignore_class is None:
+        return t, x, None
+    valid = ops.not_equal(t, ignore_class)
+    return ops.where(valid, t, 0.0), ops.where(valid, x, 0.5), valid
+
+
 def masked(values, valid):
     """Set the values of invalid samples to 0, and exclude them from Keras' mean."""
     if valid is None:

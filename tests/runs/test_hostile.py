@@ -1,6 +1,6 @@
 """Files from elsewhere are read, never run: journals, best.json, weights and saved models."""
 
-import importlib
+import importlib.util
 import json
 import pkgutil
 import shutil
