@@ -1,7 +1,8 @@
 """Benchmarks: ratios of interleaved runs, with their quartiles, as a table, a CSV and a plot.
 
     python reproduce/benchmark.py loss      loss and gradient against Keras' cross entropy, peak
-                                            memory, and a whole training step of a U-Net
+                                            memory, and a whole training step of a U-Net; with
+                                            KERAS_BACKEND=torch or jax on these
     python reproduce/benchmark.py search    a search's candidate against compiling anew
     python reproduce/benchmark.py trial     a demonstration of table 2 against compiling anew
     python reproduce/benchmark.py gp        operations on trees against gplearn and DEAP
@@ -54,8 +55,10 @@ def main():
     args = parser.parse_args()
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
-    if devices.backend() != "tensorflow":
-        raise UserError("the benchmarks measure TensorFlow; set KERAS_BACKEND=tensorflow")
+    backend = devices.backend()
+    if backend != "tensorflow" and args.what != "loss":
+        raise UserError(f"{args.what} measures TensorFlow; set KERAS_BACKEND=tensorflow")
+    name = args.what if backend == "tensorflow" else f"{args.what}_{backend}"
     title, rounds = MODES[args.what]
     out, save = paths.absolute(args.out), output.saver(args)
     with output.writing_to(out):
@@ -69,7 +72,7 @@ def main():
         rows = module.measure(args.rounds or rounds, **settings.get(args.what, {}))
     report = getattr(module, "report", benchmark.measure.report)
     with output.writing_to(out):
-        report(rows, title, out / args.what, save)
+        report(rows, title, out / name, save)
 
 
 if __name__ == "__main__":

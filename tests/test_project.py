@@ -57,9 +57,11 @@ assert seconds < 0.3, seconds
 """
     run = run_python(code)
     assert (run.stderr, run.stdout.split()) == ("", ["nglkeras", "NGL", "2.5", "ngl", "SparseDice"])
-    # Keras loads its backend itself: that we do not must be read.
+    # Keras loads its backend itself: that we do not must be read. Only the kernels of PyTorch need
+    # it in their module, which is imported where PyTorch is the backend.
     package = ROOT / "nglkeras"
-    for path in (package / "__init__.py", package / "errors.py", *package.glob("losses/*.py")):
+    paths = {package / "__init__.py", package / "errors.py", *package.rglob("losses/**/*.py")}
+    for path in paths - {package / "losses/kernel_torch.py"}:
         source = path.read_text()
         assert not re.search(r"^(import|from) (tensorflow|jax|torch)", source, re.MULTILINE)
 
@@ -96,3 +98,25 @@ def test_readme_names_only_what_exists():
     for folder, readme in zip((ROOT, ROOT / "results"), readmes, strict=True):
         for path in re.findall(r"\]\((?!http|#)([^)#]+)", readme):
             assert (folder / path).exists(), path
+
+
+def documented_blocks():
+    """Return the Python blocks of the guides but for doctests, and the lines where they stand."""
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text()
+        for block in re.finditer(r"^```python\n(?!>>>)(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text[: block.start()].count("\n") + 2
+            yield pytest.param(path, line, block[1], id=f"{path.name}:{line}")
+
+
+@pytest.mark.parametrize(("path", "line", "code"), list(documented_blocks()))
+def test_blocks_of_the_guides_run_as_they_stand(path, line, code, tmp_path, monkeypatch):
+    own = re.match("import (jax|torch)\n", code)
+    if own and own[1] != keras.backend.backend():
+        pytest.skip(f"is for {own[1]}")
+    monkeypatch.chdir(tmp_path)
+    try:
+        # Errors name the line of the guide.
+        exec(compile("\n" * (line - 1) + code, path, "exec"), {})
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -14,7 +14,7 @@ f1, f2 and f3 are reconstructions, because equations B.1.1 to B.1.3 of paper A a
 every public copy. They have `reconstructed = True`; no other formula is guessed.
 """
 
-from nglkeras.losses.check import Check, check
+from nglkeras.losses.checking.check import Check, check
 from nglkeras.losses.classes import (
     F1,
     F2,

@@ -42,12 +42,6 @@ class LabelLoss(keras.losses.Loss):
         own = get_keras_mask(values)
         if own is not None:
             mask = own if mask is None else ops.logical_and(mask, own)
-        if mask is not None and sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
-            if len(sample_weight.shape) == len(values.shape):
-                # Keras multiplies weights by the mask in place. On PyTorch this fails for one
-                # weight an image, and would change the tensor of the caller.
-                sample_weight = sample_weight * ops.ones_like(values, dtype=self.dtype)
         return reduce_weighted_values(
             values,
             sample_weight=sample_weight,
@@ -70,12 +64,25 @@ def shape_of_weights(weights):
 
 
 def _for_all_pixels(weights, values):
-    """Give weights of images the axes of pixels: Keras would align them with the last axis."""
+    """Give each pixel the weight of its image.
+
+    Keras would align weights of images with the last axis, and divide a weighted mean by their sum
+    over the images. On PyTorch it would also multiply them by a mask in place.
+
+    Raises:
+        UserError: If they are weights of neither images nor pixels.
+    """
     shape = () if weights is None else shape_of_weights(weights)
-    # A single number needs no axes.
-    if not 0 < len(shape) < len(values.shape):
+    if weights is None or len(shape) > len(values.shape):
         return weights
-    return ops.expand_dims(weights, axis=tuple(range(len(shape), len(values.shape))))
+    if len(shape) < len(values.shape) and any(size != 1 for size in shape[1:]):
+        raise UserError(
+            f"sample weights of shape {shape} are weights of neither samples nor pixels, shape "
+            f"{tuple(values.shape)}"
+        )
+    weights = ops.convert_to_tensor(weights, dtype=values.dtype)
+    missing = tuple(range(len(shape), len(values.shape)))
+    return ops.expand_dims(weights, axis=missing) * ops.ones_like(values)
 
 
 class FunctionLoss(LabelLoss):

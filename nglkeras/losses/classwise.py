@@ -15,15 +15,11 @@ describes the constants in a section `Constants:`; `documentation` adds the rest
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 
 import keras
 from keras import ops
 
-# Private, but the only way to exclude pixels from Keras' reduction; its own sparse loss uses it.
-from keras.src.backend import set_keras_mask
-
-from nglkeras.expression import EPSILON
 from nglkeras.losses import kernels
 from nglkeras.losses.documentation import document
 from nglkeras.losses.labels import (
@@ -44,7 +40,16 @@ from nglkeras.losses.options import (
     check_head,
     check_length,
     check_number,
-    checked_options,
+)
+from nglkeras.losses.predictions import (
+    along,
+    float32_at_least,
+    is_other_row,
+    log_of,
+    masked,
+    number_of_classes,
+    without_ignored,
+    without_void,
 )
 
 try:
@@ -113,7 +118,8 @@ class Definition:
         """Signature of the public function."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         data = [inspect.Parameter(name, kind) for name in ("y_true", "y_pred")]
-        standard = {option.name: option.default for option in fields(Options)} | self.defaults
+        standard = {option.name: option.default for option in fields(Options)}
+        standard |= {"head": self.heads[0], **self.defaults}
         if self.kernel is not None:
             standard["fast"] = None
         options = [
@@ -129,24 +135,26 @@ class Definition:
         Raises:
             UserError: If one of them is not valid.
         """
-        found = checked_options({**arguments, **self.fixed})
-        check_head(found["head"], self.heads)
-        for name in self.constants.keys() - self.checks.keys():
-            check_number(name, found[name])
-        return found | {name: check(found[name]) for name, check in self.checks.items()}
+        arguments, constants, options = self._read(arguments)
+        return arguments | constants | {name: getattr(options, name) for name in OPTIONS}
+
+    def _read(self, arguments):
+        arguments = {**arguments, **self.fixed}
+        options = Options(**{name: arguments[name] for name in OPTIONS})
+        check_head(options.head, self.heads)
+        constants = {name: arguments[name] for name in self.constants}
+        for name, value in constants.items():
+            check = self.checks.get(name, partial(check_number, name))
+            constants[name] = check(value)
+        return arguments, constants, options
 
     def values(self, y_true, y_pred, arguments: Mapping):
         """Return one value per sample; `arguments` are all constants and options."""
-        arguments = self.checked(arguments)
-        constants = {name: arguments[name] for name in self.constants}
-        options = Options(**{name: arguments[name] for name in OPTIONS})
+        arguments, constants, options = self._read(arguments)
         x = float32_at_least(y_pred)
         fast = arguments.get("fast", False)
         if options.head == "sigmoid":
-            kernels.is_chosen(
-                fast, x, axis=options.axis, why_not="a sigmoid head; it is for head='softmax'"
-            )
-            return _Sigmoid(self, constants, options).values(y_true, x)
+            return _Sigmoid(self, constants, options).values(y_true, x, fast)
         return _Softmax(self, constants, options).values(y_true, x, fast)
 
 
@@ -212,6 +220,17 @@ class _Head:
     def wants(self, name):
         return name in self.definition.quantities
 
+    def kernel(self, fast, x):
+        """Return the term of the kernel to use, or `None` without one."""
+        if self.definition.kernel is None or fast is False or kernels.are_needless():
+            return None
+        term = self.definition.kernel(**self.constants)
+        why_not = term if isinstance(term, str) else ""
+        if not self.options.from_logits:
+            why_not = "probabilities; it takes logits, with from_logits=True"
+        is_chosen = kernels.is_chosen(fast, x, axis=self.options.axis, why_not=why_not)
+        return term if is_chosen else None
+
 
 class _Softmax(_Head):
     """The loss of classes that exclude each other."""
@@ -239,14 +258,8 @@ class _Softmax(_Head):
 
     def _by_kernel(self, fast, labels, x):
         """Return the values that a kernel computes, or `None` without a kernel."""
-        if self.definition.kernel is None or fast is False or kernels.are_needless():
-            return None
-        options = self.options
-        term = self.definition.kernel(**self.constants)
-        why_not = term if isinstance(term, str) else ""
-        if not options.from_logits:
-            why_not = "probabilities; it takes logits, with from_logits=True"
-        if not kernels.is_chosen(fast, x, axis=options.axis, why_not=why_not):
+        term, options = self.kernel(fast, x), self.options
+        if term is None:
             return None
         kernel = kernels.Kernel(
             term,
@@ -302,17 +315,17 @@ class _Softmax(_Head):
         p = ops.softmax(x, axis=axis) if from_logits else x
         found = {"p": p, "classes": classes}
         if self.wants("log_p"):
-            found["log_p"] = ops.log_softmax(x, axis=axis) if from_logits else _log(x)
+            found["log_p"] = ops.log_softmax(x, axis=axis) if from_logits else log_of(x)
         if self.wants("log_not_p"):
-            found["log_not_p"] = _log(1.0 - p)
+            found["log_not_p"] = log_of(1.0 - p)
         return found
 
     def _own_quantities(self, x, classes):
         """Return the quantities of the true class, from its p or, from logits, its log p."""
         from_logits = self.options.from_logits
         p = ops.exp(x) if from_logits else x
-        log_p = x if from_logits else _log(x)
-        return {"p": p, "log_p": log_p, "log_not_p": _log(1.0 - p), "classes": classes}
+        log_p = x if from_logits else log_of(x)
+        return {"p": p, "log_p": log_p, "log_not_p": log_of(1.0 - p), "classes": classes}
 
     def _weights_of_rows(self, t):
         weights = self.options.class_weights
@@ -320,7 +333,7 @@ class _Softmax(_Head):
             return None
         axis = self.options.axis
         check_length(weights, t.shape[axis])
-        return ops.sum(t * _along(ops.convert_to_tensor(weights, t.dtype), axis, t), axis=axis)
+        return ops.sum(t * along(ops.convert_to_tensor(weights, t.dtype), axis, t), axis=axis)
 
     def _weights_of_indices(self, labels, x):
         weights = self.options.class_weights
@@ -334,20 +347,19 @@ class _Softmax(_Head):
 class _Sigmoid(_Head):
     """The loss of independent outputs, each the probability of a label of its own."""
 
-    def values(self, y_true, x):
+    def values(self, y_true, x, fast):
         """Return one value per sample: `[batch, ..., outputs]` to `[batch, ...]`."""
-        axis, smoothing = self.options.axis, self.options.label_smoothing
-        t = binary_labels(y_true, x, axis)
-        valid = None
-        if self.options.ignore_class is not None:
-            valid = ops.not_equal(t, self.options.ignore_class)
-            t, x = ops.where(valid, t, 0.0), ops.where(valid, x, 0.5)
-        factor = valid_factor(t)
+        axis = self.options.axis
+        t, x, valid = without_ignored(binary_labels(y_true, x, axis), x, self.options.ignore_class)
+        term = self.kernel(fast, x)
+        if term is None:
+            values = self._of_outputs(t, x)
+        else:
+            settings = self.options.label_smoothing, self.options.class_reduction
+            kernel = kernels.SigmoidKernel(term, False, *settings, axis=-1)
+            values = kernel(ops.expand_dims(t, -1), ops.expand_dims(x, -1))
         if self.options.class_weights is not None:
-            factor = factor * self._weights(t)
-        if smoothing:
-            t = t * (1.0 - smoothing) + smoothing / 2
-        values = factor * self._of_outputs(t, x)
+            values = values * self._weights(t)
         if valid is None:
             return ops.mean(values, axis=axis) if self._is_mean else ops.sum(values, axis=axis)
         total = ops.sum(ops.where(valid, values, 0.0), axis=axis)
@@ -365,81 +377,30 @@ class _Sigmoid(_Head):
         return self._is_pair or self.options.class_reduction == "mean"
 
     def _of_outputs(self, t, x):
-        from_logits = self.options.from_logits
+        from_logits, smoothing = self.options.from_logits, self.options.label_smoothing
+        factor = valid_factor(t)
+        if smoothing:
+            t = t * (1.0 - smoothing) + smoothing / 2
         p = ops.sigmoid(x) if from_logits else x
         not_p = ops.sigmoid(-x) if from_logits else 1.0 - x
         log_p, log_not_p = None, None
         if self.wants("log_p") or self.wants("log_not_p"):
-            log_p = ops.log_sigmoid(x) if from_logits else _log(p)
-            log_not_p = ops.log_sigmoid(-x) if from_logits else _log(not_p)
+            log_p = ops.log_sigmoid(x) if from_logits else log_of(p)
+            log_not_p = ops.log_sigmoid(-x) if from_logits else log_of(not_p)
         classes = 2 if self._is_pair else number_of_classes(x, self.options.axis)
         found = {"p": p, "log_p": log_p, "log_not_p": log_not_p, "classes": classes}
         terms = self.terms(t, found, x)
         if not self._is_pair:
-            return terms
+            return factor * terms
         found |= {"p": not_p, "log_p": log_not_p, "log_not_p": log_p}
         terms = terms + self.terms(1.0 - t, found, x)
-        return terms / 2 if self.options.class_reduction == "mean" else terms
+        return factor * (terms / 2 if self.options.class_reduction == "mean" else terms)
 
     def _weights(self, t):
         weights = ops.convert_to_tensor(self.options.class_weights, t.dtype)
         if len(weights.shape) == 2:
             check_length(self.options.class_weights, t.shape[self.options.axis], "pairs")
-            of_0, of_1 = (_along(weights[:, i], self.options.axis, t) for i in (0, 1))
+            of_0, of_1 = (along(weights[:, i], self.options.axis, t) for i in (0, 1))
         else:
             of_0, of_1 = weights[0], weights[1]
         return of_0 + t * (of_1 - of_0)
-
-
-def is_other_row(t, ignore_class, axis):
-    """Return which rows are not the one-hot row of `ignore_class`; `None` without one."""
-    if ignore_class is None:
-        return None
-    indices = ops.arange(ops.shape(t)[axis], dtype="int32")
-    row = _along(ops.cast(ops.equal(indices, ignore_class), t.dtype), axis, t)
-    return ops.any(ops.not_equal(t, row), axis=axis)
-
-
-def _along(vector, axis, x):
-    """Reshape a vector so that it lies along an axis of `x`."""
-    rank = len(x.shape)
-    return ops.reshape(vector, [-1 if i == axis % rank else 1 for i in range(rank)])
-
-
-def without_void(labels, x, valid, axis):
-    """Replace the prediction of void samples by a constant, and label indices there by 0.
-
-    This must happen before any computation: the gradient of a NaN is NaN even if its value is
-    replaced afterwards.
-    """
-    if valid is None:
-        return labels, x
-    if len(labels.shape) < len(x.shape):
-        labels = ops.where(valid, labels, 0)
-    return labels, ops.where(ops.expand_dims(valid, axis), x, 0.5)
-
-
-def masked(values, valid):
-    """Set the values of invalid samples to 0, and exclude them from Keras' mean."""
-    if valid is None:
-        return values
-    values = ops.where(valid, values, 0.0)
-    set_keras_mask(values, mask=valid)
-    return values
-
-
-def float32_at_least(x):
-    """Return `x` in at least float32: float16 and bfloat16 cannot represent p + 1e-8."""
-    x = ops.convert_to_tensor(x)
-    is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-    return x if is_wide else ops.cast(x, "float32")
-
-
-def number_of_classes(x, axis):
-    """Return the number of classes; a scalar tensor if TensorFlow knows it only at run time."""
-    classes = ops.shape(x)[axis]
-    return classes if isinstance(classes, int) else ops.cast(classes, x.dtype)
-
-
-def _log(p):
-    return ops.log(ops.maximum(p, EPSILON))

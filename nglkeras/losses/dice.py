@@ -12,17 +12,11 @@ from keras.src.backend import get_keras_mask
 from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss, shape_of_weights
-from nglkeras.losses.classwise import (
-    NOT_SPARSE,
-    SPARSE,
-    float32_at_least,
-    is_other_row,
-    masked,
-    registered,
-    without_void,
-)
+from nglkeras.losses.classwise import registered
 from nglkeras.losses.documentation import documented
 from nglkeras.losses.labels import (
+    NOT_SPARSE,
+    SPARSE,
     as_tensor,
     binary_labels,
     class_indices,
@@ -33,6 +27,13 @@ from nglkeras.losses.labels import (
     valid_factor,
 )
 from nglkeras.losses.options import Options, check_length, checked_options
+from nglkeras.losses.predictions import (
+    float32_at_least,
+    is_other_row,
+    masked,
+    without_ignored,
+    without_void,
+)
 
 
 def _with_fixed(function, **fixed):
@@ -113,10 +114,7 @@ def _of_indices(y_true, x, o):
 def _of_sigmoid(y_true, x, o):
     """Return each output as a prediction of two classes, `[batch, ..., outputs, 2]`."""
     t, x = ops.moveaxis(binary_labels(y_true, x, o.axis), o.axis, -1), ops.moveaxis(x, o.axis, -1)
-    valid = None
-    if o.ignore_class is not None:
-        valid = ops.not_equal(t, o.ignore_class)
-        t, x = ops.where(valid, t, 0.0), ops.where(valid, x, 0.5)
+    t, x, valid = without_ignored(t, x, o.ignore_class)
     p, not_p = (ops.sigmoid(x), ops.sigmoid(-x)) if o.from_logits else (x, 1.0 - x)
     return ops.stack([1.0 - t, t], -1), ops.stack([not_p, p], -1), valid_factor(t), valid
 

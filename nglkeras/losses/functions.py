@@ -80,7 +80,17 @@ binary_ngl = variant(
 )
 
 
-@loss_over_classes(checks={"formula": lambda formula: str(_parsed(formula))})
+@cache
+def _parsed(formula):
+    return Expression.parse(formula)
+
+
+def _check_formula(formula):
+    # What cannot be hashed is no formula: the parser says so.
+    return str((_parsed if isinstance(formula, str) else Expression.parse)(formula))
+
+
+@loss_over_classes(checks={"formula": _check_formula})
 def formula_loss(t, p, *, formula):
     """The loss given by a formula, e.g. `"exp(1 - y_pred*y_true)"`.
 
@@ -92,11 +102,6 @@ def formula_loss(t, p, *, formula):
         formula: Formula for `Expression.parse`.
     """
     return _parsed(formula)(t, p, ops)
-
-
-@cache
-def _parsed(formula):
-    return Expression.parse(formula)
 
 
 def _reconstruction(name, text):

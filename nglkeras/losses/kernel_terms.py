@@ -8,7 +8,7 @@ outside [0, 1].
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -56,12 +56,20 @@ def ngl_term(alpha: float) -> Term:
         )
         return value, slope
 
+    minus_slope_of_c = tuple(-coefficient for coefficient in slope_of_c)
+
     def direct(t, p):
-        u = 1.0 + t
-        exponential = ops.exp(alpha - p * u)
+        u = -1.0 - t
+        exponential = p * u
+        exponential += alpha
+        exponential = ops.exp(exponential)
+        u *= exponential
         squared = p * p
-        value = exponential - _polynomial(c, squared)
-        return value, -(u * exponential + p * _polynomial(slope_of_c, squared))
+        slope = _by_operations(minus_slope_of_c, squared)
+        slope *= p
+        slope += u
+        exponential -= _by_operations(c, squared)
+        return exponential, slope
 
     return Term(term, direct, lambda t, p: -p * ops.exp(alpha - p * (1.0 + t)))
 
@@ -80,11 +88,15 @@ def f4_term(eta: float) -> Term:
     low, high = float(values.min()), float(values.max()) + 1.0
     sine, cosine = (_fit(f, low, high, DEGREE + 1) for f in (np.sin, np.cos))
 
-    def term(t, p):
-        x = _polynomial(inner, p) + t * t
-        return _polynomial(sine, x), _polynomial(cosine, x) * _polynomial(inner_slope, p)
+    def term(t, p, evaluate=_polynomial):
+        x = evaluate(inner, p) + t * t
+        return evaluate(sine, x), evaluate(cosine, x) * evaluate(inner_slope, p)
 
-    return Term(term, term, lambda t, p: 2.0 * t * ops.cos(ops.sin(p - eta) + t * t))
+    return Term(
+        term,
+        partial(term, evaluate=_by_operations),
+        lambda t, p: 2.0 * t * ops.cos(ops.sin(p - eta) + t * t),
+    )
 
 
 def _fit(function, low=0.0, high=1.0, degree=DEGREE):
@@ -95,20 +107,45 @@ def _fit(function, low=0.0, high=1.0, degree=DEGREE):
 
 def _polynomial(coefficients, x):
     """Evaluate a polynomial by Horner's rule."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        if x.device.type == "cpu" and not x.requires_grad:
-            # Multiply and add in one operation.
-            *rest, before, last = _tensors(coefficients, x.dtype)
-            value = torch.addcmul(before, x, last)
-            for coefficient in reversed(rest):
-                torch.addcmul(coefficient, value, x, out=value)
-            return value
     *rest, value = coefficients
     for coefficient in reversed(rest):
         value = value * x + coefficient
     return value
+
+
+def _by_operations(coefficients, x):
+    """Evaluate a polynomial in few operations, each of which the backend executes by itself."""
+    if keras.backend.backend() != "torch":
+        # As factors of the form (x - a)² + b, which TensorFlow squares in one operation.
+        factors, roots = _factors(coefficients)
+        value = coefficients[-1]
+        for root in roots:
+            value = (x - root) * value
+        for a, b in factors:
+            value = (ops.square(x - a) + b) * value
+        return value
+    import torch
+
+    if x.device.type != "cpu":
+        return _polynomial(coefficients, x)
+    # Multiply and add in one operation.
+    *rest, before, last = _tensors(coefficients, x.dtype)
+    value = torch.addcmul(before, x, last)
+    for coefficient in reversed(rest):
+        torch.addcmul(coefficient, value, x, out=value)
+    return value
+
+
+@cache
+def _factors(coefficients):
+    """Return the quadratic factors (x - a)² + b of a polynomial, and one root of an odd degree."""
+    roots = Polynomial(coefficients).roots()
+    pairs = [(root.real, root.imag**2) for root in roots if root.imag > 0.0]
+    real = sorted(root.real for root in roots if root.imag == 0.0)
+    single, real = real[: len(real) % 2], real[len(real) % 2 :]
+    for low, high in zip(real[::2], real[1::2], strict=True):
+        pairs.append(((low + high) / 2, -(((high - low) / 2) ** 2)))
+    return [(float(a), float(b)) for a, b in pairs], [float(root) for root in single]
 
 
 @cache

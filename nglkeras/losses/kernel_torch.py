@@ -68,18 +68,19 @@ class _Loss(torch.autograd.Function):
 def _by_blocks(kernel, labels, z, wanted):
     samples, classes = z.shape
     size = max(BLOCK * torch.get_num_threads() // classes, 1)
+    block = _of_sigmoids if classes == 1 else _of_classes
     if z.device.type != "cpu" or samples <= size:
-        return _block(kernel, labels, z, wanted)
+        return block(kernel, labels, z, wanted)
     found, gradient = z.new_empty(samples), torch.empty_like(z) if wanted else None
     for start in range(0, samples, size):
         rows = slice(start, start + size)
-        found[rows], of_block = _block(kernel, labels[rows], z[rows], wanted)
+        found[rows], of_block = block(kernel, labels[rows], z[rows], wanted)
         if wanted:
             gradient[rows] = of_block
     return found, gradient
 
 
-def _block(kernel, labels, z, wanted):
+def _of_classes(kernel, labels, z, wanted):
     classes = z.shape[-1]
     factor = 1.0 / classes if kernel.class_reduction == "mean" else 1.0
     other = kernel.label_smoothing / classes
@@ -114,6 +115,20 @@ def _block(kernel, labels, z, wanted):
     slope *= p
     slope.addcmul_(p, slope.sum(-1, keepdim=True), value=-1)
     return value, slope.mul_(factor)
+
+
+def _of_sigmoids(kernel, t, z, wanted):
+    factor = 0.5 if kernel.class_reduction == "mean" else 1.0
+    t = _checked(t)
+    if kernel.label_smoothing:
+        t = t * (1.0 - kernel.label_smoothing) + kernel.label_smoothing / 2
+    p, not_p = torch.sigmoid(z), torch.sigmoid(-z)
+    value, slope = kernel.term.direct(t, p)
+    other_value, other_slope = kernel.term.direct(1.0 - t, not_p)
+    value = value.add_(other_value).mul_(factor).squeeze(-1)
+    if not wanted:
+        return value, None
+    return value, slope.sub_(other_slope).mul_(p).mul_(not_p).mul_(factor)
 
 
 def _checked(t):

@@ -180,9 +180,14 @@ def check_head(head, heads=HEADS):
 
 
 def check_number(name, value):
-    """Raise `UserError` unless it is a number or a tensor."""
+    """Return a constant if it is a number or a tensor.
+
+    Raises:
+        UserError: If it is not.
+    """
     if not is_number(value) and not hasattr(value, "dtype"):
         raise UserError(f"{name}={value!r} is not a number")
+    return value
 
 
 def is_number(x) -> bool:

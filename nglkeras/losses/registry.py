@@ -91,6 +91,12 @@ class Row:
         return getattr(self.make(), "head", "softmax")
 
     @property
+    def of_trial(self) -> dict:
+        """What a trial says of the loss, by the names of the trial's fields."""
+        names = ("l2", "formula", "activation")
+        return {"loss": self.name} | {name: getattr(self, name) for name in names}
+
+    @property
     def takes_indices(self) -> bool:
         """Whether there is a loss for class indices."""
         if self.make_sparse is not None:

@@ -1,8 +1,9 @@
-"""Loss and gradient of logits: ours, Keras' cross entropy, the authors' code, and a lower bound.
+"""Loss and gradient of logits: ours, Keras' cross entropies, the authors' code, and a lower bound.
 
-Each is a `tf.function` of labels and logits: a graph, as `fit` runs it on a CPU, or compiled as a
-whole by XLA, as `fit` runs it with `jit_compile=True`. The reference is Keras' loss in a graph.
-Peak memory is measured in a process of its own.
+Each is a function of labels and logits as `fit` runs it: on TensorFlow a graph, and compiled as a
+whole by XLA, as with `jit_compile=True`; on JAX compiled; on PyTorch operation by operation. The
+reference is Keras' loss, on TensorFlow in a graph. Peak memory is measured in a process of its own,
+on TensorFlow.
 """
 
 from functools import partial
@@ -10,14 +11,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from benchmark import unet
 from benchmark.measure import Measurement, compared, in_new_process, interleaved, timed
-from nglkeras.losses import ALPHA, F4, NGL, SparseNGL
+from nglkeras.losses import ALPHA, F4, NGL, BinaryNGL, SparseNGL
 
+BACKEND = keras.backend.backend()
 SHAPES = ((128, 10), (128, 100), (1024, 1000), (200_000, 21))
+# One unit, and many labels.
+BINARY_SHAPES = ((100_000, 1), (1024, 100))
 # Memory is measured with more samples: compiling a kernel for a new size takes 12 MiB, once.
 MEMORY_SHAPES = {(1024, 1000): (40_000, 1000), (200_000, 21): (2_000_000, 21)}
 # Calls with fewer entries are too short for a clock, and are repeated.
@@ -25,6 +28,7 @@ SHORT = 100_000
 # Writing 5 to it resets the peak that Linux keeps.
 CLEAR = Path("/proc/self/clear_refs")
 DENSE, SPARSE = "CategoricalCrossentropy", "SparseCategoricalCrossentropy"
+BINARY = "BinaryCrossentropy"
 
 
 class AuthorsNGL(keras.losses.Loss):
@@ -41,18 +45,28 @@ class LowerBound(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Return the sum over the classes."""
+        one_pass = _one_pass
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
 
-        @tf.custom_gradient
+            one_pass = tf.function(_one_pass, jit_compile=True, autograph=False)
+
+        @ops.custom_gradient
         def loss(z):
-            values, gradient = _one_pass(z)
-            return values, lambda upstream: upstream[:, None] * gradient
+            values, gradient = one_pass(z)
+
+            def backward(*arguments, upstream=None):
+                # TensorFlow and JAX pass the upstream gradient by position, PyTorch by name.
+                upstream = arguments[0] if upstream is None else upstream
+                return upstream[:, None] * gradient
+
+            return values, backward
 
         return loss(y_pred)
 
 
-@tf.function(jit_compile=True)
 def _one_pass(z):
-    return tf.reduce_sum(z, axis=-1), 2.0 * z
+    return ops.sum(z, axis=-1), 2.0 * z
 
 
 LOSSES = {
@@ -68,40 +82,68 @@ SPARSE_LOSSES = {
     "SparseNGL": lambda **a: SparseNGL(from_logits=True, **a),
     "SparseNGL, fast=False": lambda **a: SparseNGL(from_logits=True, fast=False, **a),
 }
+BINARY_LOSSES = {
+    BINARY: lambda **a: keras.losses.BinaryCrossentropy(from_logits=True, **a),
+    "BinaryNGL": lambda **a: BinaryNGL(from_logits=True, **a),
+    "BinaryNGL, fast=False": lambda **a: BinaryNGL(from_logits=True, fast=False, **a),
+}
 
 
 def measure(rounds: int) -> list[Measurement]:
     """Measure every size with labels of both kinds, as a graph and by XLA, and a U-Net's step."""
+    cases = [(shape, "", LOSSES, DENSE) for shape in SHAPES]
+    cases += [(shape, ", class indices", SPARSE_LOSSES, SPARSE) for shape in SHAPES]
+    cases += [(shape, ", sigmoids", BINARY_LOSSES, BINARY) for shape in BINARY_SHAPES]
+    ways = ((False, ""), (True, ", XLA")) if BACKEND == "tensorflow" else ((True, ""),)
     found = []
-    for shape in SHAPES:
-        for makers, against in ((LOSSES, DENSE), (SPARSE_LOSSES, SPARSE)):
-            y, z = batch(shape, sparse=against == SPARSE)
+    for shape, kind, makers, against in cases:
+        y, z = batch(shape, against)
+        errors, memory, sizes = {}, {}, {}
+        if BACKEND == "tensorflow":
             errors = {name: _error(make, y, z) for name, make in makers.items()}
-            large = MEMORY_SHAPES.get(shape)
+            large = MEMORY_SHAPES.get(shape) if against != BINARY else None
             memory = {name: peak_memory(name, large) for name in makers if large}
             sizes = dict.fromkeys(memory, " x ".join(map(str, large or ())))
-            repeats = 20 if np.prod(shape) < SHORT else 1
-            contestants = {
-                name + suffix: timed(partial(_run, _step(make(), jit_compile), y, z), repeats)
-                for jit_compile, suffix in ((False, ""), (True, ", XLA"))
-                for name, make in makers.items()
-            }
-            case = f"{shape[0]} x {shape[1]}" + (", class indices" if against == SPARSE else "")
-            seconds = interleaved(contestants, rounds=rounds, what=case)
-            found += compared(case, seconds, against, error=errors, memory=memory, memory_of=sizes)
+        repeats = 20 if np.prod(shape) < SHORT else 1
+        contestants = {
+            name + suffix: timed(partial(_run, _step(make(), jit_compile), y, z), repeats)
+            for jit_compile, suffix in ways
+            for name, make in makers.items()
+        }
+        case = f"{shape[0]} x {shape[1]}{kind}"
+        seconds = interleaved(contestants, rounds=rounds, what=case)
+        found += compared(case, seconds, against, error=errors, memory=memory, memory_of=sizes)
     return found + unet.measure(-(-rounds // 4))
 
 
-def batch(shape: tuple[int, int], sparse: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make labels and logits like those of a network that has begun to learn."""
+def batch(shape: tuple[int, int], against: str) -> tuple:
+    """Make labels and logits like those of a network that has begun to learn.
+
+    Args:
+        shape: Samples and classes, or outputs.
+        against: Name of the loss of Keras that the labels are for.
+    """
     random = np.random.default_rng(0)
     labels = random.integers(0, shape[1], shape[0]).astype("int32")
     z = random.normal(0, 3, shape).astype("float32")
-    y = labels if sparse else np.eye(shape[1], dtype="float32")[labels]
-    return tf.constant(y), tf.constant(z)
+    if against == DENSE:
+        labels = np.eye(shape[1], dtype="float32")[labels]
+    elif against == BINARY:
+        labels = random.integers(0, 2, shape).astype("float32")
+    return ops.convert_to_tensor(labels), ops.convert_to_tensor(z)
 
 
 def _step(loss, jit_compile=False):
+    """Return a function of labels and logits that returns loss and gradient."""
+    if BACKEND == "jax":
+        import jax
+
+        both = jax.jit(jax.value_and_grad(lambda z, y: loss(y, z)))
+        return lambda y, z: both(z, y)
+    if BACKEND == "torch":
+        return partial(_torch_step, loss)
+    import tensorflow as tf
+
     def step(y, z):
         with tf.GradientTape() as tape:
             tape.watch(z)
@@ -109,6 +151,14 @@ def _step(loss, jit_compile=False):
         return value, tape.gradient(value, z)
 
     return tf.function(step, jit_compile=jit_compile, autograph=False)
+
+
+def _torch_step(loss, y, z):
+    import torch
+
+    z = z.detach().requires_grad_()
+    value = loss(y, z)
+    return value, torch.autograd.grad(value, z)[0]
 
 
 def _run(step, y, z):
@@ -119,9 +169,11 @@ def _error(make, y, z):
     """Return the error of the gradient in float32, against the same loss in float64."""
     if make is LowerBound:
         return None
-    exact = _step(make(dtype="float64"))(y, tf.cast(z, "float64"))[1]
-    difference = tf.cast(_step(make())(y, z)[1], "float64") - exact
-    return float(tf.reduce_max(tf.abs(difference)) / tf.reduce_max(tf.abs(exact)))
+    exact, found = (
+        ops.convert_to_numpy(_step(make(dtype=dtype))(y, ops.cast(z, dtype))[1]).astype("float64")
+        for dtype in ("float64", "float32")
+    )
+    return float(np.abs(found - exact).max() / np.abs(exact).max())
 
 
 def peak_memory(name: str, shape: tuple[int, int]) -> int | None:
@@ -138,10 +190,10 @@ def _peak_memory(name, shape):
         z = np.random.default_rng(0).standard_normal((samples, classes), dtype="float32")
         labels = np.arange(samples, dtype="int32") % classes
         if name in SPARSE_LOSSES:
-            return tf.constant(labels), tf.constant(z)
+            return ops.convert_to_tensor(labels), ops.convert_to_tensor(z)
         y = np.zeros((samples, classes), "float32")
         y[np.arange(samples), labels] = 1.0
-        return tf.constant(y), tf.constant(z)
+        return ops.convert_to_tensor(y), ops.convert_to_tensor(z)
 
     # Leave out what only the very first step allocates.
     _run(step, *inputs(8))

@@ -65,12 +65,13 @@ def factors_of(cls, form):
         "class_reduction": [None, "mean", "sum"],
         "axis": [-1, 1],
         "class_weights": [None, "each label", "each output" if is_sigmoid else "dict"],
-        "ignore_class": [None, VOID, 0 if is_sigmoid else 2],
+        "ignore_class": [None, VOID, 0] if is_sigmoid else [None, VOID, 2, -1],
         "labels": {
             "dense": ["one-hot", "soft", "uint8"],
             "sparse": ["int32", "int64", "uint8", "float32", "class axis"],
             "sigmoid": ["0 or 1", "soft", "one unit"],
         }[form],
+        "rank": [2, 3, 4],
         "constants": ["default", "others"],
         "call": ["function", "class", "restored"],
         "weights": [None, "samples", "pixels", "mask"],
@@ -80,8 +81,12 @@ def factors_of(cls, form):
     if BACKEND == "jax":
         # It has no float64 unless told so.
         factors["dtype"].remove("float64")
-    if not reference.definition_of(cls).others:
+    definition = reference.definition_of(cls)
+    if not definition.others:
         factors["constants"] = ["default"]
+    if definition.term is None and form == "sparse":
+        # Dice of class indices is of images.
+        factors["rank"].remove(2)
     for name in ("label_smoothing", "class_reduction"):
         if name not in offered(cls):
             del factors[name]
@@ -91,10 +96,13 @@ def factors_of(cls, form):
 def makes_sense(row):
     """Return whether a combination, or a part of one, can be tried."""
     weights, reduction = row.get("weights"), row.get("reduction", "none")
-    if row.get("call") == "function":
-        return weights is None and reduction == "none" and row.get("dtype") != "bfloat16 loss"
-    # Keras divides by the sum of the weights before they are spread over the pixels.
-    return (weights, reduction) != ("samples", "mean_with_sample_weight")
+    if row.get("call") == "function" and (
+        weights is not None or reduction != "none" or row.get("dtype") == "bfloat16 loss"
+    ):
+        return False
+    if (weights, row.get("rank")) == ("pixels", 2):
+        return False
+    return (row.get("labels"), row.get("ignore_class")) != ("uint8", -1)
 
 
 def rows_of(cls, form):
@@ -181,10 +189,17 @@ class Combination:
         if not row["from_logits"]:
             self.x = reference.quantities(self.x, FORMS[form]["head"], True).p
         self.x = self.rounded(self.x)
-        if repeats > 1:
-            for name in ("t", "counts", "weights", "x"):
-                array = getattr(self, name)
-                setattr(self, name, None if array is None else np.concatenate([array] * repeats))
+        for name in ("t", "counts", "weights", "x"):
+            setattr(self, name, self._arranged(getattr(self, name), repeats))
+
+    def _arranged(self, array, repeats):
+        """Return an array repeated along the batch, in the shape of the combination's rank."""
+        if array is None:
+            return None
+        array, rank = np.concatenate([array] * repeats), self.row["rank"]
+        if rank == 2:
+            return array.reshape(-1, *array.shape[2:])
+        return np.expand_dims(array, 1) if rank == 4 and array.ndim > 1 else array
 
     def _binary(self, random):
         void = self.row["ignore_class"]
@@ -220,8 +235,7 @@ class Combination:
         weights = random.uniform(0.5, 2.0, self.shape[:2])
         weights[1, -1] = 0.0
         if kind == "samples":
-            # Dice has one value for a sample, the others one for each pixel.
-            return weights[:, -1] if self.is_dice else weights[:, -1:]
+            return weights if self.row["rank"] == 2 else weights[:, -1]
         return weights > 0 if kind == "mask" else weights
 
     def _set_arguments(self, random):
@@ -278,10 +292,15 @@ class Combination:
     def loss(self):
         """Return the loss as a Keras class."""
         dtype = {"bfloat16 loss": "bfloat16", "float64": "float64"}.get(self.row["dtype"])
-        loss = self.cls(reduction=self.row["reduction"], dtype=dtype, **self.arguments)
+        given = {"reduction": self.row["reduction"], "dtype": dtype, "name": "mine"}
+        loss = self.cls(**given, **self.arguments)
+        assert loss.get_config().items() >= given.items()
         if self.row["call"] == "restored":
             config = keras.saving.serialize_keras_object(loss)
-            return keras.saving.deserialize_keras_object(config)
+            again = keras.saving.deserialize_keras_object(config)
+            assert type(again) is type(loss)
+            assert again.get_config() == loss.get_config()
+            return again
         return loss
 
     def expected(self, x=None, from_logits=None):
@@ -301,13 +320,17 @@ class Combination:
         elif row["weights"] == "mask":
             counts, weights = counts & weights, None
         reduction = "none" if row["call"] == "function" else row["reduction"]
-        factors = reference.factors(counts, weights, reduction) * np.ones_like(values)
+        if weights is not None:
+            weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
+            weights = np.broadcast_to(weights, values.shape)
+        factors = reference.factors(counts, weights, reduction)
         parts = values * factors
         return (parts if reduction == "none" else parts.sum()), np.abs(parts).sum(), factors
 
     @property
     def _weights_pixels_of_dice(self):
-        return self.is_dice and self.row["weights"] in ("pixels", "mask")
+        weighs_pixels = self.row["weights"] in ("pixels", "mask")
+        return self.is_dice and weighs_pixels and self.row["rank"] > 2
 
     def _values(self, x, from_logits):
         options = self.options | ({} if from_logits is None else {"from_logits": from_logits})

@@ -198,7 +198,9 @@ DEFINITIONS = {
 
 def definition_of(cls):
     """Return the definition of a loss class, which for class indices is that of its base."""
-    return next(DEFINITIONS[base.__name__] for base in cls.__mro__ if base.__name__ in DEFINITIONS)
+    found = [DEFINITIONS[base.__name__] for base in cls.__mro__ if base.__name__ in DEFINITIONS]
+    assert found, f"{cls.__name__} has no definition in reference.DEFINITIONS"
+    return found[0]
 
 
 def quantities(x, head, from_logits):
@@ -298,7 +300,7 @@ def factors(counts, weights, reduction):
     if reduction == "sum_over_batch_size":
         return share / max(counts.sum(), 1)
     if reduction == "mean_with_sample_weight":
-        return share / share.sum()
+        return share / (share.sum() or 1)
     return share
 
 

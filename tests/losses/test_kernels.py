@@ -14,6 +14,8 @@ from nglkeras.losses.curves import value_and_gradient
 
 needs_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="needs PyTorch")
 LOSSES = {"NGL": losses.NGL, "SparseNGL": losses.SparseNGL, "F4": losses.F4}
+# TensorFlow executes small batches operation by operation; others have one way.
+WAYS = ("by operations", "compiled") if keras.backend.backend() == "tensorflow" else ("only",)
 # In float32, of the largest entry of the gradient.
 TOLERANCE = 1.5e-6
 
@@ -63,7 +65,13 @@ def check(name, y, logits, **arguments):
     assert np.abs(gradient - slopes).max() <= TOLERANCE * np.abs(slopes).max()
 
 
+@pytest.mark.parametrize("way", WAYS)
 class TestExactness:
+    @pytest.fixture(autouse=True)
+    def in_this_way(self, way, monkeypatch):
+        if way == "compiled":
+            monkeypatch.setattr(kernels, "SMALL", 0)
+
     @pytest.mark.parametrize("classes", [2, 10, 100])
     @pytest.mark.parametrize("name", LOSSES)
     def test_value_and_gradient_at_saturation_too(self, name, classes):
@@ -136,6 +144,61 @@ class TestExactness:
             losses.sparse_ngl(np.where(np.arange(64) == 5, label, y), logits, from_logits=True)
         )
         assert np.isnan(values).tolist() == [i == 5 for i in range(64)]
+
+    @pytest.mark.parametrize("name", ["NGL", "F4"])
+    def test_a_label_outside_0_to_1_is_not_passed_over(self, name):
+        y, logits = cases(name)[0]
+        y[5, 2], y[7, 1], y[9, 0] = 1.5, -0.5, np.nan
+        loss = partial(LOSSES[name](from_logits=True, reduction=None), y)
+        if keras.backend.backend() == "tensorflow":
+            # Graphs are optimised.
+            loss = tf_function(loss)
+        for found in value_and_gradient(loss, logits):
+            bad = np.isnan(found.reshape(64, -1)).any(-1)
+            assert bad.nonzero()[0].tolist() == [5, 7, 9]
+
+
+@pytest.mark.parametrize("way", WAYS)
+class TestSigmoids:
+    @pytest.fixture(autouse=True)
+    def in_this_way(self, way, monkeypatch):
+        if way == "compiled":
+            monkeypatch.setattr(kernels, "SMALL", 0)
+
+    @pytest.mark.parametrize("arguments", [{}, {"label_smoothing": 0.2, "class_reduction": "sum"}])
+    @pytest.mark.parametrize("shape", [(64, 1), (16, 3), (2, 4, 5, 2)])
+    @pytest.mark.parametrize("name", ["NGL", "F4"])
+    def test_each_output_is_a_prediction_of_two_classes(self, name, shape, arguments):
+        random = np.random.default_rng(0)
+        z, y = random.normal(0, 3, shape).astype("float32"), random.integers(0, 2, shape)
+        for logits, labels in ((z, y), (np.abs(z) + 20, 0 * y), (z, random.uniform(size=shape))):
+            labels = labels.astype("float32")
+            loss = LOSSES[name](head="sigmoid", from_logits=True, fast=True, **arguments)
+            value, gradient = value_and_gradient(partial(loss, labels), logits)
+            expected, slopes = exact(
+                name,
+                np.stack([1.0 - labels, labels], axis=-1),
+                np.stack([0.0 * logits, logits], axis=-1),
+                **arguments,
+            )
+            assert value == pytest.approx(expected, rel=2e-6)
+            assert np.abs(gradient - slopes[..., 1]).max() <= TOLERANCE * np.abs(slopes).max()
+
+    def test_a_label_outside_0_to_1_is_not_passed_over(self):
+        y, logits = np.zeros((8, 3), "float32"), np.ones((8, 3), "float32")
+        y[2, 0], y[5, 1], y[6, 2] = 1.5, -0.5, np.nan
+        loss = partial(losses.BinaryNGL(from_logits=True, reduction=None), y)
+        if keras.backend.backend() == "tensorflow":
+            loss = tf_function(loss)
+        value, gradient = value_and_gradient(loss, logits)
+        assert np.isnan(value).nonzero()[0].tolist() == [2, 5, 6]
+        assert np.argwhere(np.isnan(gradient)).tolist() == [[2, 0], [5, 1], [6, 2]]
+
+
+def tf_function(function):
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)
 
 
 class TestChoice:
@@ -257,15 +320,16 @@ class TestOnTorch:
         for a, b in zip(value_and_gradient(loss, logits), whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
     @pytest.mark.parametrize("name", ["NGL", "F4"])
-    def test_gradient_by_labels(self, name):
+    def test_gradient_by_labels(self, name, head):
         import torch
 
         y, logits = map(torch.tensor, cases(name)[0])
         labels = 0.9 * y + 0.01
         fast, plain = (
             torch.func.grad(
-                lambda t, fast=fast: LOSSES[name](from_logits=True, fast=fast)(t, logits)
+                lambda t, fast=fast: LOSSES[name](head=head, from_logits=True, fast=fast)(t, logits)
             )
             for fast in (True, False)
         )

@@ -1,7 +1,8 @@
-"""The losses as Keras sees them: values, gradients, extremes, shapes, configs."""
+"""The papers' losses: values of their equations, what their texts say, labels, configs."""
 
 import doctest
 import json
+from functools import partial
 
 import keras
 import numpy as np
@@ -27,16 +28,6 @@ FUNCTIONS = {
     "baikal": losses.baikal,
     "baikal_cma": losses.baikal_cma,
     "sce": losses.symmetric_crossentropy,
-}
-CLASSES = {
-    "NGL": losses.NGL,
-    "F1": losses.F1,
-    "F2": losses.F2,
-    "F3": losses.F3,
-    "F4": losses.F4,
-    "Baikal": losses.Baikal,
-    "BaikalCMA": losses.BaikalCMA,
-    "SymmetricCrossentropy": losses.SymmetricCrossentropy,
 }
 PIXELS = np.random.default_rng(0).dirichlet(np.ones(5), size=(2, 3, 4)).astype("float32")
 PIXEL_LABELS = np.random.default_rng(1).integers(0, 5, size=(2, 3, 4))
@@ -66,13 +57,6 @@ class TestValues:
         for case in ORACLES:
             value = to_numpy(losses.get(row)(np.float32([case["t"]]), np.float32([case["p"]])))
             assert value == pytest.approx(case["loss"][key], rel=4e-6)
-
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_sum_over_the_classes_is_n_times_the_mean(self, name):
-        t, p = one_hot(PIXEL_LABELS, 5), PIXELS
-        mean = to_numpy(FUNCTIONS[name](t, p, class_reduction="mean"))
-        total = to_numpy(FUNCTIONS[name](t, p, class_reduction="sum"))
-        np.testing.assert_allclose(total, 5 * mean, rtol=2e-6)
 
     @needs_tensorflow  # float64 resolves the flat bottom of f4
     @pytest.mark.parametrize(
@@ -109,100 +93,30 @@ class TestValues:
         assert doctest.testmod(options) == (0, 1)
 
 
-class TestGradients:
-    @needs_tensorflow  # JAX and PyTorch through Keras keep to float32
-    @pytest.mark.parametrize("from_logits", [False, True])
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_equals_central_differences_in_float64(self, name, from_logits):
-        for case in ORACLES:
-            t = np.array([case["t"]])
-            x = np.array([case["logits" if from_logits else "p"]])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(
+    "function", [losses.ngl, FUNCTIONS["ngl_scaled"], losses.f4, partial(losses.ngl, sparse=True)]
+)
+def test_bounded_losses_are_finite_everywhere_in_float16(function, from_logits):
+    labels = np.array([0, 1, 0, 1])
+    t = labels if getattr(function, "keywords", None) else one_hot(labels, 2)
+    p = np.float32([[0, 1], [0, 1], [1, 0], [1, 0]])
 
-            def function(x, t=t):
-                return FUNCTIONS[name](t, x, from_logits=from_logits)
+    # The cast is outside, so that the gradient has to pass through half precision too.
+    def compute(x):
+        return ops.cast(function(t, ops.cast(x, "float16"), from_logits=from_logits), "float32")
 
-            _, gradient = value_and_gradient(function, x)
-            for i in range(x.shape[1]):
-                h = np.zeros_like(x)
-                # A step that shrinks with x keeps terms like 1/x well inside their range.
-                h[0, i] = 1e-5 if from_logits else 1e-5 * x[0, i]
-                difference = to_numpy(function(x + h) - function(x - h))[0] / (2 * h[0, i])
-                scale = max(1.0, np.abs(gradient).max())
-                assert gradient[0, i] == pytest.approx(difference, abs=1e-6 * scale)
-
-    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_finite_everywhere(self, name, dtype):
-        self.check_finite(FUNCTIONS[name], dtype)
-
-    @pytest.mark.parametrize("name", ["ngl", "ngl_scaled", "f4"])
-    def test_finite_everywhere_in_float16(self, name):
-        self.check_finite(FUNCTIONS[name], "float16")
-
-    def test_sparse_finite_everywhere(self):
-        for dtype in ("float32", "bfloat16", "float16"):
-            self.check_finite(lambda t, p, **kw: losses.sparse_ngl(t.argmax(-1), p, **kw), dtype)
-
-    @staticmethod
-    def check_finite(function, dtype):
-        t = one_hot([0, 1, 0, 1], 2)
-        p = np.array([[0, 1], [0, 1], [1, 0], [1, 0]], "float32")
-        cases = [(p, False), (2e4 * p - 1e4, True), (-1e4 * p, True)]
-        for x, from_logits in cases:
-            # The cast is outside, so that the gradient has to pass through half precision too.
-            value, gradient = value_and_gradient(
-                lambda x, from_logits=from_logits: ops.cast(
-                    function(t, ops.cast(x, dtype), from_logits=from_logits), "float32"
-                ),
-                x,
-            )
-            assert np.isfinite(value).all()
-            assert np.isfinite(gradient).all()
+    value, gradient = value_and_gradient(compute, 2e4 * p - 1e4 if from_logits else p)
+    assert np.isfinite(value).all()
+    assert np.isfinite(gradient).all()
 
 
 class TestShapesAndLabels:
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_one_value_per_pixel(self, name):
-        values = to_numpy(FUNCTIONS[name](one_hot(PIXEL_LABELS, 5), PIXELS))
-        assert values.shape == PIXEL_LABELS.shape
-        single = FUNCTIONS[name](one_hot(PIXEL_LABELS, 5)[1, 2, 3][None], PIXELS[1, 2, 3][None])
-        assert values[1, 2, 3] == pytest.approx(to_numpy(single)[0], rel=1e-6)
-
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_classes_on_another_axis(self, name):
-        last = to_numpy(FUNCTIONS[name](one_hot(PIXEL_LABELS, 5), PIXELS))
-        t, p = (np.moveaxis(x, -1, 1) for x in (one_hot(PIXEL_LABELS, 5), PIXELS))
-        np.testing.assert_allclose(to_numpy(FUNCTIONS[name](t, p, axis=1)), last, rtol=1e-6)
-
     @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16", "float64"])
     def test_label_dtype_does_not_matter(self, dtype):
         t = one_hot(PIXEL_LABELS, 5)
         expected = to_numpy(losses.ngl(t, PIXELS))
         np.testing.assert_allclose(to_numpy(losses.ngl(t.astype(dtype), PIXELS)), expected)
-
-    @pytest.mark.parametrize("name", FUNCTIONS)
-    def test_label_smoothing_equals_smoothed_labels(self, name):
-        t = one_hot(PIXEL_LABELS, 5)
-        smoothed = FUNCTIONS[name](t, PIXELS, label_smoothing=0.1)
-        np.testing.assert_allclose(
-            to_numpy(smoothed), to_numpy(FUNCTIONS[name](0.9 * t + 0.02, PIXELS)), rtol=1e-5
-        )
-
-    @pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-    def test_reduces_the_mean_and_nothing_before(self, cls):
-        t = one_hot(PIXEL_LABELS, 5)
-        values = to_numpy(cls(reduction="none")(t, PIXELS))
-        assert values.shape == PIXEL_LABELS.shape
-        assert to_numpy(cls()(t, PIXELS)) == pytest.approx(values.mean(), rel=1e-5)
-
-    @pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-    def test_sample_weight_selects_one_gradient(self, cls):
-        t, p = one_hot(PIXEL_LABELS, 5)[0, 0], PIXELS[0, 0]
-        weight = np.float32([1, 0, 0, 0])
-        _, weighted = value_and_gradient(lambda p: cls()(t, p, sample_weight=weight), p)
-        _, alone = value_and_gradient(lambda p: cls()(t[:1], p), p[:1])
-        np.testing.assert_allclose(weighted[0], alone[0] / 4, rtol=1e-6)
-        np.testing.assert_array_equal(weighted[1:], 0)
 
     @pytest.mark.parametrize("labels", [np.array([0, 1]), np.array([[0], [1]])])
     def test_integer_labels_for_a_one_hot_loss_are_refused(self, labels):
@@ -212,52 +126,6 @@ class TestShapesAndLabels:
     def test_one_hot_labels_for_the_sparse_loss_are_refused(self):
         with pytest.raises(ValueError, match="NGL instead of SparseNGL"):
             losses.SparseNGL()(np.eye(3), np.full((3, 3), 1 / 3))
-
-
-class TestSparse:
-    @pytest.mark.parametrize("arguments", [{}, {"alpha": 2.0}, {"scaling": "sigmoid"}])
-    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-    @pytest.mark.parametrize("reduction", losses.CLASS_REDUCTIONS)
-    def test_equals_one_hot(self, arguments, smoothing, reduction):
-        arguments |= {"label_smoothing": smoothing, "class_reduction": reduction}
-        dense = losses.ngl(one_hot(PIXEL_LABELS, 5), PIXELS, **arguments)
-        for labels in (PIXEL_LABELS, PIXEL_LABELS[..., None], PIXEL_LABELS.astype("float32")):
-            sparse = losses.sparse_ngl(labels, PIXELS, **arguments)
-            np.testing.assert_allclose(to_numpy(sparse), to_numpy(dense), rtol=2e-6)
-
-    def test_same_gradient_as_one_hot_from_logits(self):
-        z = np.log(PIXELS)
-        _, dense = value_and_gradient(
-            lambda z: losses.ngl(one_hot(PIXEL_LABELS, 5), z, from_logits=True), z
-        )
-        _, sparse = value_and_gradient(
-            lambda z: losses.sparse_ngl(PIXEL_LABELS, z, from_logits=True), z
-        )
-        np.testing.assert_allclose(sparse, dense, atol=1e-6)
-
-    @pytest.mark.parametrize("void", [255, -1, 2])
-    def test_ignored_class_has_no_loss_no_gradient_no_share_in_the_mean(self, void):
-        labels = np.where(PIXEL_LABELS == 2, void, PIXEL_LABELS)
-        valid = labels != void
-        loss = losses.SparseNGL(ignore_class=void)
-        value, gradient = value_and_gradient(lambda p: loss(labels, p), PIXELS)
-        every = to_numpy(losses.ngl(one_hot(PIXEL_LABELS, 5), PIXELS))
-        assert value == pytest.approx(every[valid].mean(), rel=1e-5)
-        np.testing.assert_array_equal(gradient[~valid], 0)
-        assert (np.abs(gradient[valid]).max(-1) > 0).all()
-
-    def test_nothing_but_void(self):
-        loss = losses.SparseNGL(ignore_class=255)
-        value, gradient = value_and_gradient(
-            lambda p: loss(np.full(PIXEL_LABELS.shape, 255), p), PIXELS
-        )
-        assert value == 0
-        np.testing.assert_array_equal(gradient, 0)
-
-    def test_classes_on_another_axis(self):
-        last = to_numpy(losses.sparse_ngl(PIXEL_LABELS, PIXELS))
-        first = losses.sparse_ngl(PIXEL_LABELS, np.moveaxis(PIXELS, -1, 1), axis=1)
-        np.testing.assert_allclose(to_numpy(first), last, rtol=1e-6)
 
 
 COMMON = {
@@ -293,15 +161,6 @@ GOLDEN_CONFIGS = {
         "class_reduction": "sum",
     },
 }
-CHANGED = {
-    "from_logits": True,
-    "label_smoothing": 0.2,
-    "class_reduction": "sum",
-    "axis": 1,
-    "reduction": "sum",
-    "dtype": "float32",
-    "name": "other",
-}
 
 
 class TestConfigs:
@@ -311,19 +170,10 @@ class TestConfigs:
         assert loss.get_config() == GOLDEN_CONFIGS[name]
         assert keras.saving.serialize_keras_object(loss)["registered_name"] == f"nglkeras>{name}"
 
-    @pytest.mark.parametrize("name", GOLDEN_CONFIGS)
-    def test_every_argument_survives(self, name):
-        loss = getattr(losses, name)(**CHANGED)
-        config = keras.saving.serialize_keras_object(loss)
-        assert keras.saving.deserialize_keras_object(config).get_config() == loss.get_config()
-        assert CHANGED.items() <= loss.get_config().items()
-
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"class_reduction": "max"}, "unknown class_reduction 'max'; choose from: mean, sum"),
             ({"scaling": "softmax"}, "unknown scaling 'softmax'; choose from: None, sigmoid"),
-            ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not in"),
             ({"alpha": "2"}, "alpha='2' is not a number"),
             ({"alpha": None}, "alpha=None is not a number"),
         ],

@@ -68,22 +68,24 @@ class TestScript:
             loss, "SPARSE_LOSSES", {name: loss.SPARSE_LOSSES[name] for name in sparse}
         )
         monkeypatch.setattr(loss, "SHAPES", ((16, 5),))
+        monkeypatch.setattr(loss, "BINARY_SHAPES", ((16, 1),))
         monkeypatch.setattr(loss, "MEMORY_SHAPES", {(16, 5): (20_000, 100)})
         monkeypatch.setattr(unet, "SIZE", 16)
         code, out, _ = script("benchmark", "loss", "--rounds", 2, "--out", tmp_path)
         assert code == 0
         assert "SparseNGL" in out
-        cases = ["16 x 5", "16 x 5, class indices", "step of a U-Net, 4 x 16 x 16 x 21"]
+        cases = ["16 x 5", "16 x 5, class indices", "16 x 1, sigmoids"]
+        cases += ["step of a U-Net, 4 x 16 x 16 x 21"]
         table = self.check(tmp_path, "loss", cases).set_index(["case", "name"])
         assert table.loc[("16 x 5", "NGL"), "error"] < 1.5e-6
         # At the least the gradient itself.
         assert (table["memory"].dropna() > 0.9 * 20_000 * 100 * 4).all()
 
     def test_the_authors_way_is_ngl(self):
-        from benchmark.loss import AuthorsNGL, batch
+        from benchmark.loss import DENSE, AuthorsNGL, batch
         from nglkeras.losses import NGL
 
-        y, z = batch((8, 5), sparse=False)
+        y, z = batch((8, 5), DENSE)
         assert float(AuthorsNGL()(y, z)) == pytest.approx(float(NGL(from_logits=True)(y, z)))
 
     @pytest.mark.slow

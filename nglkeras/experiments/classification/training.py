@@ -98,7 +98,15 @@ def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Mod
 
 
 def loss_of(trial: Trial) -> keras.losses.Loss:
-    """The loss of a trial."""
+    """The loss of a trial.
+
+    Raises:
+        UserError: If the trial's network does not end in what the loss is defined on.
+    """
     if trial.formula is None:
+        wanted = losses.row(trial.loss).activation
+        # Trials of table 3 always have a softmax.
+        if getattr(trial, "activation", "softmax") != wanted:
+            raise UserError(f"{trial.loss} needs a trial with activation={wanted!r}")
         return losses.get(trial.loss, **dict(trial.loss_settings))
     return losses.FormulaLoss(trial.formula, **dict(trial.loss_settings))

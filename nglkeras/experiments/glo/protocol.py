@@ -223,8 +223,7 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
 
 def _blank(row, class_reduction):
     """What a trial says of its loss."""
-    names = ("l2", "formula", "activation")
-    blank = {"loss": row.name} | {name: getattr(row, name) for name in names}
+    blank = row.of_trial
     if row.make is nglkeras.losses.ROWS["CE"].make:
         # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
         if class_reduction == "sum":

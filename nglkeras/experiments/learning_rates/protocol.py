@@ -196,8 +196,7 @@ def _common(scale, data_dir):
 def _blank_of_row(name):
     """What a trial says of a loss of the papers."""
     row = nglkeras.losses.row(name)
-    names = ("l2", "formula", "activation")
-    blank = {"loss": row.name} | {name: getattr(row, name) for name in names}
+    blank = row.of_trial
     if row.takes_reduction:
         blank["loss_settings"] = SUM
     return blank

@@ -8,7 +8,7 @@ from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes, registered
 
 
-@loss_over_classes(heads=("sigmoid",), defaults={"head": "sigmoid", "class_reduction": "sum"})
+@loss_over_classes(heads=("sigmoid",), defaults={"class_reduction": "sum"})
 def cse_autoloss_b(t, p, log_p, log_not_p, *, alpha=0.25):
     """CSE-Autoloss-B: `-t (1 + serf(σ(1 - t))) log p - (sgd(z) - t)(p - t) log(1 - p)`, weighted.
 

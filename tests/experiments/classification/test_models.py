@@ -83,6 +83,8 @@ class TestSigmoids:
         row = run_trial(replace(trials[1], compile_once=compile_once), on_model=built.append)
         assert built[0].layers[-1].activation is keras.activations.sigmoid
         assert row.accuracy > 0.2
+        with pytest.raises(UserError, match="needs a trial with activation='sigmoid'"):
+            run_trial(replace(trials[1], compile_once=compile_once, activation="softmax"))
 
 
 class TestBackbones:

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 
 from nglkeras.errors import UserError
-from nglkeras.losses import heads, mistakes
-from nglkeras.losses.mistakes import Rows
-from nglkeras.losses.point import Point
-from nglkeras.losses.traits import Traits
+from nglkeras.losses import heads
+from nglkeras.losses.checking import mistakes
+from nglkeras.losses.checking.mistakes import Rows
+from nglkeras.losses.checking.point import Point
+from nglkeras.losses.checking.traits import Traits
 
 # A class is rare if another is so many times more frequent, and there are so many labels a class.
 _UNEVEN, _ENOUGH = 10, 20

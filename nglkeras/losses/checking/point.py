@@ -6,9 +6,9 @@ from functools import cached_property
 import keras
 import numpy as np
 
+from nglkeras.losses.checking.mistakes import Rows
+from nglkeras.losses.checking.traits import Traits
 from nglkeras.losses.curves import value_and_gradient
-from nglkeras.losses.mistakes import Rows
-from nglkeras.losses.traits import Traits
 
 # A sample is saturated if its gradient is below this share of the largest.
 SATURATED = 1e-6

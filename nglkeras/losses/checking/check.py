@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from nglkeras.errors import UserError, unknown
-from nglkeras.losses import heads, traits
-from nglkeras.losses.examine import Output, examine
+from nglkeras.losses import heads
+from nglkeras.losses.checking import traits
+from nglkeras.losses.checking.examine import Output, examine
 
 # Most samples that the model is run with, and most numbers in their inputs and in labels.
 SAMPLES, _INPUTS, _LABELS = 256, 2**22, 2**24

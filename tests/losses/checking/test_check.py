@@ -534,7 +534,7 @@ def test_the_text_of_a_right_set_up():
 
 @needs_tensorflow
 def test_examples_are_as_documented():
-    assert doctest.testmod(importlib.import_module("nglkeras.losses.check")).failed == 0
+    assert doctest.testmod(importlib.import_module("nglkeras.losses.checking.check")).failed == 0
     document = str(ROOT / "docs/check.md")
     options = doctest.NORMALIZE_WHITESPACE
     found = doctest.testfile(document, module_relative=False, optionflags=options)

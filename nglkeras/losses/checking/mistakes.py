@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nglkeras.errors import UserError
+from nglkeras.losses.checking.traits import Traits
 from nglkeras.losses.heads import NAMES
 from nglkeras.losses.labels import (
     NOT_SPARSE,
@@ -21,7 +22,6 @@ from nglkeras.losses.labels import (
     class_indices,
     one_hot_labels,
 )
-from nglkeras.losses.traits import Traits
 
 
 @dataclass(frozen=True, eq=False)
