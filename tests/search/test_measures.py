@@ -41,16 +41,21 @@ OF_CLASSES = {
     "categorical_accuracy": ACCURACY,
     "categorical_crossentropy": lambda y, p: -metrics.log_loss(y, p),
 }
+BY_NAME = [pytest.param(*item, id=item[0]) for item in OF_CLASSES.items()]
 OBJECTS = [
-    (keras.metrics.MeanIoU(3), IOU),
-    (keras.metrics.OneHotMeanIoU(3), IOU),
-    (lambda: keras.metrics.F1Score("macro"), MACRO_F1),
-    (keras.metrics.SparseCategoricalCrossentropy, OF_CLASSES["categorical_crossentropy"]),
+    pytest.param(keras.metrics.MeanIoU(3), IOU, id="an object"),
+    pytest.param(keras.metrics.OneHotMeanIoU(3), IOU, id="an object for one-hot labels"),
+    pytest.param(lambda: keras.metrics.F1Score("macro"), MACRO_F1, id="a function that makes one"),
+    pytest.param(
+        keras.metrics.SparseCategoricalCrossentropy,
+        OF_CLASSES["categorical_crossentropy"],
+        id="a class",
+    ),
 ]
 
 
 class TestOfClasses:
-    @pytest.mark.parametrize(("metric", "expected"), [*OF_CLASSES.items(), *OBJECTS], ids=str)
+    @pytest.mark.parametrize(("metric", "expected"), [*BY_NAME, *OBJECTS])
     @pytest.mark.parametrize("from_logits", [False, True])
     def test_values(self, metric, expected, from_logits):
         outputs = np.log(P) + 3.0 if from_logits else P
@@ -58,7 +63,9 @@ class TestOfClasses:
         found = measured(metric, task, ONE_HOT, outputs)
         assert found == pytest.approx(expected(CLASSES, P), rel=1e-4)
 
-    @pytest.mark.parametrize("metric", [*OF_CLASSES, keras.metrics.MeanIoU(3)], ids=str)
+    @pytest.mark.parametrize(
+        "metric", [*OF_CLASSES, pytest.param(keras.metrics.MeanIoU(3), id="an object")]
+    )
     @pytest.mark.parametrize("ignore_class", [1, 255])
     def test_what_is_ignored_does_not_count(self, metric, ignore_class):
         """Maps of 4 x 5 pixels, one row of them void."""
