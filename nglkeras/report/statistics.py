@@ -68,6 +68,16 @@ def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, `count` of `total` (Clopper and Pearson).
+
+    Raises:
+        ValueError: If `count` is not within 0 and `total`, or `total` is 0.
+    """
+    low, high = stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="exact")
+    return float(low), float(high)
+
+
 def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Difference:
     """The mean difference of pairs, its interval and p (Student's t).
 

@@ -357,6 +357,17 @@ class TestSingleSamples:
         assert statistics.deviation([1.0]) is None
         assert statistics.deviation([1, 3]) == pytest.approx(2**0.5)
 
+    def test_interval_of_a_share(self):
+        # Clopper and Pearson: none of ten, 1 - 0.025^(1/10); all of them, the mirror image.
+        end = 1 - 0.025**0.1
+        assert statistics.share_interval(0, 10) == pytest.approx((0, end))
+        assert statistics.share_interval(10, 10) == pytest.approx((1 - end, 1))
+        low, high = statistics.share_interval(3, 10)
+        assert stats.binom.sf(2, 10, low) == pytest.approx(0.025)
+        assert stats.binom.cdf(3, 10, high) == pytest.approx(0.025)
+        with pytest.raises(ValueError, match="k"):
+            statistics.share_interval(11, 10)
+
     def test_welch_p_without_a_reference(self):
         assert statistics.welch_p([1, 2], None) is None
         assert statistics.welch_p([1, 2], []) is None

@@ -1,4 +1,4 @@
-"""Tell whether a loss is Baikal, another loss that trains like it or has its pole, or cross entropy.
+"""Tell whether a loss is Baikal, trains like it, has its pole, or is a rescaled cross entropy.
 
 A training sees nothing of a loss but its gradient by the logits of the softmax, for labels 0 and 1.
 Let f(p) be the loss of the true class and g(p) that of another one. Then this gradient is
