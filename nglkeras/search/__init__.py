@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nglkeras.search.found import FoundLoss
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
+    from nglkeras.search.racing import Racing
     from nglkeras.search.records import Generation, Record, Result
     from nglkeras.search.screening import PAPER, Screening
     from nglkeras.search.strategy import (
@@ -43,6 +44,7 @@ _PUBLIC = {
     "nglkeras.search.found": ("FoundLoss",),
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
+    "nglkeras.search.racing": ("Racing",),
     "nglkeras.search.records": ("Generation", "Record", "Result"),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),

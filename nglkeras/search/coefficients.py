@@ -113,6 +113,11 @@ class CoefficientSearch(Strategy):
         """Mean of the distribution that the next coefficients are drawn from."""
         return np.array(self._strategy.mean)
 
+    @property
+    def rivals(self) -> list[Member]:
+        """The best and the last sample; a sample that is stopped gets the cost of the worst."""
+        return [member for member in self.population if member.evaluation.rank]
+
     def propose(self) -> Iterator[Individual]:
         """Yield the tree with unit coefficients in generation 0, and samples in the others."""
         if self.generation == 0:

@@ -15,7 +15,7 @@ from nglkeras.expression import Expression
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
 from nglkeras.search.screening import BOUNDS
-from nglkeras.search.strategy import Evaluation
+from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.trainer import Loss, Trainer
 from nglkeras.training.outcome import STATUSES
 
@@ -76,6 +76,13 @@ class Fitness(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - optional
         """Get the data; called before the first new loss is screened."""
+
+    def begin_generation(self, rivals: Sequence[Member]) -> None:  # noqa: B027 - optional
+        """Take what the losses of the generation that begins must not fall behind; see `racing`.
+
+        Args:
+            rivals: `Strategy.rivals`.
+        """
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:
         """Return what trains the networks of a confirmation.

@@ -93,6 +93,11 @@ class GLO(Strategy):
             raise UserError(f"the seed {loss} has more than {self.parameters.max_size} nodes")
         return loss
 
+    @property
+    def rivals(self) -> list[Member]:
+        """The population: a tree that is stopped has weight 0 when parents are drawn."""
+        return [member for member in self.population if member.evaluation.rank]
+
     def propose(self) -> Iterator[Individual]:
         """Yield random trees in generation 0, and the children of the population in the others."""
         parameters = self.parameters

@@ -240,6 +240,7 @@ class _Search:
     def _evaluate_generation(self, order):
         """Evaluate a whole generation; return whether anything had to be trained."""
         number, trained = self.strategy.generation, False
+        self.fitness.begin_generation(self.strategy.rivals)
         bar = tqdm(
             total=len(self.strategy.ask()), unit="loss", leave=False, disable=self.quiet, delay=1
         )
@@ -320,10 +321,11 @@ def _describe_front(front):
 
 def _describe(generation, seconds_left):
     saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
+    stopped = f" ({generation.stopped} stopped early)" if generation.stopped else ""
     left = "" if seconds_left is None else f"; {duration(seconds_left)} left"
     return (
         f"generation {generation.number}: best {shown(generation.best)}, "
         f"mean {shown(generation.mean)}, size {generation.size:.1f}; "
-        f"{generation.asked} asked, {generation.trained} trained, "
+        f"{generation.asked} asked, {generation.trained} trained{stopped}, "
         f"saved {saved or 'none'}, {generation.discarded} discarded{left}"
     )

@@ -179,6 +179,7 @@ def _render(folder, result, progress):
         failures=presentation.failures(
             one.evaluation for one in result.records.values() if "failed" in one.counts
         ),
+        epochs=result.epochs,
         seconds=duration(result.seconds),
         best=[
             describe(loss) | {"curves": drawn}

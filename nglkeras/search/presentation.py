@@ -151,7 +151,8 @@ def shortened(text: str, length: int) -> str:
 
 def failures(evaluations: Iterable[Evaluation]) -> str:
     """Return how many evaluations without a fitness have each status, with an example of each."""
-    failed = [evaluation for evaluation in evaluations if not evaluation.rank]
+    # What racing has stopped has not failed.
+    failed = [one for one in evaluations if not one.rank and one.status != "stopped"]
     counts = Counter(evaluation.status for evaluation in failed)
     # Messages may come from a file, and from libraries that write many lines.
     example = {one.status: shortened(in_a_line(one.message), _MESSAGE) for one in reversed(failed)}
@@ -202,6 +203,8 @@ def _heading(result: "Result") -> list[str]:
         f"{what}{reached}; {duration(result.seconds)} of training",
         f"{counts['asked']} losses asked for: {counted(counts)}",
     ]
+    if counts["stopped"]:
+        lines.append(raced(*result.epochs))
     if counts["failed"]:
         failed = failures(one.evaluation for one in records if "failed" in one.counts)
         lines.append(f"Trainings that failed: {failed}")
@@ -212,6 +215,12 @@ def _heading(result: "Result") -> list[str]:
     return [in_a_line(line) for line in lines]
 
 
+def raced(trained: int, whole: int) -> str:
+    """Return in words how many epochs racing has spared."""
+    saved = 100 * (1 - trained / whole) if whole else 0.0
+    return f"Racing: {trained:,} of {whole:,} epochs trained, {saved:.0f} % saved"
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """Return in words how many evaluations were trained, spared and discarded.
 
@@ -220,8 +229,9 @@ def counted(counts: Mapping[str, int]) -> str:
     """
     spared = {name: counts[name] for name in SPARED if counts.get(name)}
     kinds = ", ".join(f"{count} {SPARED[name]}" for name, count in spared.items())
-    failed = f" ({counts['failed']} failed)" if counts.get("failed") else ""
-    parts = [f"{counts.get('trained', 0)} trained{failed}"]
+    early = {"stopped": "stopped early", "failed": "failed"}
+    ended = ", ".join(f"{counts[name]} {text}" for name, text in early.items() if counts.get(name))
+    parts = [f"{counts.get('trained', 0)} trained" + (f" ({ended})" if ended else "")]
     parts += [f"{sum(spared.values())} spared ({kinds})"] if spared else []
     parts += [f"{counts['discarded']} discarded"] if counts.get("discarded") else []
     return ", ".join(parts)

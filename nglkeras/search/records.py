@@ -18,6 +18,7 @@ from nglkeras.runs.journal import read_records
 from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.found import FoundLoss
 from nglkeras.search.front import pareto_front
+from nglkeras.search.racing import epochs_of
 from nglkeras.search.scale import FACTOR, factor_of_twin
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy
 from nglkeras.training.outcome import STATUSES
@@ -82,7 +83,9 @@ class Record:
         if self.evaluation.status == "discarded":
             return ["discarded"]
         counts = ["asked", self.saved or "trained"]
-        return counts if self.saved or self.evaluation.status == "ok" else [*counts, "failed"]
+        if self.saved or self.evaluation.status == "ok":
+            return counts
+        return [*counts, "stopped" if self.evaluation.status == "stopped" else "failed"]
 
     def to_json(self) -> dict:
         """Return the record as JSON data."""
@@ -137,6 +140,7 @@ class Generation:
         saved: Number of trainings that were spared so far, by reason.
         discarded: Number of losses out of bounds so far.
         failed: Number of trainings without a fitness so far.
+        stopped: Number of trainings that racing has stopped so far.
     """
 
     number: int
@@ -148,6 +152,7 @@ class Generation:
     saved: dict[str, int]
     discarded: int
     failed: int
+    stopped: int = 0
 
     @classmethod
     def of(cls, number: int, population: Sequence[Member], counts: Counter) -> "Generation":
@@ -169,6 +174,7 @@ class Generation:
             {kind: counts[kind] for kind in SAVED},
             counts["discarded"],
             counts["failed"],
+            counts["stopped"],
         )
 
 
@@ -255,6 +261,11 @@ class Result:
     def seconds(self) -> float:
         """Wall time of all trainings, including those of interrupted calls."""
         return sum(one.evaluation.seconds for one in self.records.values() if not one.twin)
+
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """How many epochs were trained under racing, and how many there would be without it."""
+        return epochs_of(one.evaluation for one in self.records.values() if not one.twin)
 
     @property
     def best(self) -> Expression:

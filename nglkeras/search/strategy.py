@@ -209,6 +209,15 @@ class Strategy(ABC):
         """
 
     @property
+    def rivals(self) -> list[Member]:
+        """Survivors that a new loss must beat one of: none while one of them has no fitness.
+
+        See `racing`.
+        """
+        is_full = all(member.evaluation.rank for member in self.population)
+        return self.population if is_full else []
+
+    @property
     def generations(self) -> int:
         """Number of the last generation."""
         return self.parameters.generations

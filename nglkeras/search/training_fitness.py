@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from nglkeras.errors import UserError
+from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
@@ -22,9 +23,11 @@ from nglkeras.search import measures, optimizers, samples, scale
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.identity import fingerprint
 from nglkeras.search.numbers import positive, whole_number
+from nglkeras.search.racing import CURVES, Bars, Entrant, Racing, bars, curve_of, race_details
+from nglkeras.search.racing import read as read_racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
-from nglkeras.search.strategy import Evaluation
+from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.task import Task, balanced_weights, look
 from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
@@ -102,6 +105,8 @@ class TrainingFitness(Fitness):
         ignore_class: Label that does not count, such as 255 for void pixels.
         callbacks: Keras callbacks of each training, or a function that makes them. They find the
             fitness as "val_accuracy" in the logs of each epoch; more of it is better.
+        racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
+            with its settings. Each network is then validated after every epoch.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -128,6 +133,7 @@ class TrainingFitness(Fitness):
         class_weights: Sequence | Mapping | str | None = None,
         ignore_class: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | Callable[[], Sequence] = (),
+        racing: bool | Racing | None = None,
     ):
         self.measure = measures.read(metric, mode)
         self.ignore_class = check_ignore_class(ignore_class)
@@ -152,6 +158,9 @@ class TrainingFitness(Fitness):
             "ignore_class": self.ignore_class,
             "callbacks": callbacks,
         }
+        lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
+        self._arguments["racing"] = self.racing = read_racing(racing, **lengths)
+        self._bars = Bars()
         _check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -198,7 +207,7 @@ class TrainingFitness(Fitness):
             schedule,
             lambda: InterpretedLoss(**self.task.options),
             replicas=self._arguments["replicas"],
-            validate=bool(callbacks),
+            validate=bool(callbacks) or self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
         )
 
@@ -306,6 +315,8 @@ class TrainingFitness(Fitness):
             named |= {"metric": self.measure.settings, "mode": self.measure.mode}
         if self._arguments["callbacks"]:
             named["callbacks"] = _digest_callbacks(self._arguments["callbacks"])
+        if self.racing is not None:
+            named |= self.racing.settings
         parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,
@@ -336,27 +347,56 @@ class TrainingFitness(Fitness):
     def _problem(self, expression):
         return self._scale(expression).problem
 
-    def __call__(self, expression: Expression) -> Evaluation:
+    def begin_generation(self, rivals: Sequence[Member]) -> None:
+        """Set the bars of racing for the generation that begins."""
+        if self.racing is not None:
+            self._bars = bars(self.racing, rivals, _curves_and_means)
+
+    def each(
+        self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Yield the index and the evaluation of each loss, as they finish."""
+        # Workers have copies of this object, which do not hear of a new generation.
+        entrants = [Entrant(expression, self._bars) for expression in expressions]
+        return super().each(entrants if self.racing else expressions, names, executor)
+
+    def __call__(self, expression: Expression | Entrant) -> Evaluation:
         """Train with this loss; the fitness is the mean over the runs."""
         self.check()
-        accuracies, seconds, details = [], 0.0, {}
+        limits = Bars()
+        if isinstance(expression, Entrant):
+            expression, limits = expression.expression, expression.bars
+        accuracies, curves, seconds, details = [], [], 0.0, {}
         if self.scale_free:
             found = self._scale(expression)
             if found.problem:
                 return Evaluation("non_finite", message=found.problem)
             expression, details = scale.scaled(expression, found.factor), found.details
         for run in range(self.runs):
-            training = self._train(expression, run)
+            training = self._train(expression, run, limits.in_run(run))
             seconds += training.seconds
-            if training.status != "ok":
-                return Evaluation(training.status, message=training.message, seconds=seconds)
-            accuracies.append(training.validation_accuracy)
+            curves.append(curve_of(training.history) if self.racing else [])
+            status, message = training.status, training.message
+            if status == "ok":
+                accuracies.append(training.validation_accuracy)
+                message = limits.problem(float(np.mean(accuracies)), run)
+                status = "stopped" if message else "ok"
+            elif status == "stopped":
+                message = f"network {run + 1}: {message}"
+            if status not in ("ok", "stopped"):
+                return Evaluation(status, message=message, seconds=seconds)
+            if status == "stopped":
+                break
         details = {"accuracies": accuracies} | details
-        return Evaluation("ok", (float(np.mean(accuracies)),), details=details, seconds=seconds)
+        if self.racing:
+            whole = None if status == "ok" else self.runs * self._arguments["epochs"]
+            details |= race_details(curves, curves, whole)
+        fitness = (float(np.mean(accuracies)),) if status == "ok" else ()
+        return Evaluation(status, fitness, message, details, seconds)
 
-    def _train(self, expression, run):
-        callbacks = self.callbacks()
-        return self.compiled.train(expression, run, timeout=self.timeout, callbacks=callbacks)
+    def _train(self, expression, run, limits):
+        settings = {"timeout": self.timeout, "callbacks": self.callbacks(), "bars": limits}
+        return self.compiled.train(expression, run, **settings)
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
         """Return what trains the networks of a confirmation; see `confirm`."""
@@ -398,6 +438,13 @@ def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
     if class_reduction == "sum":
         return Expression.parse("-(y_true*log(y_pred))")
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
+
+
+def _curves_and_means(details):
+    """Return the curves of a rival by run, and the mean of its runs after each but the last."""
+    accuracies = details["accuracies"]
+    means = [float(np.mean(accuracies[:count])) for count in range(1, len(accuracies))]
+    return details[CURVES], means
 
 
 def _part(x, start, size):

@@ -104,13 +104,17 @@ class CompiledNetwork:
         timeout: float | None = None,
         on_epoch: Callable[[int, dict], None] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        bars: Sequence[float] = (),
     ) -> Training:
         """Train from the start of a run with an expression, or the name of a loss.
 
         It begins with `learning_rate`, by default the schedule's. After `timeout` seconds, all
         tries together, it stops with status "timeout".
         `on_epoch` is called after each epoch with its number, from 1, and its row of the history.
+        `bars` stop it as "stopped": see `Monitor`. They need a validation after every epoch.
         """
+        if bars and not self.validate:
+            raise ValueError("bars need validate=True")
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
         def attempt(schedule):
@@ -118,7 +122,7 @@ class CompiledNetwork:
                 # It would keep the network of the previous attempt in memory.
                 keras.callbacks.Callback.set_model(callback, None)
             self._adopt(schedule)
-            return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks)
+            return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks, bars)
 
         if not self.accumulate:
             return attempt(self.schedule)
@@ -136,9 +140,9 @@ class CompiledNetwork:
         self._starts.clear()
         accumulation.release()
 
-    def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks):
+    def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks, bars):
         started = time.perf_counter()
-        monitor = Monitor(deadline, on_epoch, bound=self.bound)
+        monitor = Monitor(deadline, on_epoch, bound=self.bound, bars=bars)
         plateaus, outcome = plateau_callbacks(self.schedule), {}
         try:
             streams = self.reset(loss, run)

@@ -17,6 +17,7 @@ from nglkeras.executors import Executor, Local
 from nglkeras.experiments import discovery, draws, earlier
 from nglkeras.experiments.classification.shared_networks import compiled_network
 from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery.raced import RacedTrial
 from nglkeras.expression import Expression
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner
@@ -25,8 +26,18 @@ from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search.fitness import Fitness, ask
+from nglkeras.search.racing import (
+    CURVES,
+    Bars,
+    Racing,
+    bars,
+    curve_of,
+    is_possible,
+    race_details,
+)
+from nglkeras.search.racing import read as read_racing
 from nglkeras.search.scale import Scale, measure, scaled
-from nglkeras.search.strategy import Evaluation
+from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.trainer import Loss, Trainer
 from nglkeras.search.training_fitness import (
     SCALE_FREE,
@@ -49,6 +60,7 @@ class Candidates:
         bound: Mean loss beyond which a training ends as "exploded".
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
+        validate: Whether to validate after every epoch.
     """
 
     def __init__(
@@ -58,17 +70,20 @@ class Candidates:
         bound: float = np.inf,
         data_dir: str | Path | None = None,
         timeout: float | None = None,
+        validate: bool = False,
     ):
         self.searched_runs = searched_runs
         self.bound = bound
         self.data_dir = data_dir
         self.timeout = timeout
+        self.validate = validate
         self.networks: dict[str, CompiledNetwork] = {}
         self._drawn: dict[str, int] = {}
 
     def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
         """Return one of another kind with the same settings."""
-        return kind(bound=self.bound, data_dir=self.data_dir, timeout=self.timeout)
+        settings = ("bound", "data_dir", "timeout", "validate")
+        return kind(**{name: getattr(self, name) for name in settings})
 
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
@@ -80,7 +95,9 @@ class Candidates:
             learning_rate=trial.schedule.learning_rate,
             timeout=self.timeout,
             on_epoch=on_epoch,
+            bars=trial.bars if isinstance(trial, RacedTrial) else (),
         )
+        trial = trial.trial if isinstance(trial, RacedTrial) else trial
         return make_row(trial, **vars(training))
 
     def scale(self, trial: Trial) -> Scale:
@@ -110,6 +127,7 @@ class Candidates:
                 [trial],
                 partial(self.loss, trial),
                 bound=self.bound,
+                validate=self.validate,
                 tested=lambda run: self.searched_runs <= run < draws.FIRST,
                 data_dir=self.data_dir,
             )
@@ -139,6 +157,11 @@ class TrialFitness(Fitness):
         executor: Trains the networks; by default this process.
         scale_free: Whether each loss is brought to cross entropy's size first (see
             `nglkeras.search.scale`), with one factor for all trials: that of the first.
+        racing: Whether candidates that fall behind the survivors are stopped: `True`, or a
+            `Racing` with its settings; `None` for yes where it is possible, but not in a folder
+            that was begun without it. All candidates have their first run before one has its
+            second. With several data sets they are compared after each run, by the fitness of the
+            runs so far, and not within it: a loss may be low on one of them alone.
 
     Attributes:
         begun: Settings of an earlier version that the folder's search goes on with.
@@ -158,6 +181,7 @@ class TrialFitness(Fitness):
         timeout: float | None = None,
         executor: Executor | None = None,
         scale_free: bool = False,
+        racing: bool | Racing | None = False,
     ):
         self._planned = trials
         self._chosen = chosen
@@ -176,7 +200,13 @@ class TrialFitness(Fitness):
             self.refuse = self._problem
         self.rows = journal.results()
         self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
+        self._chooses_racing = racing is None
+        if self._chooses_racing:
+            racing = is_possible(**race_of(self.blanks))
+        self.racing = read_racing(racing, **race_of(self.blanks))
+        self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
+        self.train.validate = self.racing is not None
 
     def trials(self, formula: str) -> list[Trial]:
         """Return the trials of a formula with the settings of the folder's search."""
@@ -191,7 +221,8 @@ class TrialFitness(Fitness):
             "datasets": self.datasets,
             "model": self.blanks[0].model,
         }
-        return settings | ({"scale_free": True} if self.scale_free else {})
+        settings |= {"scale_free": True} if self.scale_free else {}
+        return settings | (self.racing.settings if self.racing else {})
 
     def as_begun(self, settings: dict) -> None:
         """Adopt the settings of the search in the folder, if an earlier version began it."""
@@ -201,6 +232,8 @@ class TrialFitness(Fitness):
             self._planned("y_pred"), keys, chosen=self._chosen, changes=draws.SEARCH_CHANGES
         )
         self.blanks = self.trials("y_pred")
+        if self._chooses_racing and "racing" not in settings:
+            self.racing, self.train.validate = None, False
 
     @property
     def notes(self) -> list[str]:
@@ -264,6 +297,24 @@ class TrialFitness(Fitness):
         """Return the fitness for the mean validation accuracy of each data set."""
         return (float(np.mean(list(accuracies.values()))),)
 
+    def begin_generation(self, rivals: Sequence[Member]) -> None:
+        """Set the bars of racing for the generation that begins."""
+        if self.racing is not None:
+            self._bars = bars(self.racing, rivals, self._curves_and_measures)
+
+    def _curves_and_measures(self, details):
+        """Return the curves of a rival by run, and its fitness after each run but the last."""
+        (curves, *others), accuracies = details[CURVES].values(), details["accuracies"]
+        counts = range(1, self.searched_runs)
+        measures = [self._measure(accuracies, count) for count in counts]
+        return [] if others else curves, measures
+
+    def _measure(self, accuracies, runs=None):
+        """Return the first number of the fitness of the first runs."""
+        return self.combine(
+            {dataset: float(np.mean(values[:runs])) for dataset, values in accuracies.items()}
+        )[0]
+
     def __call__(self, expression: Expression, name: str = "") -> Evaluation:
         """Train all trials of a loss."""
         ((_, evaluation),) = self.each([expression], [name])
@@ -278,7 +329,7 @@ class TrialFitness(Fitness):
         """Yield the index and the evaluation of each loss, as its last training ends.
 
         All trials of a loss are trained even if one fails, so that the rows do not depend on the
-        order of the trainings.
+        order of the trainings. Under racing, this holds for each run.
         """
         scales = list(map(self._scale, expressions))
         groups = {}
@@ -288,12 +339,52 @@ class TrialFitness(Fitness):
                 continue
             formula = str(scaled(expression, scales[index].factor))
             groups[index] = [draws.of(trial, name) for trial in self.trials(formula)]
-        for index, rows in self.finished(groups, self.train):
-            evaluation = self._evaluation(groups[index], rows)
+        for index, evaluation in (self._race if self.racing else self._all)(groups):
             if self.scale_free:
                 details = evaluation.details | scales[index].details
                 evaluation = replace(evaluation, details=details)
             yield index, evaluation
+
+    def _all(self, groups):
+        for index, rows in self.finished(groups, self.train):
+            yield index, self._evaluation(groups[index], rows)
+
+    def _race(self, groups):
+        """Train run by run: workers need not wait for one candidate's end."""
+        done = {index: ([], []) for index in groups}
+        for run in range(self.searched_runs):
+            limits = self._bars.in_run(run)
+            stage = {
+                index: [
+                    RacedTrial.of(trial, limits)
+                    for trial, blank in zip(groups[index], self.blanks, strict=True)
+                    if blank.run % draws.FIRST == run
+                ]
+                for index in done
+            }
+            for index, rows in self.finished(stage, self.train):
+                done[index][0].extend(stage[index])
+                done[index][1].extend(rows)
+                evaluation = self._evaluation(*done[index])
+                if evaluation.status == "ok" and run < self.searched_runs - 1:
+                    accuracies = evaluation.details["accuracies"]
+                    problem = self._bars.problem(self._measure(accuracies), run)
+                    if not problem:
+                        continue
+                    evaluation = replace(evaluation, status="stopped", message=problem, fitness=())
+                del done[index]
+                yield index, self._with_epochs(evaluation, groups[index])
+
+    def _with_epochs(self, evaluation, trials):
+        """Say how many epochs were trained, of how many."""
+        if evaluation.status not in ("ok", "stopped"):
+            return evaluation
+        curves = evaluation.details[CURVES]
+        by_run = list(chain(*curves.values()))
+        is_whole = evaluation.status == "ok"
+        whole = None if is_whole else sum(trial.schedule.epochs for trial in trials)
+        details = evaluation.details | race_details(curves, by_run, whole)
+        return replace(evaluation, details=details)
 
     def finished(
         self, groups: Mapping[int, Sequence[Trial]], work: Callable[[Trial], TrialResult]
@@ -322,14 +413,21 @@ class TrialFitness(Fitness):
 
     def _evaluation(self, trials, rows):
         seconds = sum(row.seconds for row in rows)
-        failed = next((row for row in rows if row.status != "ok"), None)
+        failed = next((row for row in rows if row.status not in ("ok", "stopped")), None)
         if failed is not None:
             return Evaluation(failed.status, message=failed.message, seconds=seconds)
-        accuracies = {}
+        accuracies, curves = {}, {}
         for trial, row in zip(trials, rows, strict=True):
-            accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
+            if self.racing:
+                curves.setdefault(trial.dataset, []).append(curve_of(row.history))
+            if row.status == "ok":
+                accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
+        details = {"accuracies": accuracies} | ({CURVES: curves} if self.racing else {})
+        stopped = next((row for row in rows if row.status == "stopped"), None)
+        if stopped is not None:
+            message = f"network {len(rows)}: {stopped.message}"
+            return Evaluation("stopped", message=message, details=details, seconds=seconds)
         means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
-        details = {"accuracies": accuracies}
         parts = max(row.accumulation for row in rows)
         if parts > 1:
             # It costs accuracy: a reader must see which candidates it concerns.
@@ -390,6 +488,15 @@ class TrialFitness(Fitness):
             one = Comparison(name, many[0].formula, (*found.values(),), (*found,))
             results[dataset].append(one)
         return results
+
+
+def race_of(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the runs, epochs and data sets of a candidate's trials, by name."""
+    return {
+        "runs": 1 + max(trial.run % draws.FIRST for trial in trials),
+        "epochs": max(trial.schedule.epochs for trial in trials),
+        "datasets": len({trial.dataset for trial in trials}),
+    }
 
 
 def _ignored(*progress):

@@ -61,6 +61,9 @@ class SearchScale(Scale):
             above. In the paper the older survives.
         adaptation: "success_history" to adapt the rates of crossover and mutation; `None` for the
             fixed rates that the paper prints.
+        racing: Whether trainings that fall behind the survivors are stopped; `None` for yes where
+            it is possible, but not in a folder that was begun without it. The paper trains all to
+            their end.
         draws: "fresh", a new split and new initial weights for every evaluation, as in the paper
             (B.1), or "shared" (default: the scale's, fresh at paper scale).
     """
@@ -77,6 +80,7 @@ class SearchScale(Scale):
     distinct: bool | None = None
     parsimony: bool | None = None
     adaptation: str | None = None
+    racing: bool | None = None
     draws: str = "shared"
 
 
@@ -109,6 +113,7 @@ SCALES = by_name(
         screening=(),
         distinct=False,
         parsimony=False,
+        racing=False,
         draws="fresh",
     ),
 )

@@ -18,7 +18,7 @@ from nglkeras.report.tables import as_markdown, as_text, interval_text, with_ref
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.confirmation import confirm
-from nglkeras.search.presentation import shown
+from nglkeras.search.presentation import raced, shown
 from nglkeras.search.records import Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.training_fitness import Comparison
@@ -77,11 +77,14 @@ def write(
     ]
     last = result.generations[-1]
     spared = last.asked - last.trained
+    stopped = f" ({last.stopped} stopped early)" if last.stopped else ""
     summary = (
-        f"{last.asked} evaluations asked, {last.trained} trained, {spared} saved "
+        f"{last.asked} evaluations asked, {last.trained} trained{stopped}, {spared} saved "
         f"({100 * spared / last.asked:.0f} %), {last.failed} failed, {last.discarded} discarded; "
         f"{duration(result.seconds)} of training"
     )
+    if last.stopped:
+        summary += f". {raced(*result.epochs)}"
     shorter = in_print or simplified
     simple = shorter(winner)
     lines = [
@@ -130,7 +133,7 @@ def write(
     body = [columns, *([*row, latex[row[0]]] for row in rows)]
     notes = [heading, "p is the prediction, t the label."]
     (out / "best.tex").write_text(as_latex(body, "The best losses", notes), encoding="utf-8")
-    generations = pd.json_normalize([_flat(generation) for generation in result.generations])
+    generations = pd.json_normalize([_flat(one, last.stopped) for one in result.generations])
     generations.to_csv(out / "generations.csv", index=False)
     drawn = {
         "convergence": partial(plots.convergence, result.generations, fitness.fitness_name),
@@ -203,7 +206,9 @@ def judge(cell: AccuracyCell) -> str:
     return text
 
 
-def _flat(generation):
+def _flat(generation, races):
     row = vars(generation) | {"best": shown(generation.best), "mean": shown(generation.mean)}
+    if not races:
+        del row["stopped"]
     saved = row.pop("saved")
     return row | {f"saved_{kind}": count for kind, count in saved.items()}

@@ -34,7 +34,7 @@ class PaperASearch(SearchScript):
         )
         changed = ("model", "generations", "population", "epochs", "train_images", "image_size")
         changed += ("evaluation_images", "datasets", "draws")
-        changed += ("distinct", "parsimony", "adaptation")
+        changed += ("distinct", "parsimony", "adaptation", "racing")
         options.add_fields(parser, SearchScale, changed)
 
     def chosen_scale(self, args):
@@ -98,7 +98,7 @@ class GLOSearch(SearchScript):
     def add_options(self, parser):
         """Add the fields of the scale and the options of paper B."""
         super().add_options(parser)
-        changed = ("population", "generations", "coefficient_generations", "draws")
+        changed = ("population", "generations", "coefficient_generations", "draws", "racing")
         flags = {name: f"--{name.replace('_', '-')}" for name in changed}
         glo.figures.add_options(parser, {"search_steps": "--steps", **flags})
 
