@@ -31,8 +31,9 @@ KINDS = {
     "an added constant",
     LIKE_BAIKAL: "another formula with Baikal's gradient by the logits for labels 0 and 1, but for "
     "a positive factor",
-    POLE: "as p of the true class goes to 0, the slope of its loss falls like -1/p², and so does "
-    "the difference to the slope of another class with the same p",
+    POLE: "as p of the true class goes to 0, the slope of its loss falls like -1/p², a logarithm "
+    "aside (so that -t log(p)/p counts), and so does the difference to the slope of another class "
+    "with the same p",
     CROSS_ENTROPY: "its gradient by the logits is that of cross entropy times a positive factor",
     OTHER: "none of these",
 }

@@ -71,9 +71,9 @@ SCALES = by_name(
     ),
     RediscoveryScale(
         name="full",
-        note="ten searches of each kind on digits, 80 trees, 20 generations, 100 steps a candidate",
+        note="ten searches of each kind on digits, 80 trees, 12 generations, 100 steps a candidate",
         seeds=10,
-        generations=20,
+        generations=12,
         steps=100,
         new_runs=5,
     ),
