@@ -36,6 +36,9 @@ class RedividedTrainer(Trainer):
     def __init__(self, fitness, losses: Mapping[str, Loss], test: object = None):
         fitness.check()
         self.fitness, self.losses, self.test = fitness, dict(losses), test
+        reduction, options = fitness.class_reduction, fitness.task.options
+        made = {name: as_keras(loss, reduction, options) for name, loss in losses.items()}
+        self._make_loss = partial(SwitchedLoss, made)
         self.searched_runs = fitness.runs
         self.measure, self.chance = fitness.measure.name, fitness.chance
         train, validation = (fitness.targets(name) for name in ("train", "validation"))
@@ -111,13 +114,11 @@ class RedividedTrainer(Trainer):
         if rate is not None:
             scaled = Scaled(schedules.deserialize(schedule.learning_rate), rate / self.rate)
             schedule = replace(schedule, learning_rate=schedules.serialize(scaled))
-        reduction, options = self.fitness.class_reduction, self.fitness.task.options
-        losses = {name: as_keras(loss, reduction, options) for name, loss in self.losses.items()}
         compiled = CompiledNetwork(
             self._build,
             self._streams,
             schedule,
-            partial(SwitchedLoss, losses),
+            self._make_loss,
             replicas=own.replicas,
             validate=own.validate,
             bound=own.bound,

@@ -141,7 +141,7 @@ def as_loss(loss: object) -> Loss:
     Raises:
         UserError: If there is no such loss, or it is more than a loss.
     """
-    if isinstance(loss, Expression | Row | keras.losses.Loss):
+    if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
         kind = type(loss).__name__
@@ -157,9 +157,9 @@ def as_loss(loss: object) -> Loss:
 
 def _of_class(name):
     kinds = [getattr(room, name, None) for room in (losses, keras.losses)]
-    return next(
-        (k() for k in kinds if isinstance(k, type) and issubclass(k, keras.losses.Loss)), None
-    )
+    kinds = [k for k in kinds if isinstance(k, type) and issubclass(k, keras.losses.Loss)]
+    # A row, which the task gives its options, such as the head.
+    return Row(name, kinds[0]) if kinds else None
 
 
 def _of_formula(text):
@@ -180,12 +180,12 @@ def as_keras(
     rate, which is tuned.
 
     Args:
-        loss: The loss.
+        loss: The loss. An object of Keras is taken as it is, without the options.
         class_reduction: "mean" or "sum" over the classes, of formulas.
-        options: Options of the task, such as the head. A loss of Keras is taken as it is.
+        options: Options of the task, such as the head.
 
     Raises:
-        UserError: If a row does not take one of the options.
+        UserError: If a row does not take one of the options, or is for another head.
     """
     options = dict(options or {})
     if isinstance(loss, Expression):
@@ -195,17 +195,18 @@ def as_keras(
     if options and loss.make is keras.losses.CategoricalCrossentropy:
         # Cross entropy for every head.
         return losses.Poly1(epsilon=0.0, **options)
+    head = options.pop("head", "softmax")
+    if head != loss.activation:
+        # A loss for one head alone need not offer a choice.
+        options["head"] = head
+    needed = ", ".join(f"{name}={value!r}" for name, value in options.items())
     if loss.takes_reduction:
         options["class_reduction"] = "sum"
-    if options.get("head") == loss.activation:
-        # A loss of sigmoids alone need not offer a choice.
-        options = {name: value for name, value in options.items() if name != "head"}
     try:
         return loss.make(**options)
-    except TypeError as error:
+    except (TypeError, UserError) as error:
         raise UserError(
-            f"the loss {loss.name} does not take {', '.join(options)}, which this task needs: "
-            "leave it out"
+            f"the loss {loss.name} does not take {needed}, which this task needs: leave it out"
         ) from error
 
 

@@ -173,7 +173,7 @@ class TestNetworks:
 
     def test_cross_entropy_is_always_among_them(self, tmp_path):
         made = told([MINE], Told({}), tmp_path, contenders=["ngl", "GeneralizedCrossentropy"])
-        assert list(made.cells) == [MINE, "CE", "NGL", "generalized_crossentropy"]
+        assert list(made.cells) == [MINE, "CE", "NGL", "GeneralizedCrossentropy"]
 
     def test_one_loss_under_two_names_is_trained_once(self, tmp_path):
         trainer = Told({"CE": 0.9, "mine": 0.9})
@@ -296,8 +296,8 @@ class TestLosses:
         ("given", "kind"),
         [
             ("f5", "Row"),
-            ("GeneralizedCrossentropy", "GeneralizedCrossentropy"),
-            ("CategoricalHinge", "CategoricalHinge"),
+            ("GeneralizedCrossentropy", "Row"),
+            ("CategoricalHinge", "Row"),
             (MINE, "Expression"),
             (keras.losses.Poisson(), "Poisson"),
         ],
@@ -308,6 +308,28 @@ class TestLosses:
         assert isinstance(as_keras(loss), keras.losses.Loss)
         assert json.loads(json.dumps(identity(loss))) == identity(as_loss(given))
         assert " at 0x" not in formula_of(loss)
+
+    @pytest.mark.parametrize(
+        "name", ["CE", "CategoricalCrossentropy", "GeneralizedCrossentropy", "NGL", MINE]
+    )
+    def test_each_by_name_is_for_the_outputs_of_the_task(self, name):
+        logits = np.array([[0.3, -1.0, 0.5], [2.0, 0.1, 0.0]], "float32")
+        labels, p = np.eye(3)[:2], keras.ops.softmax(logits)
+        wanted = float(as_keras(as_loss(name))(labels, p))
+        found = as_keras(as_loss(name), options={"from_logits": True})(labels, logits)
+        assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("CategoricalHinge", {"from_logits": True}, "Hinge does not take from_logits=True"),
+            ("Focal", {"head": "sigmoid"}, "the loss Focal does not take head='sigmoid', which"),
+            ("ASL (multi-label)", {}, "ASL (multi-label) does not take head='softmax'"),
+        ],
+    )
+    def test_a_loss_for_another_task_is_an_error(self, name, options, message):
+        with pytest.raises(UserError, match=re.escape(message)):
+            as_keras(as_loss(name), options=options)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

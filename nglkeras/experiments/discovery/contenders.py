@@ -15,6 +15,7 @@ from nglkeras.experiments.classification.shared_networks import name_of_loss, sw
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery.fitness import Candidates, TrialFitness
 from nglkeras.expression import Expression
+from nglkeras.losses.registry import ROWS, Row
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search.trainer import PARTS, Loss, Measured, Network, Trainer
@@ -71,8 +72,10 @@ class TrialTrainer(Trainer):
 
     def __init__(self, fitness: TrialFitness, losses: Mapping[str, Loss]):
         for name, loss in losses.items():
-            if isinstance(loss, keras.losses.Loss):
+            if not isinstance(loss, Expression) and loss not in ROWS.values():
                 raise UserError(f"{name} is a Keras loss; trials take rows by name, and formulas")
+            if isinstance(loss, Row) and loss.activation != "softmax":
+                raise UserError(f"{name} is a loss of sigmoids, and trials end in a softmax")
         self.fitness = fitness
         self.executor = fitness.executor
         self.blanks = list({blank.dataset: blank for blank in fitness.blanks[::-1]}.values())[::-1]

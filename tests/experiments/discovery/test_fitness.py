@@ -125,6 +125,8 @@ class TestTrainer:
         ("losses", "test", "message"),
         [
             ({"mine": keras.losses.Poisson()}, None, "mine is a Keras loss; trials take rows"),
+            ({"mine": "Poisson"}, None, "mine is a Keras loss; trials take rows"),
+            ({"mine": "ASL (multi-label)"}, None, "mine is a loss of sigmoids"),
             ({"CE": "CE"}, (1, 2), "have test sets of their own"),
         ],
     )
