@@ -153,7 +153,7 @@ class TestTasks:
         found = confirm({"own": NGL}, evaluate, out=tmp_path, rate_runs=1, new_runs=2, quiet=True)
         assert "auc" in str(found)
         assert {row["status"] for row in found.rows} <= {"ok"}
-        with pytest.raises(UserError, match="loss Focal does not take head='sigmoid', class_wei"):
+        with pytest.raises(UserError, match="Focal does not take from_logits=True, class_we"):
             confirm({"own": NGL}, evaluate, out=tmp_path, contenders=["Focal"])
 
 
