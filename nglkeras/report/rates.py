@@ -60,20 +60,20 @@ class RateCurve:
         return self.accuracies[self.best] >= self.chance + min(self.chance, (1 - self.chance) / 4)
 
     @property
-    def open_ends(self) -> tuple[str, ...]:
-        """The ends, "low" and "high", beyond which a better rate may lie.
-
-        That is the end where the best rate lies, and both where no rate has learnt anything: the
-        best of such rates is none.
-        """
+    def edges(self) -> tuple[str, ...]:
+        """The ends of the rates, "low" and "high", where the best one lies."""
         rates = list(self.accuracies)
-        if not rates:
-            return ()
-        if not self.has_learnt:
-            return ENDS
-        return tuple(
-            end for end, rate in zip(ENDS, (rates[0], rates[-1]), strict=True) if rate == self.best
-        )
+        ends = zip(ENDS, (rates[:1], rates[-1:]), strict=True)
+        return tuple(end for end, rate in ends if rate == [self.best])
+
+    @property
+    def open_ends(self) -> tuple[str, ...]:
+        """The ends beyond which a better rate may lie.
+
+        Those are the edges, or both ends where no rate has learnt anything: the best of such rates
+        is best by chance.
+        """
+        return ENDS if self.accuracies and not self.has_learnt else self.edges
 
     def wanted(self, begun: Sequence[float], most: int = MAX_ADDED) -> list[float]:
         """The rates beyond the open ends that are to be tried next, if there are any.

@@ -132,8 +132,10 @@ def confirm(
         UserError: If something cannot be trained or compared, or the folder cannot be written to.
     """
     candidates = _candidates(found, whole_number("best", best))
-    against = named(contenders)
-    against = {REFERENCE: named([REFERENCE])[REFERENCE], **against}
+    cross_entropy = named([REFERENCE])
+    against = cross_entropy | named(contenders)
+    if against[REFERENCE] != cross_entropy[REFERENCE]:
+        raise UserError(f"{REFERENCE} is the name of cross entropy; give the contender another one")
     for name in candidates.keys() & against.keys():
         raise UserError(f"{name} is a candidate and a contender; give it another name")
     trainer = fitness if isinstance(fitness, Trainer) else None
@@ -316,8 +318,8 @@ def _concluded(plan, curves, rows, tested, work, notes):
     # Cross entropy first: it is the reference of all.
     cells = {cell.loss: cell for cell in tables.with_references(cells)}
     able = [name for name in plan.candidates if curves[name].best is not None]
-    best = max(able or plan.candidates[:1], key=lambda name: cells[name].validation or -1.0)
-    verdict, why = verdict_of(cells[best], cells[REFERENCE], curves[REFERENCE])
+    best = max(able, key=lambda name: cells[name].validation, default=plan.candidates[0])
+    verdict, why = verdict_of(cells[best], cells[REFERENCE], curves[REFERENCE], plan.rates)
     return Confirmation(
         plan.candidates,
         plan.contenders,

@@ -21,7 +21,7 @@ _ANSWERS = {"better": YES, "worse": NO, "equivalent": NO}
 
 
 def verdict_of(
-    cell: BestRateCell, reference: BestRateCell, curve: RateCurve
+    cell: BestRateCell, reference: BestRateCell, curve: RateCurve, begun: Sequence[float]
 ) -> tuple[str, list[str]]:
     """Return whether a loss is better than cross entropy, and sentences that say why not.
 
@@ -29,6 +29,7 @@ def verdict_of(
         cell: The loss at its own best rate.
         reference: Cross entropy at its own.
         curve: Cross entropy at all rates.
+        begun: The rates that every loss begins with.
     """
     if not reference.runs or not cell.runs:
         lost = cell if reference.runs else reference
@@ -36,8 +37,11 @@ def verdict_of(
     if cell.pairs and np.array_equal(*cell.pairs):
         return NO, [f"{cell.loss} reaches in every run what {REFERENCE} reaches: it is the same."]
     answer = _ANSWERS.get(cell.shown, NOT_SETTLED)
-    if answer == YES and curve.has_learnt and curve.open_ends:
+    if answer == YES and curve.edges:
         why = f"The best rate of {REFERENCE} lies at the edge of its rates: a better one may exist."
+        return NOT_SETTLED, [why]
+    if answer == YES and curve.wanted(begun):
+        why = f"{REFERENCE} has learnt nothing at its rates, and further ones were not tried."
         return NOT_SETTLED, [why]
     return answer, []
 

@@ -34,13 +34,17 @@ class Told(Trainer):
         stop: Networks after which it is interrupted.
         seconds: Of each network.
         lucky: Name of a loss that is five points better on the test data.
+        flat: Name of a loss, and its accuracy at all rates but its best one, where it has a little
+            more.
     """
 
     rate, chance = 0.01, 0.1
 
-    def __init__(self, heights, peaks=None, bad=None, stop=None, seconds=1.0, lucky=""):
+    def __init__(
+        self, heights, peaks=None, bad=None, stop=None, seconds=1.0, lucky="", flat=("", 0)
+    ):
         self.heights, self.peaks, self.bad = heights, peaks or {}, bad or {}
-        self.lucky = lucky
+        self.lucky, self.flat = lucky, flat
         self.stop, self.seconds, self.seen = stop, seconds, []
 
     settings = {"trainer": "told"}  # noqa: RUF012 - in the place of a property
@@ -56,7 +60,10 @@ class Told(Trainer):
         noise = np.random.default_rng(run).normal() * 0.01
         own = np.random.default_rng(zlib.crc32(f"{name} {run}".encode())).normal() * 0.0005
         decades = abs(np.log10(learning_rate / self.peaks.get(name, self.rate)))
-        value = self.heights.get(name, 0.5) - 0.1 * decades + noise + own
+        height = self.heights.get(name, 0.5) - 0.1 * decades
+        if name == self.flat[0]:
+            height = self.flat[1] + 0.01 * (decades == 0)
+        value = height + noise + own
         tested = value + 0.05 * (name == self.lucky) if run >= FIRST_NEW else None
         return Measured("ok", value, tested, self.seconds)
 
@@ -153,6 +160,15 @@ class TestVerdict:
         made = told({"mine": MINE}, trainer, tmp_path, max_added=0)
         assert made.verdict == "not settled"
         assert "The best rate of CE lies at the edge" in str(made)
+        assert told({"mine": MINE}, trainer, tmp_path).verdict == "yes"
+
+    def test_cross_entropy_that_has_learnt_nothing_may_lack_its_rate(self, tmp_path):
+        """It is flat below 0.2, twice as good as chance, at the rates of the search."""
+        trainer = Told({"mine": 0.9}, {"CE": 0.01}, flat=("CE", 0.15))
+        made = told({"mine": MINE}, trainer, tmp_path, max_added=2)
+        assert not made.curves["CE"].edges
+        assert made.verdict == "not settled"
+        assert "CE has learnt nothing at its rates, and further ones were not tried." in made.notes
         assert told({"mine": MINE}, trainer, tmp_path).verdict == "yes"
 
 
@@ -339,6 +355,7 @@ class TestLosses:
             (([3], {}), "a loss of type int"),
             ((["CE + L2"], {}), "CE + L2 is a penalty on the network"),
             (([MINE, MINE], {}), "two losses are named"),
+            ((["NGL"], {"contenders": {"CE": MINE}}), "CE is the name of cross entropy"),
             ((["NGL"], {"contenders": ["NGL"]}), "NGL is a candidate and a contender"),
             (([MINE], {"rates": 4}), "rates=4 is not a whole number of at least 5"),
             (([MINE], {"rates": [0.1, 0.2]}), "2 learning rates; wanted are at least five"),
