@@ -118,6 +118,7 @@ def bars(
     """
     try:
         found = [of(member.evaluation.details) for member in rivals]
+        curves = [[_means(curve) for curve in one] for one, _ in found]
     except (KeyError, TypeError, ValueError):
         # A journal that was written by hand; nobody is stopped without a reason.
         return Bars()
@@ -128,7 +129,6 @@ def bars(
         value = min(values)
         return value - racing.margin - _SLACK * abs(value)
 
-    curves = [[_means(curve) for curve in one] for one, _ in found]
     epochs = []
     for many in zip(*curves, strict=False):
         # A callback may have ended a training early: what it had at its end stands for the rest.
