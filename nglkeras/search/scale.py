@@ -35,11 +35,7 @@ class Scale:
 
 
 def measure(
-    expression: Expression,
-    t: np.ndarray,
-    p: np.ndarray,
-    class_reduction: str = "mean",
-    head: str = "softmax",
+    expression: Expression, t: np.ndarray, p: np.ndarray, class_reduction: str = "mean"
 ) -> Scale:
     """Return the factor that brings the gradient of a loss to the size of cross entropy's.
 
@@ -48,19 +44,15 @@ def measure(
 
     Args:
         expression: The loss of one class.
-        t: Labels `[..., classes]`; each row sums to 1, or to 0 where a sample does not count. Of a
-            sigmoid head, labels of any shape.
+        t: Labels `[samples, classes]`, whose rows sum to 1; see `Task.of_classes`.
         p: Probabilities in the same shape.
         class_reduction: "mean" or "sum" of the loss over the classes.
-        head: "softmax" or "sigmoid"; of the latter, each output is a problem of two classes.
     """
     t, p = np.asarray(t, float), np.asarray(p, float)
-    if head == "sigmoid":
-        t, p = (np.stack([x, 1 - x], axis=-1) for x in (t, p))
     gradient = logits_gradient(expression, t, p)
     if class_reduction == "sum":
         gradient = gradient * p.shape[-1]
-    wanted = np.linalg.norm(p * t.sum(axis=-1, keepdims=True) - t)
+    wanted = np.linalg.norm(p - t)
     with np.errstate(all="ignore"):
         size = np.linalg.norm(gradient)
         factor = float(f"{wanted / size:.{DIGITS}g}")
