@@ -9,70 +9,30 @@ divisions into train and validation, and test data that the search never saw.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
-from tqdm import tqdm
 
 from nglkeras import losses as keras_losses
-from nglkeras import paths
 from nglkeras.errors import UserError
-from nglkeras.executors import Executor, Local
+from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.report import output, tables
 from nglkeras.report.best_rates import cell_of
 from nglkeras.report.rates import DIVERGED, FIRST_NEW, MAX_ADDED, curve_of, rates_around
-from nglkeras.runs.columns import Number
-from nglkeras.runs.journal import Records, finite
-from nglkeras.runs.live_status import StatusWriter, duration
+from nglkeras.runs.journal import finite
+from nglkeras.runs.live_status import duration
 from nglkeras.search.budget import Plan, affordable, fitting
-from nglkeras.search.fitness import Fitness
+from nglkeras.search.fitness import Fitness, as_fitness
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.page import LivePage
 from nglkeras.search.records import Result
-from nglkeras.search.trainer import Network, Trainer, formula_of, named
+from nglkeras.search.trainer import Trainer, formula_of, named
+from nglkeras.search.trainings import Trainings
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
-from nglkeras.training.outcome import FINAL_STATUSES
 
-JOURNAL = "confirm.jsonl"
 HEADING = "## Is the winner better?"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of the journal: a network and what it has reached.
-
-    Attributes:
-        key: Hash of everything that decides the result; see `Trainer.key`.
-        loss: Name of the loss.
-        formula: Its formula, or what is printed of it.
-        learning_rate: Its learning rate.
-        run: Its run; from `FIRST_NEW` on it is tested.
-        status: See `Measured`, as the rest.
-    """
-
-    key: str
-    loss: str
-    formula: str
-    learning_rate: Number
-    run: int
-    status: str
-    validation: float | None = None
-    test: float | None = None
-    seconds: Number = 0.0
-    message: str = ""
-    parts: list[float | None] = field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, row: dict) -> "Row":
-        """Return the row of a line; columns that it does not know are ignored.
-
-        Raises:
-            ValueError: If a column is missing or holds a value that it cannot hold.
-        """
-        return msgspec.convert(row, cls)
 
 
 def confirm(
@@ -123,7 +83,7 @@ def confirm(
         rate_runs: Networks for each loss and rate.
         new_runs: Tested networks for each loss.
         minutes: Time budget. It cuts new runs first, down to five, then contenders, then
-            candidates; the result says what was cut.
+            candidates, then networks for each rate; the result says what was cut.
         max_added: How many rates are added at each end, at most.
         executor: Trains the networks, unless the fitness has its own.
         quiet: Whether to print neither cost, progress nor result.
@@ -138,10 +98,12 @@ def confirm(
         raise UserError(f"{REFERENCE} is the name of cross entropy; give the contender another one")
     for name in candidates.keys() & against.keys():
         raise UserError(f"{name} is a candidate and a contender; give it another name")
-    trainer = fitness if isinstance(fitness, Trainer) else None
-    if trainer is not None and test is not None:
+    if not isinstance(fitness, Trainer):
+        trainer = as_fitness(fitness).trainer(candidates | against, test)
+    elif test is None:
+        trainer = fitness
+    else:
         raise UserError("a Trainer has test data of its own: give no others")
-    trainer = trainer or fitness.trainer(candidates | against, test)
     plan = Plan(
         tuple(candidates),
         tuple(against),
@@ -150,7 +112,7 @@ def confirm(
         whole_number("new_runs", new_runs, 2),
     )
     budget = None if minutes is None else 60 * positive("minutes", minutes)
-    work = _Work(trainer, candidates | against, out, executor, quiet)
+    work = Trainings(trainer, candidates | against, out, executor, quiet)
     with work.journal.writing():
         work.read()
         seconds = _seconds_each(found, trainer)
@@ -163,76 +125,13 @@ def confirm(
     return result
 
 
-class _Work:
-    """Trains the networks that the journal lacks."""
-
-    def __init__(self, trainer, losses, out, executor, quiet):
-        self.trainer, self.losses = trainer, losses
-        self.executor = trainer.executor or executor or Local()
-        self.quiet = quiet
-        self.journal = Records(Path(paths.expand(out)) / JOURNAL)
-        self.rows: dict[str, Row] = {}
-
-    def read(self):
-        """Read the rows of an interrupted confirmation."""
-        self.rows = {row.key: row for row in self.journal.read(Row.from_json)}
-
-    def network(self, name, rate, run):
-        """Return the network of a loss, by name, at a rate in a run."""
-        return Network(name, self.losses[name], rate, run)
-
-    def of(self, networks):
-        """Return the rows of these networks; train those that the journal lacks."""
-        keys = [self.trainer.key(network) for network in networks]
-        missing = {}
-        for key, network in zip(keys, networks, strict=True):
-            if key not in self.rows or self.rows[key].status not in FINAL_STATUSES:
-                missing.setdefault(key, network)
-        if missing:
-            self._train(missing)
-        # Two names may stand for one loss, whose networks are trained once.
-        return [
-            replace(self.rows[key], loss=network.name)
-            for key, network in zip(keys, networks, strict=True)
-        ]
-
-    def _train(self, missing):
-        total, done, seconds = len(missing), 0, []
-        names = list(missing)
-
-        def summary():
-            left = np.mean(seconds) * (total - done) / self.executor.workers if seconds else None
-            return {"total": total, "done": done, "seconds_left": left}
-
-        bar = tqdm(total=total, unit="network", leave=False, disable=self.quiet, delay=1)
-        status = StatusWriter(self.journal.path, self.executor, summary)
-        with bar, status, self.executor.reporting_to(None if self.quiet else bar.write):
-            for index, measured in self.trainer.each(list(missing.values()), self.executor):
-                key = names[index]
-                network = missing[key]
-                row = Row(
-                    key=key,
-                    loss=network.name,
-                    formula=formula_of(network.loss),
-                    learning_rate=network.learning_rate,
-                    run=network.run,
-                    **asdict(replace(measured, parts=list(map(float, measured.parts)))),
-                )
-                self.journal.append(asdict(row))
-                self.rows[key] = row
-                done += 1
-                seconds.append(measured.seconds)
-                bar.set_postfix_str(f"{network.name} at {network.learning_rate:g}")
-                bar.update()
-
-
 def _carried_out(work, plan, budget, seconds, max_added):
     """Train everything in stages; each decision follows from the journals alone."""
     workers = work.executor.workers
     if seconds is None:
         # The second training tells: the first one compiles.
         first = [work.network(REFERENCE, rate, 0) for rate in plan.rates[:2]]
-        seconds = work.of(first)[-1].seconds
+        seconds = work.rows(first)[-1].seconds
     asked = plan
     plan, notes = fitting(plan, seconds / workers, budget)
     cost = plan.networks * seconds / workers
@@ -270,13 +169,13 @@ def _carried_out(work, plan, budget, seconds, max_added):
         for name, curve in curves.items()
         if curve.best is not None
     ]
-    tested = work.of(new)
+    tested = work.rows(new)
     return _concluded(plan, curves, rows, tested, work, notes)
 
 
 def _rate_rows(work, plan, rates):
     """Return the rows of the networks that choose a rate, run by run; `rates` are by loss."""
-    return work.of(
+    return work.rows(
         [
             work.network(name, rate, run)
             for run in range(plan.rate_runs)
@@ -366,13 +265,11 @@ def _candidates(found, count):
             raise UserError("no loss to confirm is given")
         return losses
     _ = found.best  # it raises an error that says why there is none
-    front = sorted(getattr(found, "front", ()), key=lambda one: one.evaluation.rank, reverse=True)
-    members = [*front, *found.best_losses(count)]
     chosen = {}
-    for member in members:
-        expression = member.expression
-        if len(chosen) < count and expression not in chosen.values():
-            chosen[member.individual.id] = expression
+    # The front rises with the size.
+    for loss in (*reversed(found.front), *found.best_losses(count)):
+        if len(chosen) < count and loss.expression not in chosen.values():
+            chosen[loss.id] = loss.expression
     return chosen
 
 
