@@ -40,7 +40,8 @@ def measure(
     """Return the factor that brings the gradient of a loss to the size of cross entropy's.
 
     The size of a gradient is its Euclidean norm over all samples and logits. Cross entropy is
-    -Σ t log p, whose gradient by the logits is p - t.
+    -Σ t log p, whose gradient by the logits is p - t. Losses are computed in float32, as in a
+    training: there, 1/log(y_true) of the true class is twice what it is in float64.
 
     Args:
         expression: The loss of one class.
@@ -49,7 +50,7 @@ def measure(
         class_reduction: "mean" or "sum" of the loss over the classes.
     """
     t, p = np.asarray(t, float), np.asarray(p, float)
-    gradient = logits_gradient(expression, t, p)
+    gradient = logits_gradient(expression, t, p, "float32")
     if class_reduction == "sum":
         gradient = gradient * p.shape[-1]
     wanted = np.linalg.norm(p - t)

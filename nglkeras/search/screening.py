@@ -10,6 +10,7 @@ losses.
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -30,6 +31,8 @@ _POINTS = 64
 _TOLERANCE, _SLACK = 1e-8, 1e-13
 # Gradients whose scales differ more are no twins: Adam's ε = 1e-7 makes a difference there.
 _MAX_SCALE = 1e3
+# NumPy by another name: with NumPy itself, expressions compute in float64 whatever they are given.
+_NUMPY = SimpleNamespace(**vars(np))
 # The rejection test: number of samples, of steps, length of a step, least gain of accuracy.
 _LOGITS, _STEPS, _STEP, _GAIN = 256, 20, 0.5, 0.1
 
@@ -266,10 +269,26 @@ def _close(known, new):
         return (np.abs(known - new) <= allowed).all(axis=(1, 2))
 
 
-def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return the gradient of a loss, the mean over the classes, with respect to the logits of p."""
-    _, slope = expression.value_and_slope(t, p)
-    return by_logits(slope, p)
+def logits_gradient(
+    expression: Expression, t: np.ndarray, p: np.ndarray, dtype: str = "float64"
+) -> np.ndarray:
+    """Return the gradient of a loss, the mean over the classes, with respect to the logits of p.
+
+    Args:
+        expression: The loss of one class.
+        t: Labels.
+        p: Probabilities in the same shape.
+        dtype: Of the slopes by p; "float32" for those that a training sees.
+    """
+    return by_logits(slopes(expression, t, p, dtype), p)
+
+
+def slopes(expression: Expression, t: np.ndarray, p: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the derivatives of the loss of each class by p, in float64, computed in a dtype.
+
+    Precision matters for log(1), which is ε in float64 and 0 in float32.
+    """
+    return expression.value_and_slope(t.astype(dtype), p.astype(dtype), _NUMPY)[1].astype(float)
 
 
 def by_logits(slope: np.ndarray, p: np.ndarray) -> np.ndarray:

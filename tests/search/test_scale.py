@@ -53,6 +53,12 @@ class TestMeasure:
         size = np.linalg.norm(logits_gradient(loss, T, P))
         assert size == pytest.approx(np.linalg.norm(P - T), rel=1e-4)
 
+    def test_the_size_is_that_of_a_training_in_float32(self):
+        # There log(1) is 0, and the quotient by it is one by ε.
+        hidden, plain = "square(y_pred)*y_true/log(y_true)", "1e8*(square(y_pred)*y_true)"
+        factors = [measure(Expression.parse(one), T, P).factor for one in (hidden, plain)]
+        assert factors[0] == pytest.approx(factors[1], rel=1e-3)
+
     @pytest.mark.parametrize("reduction", ["mean", "sum"])
     def test_a_sigmoid_has_the_size_of_its_gradient_by_the_logits(self, reduction):
         labels, p = RANDOM.integers(0, 2, (30, 2)), RANDOM.uniform(size=(30, 2))

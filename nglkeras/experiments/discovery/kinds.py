@@ -12,7 +12,8 @@ factor, and cross entropy is "only rescaled" if its gradient p - t comes out tim
 whatever the formula. Each kind below is decided by numbers and not by the text of a formula, so
 that no rewriting hides a loss. The protected operators add ε = 1e-8; the points stay clear of
 probabilities at which that shows, so that t p / p² counts as t / p. It shows where √0 is 1e-4:
-√t log(p) is cross entropy within the tolerance, √t / p is t / p for the true class only.
+√t log(p) is cross entropy within the tolerance, √t / p is t / p for the true class only. All is
+computed in float32, as in a training, where log(1) is 0 instead of ε.
 """
 
 from functools import lru_cache
@@ -21,7 +22,7 @@ import numpy as np
 
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
-from nglkeras.search.screening import logits_gradient, random_samples
+from nglkeras.search.screening import logits_gradient, random_samples, slopes
 
 BAIKAL, LIKE_BAIKAL, POLE = "Baikal", "trains like Baikal", "pole like t/p"
 CROSS_ENTROPY, OTHER = "cross entropy", "other"
@@ -37,6 +38,7 @@ KINDS = {
     CROSS_ENTROPY: "its gradient by the logits is that of cross entropy times a positive factor",
     OTHER: "none of these",
 }
+DTYPE = "float32"
 # Greatest difference between equal losses, relative to the greatest entry of a sample.
 TOLERANCE = 5e-3
 CLASSES, SAMPLES = 10, 256
@@ -72,7 +74,7 @@ def trains_like(loss: Expression, other: Expression) -> bool:
     """
     t, p = random_samples(np.random.default_rng(0), SAMPLES, CLASSES)
     p = LEAST + (1 - CLASSES * LEAST) * p
-    return _is_multiple(logits_gradient(loss, t, p), logits_gradient(other, t, p))
+    return _is_multiple(*(logits_gradient(one, t, p, DTYPE) for one in (loss, other)))
 
 
 def is_affine_in(loss: Expression, other: Expression) -> bool:
@@ -92,7 +94,8 @@ def has_pole(loss: Expression) -> bool:
     The slope of the true class's loss falls like -1/p² for t/p. The difference to another class is
     asked too, because a term that all classes have in common, such as 1/p, is not about the label.
     """
-    true, false = (loss.value_and_slope(t, NEAR_ZERO)[1] for t in (1.0, 0.0))
+    labels = np.ones_like(NEAR_ZERO), np.zeros_like(NEAR_ZERO)
+    true, false = (slopes(loss, t, NEAR_ZERO, DTYPE) for t in labels)
     with np.errstate(all="ignore"):
         sizes = np.stack([-true, false - true]) * NEAR_ZERO**2
         least, greatest = sizes.min(axis=1), sizes.max(axis=1)
