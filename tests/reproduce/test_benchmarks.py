@@ -33,7 +33,9 @@ class TestMeasure:
 
     def test_seconds_are_of_one_call(self):
         contestants = {"sleeper": timed(lambda: time.sleep(0.02), 2)}
-        assert interleaved(contestants, rounds=3)["sleeper"] == pytest.approx(0.02, rel=0.5)
+        # A machine with other work may be late in some rounds.
+        seconds = interleaved(contestants, rounds=5)["sleeper"].min()
+        assert seconds == pytest.approx(0.02, rel=0.5)
 
     def test_a_new_process_is_another_one(self):
         assert in_new_process(os.getpid) != os.getpid()
