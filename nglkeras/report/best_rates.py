@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 # Losses, which need Keras, are reached through it: see `startup.lazy`.
 import nglkeras
 from nglkeras.report import statistics, tables
@@ -34,17 +36,23 @@ class BestRateCell(tables.Cell):
     @cached_property
     def paired(self) -> statistics.Difference:
         """The difference to cross entropy in the pairs; empty without any."""
-        found = statistics.paired_difference(*(self.pairs or ((), ())))
         if self.parts is None:
-            return found
-        return statistics.crossed_difference(self.parts, found.mean)
+            return super().paired
+        return statistics.crossed_difference(self._crossed)
+
+    @cached_property
+    def _crossed(self):
+        # The measure of all test data need not be the mean over parts: the area under a curve is
+        # not.
+        parts = np.asarray(self.parts, float)
+        return parts - parts.mean() + statistics.paired_difference(*self.pairs).mean
 
     @cached_property
     def p_outside(self) -> float | None:
         """The p of a difference outside the paper's band (TOST on the pairs)."""
         if self.parts is None:
             return super().p_outside
-        return statistics.crossed_equivalence_p(self.parts, self.margin)
+        return statistics.crossed_equivalence_p(self._crossed, self.margin)
 
     @property
     def rate_seen(self) -> float | None:
@@ -55,7 +63,7 @@ class BestRateCell(tables.Cell):
     def paired_interval(self) -> tuple[float | None, float | None]:
         """95 % bootstrap interval of the paired difference."""
         if self.parts is not None:
-            return statistics.crossed_interval(self.parts)
+            return statistics.crossed_interval(self._crossed)
         if self.pairs is None:
             return None, None
         values, references = self.pairs

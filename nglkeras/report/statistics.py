@@ -92,9 +92,7 @@ def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Differ
     return _difference(differences.mean(), stats.ttest_1samp(differences, 0))
 
 
-def crossed_difference(
-    differences: Sequence[Sequence[float]], mean: float | None = None
-) -> Difference:
+def crossed_difference(differences: Sequence[Sequence[float]]) -> Difference:
     """The mean of crossed differences; its interval and p cover other runs and other test data.
 
     The variance of the mean is that of a two-way layout with random lines and columns, (MS_lines +
@@ -102,10 +100,8 @@ def crossed_difference(
 
     Args:
         differences: `[runs, parts]`.
-        mean: The mean, where it is known more exactly than from parts of unequal size.
     """
-    found, error, freedom = _crossed(differences)
-    mean = found if mean is None else mean
+    mean, error, freedom = _crossed(differences)
     if not error:
         return Difference(mean)
     half = error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom)

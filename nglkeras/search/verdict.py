@@ -178,18 +178,18 @@ class Confirmation:
             yield f"The best rate of {', '.join(edges)} may lie beyond the rates that were tried."
 
     def __str__(self):
-        parts, notes = self._parts
-        named = [f"{name}: {self.formulas[name]}" for name in self.candidates if name in self.cells]
-        body = [self.sentence, "\n".join(named), *map(tables.as_text, parts), *notes]
-        return "\n\n".join(filter(None, body))
+        return self._text("{}", "{}: {}", tables.as_text)
 
     def to_markdown(self) -> str:
         """Return the confirmation as a section of a Markdown file."""
+        return self._text("**{}**", "- {}: `{}`", tables.as_markdown)
+
+    def _text(self, sentence, candidate, as_table):
         parts, notes = self._parts
-        named = [
-            f"- {name}: `{self.formulas[name]}`" for name in self.candidates if name in self.cells
-        ]
-        body = [f"**{self.sentence}**", "\n".join(named), *map(tables.as_markdown, parts), *notes]
+        # A time budget may have left out some.
+        left = [name for name in self.candidates if name in self.cells]
+        named = [candidate.format(name, self.formulas[name]) for name in left]
+        body = [sentence.format(self.sentence), "\n".join(named), *map(as_table, parts), *notes]
         return "\n\n".join(filter(None, body))
 
     def _repr_html_(self):

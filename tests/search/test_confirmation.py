@@ -135,12 +135,18 @@ class TestVerdict:
         class InParts(Told):
             def __call__(self, name, loss, **network):
                 found = super().__call__(name, loss, **network)
-                parts = [found.test, np.nan, found.test]
-                return found if found.test is None else replace(found, parts=parts)
+                if found.test is None:
+                    return found
+                # The measure of all test data need not be the mean over parts.
+                return replace(found, parts=[found.test / 2, np.nan, found.test / 2])
 
         made = told({"mine": MINE}, InParts({"CE": 0.9, "mine": 0.95}), tmp_path)
         assert np.shape(made.cells["mine"].parts) == (10, 2)
         assert made.verdict == "yes"
+        cell = made.cells["mine"]
+        assert cell.paired.mean == pytest.approx(5, abs=0.1)
+        assert cell.paired_interval[0] < cell.paired.mean < cell.paired_interval[1]
+        assert cell.paired.low < cell.paired.mean < cell.paired.high
 
     def test_a_network_that_diverged_is_a_guess(self, tmp_path):
         trainer = Told({"CE": 0.9, "mine": 0.95}, bad={"mine": "non_finite"})
