@@ -190,7 +190,7 @@ class _OfKeras(Measure):
 
     def __init__(self, metric: keras.metrics.Metric, mode: str | None):
         self._kind, self._config = type(metric), metric.get_config()
-        self._is_keras_s = self._kind.__module__.split(".")[0] == "keras"
+        self._is_of_keras = self._kind.__module__.split(".")[0] == "keras"
         # Keras numbers the names of its objects.
         self.name = self._kind.__name__
         if self._config.get("from_logits") or getattr(metric, "_from_logits", False):
@@ -199,7 +199,8 @@ class _OfKeras(Measure):
             )
         self.mode = _mode(mode, self.name, getattr(metric, "_direction", None))
         config = {name: str(value) for name, value in self._config.items() if name != "name"}
-        self.settings = [self.name, config if self._is_keras_s else fingerprint(self._kind)]
+        code = [] if self._is_of_keras else [fingerprint(self._kind)]
+        self.settings = [self.name, config, *code]
         self._wants_indices = self._kind.__name__.startswith("Sparse")
 
     def value(self, task, batches):
@@ -213,7 +214,7 @@ class _OfKeras(Measure):
         return _number(self.name, keras.ops.convert_to_numpy(found))
 
     def _arguments(self, task, metric, labels, p):
-        if not self._is_keras_s:
+        if not self._is_of_keras:
             return task.given(labels), p
         if task.head == "sigmoid":
             t, p, valid = task.rows(labels, p)

@@ -106,6 +106,19 @@ class TestOfClasses:
         found = measured(SegmentationScores(3), task, labels, outputs, mode="max")
         assert found == pytest.approx(expected, rel=1e-5)
 
+    def test_its_arguments_identify_a_metric(self):
+        class Power(keras.metrics.Mean):
+            def __init__(self, power=1, **others):
+                super().__init__(**others)
+                self.power = power
+
+            def get_config(self):
+                return super().get_config() | {"power": self.power}
+
+        for make in (Power, keras.metrics.TopKCategoricalAccuracy):
+            one, same, other = (measures.read(make(i), "max").settings for i in (1, 1, 2))
+            assert one == same != other
+
     def test_a_prediction_that_is_not_finite(self):
         for metric in ("accuracy", keras.metrics.CategoricalAccuracy()):
             assert np.isnan(measured(metric, Task((3,)), ONE_HOT, np.where(P > 0.6, np.nan, P)))
