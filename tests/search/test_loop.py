@@ -20,6 +20,7 @@ from nglkeras.search import (
     PAPER,
     CoefficientSearch,
     Evaluation,
+    Fitness,
     GeneticProgramming,
     Individual,
     Result,
@@ -470,13 +471,30 @@ def slow(expression):
     return by_hash(expression)
 
 
-def run_slowly(folder):
-    search(GeneticProgramming(9, **TINY), slow, out=folder, quiet=True)
+class Raced(Fitness):
+    """Stops what is below all survivors, as racing does, without a training."""
+
+    bar = -1.0
+
+    def begin_generation(self, rivals):
+        self.bar = min((one.evaluation.fitness[0] for one in rivals), default=-1.0)
+
+    def __call__(self, expression):
+        found = slow(expression)
+        is_below = found.rank and found.rank[0] < self.bar
+        return Evaluation("stopped", message=f"below {self.bar}") if is_below else found
+
+
+def run_slowly(folder, raced=False):
+    evaluate = Raced() if raced else slow
+    return search(GeneticProgramming(9, **TINY), evaluate, out=folder, quiet=True)
 
 
 @pytest.mark.slow
-def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path):
-    run_slowly(tmp_path / "whole")
+@pytest.mark.parametrize("raced", [False, True])
+def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path, raced):
+    whole = run_slowly(tmp_path / "whole", raced)
+    assert (whole.generations[-1].stopped > 0) == raced
     context = multiprocessing.get_context("forkserver")
     # What takes seconds to import is imported once, by the server.
     modules = ("loop", "variation", "evolution")
@@ -485,7 +503,7 @@ def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(t
     # The first start loads everything into the server.
     context.Process(target=print).run()
     while True:
-        process = context.Process(target=run_slowly, args=(tmp_path / "killed",))
+        process = context.Process(target=run_slowly, args=(tmp_path / "killed", raced))
         process.start()
         started = time.perf_counter()
         # The clock starts when the journal does: before that there is nothing to break.
