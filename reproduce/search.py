@@ -12,8 +12,8 @@ convergence, the winner's family tree, and best.json for `nglkeras.load_loss`. T
 the best losses better than cross entropy, each at its own best learning rate, on new runs and the
 test set? --confirm-runs N and --confirm-minutes M change how long that takes; 0 runs leave it out.
 At paper scale every candidate is trained with its own split and initial weights, as in the paper.
-At other scales checks spare some trainings, which are counted. --screen, --without and --draws
-change that.
+At other scales checks spare some trainings, which are counted, and a training that falls behind all
+survivors is stopped. --screen, --without, --draws and --racing change that.
 """
 
 from nglkeras.experiments.discovery.searches import PAPER_A
