@@ -28,6 +28,7 @@ from nglkeras.search.fitness import Fitness, as_fitness
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.page import LivePage
 from nglkeras.search.records import Result
+from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import Trainer, formula_of, named
 from nglkeras.search.trainings import Trainings
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
@@ -302,21 +303,22 @@ def _write(result, work):
     with output.writing_to(folder):
         there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if isinstance(best, Expression):
-            _set_best(path, there, best, result, work.trainer.class_reduction)
+            _set_best(path, there, best, result, work.trainer)
         _set_section(folder / "best.md", result.to_markdown())
 
 
-def _set_best(path, there, expression, result, class_reduction):
+def _set_best(path, there, expression, result, trainer):
     if there.get("formula") != str(expression):
         # The search's own order was another one.
         there.pop("fitness", None)
-        there["id"] = result.best
-    for name in ("formula", "class_reduction", "latex", "confirmation"):
+        there |= {"id": result.best, "simplified": str(simplified(expression))}
+    for name in ("formula", "class_reduction", "latex", "options", "confirmation"):
         there.pop(name, None)
     keras_losses.save_loss(
         path,
         str(expression),
-        class_reduction=class_reduction,
+        class_reduction=trainer.class_reduction,
+        options=trainer.options,
         **there,
         confirmation=finite(result.to_json()),
     )

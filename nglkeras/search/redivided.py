@@ -36,8 +36,9 @@ class RedividedTrainer(Trainer):
     def __init__(self, fitness, losses: Mapping[str, Loss], test: object = None):
         fitness.check()
         self.fitness, self.losses, self.test = fitness, dict(losses), test
-        reduction, options = fitness.class_reduction, fitness.task.options
-        made = {name: as_keras(loss, reduction, options) for name, loss in losses.items()}
+        self.class_reduction, self.options = fitness.class_reduction, fitness.task.options
+        how = self.class_reduction, self.options
+        made = {name: as_keras(loss, *how) for name, loss in losses.items()}
         self._make_loss = partial(SwitchedLoss, made)
         self.searched_runs = fitness.runs
         self.measure, self.chance = fitness.measure.name, fitness.chance

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import keras
 
@@ -15,7 +16,6 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.registry import Row
-from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search.identity import fingerprint, name_of
 
 # Parts of the test data.
@@ -39,11 +39,6 @@ class Network:
     loss: Loss
     learning_rate: float
     run: int
-
-    @property
-    def is_tested(self) -> bool:
-        """Whether it is one of the new runs; the others choose a rate, on validation data."""
-        return self.run >= FIRST_NEW
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,7 @@ class Trainer(ABC):
         measure: Name of the measure.
         searched_runs: Number of runs that an evaluation of the search trains.
         class_reduction: "mean" or "sum" over the classes, of losses that are formulas.
+        options: Further options of losses that are formulas, such as the head.
         executor: Trains the networks; `None` for that of the caller.
         notes: Sentences for the reader of the results.
     """
@@ -89,6 +85,7 @@ class Trainer(ABC):
     measure: str = "accuracy"
     searched_runs: int = 1
     class_reduction: str = "mean"
+    options: Mapping[str, object] = MappingProxyType({})
     executor: Executor | None = None
     notes: Sequence[str] = ()
 

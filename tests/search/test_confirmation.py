@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import nglkeras
 from nglkeras.errors import UserError
+from nglkeras.expression import Expression
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs import status
 from nglkeras.search import Measured, Trainer, TrainingFitness, confirm, search
@@ -18,6 +19,7 @@ from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
 from nglkeras.search.screening import screening
+from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import as_keras, as_loss, formula_of, identity
 
 MINE, OTHER = "y_pred - y_true", "y_true*y_pred - y_true"
@@ -307,12 +309,15 @@ class TestBudget:
 class TestFiles:
     def test_best_json_and_best_md(self, tmp_path):
         (tmp_path / "best.md").write_text("# Mine\n")
+        nglkeras.losses.save_loss(tmp_path / "best.json", MINE, simplified=MINE, generation=3)
         for _ in range(2):
             told({"a": MINE, "b": OTHER}, Told({"CE": 0.9, "b": 0.95}), tmp_path)
         content = json.loads((tmp_path / "best.json").read_text())
         assert content["confirmation"]["verdict"] == "yes"
         assert [line["loss"] for line in content["confirmation"]["losses"]] == ["a", "b", "CE"]
         assert nglkeras.load_loss(tmp_path / "best.json").formula == OTHER
+        assert content["simplified"] == str(simplified(Expression.parse(OTHER)))
+        assert (content["id"], content["generation"]) == ("b", 3)
         text = (tmp_path / "best.md").read_text()
         assert text.startswith("# Mine\n\n## Is the winner better?\n\n**b: better than")
         assert text.count("Is the winner better?") == 1
