@@ -152,7 +152,12 @@ class Confirmation:
         }
 
     @property
-    def _parts(self):
+    def _confirmed(self):
+        """Names and formulas of the candidates, without those that a time budget left out."""
+        return [(name, self.formulas[name]) for name in self.candidates if name in self.cells]
+
+    @property
+    def _tables(self):
         """Tables as rows of text, with notes that say what stands in them."""
         if not self.cells:
             return [], list(self.notes)
@@ -185,17 +190,17 @@ class Confirmation:
         return self._text("**{}**", "- {}: `{}`", tables.as_markdown)
 
     def _text(self, sentence, candidate, as_table):
-        parts, notes = self._parts
-        # A time budget may have left out some.
-        left = [name for name in self.candidates if name in self.cells]
-        named = [candidate.format(name, self.formulas[name]) for name in left]
-        body = [sentence.format(self.sentence), "\n".join(named), *map(as_table, parts), *notes]
+        found, notes = self._tables
+        named = [candidate.format(*pair) for pair in self._confirmed]
+        body = [sentence.format(self.sentence), "\n".join(named), *map(as_table, found), *notes]
         return "\n\n".join(filter(None, body))
 
     def _repr_html_(self):
-        parts, notes = self._parts
+        shown, notes = self._tables
         found = [f"<p><b>{html.escape(self.sentence)}</b></p>"]
-        for heading, *body in parts:
+        for name, formula in self._confirmed:
+            found.append(f"<p>{html.escape(name)}: <code>{html.escape(formula)}</code></p>")
+        for heading, *body in shown:
             frame = pd.DataFrame(body, columns=heading)
             found.append(frame.to_html(index=False, border=0))
         return "\n".join([*found, *(f"<p>{html.escape(note)}</p>" for note in notes)])

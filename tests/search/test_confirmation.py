@@ -332,6 +332,7 @@ class TestFiles:
         made = told({"<a>": MINE}, Told({"CE": 0.9, "<a>": 0.95}), tmp_path)
         assert "<b>&lt;a&gt;: better than" in made._repr_html_()
         assert "&lt;a&gt;</td>" in made._repr_html_()
+        assert f"<code>{MINE}</code>" in made._repr_html_()
         table = made.table().set_index("loss")
         assert table.loc["<a>", "verdict"] == "better"
         assert len(made.networks()) == 2 * (5 * 2 + 10)
