@@ -16,7 +16,7 @@ from nglkeras.search.records import (
     header_or_record,
     settings_in,
 )
-from nglkeras.search.strategy import Individual, Strategy
+from nglkeras.search.strategy import Individual, Member, Strategy
 from nglkeras.training.outcome import FINAL_STATUSES
 
 # After so many consecutive crashes and trainings without memory or time the search ends: the
@@ -117,6 +117,13 @@ class Course:
         self.records[name] = record
         self._counts.update(record.counts)
         return record
+
+    @property
+    def trained(self) -> list[Member]:
+        """The losses so far that were trained to their end, in the order of the search."""
+        found = (one for one in self.records.values() if one.evaluation.rank and not one.twin)
+        ordered = sorted(found, key=lambda one: one.individual.place)
+        return [Member(one.individual, one.evaluation) for one in ordered]
 
     def check_failures(self, record: Record) -> None:
         """Raise a `UserError` after too many consecutive trainings without memory or time."""

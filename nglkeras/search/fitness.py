@@ -77,11 +77,14 @@ class Fitness(ABC):
     def prepare(self) -> None:  # noqa: B027 - optional
         """Get the data; called before the first new loss is screened."""
 
-    def begin_generation(self, rivals: Sequence[Member]) -> None:  # noqa: B027 - optional
-        """Take what the losses of the generation that begins must not fall behind; see `racing`.
+    def begin_generation(  # noqa: B027 - optional
+        self, rivals: Sequence[Member], trained: Sequence[Member]
+    ) -> None:
+        """Take what the losses of the generation that begins are compared with; see `racing`.
 
         Args:
             rivals: `Strategy.rivals`.
+            trained: The losses of earlier generations that were trained to their end, by place.
         """
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:

@@ -240,7 +240,7 @@ class _Search:
     def _evaluate_generation(self, order):
         """Evaluate a whole generation; return whether anything had to be trained."""
         number, trained = self.strategy.generation, False
-        self.fitness.begin_generation(self.strategy.rivals)
+        self.fitness.begin_generation(self.strategy.rivals, self.course.trained)
         bar = tqdm(
             total=len(self.strategy.ask()), unit="loss", leave=False, disable=self.quiet, delay=1
         )

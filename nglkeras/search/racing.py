@@ -1,29 +1,29 @@
-"""Racing: a training that falls behind what every survivor had at the same moment is stopped.
+"""Racing: a training that will hardly catch up with the worst survivor is stopped.
 
-A candidate is stopped after an epoch if the best that it has had so far in this run is below the
-mean that each survivor had up to that epoch of that run. This is the median stopping rule of Vizier
-(Golovin et al. 2017) with the lowest survivor in place of the median. A single epoch of a loss is
-noisy; its best against a mean is a lenient comparison. After a run that is not the last, the mean
-of the runs so far is compared with the lowest that a survivor had after as many: a candidate gets
-further networks only while it would survive.
+After each epoch a candidate is compared with networks of earlier generations that were trained to
+their end: those whose best value up to this epoch was nearest to its own. If none of them ended as
+high as the lowest survivor, it is stopped. Curves of losses differ in shape, so that the survivors'
+own curves would tell less. After a run that is not the last, the mean of the runs so far is
+compared with the lowest that a survivor had after as many: a candidate gets further networks only
+while it would survive.
 
-The bars follow from the evaluations of the survivors at the beginning of a generation, which the
-journal holds. Neither the order of the trainings nor an interruption changes them.
+The bars follow from the evaluations of earlier generations, which the journal holds. Neither the
+order of the trainings nor an interruption changes them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.search.numbers import convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Member
 
-# Chosen on the journal of `results/search/small_cnn_mnist`: 62 % of the epochs are saved, and none
-# of the losses that came to survive is stopped; without a margin 68 % and four.
-MARGIN = 0.01
+# Chosen by replays of two searches of the paper's size on MNIST; docs/search.md has figures.
+NEIGHBOURS = 10
 # Keys of an evaluation's details: the validation after each epoch of each run; and how many epochs
 # were trained, of how many.
 CURVES, EPOCHS = "curves", "epochs"
@@ -38,22 +38,19 @@ class Racing:
     """When a training is stopped before its end.
 
     Attributes:
-        margin: How far a candidate may be below the survivors, in the unit of the fitness. The
-            default is made for shares of 1 such as accuracies.
+        neighbours: How many trained networks a candidate is compared with after each epoch. With
+            fewer of them more candidates are stopped.
     """
 
-    margin: float = MARGIN
+    neighbours: int = NEIGHBOURS
 
     def __post_init__(self):
-        margin = self.margin
-        is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
-        if not (is_number and isfinite(margin) and margin >= 0):
-            raise UserError(f"margin={margin!r} is not a number of at least 0")
+        convert_whole_numbers(self, neighbours=1)
 
     @property
     def settings(self) -> dict:
         """The settings that a journal has of it."""
-        return {"racing": {name: float(value) for name, value in asdict(self).items()}}
+        return {"racing": asdict(self)}
 
 
 def read(racing: object, *, runs: int, epochs: int, datasets: int = 1) -> Racing | None:
@@ -65,7 +62,7 @@ def read(racing: object, *, runs: int, epochs: int, datasets: int = 1) -> Racing
     if racing is None or racing is False:
         return None
     if racing is not True and not isinstance(racing, Racing):
-        raise UserError(f"racing={racing!r} is neither True, False nor a Racing, e.g. Racing(0.01)")
+        raise UserError(f"racing={racing!r} is neither True, False nor a Racing, e.g. Racing(10)")
     if not is_possible(runs=runs, epochs=epochs, datasets=datasets):
         why = "over several data sets it looks after each run, and there is one"
         if datasets == 1:
@@ -106,42 +103,52 @@ class Bars:
 def bars(
     racing: Racing,
     rivals: Iterable[Member],
+    trained: Iterable[Member],
     of: Callable[[dict], tuple[Sequence[Sequence[float]], Sequence[float]]],
 ) -> Bars:
     """Return the bars of a generation; there are none without rivals.
 
     Args:
-        racing: The margin.
+        racing: How to race.
         rivals: What a candidate must not fall behind; see `Strategy.rivals`.
-        of: Returns the curves of a rival by run, empty for no bars after epochs, and its measure
+        trained: Losses of earlier generations that were trained to their end.
+        of: Returns the curves of a loss by run, empty for no bars after epochs, and its measure
             after each run, from the details of its evaluation.
     """
     try:
         found = [of(member.evaluation.details) for member in rivals]
-        curves = [[_means(curve) for curve in one] for one, _ in found]
+        curves = [curve for one in trained for curve in of(one.evaluation.details)[0] if curve]
+        ends = list(zip(*([c[-1] for c in one if c] for one, _ in found), strict=False))
     except (KeyError, TypeError, ValueError):
         # A journal that was written by hand; nobody is stopped without a reason.
         return Bars()
-    if not found:
-        return Bars()
-
-    def lowest(values):
-        value = min(values)
-        return value - racing.margin - _SLACK * abs(value)
-
-    epochs = []
-    for many in zip(*curves, strict=False):
-        # A callback may have ended a training early: what it had at its end stands for the rest.
-        length = max(map(len, many), default=0)
-        padded = [[*curve, *curve[-1:] * (length - len(curve))] for curve in many if curve]
-        epochs.append(tuple(map(lowest, zip(*padded, strict=True))))
-    runs = tuple(map(lowest, zip(*(ends for _, ends in found), strict=False)))
-    return Bars(tuple(epochs), runs)
+    epochs = tuple(_after_epochs(curves, _lowest(values), racing.neighbours) for values in ends)
+    runs = tuple(map(_lowest, zip(*(means for _, means in found), strict=False)))
+    return Bars(epochs, runs)
 
 
-def _means(curve):
-    """Return the mean of a curve up to each of its values."""
-    return (np.cumsum(curve) / np.arange(1, len(curve) + 1)).tolist()
+def _lowest(values):
+    value = min(values)
+    return value - _SLACK * abs(value)
+
+
+def _after_epochs(curves, target, neighbours):
+    """Return the least best value after each epoch that has come to the target from nearby."""
+    if len(curves) < neighbours:
+        return ()
+    # A callback may have ended a training early: what it had at its end stands for the rest.
+    length = max(map(len, curves))
+    curves = np.array([[*curve, *curve[-1:] * (length - len(curve))] for curve in curves])
+    best = np.maximum.accumulate(curves, axis=1)
+    limits = []
+    for values in best.T:
+        order = np.argsort(values, kind="stable")
+        arrived = sliding_window_view(curves[order, -1] >= target, neighbours).any(axis=1)
+        # The window around each network; at both ends the outermost one.
+        around = np.clip(np.arange(len(values)) - neighbours // 2, 0, len(arrived) - 1)
+        hopeful = values[order][arrived[around]]
+        limits.append(min(target, hopeful[0]) if len(hopeful) else target)
+    return tuple(value - _SLACK * abs(value) for value in map(float, limits))
 
 
 @dataclass(frozen=True)

@@ -347,10 +347,10 @@ class TrainingFitness(Fitness):
     def _problem(self, expression):
         return self._scale(expression).problem
 
-    def begin_generation(self, rivals: Sequence[Member]) -> None:
+    def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = bars(self.racing, rivals, _curves_and_means)
+            self._bars = bars(self.racing, rivals, trained, _curves_and_means)
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor

@@ -29,7 +29,7 @@ from nglkeras.report import statistics
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import as_text
 from nglkeras.search import GeneticProgramming, Racing, Result, TrainingFitness, search
-from nglkeras.search.racing import MARGIN
+from nglkeras.search.racing import NEIGHBOURS
 
 # The racing search ends after this many times the generations of the other, at the latest.
 MOST = 12
@@ -49,7 +49,7 @@ class Setting:
         epochs: Epochs of each network.
         population: Number of survivors.
         generations: Number of the last generation.
-        margin: Margin of racing.
+        neighbours: Networks that a candidate is compared with.
         new_runs: New networks for each winner.
     """
 
@@ -60,7 +60,7 @@ class Setting:
     epochs: int = 8
     population: int = 10
     generations: int = 14
-    margin: float = MARGIN
+    neighbours: int = NEIGHBOURS
     new_runs: int = 6
 
 
@@ -80,7 +80,7 @@ class Row:
         epochs: Epochs of each network.
         population: Number of survivors.
         generations: Last generation of the search without racing.
-        margin: Margin of racing.
+        neighbours: Networks that a candidate is compared with.
         asked: Candidates that were asked for without racing.
         trained: Candidates that were trained without racing.
         plain_epochs: Epochs of these.
@@ -108,7 +108,7 @@ class Row:
     epochs: int
     population: int
     generations: int
-    margin: float
+    neighbours: int
     asked: int
     trained: int
     plain_epochs: int
@@ -170,7 +170,7 @@ class _Task:
         make = partial(
             TrainingFitness, build, *data, epochs=setting.epochs, runs=setting.runs, batch_size=50
         )
-        self.plain, self.raced = make(), make(racing=Racing(setting.margin))
+        self.plain, self.raced = make(), make(racing=Racing(setting.neighbours))
         for one in (self.plain, self.raced):
             # Compiling counts for neither.
             one(Expression.parse(FORMULAS["NGL"]))
@@ -210,7 +210,14 @@ class _Task:
             held=self.sizes[1],
             **{
                 name: getattr(setting, name)
-                for name in ("runs", "epochs", "population", "generations", "margin", "new_runs")
+                for name in (
+                    "runs",
+                    "epochs",
+                    "population",
+                    "generations",
+                    "neighbours",
+                    "new_runs",
+                )
             },
             asked=last.asked,
             trained=last.trained,

@@ -25,7 +25,7 @@ from nglkeras.search import (
     search,
 )
 from nglkeras.search.page import write_page
-from nglkeras.search.racing import Bars, bars, is_possible, read
+from nglkeras.search.racing import bars, is_possible, read
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(240, 6)).astype("float32")
@@ -37,7 +37,11 @@ def model_fn():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])
 
 
-def fitness(racing=True, **changes):
+# So few networks have so few neighbours.
+RACING = Racing(3)
+
+
+def fitness(racing=RACING, **changes):
     settings = {"epochs": 4, "runs": 2, "batch_size": 16, "learning_rate": 0.01} | changes
     data = (X[:160], Y[:160]), (X[160:], Y[160:])
     return TrainingFitness(model_fn, *data, racing=racing, **settings)
@@ -53,42 +57,59 @@ def of(details):
 
 
 class TestBars:
-    def test_the_lowest_mean_so_far_of_each_epoch_and_run_less_the_margin(self):
-        rivals = [
-            member([[0.2, 0.6, 0.7], [0.5, 0.5, 0.5]], [0.7]),
-            member([[0.4, 0.2, 0.9], [0.1, 0.7, 0.7]], [0.9]),
-        ]
-        found = bars(Racing(0.1), rivals, of)
-        assert found.in_run(0) == pytest.approx((0.1, 0.2, 0.4), abs=1e-5)
-        assert found.in_run(1) == pytest.approx((0.0, 0.3, 0.4), abs=1e-5)
+    def test_after_an_epoch_the_least_from_which_a_neighbour_came_to_the_lowest_survivor(self):
+        rivals = [member([[0.1, 0.9], [0.2, 0.6]]), member([[0.3, 0.8], [0.3, 0.7]])]
+        curves = [[0.1, 0.2], [0.2, 0.3], [0.3, 0.2], [0.4, 0.9], [0.5, 0.4], [0.6, 0.7]]
+        trained = [member([curve]) for curve in curves]
+        found = bars(Racing(3), rivals, trained, of)
+        # In run 1 the lowest survivor has 0.8. Of the three that were nearest to 0.3 one came
+        # there, of those around 0.2 none.
+        assert found.in_run(0) == pytest.approx((0.3, 0.7), abs=1e-5)
+        # In run 2 it has 0.6, where two came.
+        assert found.in_run(1) == pytest.approx((0.3, 0.5), abs=1e-5)
         assert found.in_run(2) == ()
-        assert found.runs == pytest.approx((0.6,), abs=1e-5)
-        assert found.problem(0.59, 0) == "0.5900 after network 1, below 0.6000, the lowest survivor"
-        assert not found.problem(0.6, 0)
-        assert not found.problem(0.0, 1)
+        # Alone with itself a network that came there is the bar.
+        assert bars(Racing(1), rivals, trained, of).in_run(0)[0] == pytest.approx(0.4, abs=1e-5)
+        # The order in which they were trained is of no account.
+        assert bars(Racing(3), rivals, trained[::-1], of) == found
+
+    def test_the_best_so_far_is_what_counts(self):
+        rivals, trained = [member([[0.0, 0.0, 0.5]])], [member([[0.6, 0.1, 0.7]])]
+        found = bars(Racing(1), rivals, trained, of)
+        assert found.in_run(0) == pytest.approx((0.5, 0.5, 0.5), abs=1e-5)
+
+    def test_after_a_run_the_lowest_mean_of_as_many(self):
+        rivals = [member([], [0.7, 0.8]), member([], [0.9, 0.6])]
+        found = bars(Racing(), rivals, [], of)
+        assert found.runs == pytest.approx((0.7, 0.6), abs=1e-5)
+        assert found.problem(0.69, 0) == "0.6900 after network 1, below 0.7000, the lowest survivor"
+        assert found.problem(0.5, 1).startswith("0.5000 after 2 networks, below 0.6000")
+        assert not found.problem(0.7, 0)
+        assert not found.problem(0.0, 2)
 
     def test_an_equal_is_not_below(self):
         third = float(np.float32(1 / 3))
-        found = bars(Racing(0.0), [member([[third, third]], [third])], of)
+        rivals = [member([[third, third]], [third])]
+        found = bars(Racing(1), rivals, rivals, of)
         assert all(bar < np.float32(1 / 3) < bar + 1e-5 for bar in found.in_run(0))
         assert not found.problem(third, 0)
 
     @pytest.mark.parametrize(
-        ("rivals", "expected"),
+        ("rivals", "trained", "expected"),
         [
-            ([], Bars()),
-            ([member([])], Bars()),
-            ([member(None)], Bars()),
-            # The second ended early, with 0.5 on the mean.
-            ([member([[0.9, 0.9]]), member([[0.5]])], (0.5, 0.5)),
+            ([], [member([[0.1, 0.9]])], ()),
+            ([member([])], [member([[0.1, 0.9]])], ()),
+            ([member(None)], [member([[0.1, 0.9]])], ()),
+            ([member([[0.1, 0.9]])], [], ()),
+            # It ended early, with 0.5.
+            ([member([[0.4]])], [member([[0.9, 0.9]]), member([[0.5]])], (0.4, 0.4)),
+            # None of the trained came so far.
+            ([member([[0.9]])], [member([[0.5, 0.6]])], (0.9, 0.9)),
         ],
     )
-    def test_few_curves(self, rivals, expected):
-        found = bars(Racing(0.0), rivals, of)
-        if isinstance(expected, tuple):
-            assert found.in_run(0) == pytest.approx(expected, abs=1e-5)
-        else:
-            assert found == expected
+    def test_few_curves(self, rivals, trained, expected):
+        found = bars(Racing(1), rivals, trained, of)
+        assert found.in_run(0) == pytest.approx(expected, abs=1e-5)
 
     def test_rivals_are_the_survivors_once_all_have_a_fitness(self):
         good, bad = member([]), Member(Individual(NGL, 0, 1), Evaluation("crashed"))
@@ -107,17 +128,17 @@ class TestBars:
 class TestSettings:
     @pytest.mark.parametrize(
         ("racing", "expected"),
-        [(None, None), (False, None), (True, Racing()), (Racing(0.5), Racing(0.5))],
+        [(None, None), (False, None), (True, Racing()), (Racing(5), Racing(5))],
     )
     def test_what_racing_can_be(self, racing, expected):
         assert read(racing, runs=1, epochs=2) == expected
         settings = fitness(racing).settings
         assert ("racing" in settings) == (expected is not None)
 
-    @pytest.mark.parametrize("margin", [-0.1, "much", None, True, float("nan"), float("inf")])
-    def test_margins_that_cannot_be(self, margin):
-        with pytest.raises(UserError, match="is not a number of at least 0"):
-            Racing(margin)
+    @pytest.mark.parametrize("neighbours", [0, -1, 1.5, "many", None, True])
+    def test_neighbours_that_cannot_be(self, neighbours):
+        with pytest.raises(UserError, match=r"neighbours=.* is not a whole number of at least 1"):
+            Racing(neighbours)
 
     @pytest.mark.parametrize(
         ("racing", "lengths", "message"),
@@ -151,20 +172,30 @@ class TestTrainingFitness:
         ("curves", "means", "lengths", "message"),
         [
             # Nothing reaches 2; the third epoch is the last at which it matters.
-            ([[0, 0, 5, 0], [0] * 4], [0.0], [3], "network 1: 0.* at best after epoch 3, below 1."),
-            ([[0, 0, 0, 9], [0] * 4], [2.0], [4], "0.* after network 1, below 1.9"),
-            ([[0] * 4, [2] * 4], [0.0], [4, 1], "network 2: 0.* at best after epoch 1, below 1.9"),
+            (
+                [[0, 0, 2, 2], [0] * 4],
+                [0.0],
+                [3],
+                "network 1: 0.* after epoch 3, below 2.0000",
+            ),
+            ([[0] * 4, [0] * 4], [2.0], [4], "0.* after network 1, below 2.0000"),
+            (
+                [[0] * 4, [2] * 4],
+                [0.0],
+                [4, 1],
+                "network 2: 0.* after epoch 1, below 2.0000",
+            ),
             # Where a candidate has its fitness, nothing is spared by stopping it.
             ([[0] * 4, [0, 0, 0, 9]], [0.0], [4, 4], ""),
         ],
     )
     def test_stops_where_the_bar_is_too_high(self, curves, means, lengths, message):
-        evaluate = fitness()
+        evaluate = fitness(Racing(1))
         evaluate(NGL)
         accuracies = [means[0], 9.0]
         details = {"curves": curves, "accuracies": accuracies}
         rival = Member(Individual(NGL, 0, 0), Evaluation("ok", (9.0,), details=details))
-        evaluate.begin_generation([rival])
+        evaluate.begin_generation([rival], [rival])
         ((_, found),) = evaluate.each([NGL], ["1-0"], Local())
         assert [len(curve) for curve in found.details["curves"]] == lengths
         assert found.details["epochs"] == [sum(lengths), 8]
@@ -172,7 +203,7 @@ class TestTrainingFitness:
         assert bool(found.rank) == (not message)
         assert re.match(message or "$", found.message)
         # The next generation has no bars of this one.
-        evaluate.begin_generation([])
+        evaluate.begin_generation([], [])
         ((_, found),) = evaluate.each([NGL], ["1-0"], Local())
         assert found.status == "ok"
 
@@ -244,7 +275,7 @@ class TestTrainingFitness:
     def test_every_strategy_races(self, tmp_path, make):
         seeds = ["CE"] if make.func is GLO else ()
         settings = {"screening": PAPER, "seeds": seeds, "quiet": True}
-        result = search(make(), fitness(Racing(0.0)), out=tmp_path, **settings)
+        result = search(make(), fitness(Racing(2)), out=tmp_path, **settings)
         assert result.generations[-1].stopped > 0
         assert len(result.generations) == make().generations + 1
         assert result.population[0].evaluation.rank
@@ -254,13 +285,16 @@ def test_a_fitness_of_one_s_own_hears_of_each_generation(tmp_path):
     heard = []
 
     class Mine(Fitness):
-        def begin_generation(self, rivals):
-            heard.append([one.evaluation.fitness for one in rivals])
+        def begin_generation(self, rivals, trained):
+            heard.append([[one.evaluation.fitness for one in many] for many in (rivals, trained)])
 
         def __call__(self, expression):
             return float(expression.size)
 
     strategy = GeneticProgramming(0, population_size=4, generations=2)
     result = search(strategy, Mine(), out=tmp_path, screening=PAPER, quiet=True)
-    assert [len(one) for one in heard] == [0, 4, 4]
-    assert max(heard[2]) == result.generations[1].best
+    assert [len(rivals) for rivals, _ in heard] == [0, 4, 4]
+    assert max(heard[2][0]) == result.generations[1].best
+    records = [one for one in result.records.values() if one.evaluation.rank and not one.twin]
+    before = [sum(one.individual.generation < i for one in records) for i in range(3)]
+    assert [len(trained) for _, trained in heard] == before

@@ -297,10 +297,10 @@ class TrialFitness(Fitness):
         """Return the fitness for the mean validation accuracy of each data set."""
         return (float(np.mean(list(accuracies.values()))),)
 
-    def begin_generation(self, rivals: Sequence[Member]) -> None:
+    def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = bars(self.racing, rivals, self._curves_and_measures)
+            self._bars = bars(self.racing, rivals, trained, self._curves_and_measures)
 
     def _curves_and_measures(self, details):
         """Return the curves of a rival by run, and its fitness after each run but the last."""

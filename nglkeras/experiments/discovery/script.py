@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import search
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import unknown
 from nglkeras.experiments import discovery, draws, options, script
 from nglkeras.experiments.options import Scale
 from nglkeras.report import output
 from nglkeras.runs.journal import Journal
-from nglkeras.search.racing import Racing
 from nglkeras.search.screening import CHECKS, Screening, screening
 from nglkeras.startup import extras
 
@@ -44,13 +43,6 @@ class SearchScript(script.Script):
         what = f"any of: {', '.join(self.checks)}"
         text = "bring each loss to cross entropy's size first, so that none wins by its scale"
         add("--scale-free", action="store_true", help=text)
-        add(
-            "--racing-margin",
-            type=float,
-            metavar="X",
-            help="how far a candidate may be below the survivors, as a share of 1, before racing "
-            "stops it (default: 0.01)",
-        )
         add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to add, {what}")
         add("--without", nargs="+", default=(), metavar="CHECK", help=f"checks to omit, {what}")
         add(
@@ -86,18 +78,6 @@ class SearchScript(script.Script):
             "new_runs": args.confirm_runs or (5 if is_demo else 10),
             "minutes": args.confirm_minutes,
         }
-
-    def racing(self, args: argparse.Namespace, scale: Scale) -> bool | Racing | None:
-        """Return whether and how candidates race, as `TrialFitness` takes it.
-
-        Raises:
-            UserError: If a margin is given where nothing races.
-        """
-        if args.racing_margin is None:
-            return scale.racing
-        if scale.racing is False:
-            raise UserError("--racing-margin needs --racing")
-        return Racing(args.racing_margin)
 
     def place(self, args: argparse.Namespace, scale: Scale) -> Path:
         """Return the folder of the results."""
@@ -138,7 +118,7 @@ class SearchScript(script.Script):
                 timeout=args.timeout,
                 executor=executor,
                 scale_free=args.scale_free,
-                racing=self.racing(args, scale),
+                racing=scale.racing,
             )
             heading = self.heading(args, scale, fitness)
             print(*filter(None, [heading, self.silent, f"Journals in {out}"]), sep="\n", flush=True)
@@ -184,8 +164,7 @@ def describe(checks: Screening, fitness: "TrialFitness") -> str:
     """Say in sentences which trainings were spared, how splits were drawn, and of the scale."""
     race = ""
     if fitness.racing is not None:
-        margin = fitness.racing.margin
-        race = f" A training that falls behind all survivors by {margin:g} is stopped."
+        race = " A training that will hardly catch up with the worst survivor is stopped."
     scale = " Losses are brought to cross entropy's size." if fitness.scale_free else ""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]

@@ -14,7 +14,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.journal import Journal
-from nglkeras.search import Evaluation, Individual, Member, Network
+from nglkeras.search import Evaluation, Individual, Member, Network, Racing
 from nglkeras.search.trainer import named
 
 BAIKAL = Expression.parse(FORMULAS["Baikal"])
@@ -88,7 +88,7 @@ class TestRacing:
         (trial,) = protocol.candidate(self.SCALE, formula)
         return [replace(trial, run=run, dataset=name) for run in (0, 1) for name in sets]
 
-    def make(self, folder, racing=True, sets=("digits",), **settings):
+    def make(self, folder, racing=Racing(1), sets=("digits",), **settings):
         journal = Journal(folder / "trials.jsonl")
         return TrialFitness(partial(self.plan, sets=sets), journal, racing=racing, **settings)
 
@@ -100,7 +100,7 @@ class TestRacing:
             "accuracies": dict.fromkeys(sets, accuracies),
         }
         rival = Member(Individual(BAIKAL, 0, 0), Evaluation("ok", (0.5,), details=details))
-        evaluate.begin_generation([rival])
+        evaluate.begin_generation([rival], [rival])
         names = [f"1-{index}" for index in range(len(losses))]
         found = dict(evaluate.each(losses, names))
         return [found[index] for index in range(len(losses))]
@@ -118,7 +118,7 @@ class TestRacing:
         assert self.race(self.make(tmp_path), [[2.0] * 4, [0.0] * 4], [0.0, 0.0]) == [found]
         assert evaluate.journal.path.read_bytes() == before
         # Without bars, as in generation 0 or a confirmation, it is trained to its end.
-        evaluate.begin_generation([])
+        evaluate.begin_generation([], [])
         assert evaluate(BAIKAL).status == "ok"
         statuses = [row.status for row in evaluate.rows_of(self.plan(str(BAIKAL)))]
         assert statuses == ["ok", "ok"]
@@ -155,7 +155,7 @@ class TestRacing:
     def test_where_it_is_chosen_and_where_it_is_not(self, tmp_path):
         plain = self.make(tmp_path, racing=False).settings
         chosen = self.make(tmp_path, racing=None)
-        assert chosen.settings == plain | {"racing": {"margin": 0.01}}
+        assert chosen.settings == plain | {"racing": {"neighbours": 10}}
         chosen.as_begun(plain)
         assert chosen.settings == plain
         assert not chosen.train.validate

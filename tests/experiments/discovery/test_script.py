@@ -122,8 +122,6 @@ class TestScript:
             (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two numbers"),
             (["--datasets", "cats"], "unknown data set 'cats'"),
             (["--model", "LeNet"], "unknown model 'LeNet'"),
-            (["--scale", "paper", "--racing-margin", "0.1"], "--racing-margin needs --racing"),
-            (["--racing-margin", "-1"], "margin=-1.0 is not a number of at least 0"),
             (["--racing", "--epochs", "1"], "there is one epoch of one run"),
             (["--confirm-minutes", "-1"], "--confirm-minutes=-1.0 is not a positive number"),
             (["--confirm-runs", "-1"], "-1 is not a positive number"),
