@@ -35,6 +35,7 @@ from nglkeras.search.racing import NEIGHBOURS
 MOST = 12
 # First of the new runs, far from those of the searches.
 NEW = 1_000
+_LENGTHS = ("runs", "epochs", "population", "generations")
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,13 @@ class TestFitness:
 
 class TestRacing:
     SCALE = replace(TINY, runs=2)
+    RACING = Racing(1)
 
     def plan(self, formula, sets=("digits",)):
         (trial,) = protocol.candidate(self.SCALE, formula)
         return [replace(trial, run=run, dataset=name) for run in (0, 1) for name in sets]
 
-    def make(self, folder, racing=Racing(1), sets=("digits",), **settings):
+    def make(self, folder, racing=RACING, sets=("digits",), **settings):
         journal = Journal(folder / "trials.jsonl")
         return TrialFitness(partial(self.plan, sets=sets), journal, racing=racing, **settings)
 
