@@ -133,7 +133,7 @@ class Calibration(script.Script):
                     raise UserError(f"{outcome.task}: {outcome.failure.message}")
                 line = lines[outcome.index] = outcome.result
                 print(f"{outcome.task}: {line['verdict']}, {line['formula']}", flush=True)
-        frame = report.tables.pd.DataFrame([lines[index] for index in sorted(lines)])
+        frame = report.tables.frame([lines[index] for index in sorted(lines)])
         with output.writing_to(out):
             title = f"Searches that say their best loss is better than cross entropy: {scale.note}"
             columns = ["task", "searches", *VERDICTS, "better, runs alone"]

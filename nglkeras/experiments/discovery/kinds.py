@@ -22,6 +22,7 @@ import numpy as np
 
 from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
+from nglkeras.search import scale
 from nglkeras.search.screening import logits_gradient, random_samples, slopes
 
 BAIKAL, LIKE_BAIKAL, POLE = "Baikal", "trains like Baikal", "pole like t/p"
@@ -101,6 +102,16 @@ def has_pole(loss: Expression) -> bool:
         least, greatest = sizes.min(axis=1), sizes.max(axis=1)
         constant = (least > 0) & (greatest <= CONSTANT * least) & (greatest < np.inf)
         return bool(constant.all())
+
+
+def gradient_size(loss: Expression) -> float | None:
+    """Return the size of a loss's gradient by the logits at an even prediction.
+
+    That of cross entropy is 1. There is none if the gradient is zero or not finite.
+    """
+    t = np.eye(CLASSES)
+    found = scale.measure(loss, t, np.full_like(t, 1 / CLASSES), "sum")
+    return None if found.problem else 1 / found.factor
 
 
 def _is_multiple(found, wanted):

@@ -145,7 +145,7 @@ class Searches:
         """Return the kind of the best loss, and how many of each kind survived and were tried."""
         kind_of, line = discovery.kinds.kind_of, {}
         for best in found.best_losses(1):
-            simple, gradient = str(best.simplified), _gradient_of(best.expression)
+            simple, gradient = str(best.simplified), discovery.kinds.gradient_size(best.expression)
             line = {"best": kind_of(best.individual.expression), "id": best.id}
             line |= {"formula": best.formula, "simplified": simple, "gradient": gradient}
         for name, members in (("surviving", found.population), ("tried", found.records.values())):
@@ -175,14 +175,6 @@ class Searches:
                 name = name if name in KNOWN else "best"
                 line |= {f"rate_{name}": cell.rate, f"test_{name}": cell.mean}
         return line
-
-
-def _gradient_of(loss):
-    """Return the size of a loss's gradient at an even prediction; cross entropy's is 1."""
-    classes = discovery.kinds.CLASSES
-    t = report.statistics.np.eye(classes)
-    found = search.scale.measure(loss, t, 0 * t + 1 / classes, "sum")
-    return None if found.problem else 1 / found.factor
 
 
 class Rediscovery(script.Script):
@@ -227,7 +219,7 @@ class Rediscovery(script.Script):
                 if seconds or not rest:
                     ordered = [lines[index] for index in sorted(lines)]
                     with output.writing_to(out):
-                        _write(report.tables.pd.DataFrame(ordered), scale, out, save, not rest)
+                        _write(report.tables.frame(ordered), scale, out, save, not rest)
 
 
 def _progress(case, line, fresh, rest, workers):
