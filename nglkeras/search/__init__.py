@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
     from nglkeras.search.racing import Racing
-    from nglkeras.search.records import Generation, Record, Result
+    from nglkeras.search.records import Generation, Record
+    from nglkeras.search.result import Result
     from nglkeras.search.screening import PAPER, Screening
     from nglkeras.search.strategy import (
         Evaluation,
@@ -45,7 +46,8 @@ _PUBLIC = {
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
     "nglkeras.search.racing": ("Racing",),
-    "nglkeras.search.records": ("Generation", "Record", "Result"),
+    "nglkeras.search.records": ("Generation", "Record"),
+    "nglkeras.search.result": ("Result",),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
     "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),

@@ -27,7 +27,7 @@ from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.fitness import Fitness, as_fitness
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.page import LivePage
-from nglkeras.search.records import Result
+from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import Trainer, formula_of, named
 from nglkeras.search.trainings import Trainings

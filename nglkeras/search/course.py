@@ -11,11 +11,11 @@ from nglkeras.runs.journal import Records
 from nglkeras.search.records import (
     Generation,
     Record,
-    Result,
     as_json,
     header_or_record,
     settings_in,
 )
+from nglkeras.search.result import Result
 from nglkeras.search.strategy import Individual, Member, Strategy
 from nglkeras.training.outcome import FINAL_STATUSES
 

@@ -25,7 +25,8 @@ from nglkeras.search.known import known_loss
 from nglkeras.search.numbers import whole_number
 from nglkeras.search.page import LivePage, Progress
 from nglkeras.search.presentation import shown
-from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result
+from nglkeras.search.records import NOT_TRAINED, Generation, Record
+from nglkeras.search.result import Result
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.search.strategy import SEED, Evaluation, Strategy
 

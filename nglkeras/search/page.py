@@ -25,7 +25,7 @@ from nglkeras.runs.journal import read_records
 from nglkeras.runs.live_status import duration
 from nglkeras.runs.status import PAGE
 from nglkeras.search import presentation
-from nglkeras.search.records import Result
+from nglkeras.search.result import Result
 from nglkeras.search.strategy import SEED
 from nglkeras.startup import extras
 

@@ -15,7 +15,8 @@ from nglkeras.expression import Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.search.ancestry import MAKERS, first_parents, maker
 from nglkeras.search.presentation import SPARED, origin, shortened, shown
-from nglkeras.search.records import Record, Result
+from nglkeras.search.records import Record
+from nglkeras.search.result import Result
 
 HEIGHT = 320
 # Losses that are drawn as points, and characters of their formulas, at most: the page stays small.

@@ -12,7 +12,8 @@ from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
 from nglkeras.search.ancestry import first_parents, maker
-from nglkeras.search.records import Generation, Result
+from nglkeras.search.records import Generation
+from nglkeras.search.result import Result
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nglkeras.search.found import FoundLoss
-    from nglkeras.search.records import Record, Result
+    from nglkeras.search.records import Record
+    from nglkeras.search.result import Result
 
 WIDTH = 80
 # Losses in the ranking of a page.

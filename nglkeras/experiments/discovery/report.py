@@ -19,7 +19,7 @@ from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
 from nglkeras.search.confirmation import confirm
 from nglkeras.search.presentation import raced, shown
-from nglkeras.search.records import Result
+from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.training_fitness import Comparison
 

@@ -42,7 +42,8 @@ from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
 from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
-from nglkeras.search.records import Record, Result, header_or_record
+from nglkeras.search.records import Record, header_or_record
+from nglkeras.search.result import Result
 
 
 class Table:
