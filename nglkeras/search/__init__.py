@@ -15,6 +15,7 @@ from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
+    from nglkeras.search.comparison import Comparison
     from nglkeras.search.confirmation import confirm
     from nglkeras.search.evolution import GeneticProgramming, Parameters
     from nglkeras.search.fitness import Fitness
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
         generator,
     )
     from nglkeras.search.trainer import Measured, Network, Trainer
-    from nglkeras.search.training_fitness import Comparison, TrainingFitness
+    from nglkeras.search.training_fitness import TrainingFitness
     from nglkeras.search.variation import Variation
     from nglkeras.search.verdict import Confirmation
 
 _PUBLIC = {
     "nglkeras.search.coefficients": ("CoefficientSearch",),
+    "nglkeras.search.comparison": ("Comparison",),
     "nglkeras.search.confirmation": ("confirm",),
     "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
     "nglkeras.search.fitness": ("Fitness",),
@@ -51,7 +53,7 @@ _PUBLIC = {
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
     "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),
-    "nglkeras.search.training_fitness": ("Comparison", "TrainingFitness"),
+    "nglkeras.search.training_fitness": ("TrainingFitness",),
     "nglkeras.search.variation": ("Variation",),
     "nglkeras.search.verdict": ("Confirmation",),
 }

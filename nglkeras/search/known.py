@@ -3,7 +3,6 @@
 from nglkeras import losses
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
-from nglkeras.search.training_fitness import cross_entropy
 
 
 def known_loss(loss: str | Expression, classes: int, class_reduction: str = "mean") -> Expression:
@@ -35,3 +34,13 @@ def known_loss(loss: str | Expression, classes: int, class_reduction: str = "mea
             valid = ("CE", *losses.FORMULAS, "or give a formula")
             raise unknown("loss", loss, valid) from error
         raise
+
+
+def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
+    """Return the cross entropy, the sum over the classes of -t log p, as an expression.
+
+    As the mean over N classes it has a factor of N.
+    """
+    if class_reduction == "sum":
+        return Expression.parse("-(y_true*log(y_pred))")
+    return Expression.parse(f"-{classes}*(y_true*log(y_pred))")

@@ -12,15 +12,18 @@ order of the trainings nor an interruption changes them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.runs.trial import TrialResult
 from nglkeras.search.numbers import convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Member
+from nglkeras.training.outcome import Training
 
 # Chosen by replays of two searches of the paper's size on MNIST; docs/search.md has figures.
 NEIGHBOURS = 10
@@ -92,12 +95,16 @@ class Bars:
         """Return the bars after each epoch of a run; empty where there are none."""
         return self.epochs[run] if run < len(self.epochs) else ()
 
-    def problem(self, mean: float, run: int) -> str:
-        """Return why a candidate with this mean after this run, from 0, stops; "" if it goes on."""
-        if run >= len(self.runs) or mean >= self.runs[run]:
-            return ""
+    def judged(self, evaluation: Evaluation, run: int) -> Evaluation:
+        """Return an evaluation after a run, from 0: as stopped if its fitness is below the bar."""
+        if evaluation.status != "ok" or run >= len(self.runs):
+            return evaluation
+        mean, bar = evaluation.fitness[0], self.runs[run]
+        if mean >= bar:
+            return evaluation
         networks = "network 1" if run == 0 else f"{run + 1} networks"
-        return f"{mean:.4f} after {networks}, below {self.runs[run]:.4f}, the lowest survivor"
+        message = f"{mean:.4f} after {networks}, below {bar:.4f}, the lowest survivor"
+        return replace(evaluation, status="stopped", message=message, fitness=())
 
 
 def bars(
@@ -173,16 +180,42 @@ def curve_of(history: Iterable[dict]) -> list[float]:
     return [float(f"{value:.{_DIGITS}g}") for value in values if value is not None]
 
 
-def race_details(curves: object, by_run: Iterable[Sequence[float]], whole: int | None) -> dict:
-    """Return what the details of an evaluation hold for racing.
+def evaluation_of(
+    trainings: Sequence[Training | TrialResult], details: dict, fitness: Callable[[], tuple]
+) -> Evaluation:
+    """Return the evaluation of a candidate by its trainings so far.
 
     Args:
-        curves: The curves in the form of the fitness.
-        by_run: The curves of all networks.
-        whole: Number of epochs that a candidate has if nothing stops it; `None` for those here.
+        trainings: What they have reached, run by run.
+        details: Details of the evaluation; a candidate that failed has none.
+        fitness: Returns the fitness; called if all trainings came to their end.
     """
+    seconds = sum(one.seconds for one in trainings)
+    failed = next((one for one in trainings if one.status not in ("ok", "stopped")), None)
+    if failed is not None:
+        return Evaluation(failed.status, message=failed.message, seconds=seconds)
+    stopped = next((one for one in trainings if one.status == "stopped"), None)
+    if stopped is not None:
+        message = f"network {len(trainings)}: {stopped.message}"
+        return Evaluation("stopped", message=message, details=details, seconds=seconds)
+    return Evaluation("ok", fitness(), details=details, seconds=seconds)
+
+
+def with_epochs(evaluation: Evaluation, whole: int) -> Evaluation:
+    """Return an evaluation whose details say how many epochs were trained, of how many.
+
+    Args:
+        evaluation: Of a candidate with curves; one that failed stays as it is.
+        whole: Number of epochs of a candidate that nothing stops.
+    """
+    if evaluation.status not in ("ok", "stopped"):
+        return evaluation
+    curves = evaluation.details[CURVES]
+    by_run = chain(*curves.values()) if isinstance(curves, dict) else curves
     trained = sum(map(len, by_run))
-    return {CURVES: curves, EPOCHS: [trained, trained if whole is None else whole]}
+    # A callback may have ended the training of a candidate that nothing stopped.
+    pair = [trained, trained if evaluation.status == "ok" else whole]
+    return replace(evaluation, details=evaluation.details | {EPOCHS: pair})
 
 
 def epochs_of(evaluations: Iterable[Evaluation]) -> tuple[int, int]:

@@ -1,12 +1,8 @@
 """The fitness of a loss as the accuracy, or any metric, of your own network on your own data."""
 
 import copy
-import hashlib
-import inspect
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 import keras
@@ -20,11 +16,12 @@ from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
 from nglkeras.losses.options import check_class_weights, check_length
 from nglkeras.search import measures, optimizers, samples, scale
+from nglkeras.search import racing as races
+from nglkeras.search.comparison import Comparison
+from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
-from nglkeras.search.identity import fingerprint
 from nglkeras.search.numbers import positive, whole_number
-from nglkeras.search.racing import CURVES, Bars, Entrant, Racing, bars, curve_of, race_details
-from nglkeras.search.racing import read as read_racing
+from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.strategy import Evaluation, Member
@@ -35,33 +32,12 @@ from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Schedule
 
-# Optimizers that divide a gradient by its own size, so that its scale does not matter.
-SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
-# Settings with which the scale of a gradient matters to every optimizer.
-_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 # Most samples or pixels of the first batch that losses are screened with.
 _SCREENED = 4096
 # Arguments that stand in the settings under their names. Not the timeout: trainings that it has
 # ended may be tried again with a longer one.
 _SETTINGS = ("epochs", "batch_size", "optimizer", "learning_rate", "runs", "seed", "replicas")
 _SETTINGS += ("bounds", "scale_free")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a loss reaches on data that the search has not seen.
-
-    Attributes:
-        name: Name of the loss.
-        formula: Formula of the loss.
-        accuracies: Accuracy of each network, in [0, 1], or the metric of the search.
-        runs: The run of each network; losses share initial weights in runs of the same number.
-    """
-
-    name: str
-    formula: str
-    accuracies: tuple[float, ...]
-    runs: tuple[int, ...] = ()
 
 
 class TrainingFitness(Fitness):
@@ -159,9 +135,9 @@ class TrainingFitness(Fitness):
             "callbacks": callbacks,
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
-        self._arguments["racing"] = self.racing = read_racing(racing, **lengths)
+        self._arguments["racing"] = self.racing = races.read(racing, **lengths)
         self._bars = Bars()
-        _check_callbacks(self.callbacks())
+        check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
@@ -172,8 +148,8 @@ class TrainingFitness(Fitness):
         self.seed = self._arguments["seed"]
         self.timeout = timeout
         self.bounds = self._arguments["bounds"]
-        divides = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
-        self.gradients = "scaled" if divides or scale_free else "exact"
+        ignores = optimizers.ignores_scale(name, config)
+        self.gradients = "scaled" if ignores or scale_free else "exact"
         self.scale_free = scale_free
         if scale_free:
             self.refuse = self._problem
@@ -268,7 +244,7 @@ class TrainingFitness(Fitness):
         self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y[some])
         if self.measure.settings != "accuracy" or not task.is_plain:
             self.compiled.measure = partial(self.measure, task)
-        return task, _digest_model(model, self.model_fn)
+        return task, digest_model(model, self.model_fn)
 
     def _check_metric(self, model, task, x, y):
         size = self._arguments["batch_size"]
@@ -314,7 +290,7 @@ class TrainingFitness(Fitness):
         if self.measure.settings != "accuracy":
             named |= {"metric": self.measure.settings, "mode": self.measure.mode}
         if self._arguments["callbacks"]:
-            named["callbacks"] = _digest_callbacks(self._arguments["callbacks"])
+            named["callbacks"] = digest_callbacks(self._arguments["callbacks"])
         if self.racing is not None:
             named |= self.racing.settings
         parts = [part for name in self._parts for part in self.targets(name)]
@@ -350,7 +326,7 @@ class TrainingFitness(Fitness):
     def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = bars(self.racing, rivals, trained, _curves_and_means)
+            self._bars = races.bars(self.racing, rivals, trained, _curves_and_means)
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
@@ -363,40 +339,31 @@ class TrainingFitness(Fitness):
     def __call__(self, expression: Expression | Entrant) -> Evaluation:
         """Train with this loss; the fitness is the mean over the runs."""
         self.check()
-        limits = Bars()
+        limits, details = Bars(), {}
         if isinstance(expression, Entrant):
             expression, limits = expression.expression, expression.bars
-        accuracies, curves, seconds, details = [], [], 0.0, {}
         if self.scale_free:
             found = self._scale(expression)
             if found.problem:
                 return Evaluation("non_finite", message=found.problem)
             expression, details = scale.scaled(expression, found.factor), found.details
+        trainings, settings = [], {"timeout": self.timeout}
         for run in range(self.runs):
-            training = self._train(expression, run, limits.in_run(run))
-            seconds += training.seconds
-            curves.append(curve_of(training.history) if self.racing else [])
-            status, message = training.status, training.message
-            if status == "ok":
-                accuracies.append(training.validation_accuracy)
-                message = limits.problem(float(np.mean(accuracies)), run)
-                status = "stopped" if message else "ok"
-            elif status == "stopped":
-                message = f"network {run + 1}: {message}"
-            if status not in ("ok", "stopped"):
-                return Evaluation(status, message=message, seconds=seconds)
-            if status == "stopped":
+            settings |= {"callbacks": self.callbacks(), "bars": limits.in_run(run)}
+            trainings.append(self.compiled.train(expression, run, **settings))
+            evaluation = limits.judged(self._evaluation(trainings, details), run)
+            if evaluation.status != "ok":
                 break
+        if self.racing:
+            return races.with_epochs(evaluation, self.runs * self._arguments["epochs"])
+        return evaluation
+
+    def _evaluation(self, trainings, details):
+        accuracies = [one.validation_accuracy for one in trainings if one.status == "ok"]
         details = {"accuracies": accuracies} | details
         if self.racing:
-            whole = None if status == "ok" else self.runs * self._arguments["epochs"]
-            details |= race_details(curves, curves, whole)
-        fitness = (float(np.mean(accuracies)),) if status == "ok" else ()
-        return Evaluation(status, fitness, message, details, seconds)
-
-    def _train(self, expression, run, limits):
-        settings = {"timeout": self.timeout, "callbacks": self.callbacks(), "bars": limits}
-        return self.compiled.train(expression, run, **settings)
+            details[CURVES] = [races.curve_of(one.history) for one in trainings]
+        return races.evaluation_of(trainings, details, lambda: (float(np.mean(accuracies)),))
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
         """Return what trains the networks of a confirmation; see `confirm`."""
@@ -424,22 +391,6 @@ class TrainingFitness(Fitness):
         return results
 
 
-def fresh_values(compiled: CompiledNetwork, expression: Expression) -> np.ndarray:
-    """Return the loss of each sample of the first training batch under the untrained network."""
-    y_true, y_pred = compiled.fresh_batch()
-    return expression(y_true, y_pred).mean(axis=-1)
-
-
-def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
-    """Return the cross entropy, the sum over the classes of -t log p, as an expression.
-
-    As the mean over N classes it has a factor of N.
-    """
-    if class_reduction == "sum":
-        return Expression.parse("-(y_true*log(y_pred))")
-    return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
-
-
 def _curves_and_means(details):
     """Return the curves of a rival by run, and the mean of its runs after each but the last."""
     accuracies = details["accuracies"]
@@ -449,38 +400,3 @@ def _curves_and_means(details):
 
 def _part(x, start, size):
     return keras.tree.map_structure(lambda array: array[start : start + size], x)
-
-
-def _check_callbacks(callbacks):
-    for one in callbacks:
-        if not isinstance(one, keras.callbacks.Callback):
-            kind = type(one).__name__
-            raise UserError(f"callbacks have a {kind}; give objects of keras.callbacks")
-
-
-def _digest_callbacks(callbacks):
-    """Return what identifies callbacks, as JSON data."""
-    if callable(callbacks):
-        return fingerprint(callbacks)
-    return [[fingerprint(type(one)), _arguments_of(one)] for one in callbacks]
-
-
-def _arguments_of(callback):
-    """Return the attributes that are arguments of the constructor; the others are its state."""
-    names = inspect.signature(type(callback)).parameters.keys() & vars(callback).keys()
-    found = {name: getattr(callback, name) for name in sorted(names)}
-    return {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}
-
-
-def _digest_model(model, model_fn):
-    """Hash a model's architecture, without the numbers that Keras adds to names."""
-    try:
-        config = model.get_config()
-    # Keras cannot make a config of every subclass.
-    except (NotImplementedError, TypeError, ValueError):
-        config = {}
-    if "layers" not in config:
-        # The config of a subclass does not name its layers; its code does.
-        return fingerprint(model_fn)
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]

@@ -82,17 +82,23 @@ class TestBars:
         rivals = [member([], [0.7, 0.8]), member([], [0.9, 0.6])]
         found = bars(Racing(), rivals, [], of)
         assert found.runs == pytest.approx((0.7, 0.6), abs=1e-5)
-        assert found.problem(0.69, 0) == "0.6900 after network 1, below 0.7000, the lowest survivor"
-        assert found.problem(0.5, 1).startswith("0.5000 after 2 networks, below 0.6000")
-        assert not found.problem(0.7, 0)
-        assert not found.problem(0.0, 2)
+        below = "0.6900 after network 1, below 0.7000, the lowest survivor"
+        assert found.judged(Evaluation("ok", (0.69,)), 0) == Evaluation("stopped", message=below)
+        behind = found.judged(Evaluation("ok", (0.5,)), 1)
+        assert behind.message.startswith("0.5000 after 2 networks, below 0.6000")
+        for evaluation, run in (
+            (Evaluation("ok", (0.7,)), 0),
+            (Evaluation("ok", (0.0,)), 2),
+            (Evaluation("exploded"), 0),
+        ):
+            assert found.judged(evaluation, run) is evaluation
 
     def test_an_equal_is_not_below(self):
         third = float(np.float32(1 / 3))
         rivals = [member([[third, third]], [third])]
         found = bars(Racing(1), rivals, rivals, of)
         assert all(bar < np.float32(1 / 3) < bar + 1e-5 for bar in found.in_run(0))
-        assert not found.problem(third, 0)
+        assert found.judged(Evaluation("ok", (third,)), 0).status == "ok"
 
     @pytest.mark.parametrize(
         ("rivals", "trained", "expected"),

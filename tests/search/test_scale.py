@@ -9,10 +9,10 @@ import nglkeras
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import Evaluation, Fitness, GeneticProgramming, TrainingFitness, search
+from nglkeras.search.known import cross_entropy
 from nglkeras.search.scale import measure, scaled
 from nglkeras.search.screening import logits_gradient
 from nglkeras.search.task import Task
-from nglkeras.search.training_fitness import cross_entropy
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(160, 6)).astype("float32")

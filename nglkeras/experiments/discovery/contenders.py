@@ -13,7 +13,8 @@ from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.experiments.classification.shared_networks import name_of_loss, switched
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.experiments.discovery.fitness import Candidates, TrialFitness
+from nglkeras.experiments.discovery.candidates import Candidates
+from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.losses.registry import ROWS, Row
 from nglkeras.report.rates import FIRST_NEW

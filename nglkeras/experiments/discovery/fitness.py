@@ -1,13 +1,11 @@
 """The fitness of a loss as the mean accuracy of trials, each of which is a row of a journal."""
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from nglkeras.data import sources
@@ -15,129 +13,23 @@ from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.experiments import discovery, draws, earlier
-from nglkeras.experiments.classification.shared_networks import compiled_network
 from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery.candidates import Candidates, class_reduction_of
 from nglkeras.experiments.discovery.raced import RacedTrial
 from nglkeras.expression import Expression
-from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner
-from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
+from nglkeras.search import racing as races
+from nglkeras.search.comparison import Comparison
 from nglkeras.search.fitness import Fitness, ask
-from nglkeras.search.racing import (
-    CURVES,
-    Bars,
-    Racing,
-    bars,
-    curve_of,
-    is_possible,
-    race_details,
-)
-from nglkeras.search.racing import read as read_racing
-from nglkeras.search.scale import Scale, measure, scaled
+from nglkeras.search.known import cross_entropy
+from nglkeras.search.optimizers import ignores_scale
+from nglkeras.search.racing import CURVES, Bars, Racing
+from nglkeras.search.scale import Scale, scaled
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.trainer import Loss, Trainer
-from nglkeras.search.training_fitness import (
-    SCALE_FREE,
-    Comparison,
-    cross_entropy,
-    fresh_values,
-)
-from nglkeras.training import accumulation
-from nglkeras.training.compiled import CompiledNetwork
-
-
-class Candidates:
-    """Trains the trials of formulas; compiles one network for each data set.
-
-    It can be pickled until its first trial.
-
-    Args:
-        searched_runs: Number of runs that the search uses. Only runs from this number on measure
-            the accuracy on the test set, and no fresh draws.
-        bound: Mean loss beyond which a training ends as "exploded".
-        data_dir: Folder of TFDS.
-        timeout: Seconds after which the training of a network stops.
-        validate: Whether to validate after every epoch.
-    """
-
-    def __init__(
-        self,
-        searched_runs: int,
-        *,
-        bound: float = np.inf,
-        data_dir: str | Path | None = None,
-        timeout: float | None = None,
-        validate: bool = False,
-    ):
-        self.searched_runs = searched_runs
-        self.bound = bound
-        self.data_dir = data_dir
-        self.timeout = timeout
-        self.validate = validate
-        self.networks: dict[str, CompiledNetwork] = {}
-        self._drawn: dict[str, int] = {}
-
-    def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
-        """Return one of another kind with the same settings."""
-        settings = ("bound", "data_dir", "timeout", "validate")
-        return kind(**{name: getattr(self, name) for name in settings})
-
-    def __call__(
-        self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
-    ) -> TrialResult:
-        """Train a trial and return its row."""
-        training = self._network(trial).train(
-            self.name(trial),
-            trial.run,
-            learning_rate=trial.schedule.learning_rate,
-            timeout=self.timeout,
-            on_epoch=on_epoch,
-            bars=trial.bars if isinstance(trial, RacedTrial) else (),
-        )
-        trial = trial.trial if isinstance(trial, RacedTrial) else trial
-        return make_row(trial, **vars(training))
-
-    def scale(self, trial: Trial) -> Scale:
-        """Return the factor that brings the loss of a trial to cross entropy's size."""
-        expression, batch = Expression.parse(trial.formula), self._network(trial).fresh_batch()
-        return measure(expression, *batch, _class_reduction(trial))
-
-    def loss(self, trial: Trial) -> keras.losses.Loss:
-        """Return a loss that can become the loss of each trial on a data set."""
-        return InterpretedLoss(_class_reduction(trial))
-
-    def name(self, trial: Trial) -> Hashable:
-        """Return what such a loss calls the loss of a trial."""
-        return Expression.parse(trial.formula)
-
-    def is_large(self, trial: Trial) -> bool:
-        """Return whether no later trial needs network and data of an earlier run."""
-        return draws.is_fresh(trial)
-
-    def values(self, trial: Trial) -> np.ndarray:
-        """Return the loss of each sample of a trial's first batch under the untrained network."""
-        return fresh_values(self._network(trial), Expression.parse(trial.formula))
-
-    def _network(self, trial):
-        if trial.dataset not in self.networks:
-            self.networks[trial.dataset] = compiled_network(
-                [trial],
-                partial(self.loss, trial),
-                bound=self.bound,
-                validate=self.validate,
-                tested=lambda run: self.searched_runs <= run < draws.FIRST,
-                data_dir=self.data_dir,
-            )
-        network = self.networks[trial.dataset]
-        if self.is_large(trial) and self._drawn.get(trial.dataset) != trial.run:
-            # Network and data of the run before this are large.
-            network.forget_others(trial.run)
-            accumulation.release()
-            self._drawn[trial.dataset] = trial.run
-        return network
 
 
 class TrialFitness(Fitness):
@@ -191,9 +83,9 @@ class TrialFitness(Fitness):
         self.executor = executor or Local()
         # Trials of any formula: their keys identify the search.
         self.blanks = self.trials("y_pred")
-        self.class_reduction = _class_reduction(self.blanks[0])
-        optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
-        self.gradients = "scaled" if scale_free or optimizers <= set(SCALE_FREE) else "exact"
+        self.class_reduction = class_reduction_of(self.blanks[0])
+        divides = all(ignores_scale(blank.schedule.optimizer) for blank in self.blanks)
+        self.gradients = "scaled" if scale_free or divides else "exact"
         self.scale_free = scale_free
         self._scales: dict[Expression, Scale] = {}
         if scale_free:
@@ -202,8 +94,8 @@ class TrialFitness(Fitness):
         self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
         self._chooses_racing = racing is None
         if self._chooses_racing:
-            racing = is_possible(**race_of(self.blanks))
-        self.racing = read_racing(racing, **race_of(self.blanks))
+            racing = races.is_possible(**race_of(self.blanks))
+        self.racing = races.read(racing, **race_of(self.blanks))
         self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
         self.train.validate = self.racing is not None
@@ -300,20 +192,20 @@ class TrialFitness(Fitness):
     def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = bars(self.racing, rivals, trained, self._curves_and_measures)
+            self._bars = races.bars(self.racing, rivals, trained, self._curves_and_measures)
 
     def _curves_and_measures(self, details):
         """Return the curves of a rival by run, and its fitness after each run but the last."""
         (curves, *others), accuracies = details[CURVES].values(), details["accuracies"]
         counts = range(1, self.searched_runs)
-        measures = [self._measure(accuracies, count) for count in counts]
+        measures = [self._fitness(accuracies, count)[0] for count in counts]
         return [] if others else curves, measures
 
-    def _measure(self, accuracies, runs=None):
-        """Return the first number of the fitness of the first runs."""
+    def _fitness(self, accuracies, runs=None):
+        """Return the fitness of the first runs."""
         return self.combine(
             {dataset: float(np.mean(values[:runs])) for dataset, values in accuracies.items()}
-        )[0]
+        )
 
     def __call__(self, expression: Expression, name: str = "") -> Evaluation:
         """Train all trials of a loss."""
@@ -365,26 +257,11 @@ class TrialFitness(Fitness):
             for index, rows in self.finished(stage, self.train):
                 done[index][0].extend(stage[index])
                 done[index][1].extend(rows)
-                evaluation = self._evaluation(*done[index])
-                if evaluation.status == "ok" and run < self.searched_runs - 1:
-                    accuracies = evaluation.details["accuracies"]
-                    problem = self._bars.problem(self._measure(accuracies), run)
-                    if not problem:
-                        continue
-                    evaluation = replace(evaluation, status="stopped", message=problem, fitness=())
-                del done[index]
-                yield index, self._with_epochs(evaluation, groups[index])
-
-    def _with_epochs(self, evaluation, trials):
-        """Say how many epochs were trained, of how many."""
-        if evaluation.status not in ("ok", "stopped"):
-            return evaluation
-        curves = evaluation.details[CURVES]
-        by_run = list(chain(*curves.values()))
-        is_whole = evaluation.status == "ok"
-        whole = None if is_whole else sum(trial.schedule.epochs for trial in trials)
-        details = evaluation.details | race_details(curves, by_run, whole)
-        return replace(evaluation, details=details)
+                evaluation = self._bars.judged(self._evaluation(*done[index]), run)
+                if evaluation.status != "ok" or run == self.searched_runs - 1:
+                    del done[index]
+                    whole = sum(trial.schedule.epochs for trial in groups[index])
+                    yield index, races.with_epochs(evaluation, whole)
 
     def finished(
         self, groups: Mapping[int, Sequence[Trial]], work: Callable[[Trial], TrialResult]
@@ -412,27 +289,18 @@ class TrialFitness(Fitness):
             yield trial.key
 
     def _evaluation(self, trials, rows):
-        seconds = sum(row.seconds for row in rows)
-        failed = next((row for row in rows if row.status not in ("ok", "stopped")), None)
-        if failed is not None:
-            return Evaluation(failed.status, message=failed.message, seconds=seconds)
         accuracies, curves = {}, {}
         for trial, row in zip(trials, rows, strict=True):
             if self.racing:
-                curves.setdefault(trial.dataset, []).append(curve_of(row.history))
+                curves.setdefault(trial.dataset, []).append(races.curve_of(row.history))
             if row.status == "ok":
                 accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
         details = {"accuracies": accuracies} | ({CURVES: curves} if self.racing else {})
-        stopped = next((row for row in rows if row.status == "stopped"), None)
-        if stopped is not None:
-            message = f"network {len(rows)}: {stopped.message}"
-            return Evaluation("stopped", message=message, details=details, seconds=seconds)
-        means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
         parts = max(row.accumulation for row in rows)
         if parts > 1:
             # It costs accuracy: a reader must see which candidates it concerns.
             details["accumulation"] = parts
-        return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
+        return races.evaluation_of(rows, details, lambda: self._fitness(accuracies))
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Return the rows of trials; train those that the journal lacks."""
@@ -501,7 +369,3 @@ def race_of(trials: Sequence[Trial]) -> dict[str, int]:
 
 def _ignored(*progress):
     """Take progress, which the executor keeps for the live status."""
-
-
-def _class_reduction(trial):
-    return dict(trial.loss_settings).get("class_reduction", "mean")

@@ -17,11 +17,11 @@ from nglkeras.report.latex import table as as_latex
 from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
+from nglkeras.search.comparison import Comparison
 from nglkeras.search.confirmation import confirm
 from nglkeras.search.presentation import raced, shown
 from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified
-from nglkeras.search.training_fitness import Comparison
 
 # Number of losses in the report.
 BEST = 4

@@ -24,8 +24,8 @@ from nglkeras.search import (
     GeneticProgramming,
     search,
 )
+from nglkeras.search.known import cross_entropy
 from nglkeras.search.screening import CHECKS
-from nglkeras.search.training_fitness import cross_entropy
 from nglkeras.training.devices import count_replicas
 
 NGL = Expression.parse(FORMULAS["NGL"])
