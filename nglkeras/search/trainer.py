@@ -136,7 +136,7 @@ def as_loss(loss: object) -> Loss:
             of a class of `nglkeras.losses` or `keras.losses`, or a formula.
 
     Raises:
-        UserError: If there is no such loss, or it is more than a loss.
+        UserError: If there is no such loss, it is more than a loss, or its class needs arguments.
     """
     if isinstance(loss, Loss):
         return loss
@@ -155,8 +155,15 @@ def as_loss(loss: object) -> Loss:
 def _of_class(name):
     kinds = [getattr(room, name, None) for room in (losses, keras.losses)]
     kinds = [k for k in kinds if isinstance(k, type) and issubclass(k, keras.losses.Loss)]
+    if not kinds:
+        return None
     # A row, which the task gives its options, such as the head.
-    return Row(name, kinds[0]) if kinds else None
+    row = Row(name, kinds[0])
+    try:
+        row.make()
+    except TypeError as error:
+        raise UserError(f"{name} needs arguments; give an object such as {name}(...)") from error
+    return row
 
 
 def _of_formula(text):
@@ -173,8 +180,7 @@ def as_keras(
 ) -> keras.losses.Loss:
     """Return a loss for one-hot labels; `class_reduction` is that of formulas.
 
-    Rows are summed over the classes, as cross entropy is: the mean is a factor on the learning
-    rate, which is tuned.
+    Rows are summed over the classes: see `Row.summed`.
 
     Args:
         loss: The loss. An object of Keras is taken as it is, without the options.
@@ -197,8 +203,7 @@ def as_keras(
         # A loss for one head alone need not offer a choice.
         options["head"] = head
     needed = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    if loss.takes_reduction:
-        options["class_reduction"] = "sum"
+    options.update(loss.summed)
     try:
         return loss.make(**options)
     except (TypeError, UserError) as error:

@@ -128,9 +128,7 @@ def _said(blank, loss):
     """Return what a trial says of its loss."""
     if isinstance(loss, Expression):
         return {"loss": blank.loss, "formula": str(loss), "loss_settings": blank.loss_settings}
-    # Over the classes, as cross entropy is: the rate is tuned.
-    settings = (("class_reduction", "sum"),) if loss.takes_reduction else ()
-    return {"loss": loss.name, "formula": loss.formula, "loss_settings": settings}
+    return {"loss": loss.name, "formula": loss.formula, "loss_settings": loss.summed}
 
 
 def _measured(rows: Sequence[TrialResult]) -> Measured:

@@ -22,9 +22,6 @@ from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import ADAM, SGD, Schedule, check_precision, constant
 
-# Over the classes, as cross entropy is; the mean is a factor on the rate, and the rate is tuned.
-SUM = (("class_reduction", "sum"),)
-
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -146,15 +143,11 @@ def plan(
             f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
             f"positive numbers, since the best one must have a neighbour on either side"
         )
-    blanks = [_blank_of_row(name) for name in loss_names]
+    registry = nglkeras.losses.registry
+    rows = [registry.row(name) for name in loss_names]
     for name, text in (formulas or {}).items():
-        blanks.append(
-            {
-                "loss": name,
-                "formula": str(Expression.parse(text)),
-                "loss_settings": SUM,
-            }
-        )
+        rows.append(registry.Row(name, formula=str(Expression.parse(text))))
+    blanks = [row.of_trial | {"loss_settings": row.summed} for row in rows]
     common = _common(scale, arguments.pop("data_dir", None)) | arguments
     return [
         Trial(schedule=schedule(scale, rate), run=run, **common, **blank)
@@ -191,15 +184,6 @@ def _common(scale, data_dir):
         # What chooses a rate must not look at the test set.
         "test": False,
     }
-
-
-def _blank_of_row(name):
-    """What a trial says of a loss of the papers."""
-    row = nglkeras.losses.row(name)
-    blank = row.of_trial
-    if row.takes_reduction:
-        blank["loss_settings"] = SUM
-    return blank
 
 
 def curves(
