@@ -15,10 +15,16 @@ MAKERS = ("random", "known loss", "crossover", "mutation", "both", "copy")
 def maker(record: "Record") -> str:
     """Return one of `MAKERS`."""
     made_by = record.individual.made_by
+    if made_by == SEED:
+        return "known loss"
+    if made_by == ("random",):
+        return "random"
     crossed, mutated = "crossover" in made_by, any("mutation" in name for name in made_by)
-    if made_by in (("random",), SEED):
-        return "known loss" if made_by == SEED else "random"
-    return ("both" if mutated else "crossover") if crossed else ("mutation" if mutated else "copy")
+    if crossed and mutated:
+        return "both"
+    if crossed:
+        return "crossover"
+    return "mutation" if mutated else "copy"
 
 
 def first_parents(records: Mapping[str, "Record"], id: str) -> list[str]:  # noqa: A002
