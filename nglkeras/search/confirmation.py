@@ -20,7 +20,7 @@ from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.report import output, tables
 from nglkeras.report.best_rates import cell_of
-from nglkeras.report.rates import DIVERGED, FIRST_NEW, MAX_ADDED, curve_of, rates_around
+from nglkeras.report.rates import DIVERGED, FIRST_NEW, MAX_ADDED, rates_around
 from nglkeras.runs.journal import finite
 from nglkeras.runs.live_status import duration
 from nglkeras.search.budget import Plan, affordable, fitting
@@ -30,7 +30,7 @@ from nglkeras.search.page import LivePage
 from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import Trainer, formula_of, named
-from nglkeras.search.trainings import Trainings
+from nglkeras.search.trainings import Trainings, rate_curves
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
 
 HEADING = "## Is the winner better?"
@@ -64,11 +64,16 @@ def confirm(
     the tests of several losses are looked at together, p is corrected by Holm's method for all
     differences to cross entropy in the table. Intervals and p cover other runs (initial weights,
     divisions) and other test data, which ten parts of them tell; where a `Trainer` gives no parts,
-    they are about these test data alone. A network that diverged counts as a guess.
+    they are about these test data alone. A network that diverged counts as a guess. One that timed
+    out, ran out of memory or crashed says nothing of its loss: it does not count for its rate, a
+    new run is left out of the loss's mean, and the pair that it belongs to out of the difference.
+    The same call tries it again.
 
     Every network is on the disk before the next one, in `confirm.jsonl`; the same call goes on with
-    an interrupted confirmation. The result is written to best.json (as "confirmation", beside the
-    formula of the loss that the verdict is about) and to best.md.
+    an interrupted confirmation. The result is written to best.md and to best.json, as
+    "confirmation", beside the formula of the loss that the verdict is about. If that loss has no
+    formula, or there was no time for a verdict, best.json keeps the formula that it has; where
+    there is none, no such file is written.
 
     Args:
         found: The result of a search, or losses by name: formulas, names or Keras losses. Of a
@@ -148,7 +153,7 @@ def _carried_out(work, plan, budget, seconds, max_added):
     while True:
         spent = sum(row.seconds for row in rows) / workers
         seconds = _typical(rows, seconds)
-        curves = _curves(plan, rows, work.trainer.chance)
+        curves = rate_curves(rows, work.trainer.chance)
         wanted = {name: curve.wanted(plan.rates, max_added) for name, curve in curves.items()}
         more = sum(map(len, wanted.values())) * plan.rate_runs
         rest = (more + len(plan.losses) * plan.least) * seconds / workers
@@ -184,13 +189,6 @@ def _rate_rows(work, plan, rates):
             for rate in rates[name]
         ]
     )
-
-
-def _curves(plan, rows, chance):
-    outcomes = {name: {} for name in plan.losses}
-    for row in rows:
-        outcomes[row.loss].setdefault(row.learning_rate, []).append((row.status, row.validation))
-    return {name: curve_of(found, chance) for name, found in outcomes.items()}
 
 
 def _typical(rows, otherwise):
@@ -296,32 +294,31 @@ def _seconds_each(found, trainer):
 
 
 def _write(result, work):
-    """Write the result to best.json, where the best candidate is a formula, and to best.md."""
+    """Write the result to best.md, and to best.json if there is a formula beside it."""
     folder = work.journal.path.parent
     best = work.losses.get(result.best)
     path = folder / "best.json"
     with output.writing_to(folder):
         there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        # The result of an earlier confirmation must not stay, whatever this one has found.
+        there.pop("confirmation", None)
         if isinstance(best, Expression):
-            _set_best(path, there, best, result, work.trainer)
+            there = _with_formula(there, best, result, work.trainer)
+        if "formula" in there:
+            keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
         _set_section(folder / "best.md", result.to_markdown())
 
 
-def _set_best(path, there, expression, result, trainer):
-    if there.get("formula") != str(expression):
+def _with_formula(there, expression, result, trainer):
+    """Return the content of best.json with this formula."""
+    formula = str(expression)
+    if there.get("formula") != formula:
         # The search's own order was another one.
         there.pop("fitness", None)
         there |= {"id": result.best, "simplified": str(simplified(expression))}
-    for name in ("formula", "class_reduction", "latex", "options", "confirmation"):
-        there.pop(name, None)
-    keras_losses.save_loss(
-        path,
-        str(expression),
-        class_reduction=trainer.class_reduction,
-        options=trainer.options,
-        **there,
-        confirmation=finite(result.to_json()),
-    )
+    there.pop("latex", None)
+    reduction = trainer.class_reduction
+    return there | {"formula": formula, "class_reduction": reduction, "options": trainer.options}
 
 
 def _set_section(path, text):

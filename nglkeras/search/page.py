@@ -13,20 +13,17 @@ from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 
-import msgspec
-
 from nglkeras import paths
 from nglkeras.errors import in_a_line
 from nglkeras.report import output
-from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs import live_status, lock
-from nglkeras.runs.columns import Number
 from nglkeras.runs.journal import read_records
 from nglkeras.runs.live_status import duration
 from nglkeras.runs.status import PAGE
 from nglkeras.search import presentation
 from nglkeras.search.result import Result
 from nglkeras.search.strategy import SEED
+from nglkeras.search.trainings import JOURNAL, NetworkRow, rate_curves
 from nglkeras.startup import extras
 
 # Least number of seconds between two versions, and between two looks of the browser.
@@ -228,39 +225,21 @@ def _number(value, form="{:.2f}"):
     return "–" if value is None else form.format(value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Network:
-    """The columns of a confirmation's journal that are read here."""
-
-    loss: str
-    learning_rate: Number
-    run: int
-    status: str
-    validation: float | None = None
-
-
 def _confirmation(folder):
     """Return what the confirmation says, if there is one; else how far it is."""
     try:
         found = json.loads((folder / "best.json").read_bytes()).get("confirmation") or {}
     except (OSError, ValueError, RecursionError, AttributeError):
         found = {}
-    journal = folder / "confirm.jsonl"
+    journal = folder / JOURNAL
     if not journal.exists():
         return found
-    rows = list(
-        read_records(journal, lambda row: msgspec.convert(row, _Network), lambda message: None)
-    )
-    names = {one["loss"] for one in found.get("losses", ())}
-    sums = {}
-    for row in rows:
-        is_of_rates = row.run < FIRST_NEW and row.status == "ok" and row.validation is not None
-        # The journal may hold an earlier confirmation of other losses too.
-        if is_of_rates and (not names or row.loss in names):
-            rates = sums.setdefault(row.loss, {})
-            rates.setdefault(row.learning_rate, []).append(100 * row.validation)
-    means = {
-        name: {rate: sum(values) / len(values) for rate, values in rates.items()}
-        for name, rates in sums.items()
-    }
-    return {"measure": "accuracy", **found, "rates": means, "networks": len(rows)}
+    rows = list(read_records(journal, NetworkRow.from_json, lambda message: None))
+    # Those of the verdict; while there is none, what the journal tells.
+    rates = {one["loss"]: dict(one["rates"]) for one in found.get("losses", ()) if "rates" in one}
+    if not rates:
+        rates = {
+            name: {rate: 100 * value for rate, value in curve.accuracies.items()}
+            for name, curve in rate_curves({row.key: row for row in rows}.values()).items()
+        }
+    return {"measure": "accuracy", **found, "rates": rates, "networks": len(rows)}

@@ -1,6 +1,6 @@
 """The networks of a confirmation and their journal, `confirm.jsonl`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from nglkeras import paths
 from nglkeras.executors import Executor, Local
+from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.columns import Number
 from nglkeras.runs.journal import Records
 from nglkeras.runs.live_status import StatusWriter
@@ -52,6 +53,21 @@ class NetworkRow:
             ValueError: If a column is missing or holds a value that it cannot hold.
         """
         return msgspec.convert(row, cls)
+
+
+def rate_curves(rows: Iterable[NetworkRow], chance: float | None = None) -> dict[str, RateCurve]:
+    """Return the curve of each loss over the learning rates; new runs do not count.
+
+    Args:
+        rows: Networks of any losses.
+        chance: As in `RateCurve`.
+    """
+    outcomes = {}
+    for row in rows:
+        if row.run < FIRST_NEW:
+            rates = outcomes.setdefault(row.loss, {})
+            rates.setdefault(row.learning_rate, []).append((row.status, row.validation))
+    return {name: curve_of(found, chance) for name, found in outcomes.items()}
 
 
 class Trainings:

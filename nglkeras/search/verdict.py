@@ -138,7 +138,11 @@ class Confirmation:
         """Return the verdict and the numbers behind it as JSON data."""
         lines = [
             self._line(cell)
-            | {"values": list(map(float, cell.values)), "new_runs": list(cell.run_numbers)}
+            | {
+                "rates": [[rate, 100 * v] for rate, v in self.curves[cell.loss].accuracies.items()],
+                "values": list(map(float, cell.values)),
+                "new_runs": list(cell.run_numbers),
+            }
             for cell in self.cells.values()
         ]
         return {

@@ -322,6 +322,23 @@ class TestFiles:
         assert text.startswith("# Mine\n\n## Is the winner better?\n\n**b: better than")
         assert text.count("Is the winner better?") == 1
 
+    @pytest.mark.parametrize(
+        ("loss", "settings", "best"),
+        [
+            (keras.losses.CategoricalHinge(), {}, "second"),
+            (OTHER, {"minutes": 0.1}, ""),
+        ],
+        ids=["no formula", "no time"],
+    )
+    def test_an_earlier_result_does_not_stay(self, loss, settings, best, tmp_path):
+        told({"first": MINE}, Told({"CE": 0.9, "first": 0.95}), tmp_path)
+        trainer = Told({"CE": 0.9, "second": 0.95})
+        made = told({"second": loss}, trainer, tmp_path, **settings)
+        content = json.loads((tmp_path / "best.json").read_text())
+        assert content["confirmation"] == json.loads(json.dumps(made.to_json()))
+        assert content["confirmation"]["best"] == best
+        assert nglkeras.load_loss(tmp_path / "best.json").formula == MINE
+
     def test_keras_losses_are_confirmed_too(self, tmp_path):
         loss = keras.losses.CategoricalHinge()
         made = told({"hinge": loss}, Told({"CE": 0.9, "hinge": 0.95}), tmp_path)
@@ -385,6 +402,7 @@ class TestLosses:
             (([], {}), "no loss to confirm is given"),
             ((["nothing"], {}), "unknown loss 'nothing'; choose from: CE"),
             (([3], {}), "a loss of type int"),
+            ((["FormulaLoss"], {}), "FormulaLoss needs arguments; give an object such as"),
             ((["CE + L2"], {}), "CE + L2 is a penalty on the network"),
             (([MINE, MINE], {}), "two losses are named"),
             ((["NGL"], {"contenders": {"CE": MINE}}), "CE is the name of cross entropy"),

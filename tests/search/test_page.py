@@ -12,9 +12,20 @@ import pytest
 from conftest import ROOT
 from search_tools import TINY, by_hash
 
+from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs import status
 from nglkeras.runs.live_status import duration
-from nglkeras.search import PAPER, Evaluation, GeneticProgramming, Result, page, search
+from nglkeras.search import (
+    PAPER,
+    Evaluation,
+    GeneticProgramming,
+    Measured,
+    Result,
+    Trainer,
+    confirm,
+    page,
+    search,
+)
 from nglkeras.search.page import LivePage, Progress, write_page
 from nglkeras.search.presentation import SPARED, shown
 from nglkeras.startup.extras import MissingPackageError
@@ -49,12 +60,26 @@ CONFIRMED = {
     ],
     "notes": ["A note."],
 }
-ROW = {"loss": "CE", "learning_rate": 0.1, "run": 0, "status": "ok", "validation": 0.5}
+ROW = {"key": "0", "loss": "CE", "formula": "CE", "learning_rate": 0.1, "run": 0}
+ROW |= {"status": "ok", "validation": 0.5}
 
 
 with_bokeh = pytest.mark.skipif(find_spec("bokeh") is None, reason="Bokeh is not installed")
 _BROWSER = f"none of {', '.join(browser.NAMES)} is installed"
 in_a_browser = pytest.mark.skipif(browser.find() is None, reason=_BROWSER)
+
+
+class Diverging(Trainer):
+    """A trainer without networks, which diverges at the greatest rate."""
+
+    rate, chance = 0.01, 0.1
+    settings = {"trainer": "diverging"}  # noqa: RUF012 - in the place of a property
+
+    def __call__(self, name, loss, *, learning_rate, run):
+        """Return what a network has reached."""
+        if learning_rate == 0.1:
+            return Measured("exploded")
+        return Measured("ok", 0.5 + 0.1 * (run % 3), 0.5)
 
 
 def run(out, evaluate=by_hash, **options):
@@ -204,13 +229,40 @@ class TestFile:
     def test_shows_the_confirmation(self, tmp_path):
         result = run(tmp_path)
         (tmp_path / "best.json").write_text(json.dumps({"confirmation": CONFIRMED}))
-        rows = [ROW, ROW | {"run": 1, "validation": 0.6}, ROW | {"loss": "of another one"}]
-        (tmp_path / "confirm.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        (tmp_path / "confirm.jsonl").write_text(f"{json.dumps(ROW)}\n")
         text = write_page(tmp_path, result).read_text(encoding="utf-8")
         assert "own best rate: yes &lt;5 new runs&gt;" in text
         for cell in ("91.25", "+1.50", "+0.50 to +2.50", "0.01", "better", "89.75"):
             assert f">{cell}</td>" in text
-        assert page._confirmation(tmp_path)["rates"] == {"CE": {0.1: pytest.approx(55.0)}}
+
+    def test_rates_are_those_of_the_verdict(self, tmp_path):
+        settings = {"out": tmp_path, "contenders": (), "max_added": 0, "quiet": True}
+        # The journal keeps the networks of an earlier confirmation, which are not looked at again.
+        for rate_runs in (3, 2):
+            made = confirm(["NGL"], Diverging(), rate_runs=rate_runs, **settings)
+        (tmp_path / "best.json").write_text(json.dumps({"confirmation": made.to_json()}))
+        drawn = page._confirmation(tmp_path)["rates"]
+        assert drawn.keys() == {"NGL", "CE"}
+        for name, rates in drawn.items():
+            found = made.curves[name].accuracies
+            assert rates == {rate: pytest.approx(100 * value) for rate, value in found.items()}
+            assert rates[0.1] == pytest.approx(10.0)
+
+    def test_rates_so_far(self, tmp_path):
+        others = [
+            {"run": 1, "validation": 0.6},
+            {"learning_rate": 1.0, "status": "exploded", "validation": None},
+            {"run": FIRST_NEW, "validation": 0.9},
+        ]
+        rows = [ROW, *(ROW | {"key": f"other {i}"} | row for i, row in enumerate(others))]
+        (tmp_path / "confirm.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        # While the chance of a guess is not known, the worst network stands for a diverged one.
+        wanted = {0.1: pytest.approx(55.0), 1.0: pytest.approx(50.0)}
+        assert page._confirmation(tmp_path) == {
+            "measure": "accuracy",
+            "rates": {"CE": wanted},
+            "networks": 4,
+        }
 
     def test_an_unfinished_confirmation_is_named(self, tmp_path):
         result = run(tmp_path)
