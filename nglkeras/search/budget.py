@@ -79,7 +79,8 @@ def fitting(plan: Plan, seconds_each: float, budget: float | None) -> tuple[Plan
     if left_out:
         said.append(f"without {', '.join(left_out)}")
     if cut.rate_runs < plan.rate_runs:
-        said.append(f"{cut.rate_runs} networks a rate instead of {plan.rate_runs}")
+        networks = f"{cut.rate_runs} network{'s' * (cut.rate_runs > 1)}"
+        said.append(f"{networks} a rate instead of {plan.rate_runs}")
     return cut, [f"Cut to {duration(budget)}: {', '.join(said)}."]
 
 

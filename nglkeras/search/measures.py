@@ -5,6 +5,7 @@ network ends in. Measures with a name here are exact, take class indices and one
 and leave ignored labels out.
 """
 
+import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -66,10 +67,20 @@ class Measure(ABC):
         """Return the measure of a guess; `None` where it is not known."""
         return None
 
-    def check(self, task: Task, labels: np.ndarray, outputs: np.ndarray) -> None:
-        """Raise a `UserError` if the metric cannot be computed of such labels and outputs."""
+    def check(
+        self, task: Task, labels: np.ndarray, outputs: np.ndarray, all_labels: np.ndarray
+    ) -> None:
+        """Raise a `UserError` if the metric cannot be computed of such labels and outputs.
+
+        NaN is one thing for an untrained network, and another if right predictions give it too.
+        """
         try:
-            self(task, [(labels, outputs)])
+            is_nan = np.isnan(self(task, [(labels, outputs)]))
+            if is_nan and np.isnan(self.value(task, iter([(all_labels, all_labels)]))):
+                raise UserError(
+                    f"the metric {self.name} of the validation data is NaN, even if all "
+                    "predictions are right: does a class have no sample there?"
+                )
         except UserError:
             raise
         # A metric of a user may raise anything.
@@ -308,7 +319,9 @@ def _kind(name):
     wanted = name.replace("_", "").lower()
     found = next((kind for key, kind in kinds.items() if key.lower() == wanted), None)
     if found is None:
-        raise unknown("metric", name, (*NAMES, *kinds))
+        near = ", ".join(difflib.get_close_matches(name, kinds, cutoff=0.5))
+        keras_s = f"a metric of Keras, such as {near}" if near else "a metric of Keras"
+        raise unknown("metric", name, (*NAMES, keras_s))
     if not _takes(found, 0):
         raise UserError(f"the metric {name} has arguments: give the object, keras.metrics.{name}()")
     return found

@@ -110,7 +110,8 @@ def _gathered(name, data):
     if any(len(leaf) != len(y) for leaf in leaves):
         return x, y
     # A shuffled data set has another order each time, and would be another search.
-    keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(y))]
+    # Texts of a data set are bytes.
+    keys = [b"".join(np.asarray(leaf[i]).tobytes() for leaf in leaves) for i in range(len(y))]
     order = sorted(range(len(y)), key=keys.__getitem__)
     return keras.tree.map_structure(lambda array: array[order], (x, y))
 
@@ -134,12 +135,21 @@ def _is_of_samples(data):
 
 def _inputs(name, x, count):
     if isinstance(x, dict):
-        return {key: _array(f"the input {key!r} of {name}", part) for key, part in x.items()}
+        return {key: _numbers(f"the input {key!r} of {name}", part) for key, part in x.items()}
     # A list with as many arrays as there are labels is a list of samples.
     several = isinstance(x, tuple | list) and 0 < len(x) != count
     if several and all(tuple(getattr(part, "shape", ()))[:1] == (count,) for part in x):
-        return tuple(_array(f"an input of {name}", part) for part in x)
-    return _array(f"the inputs of {name}", x)
+        return tuple(_numbers(f"an input of {name}", part) for part in x)
+    return _numbers(f"the inputs of {name}", x)
+
+
+def _numbers(what, value):
+    """Return an array; numbers of several types, as a table's columns may have, in float64."""
+    array = _array(what, value)
+    if array.dtype == object and not any(isinstance(one, str | bytes) for one in array.flat):
+        with contextlib.suppress(TypeError, ValueError):
+            return array.astype("float64")
+    return array
 
 
 def _array(what, value):
@@ -165,8 +175,10 @@ def _labels(name, labels, ignore_class):
         )
     objects = y.flat if y.dtype.kind == "O" else ()
     if y.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in objects):
+        text = y.flat[0]
+        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
         raise UserError(
-            f"the labels of {name} are text, such as {str(y.flat[0])!r}; give class indices, e.g. "
+            f"the labels of {name} are text, such as {text!r}; give class indices, e.g. "
             "numpy.unique(labels, return_inverse=True)[1]"
         )
     if y.dtype.kind in "OV":
@@ -178,7 +190,7 @@ def _labels(name, labels, ignore_class):
         )
     bad = ~np.isfinite(y)
     if bad.any():
-        raise UserError(f"{int(bad.sum())} labels of {name} are NaN or infinite")
+        raise UserError(f"{int(bad.sum())} of {y.size} labels of {name} are NaN or infinite")
     return _checked(name, y, ignore_class)
 
 

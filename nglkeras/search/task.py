@@ -225,6 +225,8 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
         raise UserError("the untrained model's output is not finite on the first samples")
     noisy = heads.with_noise(model, x)
     kind = heads.kind([output] if noisy is None else [output, noisy])
+    if kind == "logits":
+        _check_logits(model, x)
     outputs, labels = shape[-1], tuple(y.shape[1:])
     has_indices = labels in _forms(shape)
     if not has_indices and not (outputs > 1 and labels == shape):
@@ -243,6 +245,24 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
     if head == "sigmoid" and has_indices and outputs > 1:
         raise UserError(heads.not_softmax(model, x, output))
     return Task(shape, head, kind == "logits", has_indices, ignore_class)
+
+
+def _check_logits(model, x):
+    """Raise an error if outputs are cut off, as by a ReLU or tanh: logits are of any size."""
+    noisy = [heads.with_noise(model, x, noise) for noise in (1e3, -1e3)]
+    if any(one is None for one in noisy):
+        return
+    found = np.stack([heads.rows(one) for one in noisy])
+    if found.min() >= 0 and (found == 0).any():
+        reason = "never below 0, as those of a ReLU"
+    elif 0.999 < np.abs(found).max() <= 1:
+        reason = "always between -1 and 1, as those of a tanh"
+    else:
+        return
+    raise UserError(
+        f"the model's outputs are {reason}: end it in a softmax, in sigmoids, or in logits, which "
+        "have no activation"
+    )
 
 
 def _output(model, x):
@@ -272,10 +292,8 @@ def _misfit(y, shape):
     said = f"the labels of train have shape {y.shape}"
     whole = f"[{len(y)}, {', '.join(map(str, shape))}]"
     if len(shape) == 1 and y.ndim == 2:
-        return (
-            f"{said}: they are one-hot over {y.shape[1]} classes, and the model has {shape[0]} "
-            "outputs"
-        )
+        outputs = f"{shape[0]} output{'s' * (shape[0] > 1)}"
+        return f"{said}: they are one-hot over {y.shape[1]} classes, and the model has {outputs}"
     return (
         f"{said}, and the model's output has shape {whole}; wanted are class indices, a label for "
         "each row of the output, or labels of the output's shape"

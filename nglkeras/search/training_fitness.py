@@ -241,20 +241,21 @@ class TrainingFitness(Fitness):
         x, y = self._parts["validation"]
         y = task.targets("validation", y)
         some = np.unique(np.linspace(0, len(y) - 1, measures.TRIED).astype(int))
-        self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y[some])
+        self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y, some)
         if self.measure.settings != "accuracy" or not task.is_plain:
             self.compiled.measure = partial(self.measure, task)
         return task, digest_model(model, self.model_fn)
 
-    def _check_metric(self, model, task, x, y):
-        size = self._arguments["batch_size"]
+    def _check_metric(self, model, task, x, y, some):
+        size, all_labels, y = self._arguments["batch_size"], y, y[some]
         parts = [
             keras.ops.convert_to_numpy(heads.outputs(model, _part(x, i, size)))
             for i in range(0, len(y), size)
         ]
         if task.one_hot_classes is not None:
             y = keras.ops.convert_to_numpy(keras.ops.one_hot(y.astype("int32"), task.outputs))
-        self.measure.check(task, y, np.concatenate(parts))
+            all_labels = y
+        self.measure.check(task, y, np.concatenate(parts), all_labels)
 
     def build(self) -> keras.Model:
         """Return a new network."""

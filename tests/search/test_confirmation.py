@@ -269,7 +269,7 @@ class TestBudget:
             (74, {"contenders": ("CE", "NGL"), "new_runs": 8}, "8 new runs instead of 10, without"),
             (45, {"contenders": ("CE",), "new_runs": 5}, "5 new runs instead of 10, without NGL"),
             (40, {"candidates": ("a",), "new_runs": 10}, "without b, NGL, Baikal."),
-            (25, {"rate_runs": 1, "new_runs": 7}, "1 networks a rate instead of 2."),
+            (25, {"rate_runs": 1, "new_runs": 7}, "1 network a rate instead of 2."),
             (1, {"rate_runs": 1, "candidates": ("a",), "new_runs": 5}, "5 new runs"),
         ],
     )

@@ -5,6 +5,7 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -108,6 +109,7 @@ class TestLabels:
             (None, "have shape"),
             ({"a": Y}, "are a dict"),
             (np.ma.array(Y, mask=Y == 0), "masked array"),
+            (np.array([b"ant", b"bee"], object)[Y % 2], "are text, such as 'ant'"),
         ],
     )
     def test_are_refused_at_once(self, y, message):
@@ -147,12 +149,18 @@ class TestInputs:
             (tf.data.Dataset.from_tensors((X, Y, Y)), "without sample weights"),
             (tf.data.Dataset.from_tensors(X), "wanted are"),
             (tf.data.Dataset.from_tensors((X, Y)).take(0), "train is empty"),
+            (tf.data.Dataset.from_tensors((X, np.array(["ant", "bee"])[Y % 2])), "such as 'ant'"),
+            ((np.where(X > 2, "much", X.astype(object)), Y), "of type object; give arrays"),
         ],
     )
     def test_are_refused(self, train, message):
         with pytest.raises(UserError, match=message) as error:
             fitness(train)
         assert "\n" not in str(error.value)
+
+    def test_a_table_with_columns_of_several_types(self):
+        table = pd.DataFrame(X).assign(is_large=X[:, 0] > 0)
+        np.testing.assert_array_equal(samples.read("train", (table, Y))[0], table.astype("float64"))
 
     def test_of_another_rank(self):
         with pytest.raises(UserError, match=r"Invalid input shape\. Expected shape \(None, 6\)"):

@@ -163,7 +163,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"metric": "acuracy"}, "unknown metric 'acuracy'; choose from: accuracy, .*AUC"),
+            (
+                {"metric": "acuracy"},
+                "unknown metric 'acuracy'; choose from: accuracy, .* such as Accuracy",
+            ),
             ({"metric": 3}, "metric=3 is no metric: give one of accuracy"),
             ({"metric": "auc", "mode": "up"}, "unknown mode 'up'; choose from: max, min"),
             ({"metric": "auc", "mode": "min"}, "more of auc is better"),
@@ -173,6 +176,7 @@ class TestSettings:
             ({"metric": keras.metrics.F1Score()}, "gives values of shape .*average='macro'"),
             ({"metric": lambda y, p: y @ p, "mode": "max"}, "gives values of shape|computed"),
             ({"metric": lambda y, p: y.foo, "mode": "max"}, "cannot be computed: .*foo"),
+            ({"metric": lambda y, p: np.nan, "mode": "max"}, "NaN, even if all predictions are"),
             ({"class_weights": (1, 2)}, "class_weights are 2 numbers, but y_pred has 3 outputs"),
             ({"class_weights": "even"}, "class_weights='even': give numbers"),
             ({"ignore_class": 0.5}, "ignore_class=0.5 is not a whole number"),
@@ -194,6 +198,9 @@ class TestMistakes:
             (dense(3, "sigmoid"), X, CLASSES, "seems to end in sigmoids"),
             (dense(3, "sigmoid"), X, 3 * MANY, "include 3; the labels of sigmoids are 0 and 1"),
             (dense(3, "softmax"), X, MANY, "not several labels"),
+            (dense(3, "relu"), X, CLASSES, "outputs are never below 0, as those of a ReLU"),
+            (dense(1, "relu"), np.abs(X), RARE, "outputs are never below 0"),
+            (dense(1, "tanh"), X, RARE, "outputs are always between -1 and 1"),
             (pixels(), IMAGES, MAPS, "include 255, .*ignore_class leaves out void labels"),
             (pixels(), IMAGES, MAPS[:, :4], r"labels of train have shape \(32, 4, 8\)"),
             (pixels(), IMAGES, CLASSES[:48], r"wanted are class indices, a label for each row"),
@@ -208,6 +215,12 @@ class TestMistakes:
             begin()
         assert "\n" not in str(error.value)
         assert not any(path.stat().st_size for path in tmp_path.glob("search.jsonl"))
+
+
+def test_a_metric_that_a_missing_class_leaves_open_is_refused_before_any_training():
+    evaluate = fitness(dense(1, "sigmoid"), np.sort(RARE)[::-1].copy(), metric="auc")
+    with pytest.raises(UserError, match=r"auc of the validation data is NaN, .*a class have no"):
+        evaluate.check()
 
 
 class TestCallbacks:
