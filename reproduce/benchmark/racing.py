@@ -8,11 +8,9 @@ search has its journal, so the same command goes on with what is missing.
 """
 
 import contextlib
-import csv
-import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -29,13 +27,14 @@ from nglkeras.report import statistics
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import as_text
 from nglkeras.search import GeneticProgramming, Racing, Result, TrainingFitness, search
-from nglkeras.search.racing import NEIGHBOURS
+from nglkeras.search.racing import NEIGHBOURS, epochs_of
 
 # The racing search ends after this many times the generations of the other, at the latest.
 MOST = 12
 # First of the new runs, far from those of the searches.
 NEW = 1_000
-_LENGTHS = ("runs", "epochs", "population", "generations")
+# Settings that are columns too.
+_SHARED = ("runs", "epochs", "population", "generations", "neighbours", "new_runs")
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,11 @@ def measure(rounds: int, path: Path) -> list[Row]:
     rows = _read(file, setting)
     known = {(row.dataset, row.seed) for row in rows}
     wanted = [(name, seed) for seed in range(rounds) for name in setting.datasets]
-    tasks = {}
+    task = cache(partial(_Task, setting=setting))
     for name, seed in tqdm([one for one in wanted if one not in known], desc="racing"):
-        if name not in tasks:
-            tasks[name] = _Task(name, setting)
-        rows.append(tasks[name].row(seed, path.with_name("racing_searches") / name / str(seed)))
-        _write(file, rows)
+        rows.append(task(name).row(seed, path.with_name("racing_searches") / name / str(seed)))
+        # Hardware and versions come with the report.
+        pd.DataFrame(rows).to_csv(file, index=False)
     return sorted(rows, key=lambda row: (setting.datasets.index(row.dataset), row.seed))
 
 
@@ -178,61 +176,45 @@ class _Task:
 
     def row(self, seed, folder):
         setting = self.setting
-        plain = self.search(self.plain, seed, folder / "plain", setting.generations)
-        raced = self.search(
-            self.raced, seed, folder / "raced", MOST * setting.generations, plain.seconds
-        )
-        whole = [
-            one
-            for one in raced.records.values()
-            if one.individual.generation <= setting.generations
-        ]
-        equal, seconds = [], 0.0
-        for one in raced.records.values():
-            seconds += 0.0 if one.twin else one.evaluation.seconds
-            if seconds > plain.seconds:
-                break
-            equal.append(one)
-        last, then = plain.generations[-1], raced.generations[setting.generations]
-        found = {"plain": plain.records.values(), "raced": whole, "equal": equal}
-        best = {name: _best(records) for name, records in found.items()}
-        new = {one.individual.expression: None for one in best.values()}
-        for loss in new:
-            runs = range(NEW, NEW + setting.new_runs)
-            trained = [self.plain.compiled.train(loss, run) for run in runs]
-            # A network that diverged has learnt nothing.
-            new[loss] = float(np.mean([one.validation_accuracy or 0.0 for one in trained]))
+        last = setting.generations
+        plain = self.search(self.plain, seed, folder / "plain", last)
+        raced = self.search(self.raced, seed, folder / "raced", MOST * last, plain.seconds)
+        records = list(raced.records.values())
+        whole = [one for one in records if one.individual.generation <= last]
         own = [one for one in whole if not one.twin]
-        epochs = np.sum([one.evaluation.details.get("epochs", [0, 0]) for one in own], axis=0)
+        spent = np.cumsum([0.0 if one.twin else one.evaluation.seconds for one in records])
+        equal = records[: np.searchsorted(spent, plain.seconds, side="right")]
+        found = {"plain": plain.records.values(), "raced": whole, "equal": equal}
+        # The first of equals.
+        best = {way: max(many, key=lambda one: one.evaluation.level) for way, many in found.items()}
+        on_new_runs = cache(self.on_new_runs)
+        epochs, whole_epochs = epochs_of(one.evaluation for one in own)
         return Row(
             dataset=self.name,
             seed=seed,
             images=self.sizes[0],
             held=self.sizes[1],
-            **{
-                name: getattr(setting, name)
-                for name in (
-                    "runs",
-                    "epochs",
-                    "population",
-                    "generations",
-                    "neighbours",
-                    "new_runs",
-                )
-            },
-            asked=last.asked,
-            trained=last.trained,
-            plain_epochs=last.trained * setting.runs * setting.epochs,
+            **{name: getattr(setting, name) for name in _SHARED},
+            asked=plain.generations[last].asked,
+            trained=plain.generations[last].trained,
+            plain_epochs=plain.generations[last].trained * setting.runs * setting.epochs,
             plain_seconds=plain.seconds,
-            raced_trained=then.trained,
-            raced_stopped=then.stopped,
-            raced_epochs=int(epochs[0]),
-            raced_whole=int(epochs[1]),
+            raced_trained=raced.generations[last].trained,
+            raced_stopped=raced.generations[last].stopped,
+            raced_epochs=epochs,
+            raced_whole=whole_epochs,
             raced_seconds=sum(one.evaluation.seconds for one in own),
             equal_trained=sum("trained" in one.counts for one in equal),
-            **{f"{name}_best": one.evaluation.fitness[0] for name, one in best.items()},
-            **{f"{name}_new": new[one.individual.expression] for name, one in best.items()},
+            **{f"{way}_best": one.evaluation.fitness[0] for way, one in best.items()},
+            **{f"{way}_new": on_new_runs(one.individual.expression) for way, one in best.items()},
         )
+
+    def on_new_runs(self, loss):
+        """Return the mean validation accuracy of new networks with this loss."""
+        runs = range(NEW, NEW + self.setting.new_runs)
+        trained = [self.plain.compiled.train(loss, run) for run in runs]
+        # A network that diverged has learnt nothing.
+        return float(np.mean([one.validation_accuracy or 0.0 for one in trained]))
 
     def search(self, fitness, seed, folder, generations, seconds=None):
         """Search; end after `seconds` of training, but not before the setting's generations."""
@@ -260,31 +242,18 @@ def _network(shape, classes):
     )
 
 
-def _best(records):
-    """Return the record with the greatest fitness, the first of equals."""
-    return max(records, key=lambda one: one.evaluation.level)
-
-
 def _read(file, setting):
     """Return the rows of a file that were measured with this setting."""
     if not file.exists():
         return []
-    wanted = asdict(setting)
-    names = [name for name in wanted if name not in ("datasets", "images", "held")]
-    rows = []
-    kinds = typing.get_type_hints(Row)
-    with file.open(newline="", encoding="utf-8") as lines:
-        for line in csv.DictReader(lines):
-            row = Row(**{one.name: kinds[one.name](line[one.name]) for one in fields(Row)})
-            same = all(getattr(row, name) == wanted[name] for name in names)
-            if same and row.dataset in setting.datasets:
-                rows.append(row)
-    return rows
-
-
-def _write(file, rows):
-    """Write the rows so far; hardware and versions come with the report."""
-    pd.DataFrame(rows).to_csv(file, index=False)
+    lines = pd.read_csv(file).to_dict("records")
+    rows = [Row(**{one.name: one.type(line[one.name]) for one in fields(Row)}) for line in lines]
+    return [
+        row
+        for row in rows
+        if row.dataset in setting.datasets
+        and all(getattr(row, name) == getattr(setting, name) for name in _SHARED)
+    ]
 
 
 def _change(before, after, rows):
