@@ -9,6 +9,7 @@ are added later thus do not change a text. `losses` are the losses that are comp
 other, by default all: name them for `p_holm`. Paths are relative to the folder of results.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ class Numbers:
     def functions(self) -> dict[str, Callable]:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
-        functions = (*cells, self.rate_curves, self.search, self.table, paper, welch)
+        own = (self.rate_curves, self.search, self.confirmation, self.table)
+        functions = (*cells, *own, paper, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -241,6 +243,18 @@ class Numbers:
         }
         counts = Counter(name for one in records.values() for name in one.counts)
         return Search(counts, Result((), records, ()))
+
+    def confirmation(self, place: str) -> dict:
+        """Return the confirmation in a search's best.json, its losses by name as "by_loss".
+
+        The script writes it anew from the journals.
+        """
+        path = self.folder / place / "best.json"
+        try:
+            found = json.loads(path.read_bytes())["confirmation"]
+            return {**found, "by_loss": {one["loss"]: one for one in found["losses"]}}
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"cannot read the confirmation in {path}: {error}") from error
 
     def _select(self, place, kind, losses, settings):
         path = self.folder / place / "journal.jsonl"
