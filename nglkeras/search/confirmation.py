@@ -25,6 +25,7 @@ from nglkeras.runs.journal import finite
 from nglkeras.runs.live_status import duration
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.fitness import Fitness, as_fitness
+from nglkeras.search.known import is_cross_entropy
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.page import LivePage
 from nglkeras.search.result import Result
@@ -84,7 +85,8 @@ def confirm(
         out: Folder of the journal and the other files, usually that of the search.
         contenders: Losses that the candidates are compared with, as in `found`. Cross entropy, CE,
             is always among them.
-        best: Number of losses of a result that are candidates.
+        best: Number of losses of a result that are candidates; cross entropy is none, unless the
+            search has found nothing else.
         rates: Number of learning rates around the fitness's own, or the rates; five or more.
         rate_runs: Networks for each loss and rate.
         new_runs: Tested networks for each loss.
@@ -264,9 +266,12 @@ def _candidates(found, count):
             raise UserError("no loss to confirm is given")
         return losses
     _ = found.best  # it raises an error that says why there is none
-    chosen = {}
     # The front rises with the size.
-    for loss in (*reversed(found.front), *found.best_losses(count)):
+    ranked = [*reversed(found.front), *found.best_losses(len(found.population))]
+    # Cross entropy, which may have begun the search, is what they are compared with.
+    others = [loss for loss in ranked if not is_cross_entropy(loss.expression)]
+    chosen = {}
+    for loss in others or ranked:
         if len(chosen) < count and loss.expression not in chosen.values():
             chosen[loss.id] = loss.expression
     return chosen

@@ -1,5 +1,7 @@
 """Known losses as expressions: those that a search begins with."""
 
+import numpy as np
+
 from nglkeras import losses
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
@@ -44,3 +46,12 @@ def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
     if class_reduction == "sum":
         return Expression.parse("-(y_true*log(y_pred))")
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
+
+
+def is_cross_entropy(expression: Expression) -> bool:
+    """Return whether a loss is cross entropy but for a factor, which is a learning rate's."""
+    t, p = np.meshgrid([0.0, 0.5, 1.0], np.linspace(0.01, 0.99, 15))
+    with np.errstate(all="ignore"):
+        values, wanted = expression(t, p), -t * np.log(p)
+        factor = (values * wanted).sum() / (wanted**2).sum()
+    return bool(factor > 0 and np.allclose(values, factor * wanted, atol=1e-6 * factor))

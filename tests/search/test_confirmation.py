@@ -206,6 +206,20 @@ class TestNetworks:
         assert rates["CE", True] == {(0.01, run) for run in new}
         assert rates["mine", True] == {(0.1, run) for run in new}
 
+    @pytest.mark.parametrize(
+        ("seeds", "candidates"),
+        [
+            (["CE", "-3.1*(y_true*log(y_pred))", "NGL"], ("0-2",)),
+            (["CE", "-3.1*(y_true*log(y_pred))"], ("0-0",)),
+        ],
+    )
+    def test_cross_entropy_is_no_candidate_beside_others(self, seeds, candidates, tmp_path):
+        strategy = GeneticProgramming(0, population_size=len(seeds), generations=0)
+        # The smaller is better.
+        result = search(strategy, lambda e: -e.size, out=tmp_path, seeds=seeds, quiet=True)
+        made = confirm(result, Told({}), out=tmp_path, best=1, contenders=[], quiet=True)
+        assert made.candidates == candidates
+
     def test_cross_entropy_is_always_among_them(self, tmp_path):
         made = told([MINE], Told({}), tmp_path, contenders=["ngl", "GeneralizedCrossentropy"])
         assert list(made.cells) == [MINE, "CE", "NGL", "GeneralizedCrossentropy"]
