@@ -5,14 +5,14 @@ the labels: class indices and rows that sum to 1 are classes that exclude each o
 labels of their own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.losses import balanced, heads
-from nglkeras.losses.options import Options
+from nglkeras.losses.options import Options, check_class_weights, check_length
 
 # Greatest deviation of a label row's sum from 1.
 TOLERANCE = 1e-3
@@ -307,8 +307,26 @@ def _sum_to_1(y, ignore_class):
     return bool(np.abs(sums - 1).max() <= TOLERANCE)
 
 
-def balanced_weights(task: Task, targets: np.ndarray) -> tuple:
-    """Return class weights by the number of training labels, as `losses.balanced` gives them."""
+def weighted(task: Task, weights: object, targets: np.ndarray) -> Task:
+    """Return the task with class weights.
+
+    Args:
+        task: The task.
+        weights: As `TrainingFitness` takes them; "balanced" counts the labels.
+        targets: The training labels.
+
+    Raises:
+        UserError: If the weights are not those of the task's classes.
+    """
+    if isinstance(weights, str) and weights == "balanced":
+        weights = _balanced(task, targets)
+    weights = check_class_weights(weights, task.head)
+    if weights is not None and (task.head == "softmax" or np.ndim(weights) == 2):
+        check_length(weights, task.outputs)
+    return replace(task, class_weights=weights)
+
+
+def _balanced(task, targets):
     if task.one_hot_classes is not None:
         kept = targets if task.ignore_class is None else targets[targets != task.ignore_class]
         return balanced(np.bincount(kept.reshape(-1).astype("int64"), minlength=task.outputs))

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 
 import keras
@@ -14,7 +13,6 @@ from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
-from nglkeras.losses.options import check_class_weights, check_length
 from nglkeras.search import measures, optimizers, samples, scale
 from nglkeras.search import racing as races
 from nglkeras.search.comparison import Comparison
@@ -25,7 +23,7 @@ from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.strategy import Evaluation, Member
-from nglkeras.search.task import Task, balanced_weights, look
+from nglkeras.search.task import Task, look, weighted
 from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
@@ -230,14 +228,7 @@ class TrainingFitness(Fitness):
         model = self.build()
         x, y = self._parts["train"]
         task = look(model, heads.first(x), y, self.ignore_class)
-        targets = task.targets("train", y)
-        weights = self._arguments["class_weights"]
-        if isinstance(weights, str) and weights == "balanced":
-            weights = balanced_weights(task, targets)
-        weights = check_class_weights(weights, task.head)
-        if weights is not None and (task.head == "softmax" or np.ndim(weights) == 2):
-            check_length(weights, task.outputs)
-        task = replace(task, class_weights=weights)
+        task = weighted(task, self._arguments["class_weights"], task.targets("train", y))
         x, y = self._parts["validation"]
         y = task.targets("validation", y)
         some = np.unique(np.linspace(0, len(y) - 1, measures.TRIED).astype(int))
