@@ -80,7 +80,7 @@ class TrainingFitness(Fitness):
         callbacks: Keras callbacks of each training, or a function that makes them. They find the
             fitness as "val_accuracy" in the logs of each epoch; more of it is better.
         racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
-            with its settings. Each network is then validated after every epoch.
+            with its settings. Each network is then measured after every epoch.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -181,7 +181,8 @@ class TrainingFitness(Fitness):
             schedule,
             lambda: InterpretedLoss(**self.task.options),
             replicas=self._arguments["replicas"],
-            validate=bool(callbacks) or self.racing is not None,
+            validate=bool(callbacks),
+            measure_epochs=self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
         )
 

@@ -8,6 +8,7 @@ gives the same result to the last bit, whether it comes first or fortieth.
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -24,6 +25,9 @@ from nglkeras.training.streams import Streams, in_parts
 
 STEPS_PER_EXECUTION = 8
 MAX_STEPS_PER_EXECUTION = 32
+# Bytes up to which the batches of an evaluation are kept: to make an iterator over small ones takes
+# longer than the network's predictions.
+KEPT = 2**26
 
 
 def steps_per_execution(steps: int | None, replicas: int) -> int:
@@ -66,6 +70,8 @@ class CompiledNetwork:
             `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
         validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
             with a plateau always does.
+        measure_epochs: Whether to measure the accuracy after every epoch, without the loss. Where
+            epochs are small it takes a fraction of the time of a validation.
         bound: A mean loss beyond it stops a training as "exploded".
         accumulate: Whether to try again with batches in parts when they do not fit into memory;
             later trainings then begin with as many parts.
@@ -80,6 +86,7 @@ class CompiledNetwork:
         *,
         replicas: int = 1,
         validate: bool = False,
+        measure_epochs: bool = False,
         bound: float = np.inf,
         accumulate: bool = True,
     ):
@@ -87,6 +94,7 @@ class CompiledNetwork:
         self.schedule = self._asked = schedule
         self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
         self.validate = validate or schedule.plateau is not None
+        self.measure_epochs = measure_epochs
         # Maps labels and outputs of batches to a number that stands for the accuracy, and which the
         # history has as "val_accuracy"; `None` for the accuracy itself.
         self.measure: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], float] | None = None
@@ -94,6 +102,8 @@ class CompiledNetwork:
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # Batches of small streams.
+        self._kept = WeakKeyDictionary()
 
     def train(
         self,
@@ -111,10 +121,10 @@ class CompiledNetwork:
         It begins with `learning_rate`, by default the schedule's. After `timeout` seconds, all
         tries together, it stops with status "timeout".
         `on_epoch` is called after each epoch with its number, from 1, and its row of the history.
-        `bars` stop it as "stopped": see `Monitor`. They need a validation after every epoch.
+        `bars` stop it as "stopped": see `Monitor`. They need `measure_epochs` or `validate`.
         """
-        if bars and not self.validate:
-            raise ValueError("bars need validate=True")
+        if bars and not (self.validate or self.measure_epochs):
+            raise ValueError("bars need measure_epochs=True")
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
         def attempt(schedule):
@@ -147,8 +157,9 @@ class CompiledNetwork:
         try:
             streams = self.reset(loss, run)
             measuring = []
-            if self.validate and self.measure is not None:
-                measuring = [_Measuring(lambda: self.measured(streams.validation))]
+            # Where Keras validates it measures the accuracy, too.
+            if self.measure is not None if self.validate else self.measure_epochs:
+                measuring = [_Measuring(lambda: self._measured(streams.validation))]
             with self._scope():
                 if learning_rate is not None:
                     self.model.optimizer.learning_rate = learning_rate
@@ -180,7 +191,7 @@ class CompiledNetwork:
 
     def _accuracies(self, history, streams, callbacks):
         # Callbacks may have restored other weights at the end.
-        if self.validate and not callbacks:
+        if (self.validate or self.measure_epochs) and not callbacks:
             found = {"validation_accuracy": history[-1]["val_accuracy"]}
         else:
             found = {"validation_accuracy": self.measured(streams.validation)}
@@ -213,8 +224,12 @@ class CompiledNetwork:
         """Return the accuracy on a stream of `streams.evaluation`, or what `measure` returns."""
         if self.measure is None:
             return self.evaluate(data)["accuracy"]
+        return self._measured(data)
+
+    def _measured(self, data):
+        """Return the same without Keras, whose evaluation costs as much as a small epoch."""
         with self._scope():
-            return self.measure(self._predictions(data))
+            return (self.measure or _accuracy)(self._predictions(data))
 
     def tested_in_parts(self, run: int, count: int) -> list[float]:
         """Return the accuracy, or what `measure` returns, on parts of a run's test data.
@@ -238,10 +253,21 @@ class CompiledNetwork:
 
     def _predictions(self, data):
         """Yield the labels and the network's outputs of each batch, without padding."""
-        for x, y, weights in data.as_numpy_iterator():
+        for x, y, weights in self._batches(data):
             count = np.count_nonzero(weights)
             if count:
                 yield y[:count], _value(self.model.predict_on_batch(x))[:count]
+
+    def _batches(self, data):
+        """Return the batches as arrays; those of small data are kept."""
+        if data not in self._kept:
+            specs, count = keras.tree.flatten(data.element_spec), int(data.cardinality())
+            # What is not known in advance may be large.
+            sizes = [(one.shape.num_elements() or np.inf) * one.dtype.size for one in specs]
+            if count < 0 or count * sum(sizes) > KEPT:
+                return data.as_numpy_iterator()
+            self._kept[data] = list(data.as_numpy_iterator())
+        return self._kept[data]
 
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return the labels and the untrained network's outputs on its first training batch."""
@@ -301,6 +327,15 @@ class _Measuring(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
         logs["val_accuracy"] = self.measured()
+
+
+def _accuracy(batches):
+    """Return the share of samples whose greatest output is their label's."""
+    right, total = 0, 0
+    for labels, outputs in batches:
+        right += np.count_nonzero(labels.argmax(axis=-1) == outputs.argmax(axis=-1))
+        total += len(labels)
+    return right / total
 
 
 def _seeding(run):

@@ -31,7 +31,7 @@ class Candidates:
         bound: Mean loss beyond which a training ends as "exploded".
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
-        validate: Whether to validate after every epoch.
+        measure_epochs: Whether to measure the accuracy after every epoch.
     """
 
     def __init__(
@@ -41,19 +41,19 @@ class Candidates:
         bound: float = np.inf,
         data_dir: str | Path | None = None,
         timeout: float | None = None,
-        validate: bool = False,
+        measure_epochs: bool = False,
     ):
         self.searched_runs = searched_runs
         self.bound = bound
         self.data_dir = data_dir
         self.timeout = timeout
-        self.validate = validate
+        self.measure_epochs = measure_epochs
         self.networks: dict[str, CompiledNetwork] = {}
         self._drawn: dict[str, int] = {}
 
     def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
         """Return one of another kind with the same settings."""
-        settings = ("bound", "data_dir", "timeout", "validate")
+        settings = ("bound", "data_dir", "timeout", "measure_epochs")
         return kind(**{name: getattr(self, name) for name in settings})
 
     def __call__(
@@ -99,7 +99,7 @@ class Candidates:
                 [trial],
                 partial(self.loss, trial),
                 bound=self.bound,
-                validate=self.validate,
+                measure_epochs=self.measure_epochs,
                 tested=lambda run: self.searched_runs <= run < draws.FIRST,
                 data_dir=self.data_dir,
             )

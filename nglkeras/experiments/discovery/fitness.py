@@ -98,7 +98,7 @@ class TrialFitness(Fitness):
         self.racing = races.read(racing, **race_of(self.blanks))
         self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
-        self.train.validate = self.racing is not None
+        self.train.measure_epochs = self.racing is not None
 
     def trials(self, formula: str) -> list[Trial]:
         """Return the trials of a formula with the settings of the folder's search."""
@@ -125,7 +125,7 @@ class TrialFitness(Fitness):
         )
         self.blanks = self.trials("y_pred")
         if self._chooses_racing and "racing" not in settings:
-            self.racing, self.train.validate = None, False
+            self.racing, self.train.measure_epochs = None, False
 
     @property
     def notes(self) -> list[str]:

@@ -159,7 +159,7 @@ class TestRacing:
         assert chosen.settings == plain | {"racing": {"neighbours": 10}}
         chosen.as_begun(plain)
         assert chosen.settings == plain
-        assert not chosen.train.validate
+        assert not chosen.train.measure_epochs
         raced = self.make(tmp_path)
         raced.as_begun(plain)
         assert "racing" in raced.settings
