@@ -204,7 +204,7 @@ def _heading(result: "Result") -> list[str]:
         f"{what}{reached}; {duration(result.seconds)} of training",
         f"{counts['asked']} losses asked for: {counted(counts)}",
     ]
-    if counts["stopped"]:
+    if result.epochs[1]:
         lines.append(raced(*result.epochs))
     if counts["failed"]:
         failed = failures(one.evaluation for one in records if "failed" in one.counts)

@@ -235,7 +235,8 @@ class CompiledNetwork:
         """Return the accuracy, or what `measure` returns, on parts of a run's test data.
 
         The network is as its last training has left it. The parts are drawn at random, always the
-        same ones; there are fewer if a part would have less than two samples.
+        same ones; there are fewer if a part would have less than two samples, or none of a class
+        that a `measure` may need.
 
         Args:
             run: The run, which has test data.
@@ -244,11 +245,11 @@ class CompiledNetwork:
         test = self._starts[run][1].test
         with self._scope():
             labels, outputs = map(np.concatenate, zip(*self._predictions(test), strict=True))
-        order = np.random.default_rng(0).permutation(len(labels))
-        parts = np.array_split(order, max(1, min(count, len(order) // 2)))
+        parts = _parts(len(labels), count)
         if self.measure is None:
             right = labels.argmax(axis=-1) == outputs.argmax(axis=-1)
             return [float(right[rows].mean()) for rows in parts]
+        parts = _parts_with_all_classes(labels, count) or parts
         return [float(self.measure([(labels[rows], outputs[rows])])) for rows in parts]
 
     def _predictions(self, data):
@@ -353,3 +354,24 @@ def _seeding(run):
 def _value(variable):
     # A copy: on JAX and PyTorch it may otherwise share the variable's memory.
     return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _parts(samples, count):
+    order = np.random.default_rng(0).permutation(samples)
+    return np.array_split(order, max(1, min(count, samples // 2)))
+
+
+def _parts_with_all_classes(labels, count):
+    """Return random parts that have a like share of each class; none where a sample has several."""
+    if labels.ndim != 2:
+        return []
+    classes = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=-1)
+    if labels.shape[1] > 1 and not np.array_equal(labels, np.eye(labels.shape[1])[classes]):
+        return []
+    _, counts = np.unique(classes, return_counts=True)
+    count = min(count, len(labels) // 2, counts.min())
+    if count < 2:
+        return []
+    order = np.random.default_rng(0).permutation(len(labels))
+    order = order[np.argsort(classes[order], kind="stable")]
+    return [order[start::count] for start in range(count)]

@@ -153,6 +153,10 @@ class TestTasks:
         found = confirm({"own": NGL}, evaluate, out=tmp_path, rate_runs=1, new_runs=2, quiet=True)
         assert "auc" in str(found)
         assert {row["status"] for row in found.rows} <= {"ok"}
+        # A few rare labels: each part of the test data has some.
+        parts = np.array([row["parts"] for row in found.rows if row["parts"]], float)
+        assert parts.shape[1] > 2
+        assert np.isfinite(parts).all()
         loss = nglkeras.load_loss(tmp_path / "best.json")
         assert (loss.head, loss.from_logits, loss.class_weights) == ("sigmoid", True, (1, 3))
         with pytest.raises(UserError, match="Focal does not take from_logits=True, class_we"):
