@@ -4,6 +4,9 @@
                                             memory, and a whole training step of a U-Net; with
                                             KERAS_BACKEND=torch or jax on these
     python reproduce/benchmark.py search    a search's candidate against compiling anew
+    python reproduce/benchmark.py racing    searches with and without racing: epochs, best losses;
+                                            --rounds is the number of seeds, and the same command
+                                            goes on
     python reproduce/benchmark.py trial     a demonstration of table 2 against compiling anew
     python reproduce/benchmark.py gp        operations on trees against gplearn and DEAP
     python reproduce/benchmark.py scaling   what a trial costs the driver, trials an hour with one
@@ -28,6 +31,7 @@ OUT = output.RESULTS / "benchmark" / "new"
 MODES = {
     "loss": ("Loss and gradient, relative to Keras' cross entropy", 40),
     "search": ("A search's candidate, relative to building and compiling anew", 5),
+    "racing": ("A search with racing, relative to one without", 5),
     "trial": ("Table 2, relative to building and compiling every network", 3),
     "gp": ("Operations on trees, relative to gplearn", 30),
     "scaling": ("Trials an hour by the number of workers", 24),
@@ -65,6 +69,7 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
     settings = {
         "search": {"names": args.models},
+        "racing": {"path": out / name},
         "step": {"names": args.models, "memory": args.memory},
     }
     with needed():

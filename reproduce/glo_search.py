@@ -6,10 +6,11 @@
 
 Every candidate is written to the disk at once: stop it when you like, the same command goes on.
 Each stage writes its best losses, the course of the fitness, and best.json for
-`nglkeras.load_loss`. At the end the winner is compared with cross entropy, Baikal and BaikalCMA on
-the test set. A tree that comes again keeps its fitness, as in the paper. At paper scale nothing
-else spares a training, and every evaluation has its own split and initial weights. --screen,
---without and --draws change that.
+`nglkeras.load_loss`. At the end the winner is confirmed: is it better than cross entropy, each loss
+at its own best learning rate, on new runs and the test set (--confirm-runs, --confirm-minutes)? A
+tree that comes again keeps its fitness, as in the paper. At paper scale nothing else spares a
+training, and every evaluation has its own split and initial weights. --screen, --without, --draws
+and --racing change that.
 """
 
 from nglkeras.experiments.discovery.searches import GLO

@@ -8,10 +8,12 @@
 
 Every trained network and every individual is written to the disk at once: stop it when you like,
 the same command goes on. At the end it writes the best losses as formulas, LaTeX and figures, the
-convergence, the winner's family tree, its test accuracy beside those of CE and NGL, and best.json
-for `nglkeras.load_loss`. At paper scale every candidate is trained with its own split and initial
-weights, as in the paper. At other scales checks spare some trainings, which are counted. --screen,
---without and --draws change that.
+convergence, the winner's family tree, and best.json for `nglkeras.load_loss`. Then it confirms: are
+the best losses better than cross entropy, each at its own best learning rate, on new runs and the
+test set? --confirm-runs N and --confirm-minutes M change how long that takes; 0 runs leave it out.
+At paper scale every candidate is trained with its own split and initial weights, as in the paper.
+At other scales checks spare some trainings, which are counted, and a training that falls behind all
+survivors is stopped. --screen, --without, --draws and --racing change that.
 """
 
 from nglkeras.experiments.discovery.searches import PAPER_A

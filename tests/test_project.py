@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import keras
+import matplotlib
 import pytest
 from conftest import ROOT, run_python
 
@@ -100,23 +101,47 @@ def test_readme_names_only_what_exists():
             assert (folder / path).exists(), path
 
 
-def documented_blocks():
-    """Return the Python blocks of the guides but for doctests, and the lines where they stand."""
-    for path in sorted((ROOT / "docs").glob("*.md")):
-        text = path.read_text()
-        for block in re.finditer(r"^```python\n(?!>>>)(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            line = text[: block.start()].count("\n") + 2
-            yield pytest.param(path, line, block[1], id=f"{path.name}:{line}")
+# Guides whose blocks build on the ones before.
+IN_ORDER = ["search.md"]
 
 
-@pytest.mark.parametrize(("path", "line", "code"), list(documented_blocks()))
+def blocks_of(path):
+    """Return the Python blocks of a guide but for doctests, and the lines where they stand."""
+    text = path.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```python\n(?!>>>)(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield text[: block.start()].count("\n") + 2, block[1]
+
+
+def run_block(path, line, code, namespace):
+    # Errors name the line of the guide.
+    exec(compile("\n" * (line - 1) + code, path, "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "code"),
+    [
+        pytest.param(path, line, code, id=f"{path.name}:{line}")
+        for path in sorted((ROOT / "docs").glob("*.md"))
+        if path.name not in IN_ORDER
+        for line, code in blocks_of(path)
+    ],
+)
 def test_blocks_of_the_guides_run_as_they_stand(path, line, code, tmp_path, monkeypatch):
     own = re.match("import (jax|torch)\n", code)
     if own and own[1] != keras.backend.backend():
         pytest.skip(f"is for {own[1]}")
     monkeypatch.chdir(tmp_path)
     try:
-        # Errors name the line of the guide.
-        exec(compile("\n" * (line - 1) + code, path, "exec"), {})
+        run_block(path, line, code, {})
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_blocks_of_these_guides_run_in_order(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    path = ROOT / "docs" / name
+    namespace = {"__name__": "docs"}
+    for line, code in blocks_of(path):
+        run_block(path, line, code, namespace)

@@ -95,6 +95,8 @@ def _argument(hint):
     """How argparse reads a field of this type."""
     if get_origin(hint) is types.UnionType:
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint), "metavar": "NAME"}
     if get_origin(hint) is tuple:
@@ -216,6 +218,11 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
+
+
+def count(text: str) -> int:
+    """The type of an option that is a whole number from 0 on."""
+    return 0 if text == "0" else positive(text)
 
 
 def positive_for(text: str) -> tuple[str | None, int]:

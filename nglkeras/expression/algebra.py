@@ -2,25 +2,67 @@
 
 from functools import cache
 
-from nglkeras.errors import UserError
-from nglkeras.expression.prefix import Nodes, checked, fold
+import numpy as np
+
+from nglkeras.expression.limits import limited
+from nglkeras.expression.operators import OPERATORS
+from nglkeras.expression.prefix import TERMINALS, Nodes, checked, fold
 from nglkeras.startup.extras import needed
 
-# SymPy's time grows faster than the tree; losses found by searches are mostly far smaller.
-MAX_SIZE_TO_SIMPLIFY = 60
+# SymPy stops after so many calls of functions, about a second. The trees of a hundred nodes that
+# searches make took a sixth of it at most.
+MAX_CALLS = 1_000_000
+# SymPy computes powers of whole numbers exactly: 3p squared thirty times has a billion digits.
+_MAX_DEGREE = 64
 
 
 @needed()
 def simplify(nodes: Nodes) -> Nodes:
     """Return the shortest equal tree found, or `nodes` itself: see `Expression.simplify`."""
-    if len(nodes) > MAX_SIZE_TO_SIMPLIFY:
-        return nodes
-    try:
-        forms = [checked(_to_nodes(form)) for form in _forms(_to_sympy(nodes))]
-    # SymPy's result may contain a function that we lack (such as tan), or no finite constant.
-    except (UserError, _NoFormError, RecursionError):
-        return nodes
-    return min(nodes, *forms, key=len)
+    import sympy  # noqa: F401 - a missing package is an error, other than those below
+
+    found = [nodes]
+    with limited(MAX_CALLS):
+        try:
+            folded = _fold_constants(nodes)
+            if _degree(folded) <= _MAX_DEGREE:
+                for form in _forms(_to_sympy(folded)):
+                    found.append(checked(_to_nodes(form)))
+        # A form may contain a function that we lack (such as tan), a constant that is too large, or
+        # be nested too deeply, and SymPy has errors of its own; the forms before it are valid.
+        except Exception:
+            pass
+    return min(found, key=len)
+
+
+def _fold_constants(nodes):
+    """Replace each subtree of constants by its value.
+
+    SymPy would compute exp(exp(exp(100))) to its last digit.
+    """
+
+    def leaf(node):
+        return (node,), node not in TERMINALS
+
+    def branch(name, *arguments):
+        if not all(constant for _, constant in arguments):
+            return (name, *(node for part, _ in arguments for node in part)), False
+        with np.errstate(all="ignore"):
+            value = OPERATORS[name].value(np, *(np.float64(part[0]) for part, _ in arguments))
+        return (float(value),), True
+
+    return checked(fold(nodes, leaf, branch)[0])
+
+
+def _degree(nodes):
+    """Return the highest power of a leaf, if the tree is taken as a polynomial."""
+
+    def branch(name, *degrees):
+        if name == "mul":
+            return sum(degrees)
+        return 2 * degrees[0] if name == "square" else max(degrees)
+
+    return fold(nodes, lambda leaf: 1, branch)
 
 
 def _forms(value):

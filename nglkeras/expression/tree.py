@@ -8,7 +8,7 @@ import numpy as np
 
 import nglkeras
 from nglkeras.errors import UserError
-from nglkeras.expression import algebra, formula, prefix
+from nglkeras.expression import algebra, formula, mathml, prefix
 from nglkeras.expression.operators import OPERATORS
 from nglkeras.expression.prefix import Y_PRED, Y_TRUE
 from nglkeras.expression.shapes import check_same_shape
@@ -131,6 +131,14 @@ class Expression:
     def to_latex(self) -> str:
         """Return the formula in LaTeX, with t for y_true and p for y_pred."""
         return formula.to_latex(self.nodes)
+
+    def to_mathml(self) -> str:
+        """Return the formula in MathML, with t for y_true and p for y_pred.
+
+        Each term of the outermost sum is an element of its own, so that a page breaks long lines
+        between terms.
+        """
+        return mathml.to_mathml(self.nodes)
 
     def simplify(self) -> "Expression":
         """Return an equivalent, smaller tree found by SymPy, or the tree itself.

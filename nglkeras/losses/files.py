@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from nglkeras import paths
@@ -10,13 +11,21 @@ from nglkeras.expression import Expression
 from nglkeras.losses.classes import FormulaLoss
 
 
-def save_loss(path: str | Path, formula: str, *, class_reduction: str = "mean", **origin) -> None:
+def save_loss(
+    path: str | Path,
+    formula: str,
+    *,
+    class_reduction: str = "mean",
+    options: Mapping[str, object] | None = None,
+    **origin,
+) -> None:
     """Write a loss to a file.
 
     Args:
         path: The file, which is replaced atomically.
         formula: Formula of the loss.
         class_reduction: `"mean"` or `"sum"` over the classes.
+        options: Further options of the loss that are not default, such as the head.
         **origin: Further JSON values, e.g. how the loss was found.
 
     Raises:
@@ -27,6 +36,7 @@ def save_loss(path: str | Path, formula: str, *, class_reduction: str = "mean", 
         "formula": str(expression),
         "class_reduction": class_reduction,
         "latex": expression.to_latex(),
+        **({"options": dict(options)} if options else {}),
         **origin,
     }
     path = paths.expand(path)
@@ -56,6 +66,7 @@ def load_loss(path: str | Path, **arguments) -> FormulaLoss:
     try:
         content = json.loads(paths.expand(path).read_text("utf-8-sig"))
         own = {"formula": content["formula"], "class_reduction": content["class_reduction"]}
+        options = dict(content.get("options", {}))
     except OSError as error:
         raise UserError(f"cannot read the loss file {path}: {error.strerror}") from error
     # Deeply nested JSON exceeds the parser's recursion limit.
@@ -63,7 +74,10 @@ def load_loss(path: str | Path, **arguments) -> FormulaLoss:
         raise _no_loss_file(path) from error
     if not all(isinstance(value, str) for value in own.values()):
         raise _no_loss_file(path)
-    return FormulaLoss(**own | arguments)
+    try:
+        return FormulaLoss(**own | options | arguments)
+    except TypeError as error:
+        raise UserError(f"the options of {path}: {error}") from error
 
 
 def _no_loss_file(path):

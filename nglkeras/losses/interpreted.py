@@ -19,9 +19,8 @@ from keras import ops
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.base import LabelLoss
-from nglkeras.losses.labels import one_hot_factor, one_hot_labels
-from nglkeras.losses.options import check_class_reduction
-from nglkeras.losses.predictions import float32_at_least
+from nglkeras.losses.classwise import Definition
+from nglkeras.losses.options import OPTIONS, Options
 
 # Paper A's trees have at most 100 nodes. Paper B's have at most 40, and each coefficient adds two.
 MAX_INSTRUCTIONS = 128
@@ -138,30 +137,32 @@ class InterpretedLoss(LabelLoss):
     Args:
         class_reduction: `"mean"` or `"sum"` over the classes.
         name: Name of the loss.
+        **options: Further fields of `Options`; labels are not class indices (`sparse`).
 
     Attributes:
         memory: Layer that holds the program; it must be part of the model.
         traces: Number of times the loss has been traced.
     """
 
-    def __init__(self, class_reduction="mean", name="interpreted_loss"):
+    def __init__(self, class_reduction="mean", name="interpreted_loss", **options):
         super().__init__(name=name)
-        check_class_reduction(class_reduction)
+        options = Options(class_reduction=class_reduction, **options)
+        self._options = {option: getattr(options, option) for option in OPTIONS}
+        self._definition = Definition(self._term)
         self.memory = Memory(name="program")
-        self.class_reduction = class_reduction
         self.traces = 0
 
     def call(self, y_true, y_pred):
         """Return one value per sample: `[batch, ..., classes]` to `[batch, ...]`."""
         self.traces += 1
+        return self._definition.values(y_true, y_pred, self._options)
+
+    def _term(self, t, p):
         memory = self.memory
         # The sums turn variables into tensors: the compiled loop is shared between losses, and with
         # variables it would keep this memory alive.
         program = (memory.instructions + 0, memory.constants + 0.0, memory.length + 0)
-        p = float32_at_least(y_pred)
-        t = one_hot_labels(y_true, p)
-        reduce = ops.mean if self.class_reduction == "mean" else ops.sum
-        return one_hot_factor(t) * reduce(_elementwise(program, _constant(t), p), axis=-1)
+        return _elementwise(program, _constant(t), p)
 
 
 def _constant(t):

@@ -86,6 +86,15 @@ class Row:
         return "class_reduction" in self.make().get_config()
 
     @property
+    def summed(self) -> tuple[tuple[str, str], ...]:
+        """Settings with which the loss is summed over the classes, as pairs of name and value.
+
+        Cross entropy is summed too. The mean is a factor on the learning rate: where that is tuned,
+        losses are compared as sums.
+        """
+        return (("class_reduction", "sum"),) if self.takes_reduction else ()
+
+    @property
     def activation(self) -> str:
         """Activation of the network's last layer that the loss is defined on."""
         return getattr(self.make(), "head", "softmax")

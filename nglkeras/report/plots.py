@@ -1,14 +1,21 @@
 """The plots of measured tables: dots with intervals, and curves of trainings."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
 
 from nglkeras import losses
+from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.figures import styled
+from nglkeras.report.rates import RateCurve
 from nglkeras.report.tables import Cell, number
+
+# Matplotlib's own: losses without a colour of their own take those that no other one has.
+_COLORS = frozenset(TABLEAU_COLORS)
 
 
 class Dot(NamedTuple):
@@ -71,9 +78,10 @@ def dot_plot(
         axis.set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.suptitle(title)
-    measured = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    diamond = axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
-    figure.legend(handles=[*measured, *diamond], loc="outside lower center", ncols=2)
+    handles = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
+    if any(dot.paper is not None for dots in panels.values() for dot in dots):
+        handles += axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -84,6 +92,71 @@ def _draw(axis, y, dot):
         axis.annotate(dot.text, (dot.mean, y), (0, 6), textcoords="offset points", ha="center")
     if dot.paper is not None:
         axis.plot(dot.paper, y + 0.25, "D", color="tab:orange", mfc="none")
+
+
+@styled
+def best_rates(
+    curves: Mapping[str, RateCurve],
+    table: Sequence[BestRateCell],
+    title: str,
+    measure: str = "accuracy",
+) -> Figure:
+    """Panels: validation over the rate, over the rate as CE sees it, and tests at the best rates.
+
+    If a loss differed from cross entropy by its size alone, the curves of the second panel, which
+    shows the ten points below the best, would lie on each other; it is left out where no cell has a
+    `factor`. A ring marks a loss's best rate, a cross one at which a network diverged.
+
+    Args:
+        curves: The curve of each loss.
+        table: The cell of each loss.
+        title: Title of the figure.
+        measure: Name of the measure, whose values are in %.
+    """
+    scales = any(cell.factor is not None for cell in table)
+    widths = (4, 4, 3) if scales else (4, 3)
+    size = (15 if scales else 10.5, max(4.8, 0.3 * len(table) + 1.8))
+    figure = Figure(figsize=size, layout="constrained")
+    whole, *scaled, tested = figure.subplots(1, len(widths), width_ratios=widths)
+    own = {cell.loss: losses.color(cell.loss) for cell in table}
+    others = itertools.cycle(sorted(_COLORS - set(own.values())) or _COLORS)
+    for cell in table:
+        curve = curves[cell.loss]
+        color = own[cell.loss] or next(others)
+        factors = [(whole, 1.0), *((axis, cell.factor) for axis in scaled)]
+        for axis, factor in factors:
+            points = {rate: 100 * value for rate, value in curve.accuracies.items()}
+            x = [rate * factor for rate in points]
+            label = losses.label(cell.loss)
+            axis.plot(x, points.values(), "o-", color=color, markersize=3, label=label)
+            ring = {"markersize": 9, "markerfacecolor": "none", "color": color}
+            if curve.best is not None:
+                axis.plot(curve.best * factor, points[curve.best], "o", **ring)
+            for rate in curve.diverged & points.keys():
+                axis.plot(rate * factor, points[rate], "x", color=color, markersize=7)
+        _draw_tests(tested, cell, color)
+    whole.set(xlabel="learning rate", ylabel=f"validation {measure}, %")
+    best = max(100 * max(curve.accuracies.values(), default=0) for curve in curves.values())
+    for axis in scaled:
+        axis.set(xlabel="learning rate x the loss's gradient at uniform predictions, to CE's")
+        axis.set_ylim(best - 10, best + 1)
+    for axis in (whole, *scaled):
+        axis.set_xscale("log")
+    whole.legend(fontsize="small")
+    tested.set(xlabel=f"test {measure} at its best rate, new seeds, %")
+    tested.invert_yaxis()
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def _draw_tests(axis, cell, color):
+    if cell.mean is None:
+        return
+    label = losses.label(cell.loss)
+    axis.plot(cell.values, [label] * cell.runs, "|", color=color, markersize=9)
+    low, high = cell.interval
+    bars = None if low is None else [[cell.mean - low], [high - cell.mean]]
+    axis.errorbar(cell.mean, label, xerr=bars, fmt="o", color=color, capsize=3)
 
 
 @styled

@@ -9,6 +9,10 @@ A test says nothing of fewer than two values, and nothing where no value differs
 runs are copies of each other, and not a sample of anything. Differences are `sample - other`
 throughout, so that a positive one says that `sample` is better where more is better.
 
+*Crossed* differences are those of pairs (lines) on several parts of the test data (columns): both
+are samples. A difference that is the same in all runs may still be one of these test data alone,
+and the parts tell how large such differences are.
+
 Probability of improvement and stratified bootstrap are those of Agarwal et al., "Deep
 reinforcement learning at the edge of the statistical precipice" (NeurIPS 2021).
 """
@@ -64,6 +68,16 @@ def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, `count` of `total` (Clopper and Pearson).
+
+    Raises:
+        ValueError: If `count` is not within 0 and `total`, or `total` is 0.
+    """
+    low, high = stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="exact")
+    return float(low), float(high)
+
+
 def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Difference:
     """The mean difference of pairs, its interval and p (Student's t).
 
@@ -76,6 +90,64 @@ def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Differ
     if not _varies(differences, scale=_scale(sample, other)):
         return Difference(float(differences.mean()))
     return _difference(differences.mean(), stats.ttest_1samp(differences, 0))
+
+
+def crossed_difference(differences: Sequence[Sequence[float]]) -> Difference:
+    """The mean of crossed differences; its interval and p cover other runs and other test data.
+
+    The variance of the mean is that of a two-way layout with random lines and columns, (MS_lines +
+    MS_columns - MS_rest) / n, with Satterthwaite's degrees of freedom.
+
+    Args:
+        differences: `[runs, parts]`.
+    """
+    mean, error, freedom = _crossed(differences)
+    if not error:
+        return Difference(mean)
+    half = error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    p = 2 * stats.t.sf(abs(mean) / error, freedom)
+    return Difference(mean, float(mean - half), float(mean + half), float(p))
+
+
+def crossed_equivalence_p(differences: Sequence[Sequence[float]], margin: float) -> float | None:
+    """The p of `equivalence_p` for crossed differences."""
+    mean, error, freedom = _crossed(differences)
+    return float(stats.t.sf((margin - abs(mean)) / error, freedom)) if error else None
+
+
+def crossed_interval(
+    differences: Sequence[Sequence[float]],
+) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean of crossed differences by bootstrap of lines and columns.
+
+    It is somewhat too wide (McCullagh, "Resampling and exchangeable arrays", 2000).
+    """
+    found = np.asarray(differences, float)
+    if not _crossed(found)[1]:
+        return None, None
+    random = np.random.default_rng(SEED)
+    lines, columns = (random.multinomial(n, np.full(n, 1 / n), RESAMPLES) for n in found.shape)
+    means = np.einsum("bi,ij,bj->b", lines, found, columns) / found.size
+    tail = (1 - CONFIDENCE) / 2
+    return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
+
+
+def _crossed(differences):
+    """Return mean, standard error (0 where nothing varies) and degrees of freedom."""
+    found = np.asarray(differences, float)
+    runs, parts = found.shape
+    mean = float(found.mean())
+    if min(runs, parts) < 2 or not _varies(found.ravel(), scale=max(np.abs(found).max(), 1e-12)):
+        return mean, 0.0, 0.0
+    lines, columns = found.mean(axis=1), found.mean(axis=0)
+    rest = found - lines[:, None] - columns + mean
+    freedom = np.array([runs - 1, parts - 1, (runs - 1) * (parts - 1)])
+    squares = [parts * ((lines - mean) ** 2).sum(), runs * ((columns - mean) ** 2).sum()]
+    variances = np.array([*squares, (rest**2).sum()]) / freedom / found.size
+    # Less than one of them is by chance.
+    variance = max(variances[0] + variances[1] - variances[2], *variances[:2])
+    own = variance**2 / (variances**2 / freedom).sum()
+    return mean, float(np.sqrt(variance)), float(max(own, min(freedom)))
 
 
 def unpaired_difference(sample: Sequence[float], other: Sequence[float]) -> Difference:

@@ -215,8 +215,12 @@ def columns_of(
     return [[*columns], *([str(column(item)) for column in columns.values()] for item in items)]
 
 
-def frame(items: Sequence, columns: Sequence[str] | dict[str, Callable]) -> pd.DataFrame:
-    """A data frame for a CSV file, a line an item."""
+def frame(
+    items: Sequence, columns: Sequence[str] | dict[str, Callable] | None = None
+) -> pd.DataFrame:
+    """A data frame for a CSV file, a line an item; of mappings without columns, their own."""
+    if columns is None:
+        return pd.DataFrame(items)
     if not isinstance(columns, dict):
         columns = {name: lambda item, name=name: getattr(item, name) for name in columns}
     return pd.DataFrame([{name: get(item) for name, get in columns.items()} for item in items])

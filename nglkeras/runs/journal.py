@@ -63,7 +63,7 @@ class Records:
             UserError: If the file cannot be written, e.g. on a full disk, or another process
                 writes it.
         """
-        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        line = json.dumps(finite(record), allow_nan=False) + "\n"
         with self.writing():
             try:
                 self._write(line.encode())
@@ -199,12 +199,12 @@ def _rescue(line, path):
     return f" (the row that is not in it: cat {file.name} >> {path})"
 
 
-def _finite(value):
+def finite(value: object) -> object:
     """Replace NaN and infinity, which JSON does not have, by `None`."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

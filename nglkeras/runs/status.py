@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +16,10 @@ from nglkeras.runs.journal import read_records
 from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.runs.trial import TrialResult
 
-# Names of journals; the last one is of a search, the others have rows of trials.
-JOURNALS = ("journal.jsonl", "trials.jsonl", "search.jsonl")
+# Names of journals; the last two are of a search and its confirmation, the others of trials.
+JOURNALS = ("journal.jsonl", "trials.jsonl", "search.jsonl", "confirm.jsonl")
+# Name of the page of a search, beside its journal.
+PAGE = "search.html"
 # Statuses that are listed one by one. Rejected and discarded candidates are normal in a search.
 FAILED = ("non_finite", "exploded", "timeout", "out_of_memory", "crashed")
 
@@ -38,6 +41,23 @@ class _Candidate:
 
     def __str__(self):
         return f"{self.id} {self.expression}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """The columns of a confirmation's journal that are read here."""
+
+    key: str
+    loss: str
+    learning_rate: Number
+    run: int
+    status: str
+    message: str
+    seconds: Number
+    attempts: ClassVar[int] = 1
+
+    def __str__(self):
+        return f"{self.loss} at {self.learning_rate:g}, run {self.run}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,7 @@ def read(journal: Path) -> Status:
     """
     journal, unreadable = paths.expand(journal), []
     holder = lock.holder(journal)
-    convert = _candidate if journal.name == JOURNALS[-1] else TrialResult.from_json
+    convert = _CONVERT.get(journal.name, TrialResult.from_json)
     found = read_records(journal, convert, unreadable.append)
     # The last line of a trial or candidate counts.
     rows = {row.key: row for row in found if row is not None}.values()
@@ -113,8 +133,14 @@ def _candidate(row):
     return None if is_header else msgspec.convert(row, _Candidate)
 
 
+_CONVERT = {
+    "search.jsonl": _candidate,
+    "confirm.jsonl": partial(msgspec.convert, type=_Network),
+}
+
+
 def _name(row):
-    if isinstance(row, _Candidate):
+    if isinstance(row, _Candidate | _Network):
         return str(row)
     trial, run = row.trial, row.trial.get("run")
     run = f"run {run + 1}" if isinstance(run, int) else ""
@@ -126,6 +152,9 @@ def describe(status: Status, *, failures: int = 10) -> str:
     """Return a status as text."""
     counts = ", ".join(f"{count} {name}" for name, count in status.statuses.most_common())
     lines = [f"{status.journal}: {counts or 'no rows yet'}; {duration(status.seconds)} of training"]
+    page = status.journal.with_name(PAGE)
+    if status.journal.name == "search.jsonl" and page.exists():
+        lines.append(f"  to watch in a browser: {page}")
     if status.lost:
         lines.append(f"  {status.lost} times a worker was lost and a trial begun again")
     lines += [f"  {line}" for line in status.failed[-failures:]]

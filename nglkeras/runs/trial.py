@@ -50,6 +50,8 @@ class Trial:
 
     # The measure in progress lines.
     measure: ClassVar[str] = "accuracy"
+    # Whether the row of a training that was stopped answers the trial.
+    may_stop: ClassVar[bool] = False
 
     dataset: str
     model: str
@@ -168,6 +170,9 @@ class TrialResult:
 
     def answers(self, trial: Trial) -> bool:
         """Return whether the trial need not run again: it is complete, or would fail again."""
+        if self.status == "stopped":
+            # By bars, of which a trial without them knows nothing.
+            return trial.may_stop
         if self.status != "ok":
             return self.status in FINAL_STATUSES
         if trial.monitored == "test":

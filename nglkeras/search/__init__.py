@@ -15,11 +15,16 @@ from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
+    from nglkeras.search.comparison import Comparison
+    from nglkeras.search.confirmation import confirm
     from nglkeras.search.evolution import GeneticProgramming, Parameters
     from nglkeras.search.fitness import Fitness
+    from nglkeras.search.found import FoundLoss
     from nglkeras.search.glo import GLO
     from nglkeras.search.loop import search
-    from nglkeras.search.records import Generation, Record, Result
+    from nglkeras.search.racing import Racing
+    from nglkeras.search.records import Generation, Record
+    from nglkeras.search.result import Result
     from nglkeras.search.screening import PAPER, Screening
     from nglkeras.search.strategy import (
         Evaluation,
@@ -28,20 +33,29 @@ if TYPE_CHECKING:
         Strategy,
         generator,
     )
-    from nglkeras.search.training_fitness import Comparison, TrainingFitness
+    from nglkeras.search.trainer import Measured, Network, Trainer
+    from nglkeras.search.training_fitness import TrainingFitness
     from nglkeras.search.variation import Variation
+    from nglkeras.search.verdict import Confirmation
 
 _PUBLIC = {
     "nglkeras.search.coefficients": ("CoefficientSearch",),
+    "nglkeras.search.comparison": ("Comparison",),
+    "nglkeras.search.confirmation": ("confirm",),
     "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
     "nglkeras.search.fitness": ("Fitness",),
+    "nglkeras.search.found": ("FoundLoss",),
     "nglkeras.search.glo": ("GLO",),
     "nglkeras.search.loop": ("search",),
-    "nglkeras.search.records": ("Generation", "Record", "Result"),
+    "nglkeras.search.racing": ("Racing",),
+    "nglkeras.search.records": ("Generation", "Record"),
+    "nglkeras.search.result": ("Result",),
     "nglkeras.search.screening": ("PAPER", "Screening"),
     "nglkeras.search.strategy": (*("Evaluation", "Individual", "Member", "Strategy", "generator"),),
-    "nglkeras.search.training_fitness": ("Comparison", "TrainingFitness"),
+    "nglkeras.search.trainer": ("Measured", "Network", "Trainer"),
+    "nglkeras.search.training_fitness": ("TrainingFitness",),
     "nglkeras.search.variation": ("Variation",),
+    "nglkeras.search.verdict": ("Confirmation",),
 }
 __getattr__, __dir__ = lazy.attributes(__name__, _PUBLIC)
 __all__ = __dir__()

@@ -7,6 +7,7 @@ adaptation evolution strategy, (μ/μ_w, λ) with rank-μ update and σ = 1.5, i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -88,18 +89,34 @@ class CoefficientSearch(Strategy):
         }
         if self.parameters.population_size is not None:
             options["popsize"] = self.parameters.population_size
+        self._samples = None
         self._draws = 0
         self._strategy = cma.CMAEvolutionStrategy(np.ones(count), self.parameters.sigma, options)
+
+    def as_seed(self, loss: Expression) -> Expression:
+        """Raise a `UserError`: all losses are the one tree with other coefficients."""
+        raise UserError("a search of coefficients begins with its own tree and takes no seeds")
 
     @property
     def settings(self) -> dict:
         """Everything that decides the course of the search, which its length does not."""
         return {**super().settings, "expression": str(self.expression)}
 
+    @classmethod
+    def from_settings(cls, settings: dict, generations: int) -> Self:
+        """Return a fresh strategy with the settings in a journal."""
+        expression = Expression.parse(settings["expression"])
+        return cls(expression, seed=settings["seed"], **cls._parameters(settings, generations))
+
     @property
     def mean(self) -> np.ndarray:
         """Mean of the distribution that the next coefficients are drawn from."""
         return np.array(self._strategy.mean)
+
+    @property
+    def rivals(self) -> list[Member]:
+        """The best and the last sample; a sample that is stopped gets the cost of the worst."""
+        return [member for member in self.population if member.evaluation.rank]
 
     def propose(self) -> Iterator[Individual]:
         """Yield the tree with unit coefficients in generation 0, and samples in the others."""
@@ -113,7 +130,8 @@ class CoefficientSearch(Strategy):
 
     def select(self, members: list[Member]) -> list[Member]:
         """Return the best so far and the new sample; update the distribution."""
-        if self.generation:
+        # Where a journal is read no samples are drawn, and nothing is learned from them.
+        if self._samples is not None:
             self._strategy.tell(self._samples, _costs(members))
         return best_first(self.population[:1] + members)
 

@@ -4,22 +4,19 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.report import output
 from nglkeras.runs.journal import Records
 from nglkeras.search.records import (
-    SAVED,
     Generation,
     Record,
-    Result,
     as_json,
     header_or_record,
     settings_in,
 )
-from nglkeras.search.strategy import Individual, Strategy
+from nglkeras.search.result import Result
+from nglkeras.search.strategy import Individual, Member, Strategy
 from nglkeras.training.outcome import FINAL_STATUSES
 
 # After so many consecutive crashes and trainings without memory or time the search ends: the
@@ -121,6 +118,13 @@ class Course:
         self._counts.update(record.counts)
         return record
 
+    @property
+    def trained(self) -> list[Member]:
+        """The losses so far that were trained to their end, in the order of the search."""
+        found = (one for one in self.records.values() if one.evaluation.rank and not one.twin)
+        ordered = sorted(found, key=lambda one: one.individual.place)
+        return [Member(one.individual, one.evaluation) for one in ordered]
+
     def check_failures(self, record: Record) -> None:
         """Raise a `UserError` after too many consecutive trainings without memory or time."""
         evaluation = record.evaluation
@@ -133,25 +137,14 @@ class Course:
 
     def end_generation(self, strategy: Strategy) -> Generation:
         """Summarise the generation that the strategy has just finished."""
-        members, counts = strategy.population, self._counts
-        ranks = [member.evaluation.rank for member in members if member.evaluation.rank]
-        generation = Generation(
-            len(self.generations),
-            ranks[0] if ranks else (),
-            tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
-            float(np.mean([member.individual.expression.size for member in members])),
-            counts["asked"],
-            counts["trained"],
-            {kind: counts[kind] for kind in SAVED},
-            counts["discarded"],
-            counts["failed"],
-        )
+        generation = Generation.of(len(self.generations), strategy.population, self._counts)
         self.generations.append(generation)
         return generation
 
-    def result(self, strategy: Strategy) -> Result:
-        """Return what the search has found."""
-        return Result(tuple(strategy.population), self.records, tuple(self.generations))
+    def result(self, strategy: Strategy, **known) -> Result:
+        """Return what the search has found; `known` are further fields of `Result`."""
+        generations = tuple(self.generations)
+        return Result(tuple(strategy.population), self.records, generations, self.settings, **known)
 
 
 def _without_failures(records):

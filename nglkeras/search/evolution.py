@@ -4,8 +4,11 @@ Every random number is drawn from (seed, generation, index, purpose), so that ne
 the evaluations nor an interruption changes the search.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from nglkeras.errors import UserError, unknown
+from nglkeras.expression import Expression
+from nglkeras.search.adaptation import Success, SuccessHistory
 from nglkeras.search.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first, generator
 from nglkeras.search.variation import Variation
@@ -13,6 +16,9 @@ from nglkeras.search.variation import Variation
 # Attempts to replace a discarded individual before its place goes to the lowest fitness.
 MAX_ATTEMPTS = 200
 RATES = ("crossover", "subtree_mutation", "node_mutation", "archive", "archive_crossover")
+ADAPTATIONS = ("success_history",)
+# Rules of survival that are not in the paper.
+RULES = ("distinct", "parsimony")
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,14 @@ class Parameters:
         variation: Rules for trees.
         distinct: Whether to keep only one of several survivors with the same formula, as long as
             there are others. Not in the paper, which evaluates every copy anew: where trainings
-            are deterministic, copies share a fitness and soon fill the population.
+            are deterministic, copies share a fitness and soon fill the population. `None`
+            (default): yes, but not in the folder of a search that was begun without it.
+        parsimony: Whether the smaller of two losses with the same fitness survives (lexicographic
+            parsimony pressure, Luke and Panait 2002), and not the older as in the paper. `None`
+            (default): as for `distinct`.
+        adaptation: "success_history": the rates above are only those at the beginning, and then
+            follow the children that are better than their parents: see `adaptation`. `None`
+            (default): the rates are fixed.
     """
 
     population_size: int = 16
@@ -41,11 +54,18 @@ class Parameters:
     archive: float = 0.5
     archive_crossover: float = 0.5
     variation: Variation = field(default_factory=Variation)
-    distinct: bool = False
+    distinct: bool | None = None
+    parsimony: bool | None = None
+    adaptation: str | None = None
 
     def __post_init__(self):
         convert_whole_numbers(self, population_size=1, generations=0)
         check_rates(self, RATES)
+        for name in RULES:
+            if getattr(self, name) not in (True, False, None):
+                raise UserError(f"{name}={getattr(self, name)!r} is neither True, False nor None")
+        if self.adaptation not in (None, *ADAPTATIONS):
+            raise unknown("adaptation", self.adaptation, ADAPTATIONS)
 
 
 class GeneticProgramming(Strategy):
@@ -53,7 +73,7 @@ class GeneticProgramming(Strategy):
 
     Where the paper is silent: the partner of a crossover is drawn uniformly from the population
     without the individual itself; a full archive loses a random member; of equals, the older
-    survives.
+    survives. `distinct=False` and `parsimony=False` are the paper's algorithm.
 
     Args:
         seed: Root of all randomness.
@@ -63,6 +83,7 @@ class GeneticProgramming(Strategy):
         generation: Number of the generation that is being evaluated.
         population: The survivors, best first; empty until generation 0 is evaluated.
         archive: Members that did not survive, at most n.
+        history: The memory of successful rates; `None` if the rates are fixed.
     """
 
     parameters_class = Parameters
@@ -70,15 +91,54 @@ class GeneticProgramming(Strategy):
     def __init__(self, seed: int = 0, **parameters):
         super().__init__(seed, **parameters)
         self.archive: list[Member] = []
+        self._rates = {name: getattr(self.parameters, name) for name in RATES}
+        self.history = SuccessHistory(self._rates) if self.parameters.adaptation else None
 
     @property
     def settings(self) -> dict:
         """Everything that decides the course of the search, which its length does not."""
         settings = super().settings
-        # Journals from before there was this parameter do not have it.
-        if not self.parameters.distinct:
-            del settings["distinct"]
+        # Journals from before there were these parameters do not have them.
+        for name in RULES:
+            settings[name] = self._follows(name)
+            if not settings[name]:
+                del settings[name]
+        if self.history is None:
+            del settings["adaptation"]
         return settings
+
+    def as_begun(self, settings: dict) -> None:
+        """Leave out the rules of survival that the search in the folder was begun without."""
+        if settings:
+            choices = {name: getattr(self.parameters, name) for name in RULES}
+            begun = {
+                name: bool(settings.get(name)) if choice is None else choice
+                for name, choice in choices.items()
+            }
+            self.parameters = replace(self.parameters, **begun)
+
+    def as_seed(self, loss: Expression) -> Expression:
+        """Return a known loss with the operators of the trees.
+
+        Raises:
+            UserError: If it has others, or breaks the rules for trees.
+        """
+        variation = self.parameters.variation
+
+        def branch(name, *arguments):
+            if name == "square" and name not in variation.operators:
+                name, arguments = "mul", arguments * 2
+            if name not in variation.operators:
+                raise unknown(f"operator in the seed {loss}:", name, variation.operators)
+            return (name, *(node for argument in arguments for node in argument))
+
+        tree = Expression(loss.fold(lambda node: (node,), branch))
+        if not variation.is_valid(tree):
+            raise UserError(
+                f"the seed {loss} needs y_true and y_pred, a height of at least "
+                f"{variation.min_height} and at most {variation.max_size} nodes"
+            )
+        return tree
 
     def propose(self) -> list[Individual]:
         """Return random trees in generation 0, and a child of each survivor in the others."""
@@ -92,18 +152,30 @@ class GeneticProgramming(Strategy):
 
     def select(self, members: list[Member]) -> list[Member]:
         """Return the best n of parents and children; archive some of the others."""
-        members = best_first(self.population + members)
-        if self.parameters.distinct:
+        if self.history is not None:
+            self.history.learn(self._successes(members))
+        members = self.population + members
+        if self._follows("parsimony"):
+            # Sorting is stable: the size decides between members of the same fitness.
+            members = sorted(members, key=lambda member: member.individual.expression.size)
+            members = sorted(members, key=lambda member: member.evaluation.level, reverse=True)
+        else:
+            members = best_first(members)
+        if self._follows("distinct"):
             members = _repeats_last(members)
         n = self.parameters.population_size
         for i, member in enumerate(members[n:]):
             random = self._random(i, "archive")
-            if random.uniform() < self.parameters.archive:
+            if random.uniform() < self._rate_of_archiving(member):
                 if len(self.archive) < n:
                     self.archive.append(member)
                 else:
                     self.archive[random.randint(n)] = member
         return members[:n]
+
+    def _follows(self, rule):
+        choice = getattr(self.parameters, rule)
+        return True if choice is None else choice
 
     def _make(self, index, attempt):
         if self.generation == 0:
@@ -113,30 +185,52 @@ class GeneticProgramming(Strategy):
 
     def _child(self, index, attempt):
         """Apply crossover, subtree mutation and node mutation, each with its probability."""
-        parameters, variation = self.parameters, self.parameters.variation
+        variation, rates, own_rates = self.parameters.variation, self._rates, {}
+        if self.history is not None:
+            rates = own_rates = self.history.draw(self._random(index, "rates", attempt))
         parent = self.population[index]
         tree = parent.individual.expression
         parents, made_by = [parent], []
 
         random = self._random(index, "crossover", attempt)
-        if random.uniform() < parameters.crossover:
-            partner = self._partner(index, random)
+        if random.uniform() < rates["crossover"]:
+            partner = self._partner(index, random, rates["archive_crossover"])
             tree = variation.crossover(tree, partner.individual.expression, random)
             parents.append(partner)
             made_by.append("crossover")
-        for name, rate, mutate in (
-            ("subtree_mutation", parameters.subtree_mutation, variation.subtree_mutation),
-            ("node_mutation", parameters.node_mutation, variation.node_mutation),
-        ):
+        for name in ("subtree_mutation", "node_mutation"):
             random = self._random(index, name, attempt)
-            if random.uniform() < rate:
-                tree = mutate(tree, random)
+            if random.uniform() < rates[name]:
+                tree = getattr(variation, name)(tree, random)
                 made_by.append(name)
         ids = tuple(member.individual.id for member in parents)
-        return Individual(tree, self.generation, index, attempt, ids, tuple(made_by))
+        return Individual(tree, self.generation, index, attempt, ids, tuple(made_by), own_rates)
 
-    def _partner(self, index, random):
-        if random.uniform() < self.parameters.archive_crossover and self.archive:
+    def _successes(self, members):
+        """Yield the rates of each child that is better than its parent, with its gain.
+
+        The rate of archiving does nothing for the child that it is of. It is successful where the
+        archived one has become the partner in a success.
+        """
+        parents = {member.individual.id: member for member in self.population}
+        archived = {member.individual.id: member for member in self.archive}
+        for member in members:
+            individual = member.individual
+            if not individual.parents:
+                continue
+            gain = _gain(parents[individual.parents[0]], member)
+            if gain > 0:
+                rates = {name: individual.rates[name] for name in RATES if name != "archive"}
+                partner = archived.get(individual.parents[-1])
+                if partner is not None:
+                    rates["archive"] = self._rate_of_archiving(partner)
+                yield Success(rates, gain)
+
+    def _rate_of_archiving(self, member):
+        return member.individual.rates.get("archive", self.parameters.archive)
+
+    def _partner(self, index, random, archive_crossover):
+        if random.uniform() < archive_crossover and self.archive:
             others = self.archive
         else:
             others = self.population[:index] + self.population[index + 1 :] or self.population
@@ -144,6 +238,15 @@ class GeneticProgramming(Strategy):
 
     def _random(self, index, purpose, attempt=0):
         return generator(self.seed, self.generation, index, attempt, purpose)
+
+
+def _gain(parent, child):
+    """Return by how much a child is better: in the first number of the fitness that differs.
+
+    0 if one of them has no fitness.
+    """
+    pairs = zip(child.evaluation.rank, parent.evaluation.rank, strict=False)
+    return next((new - old for new, old in pairs if new != old), 0.0)
 
 
 def _repeats_last(members):

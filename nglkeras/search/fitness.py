@@ -1,7 +1,7 @@
 """The base class of everything that evaluates losses for `search`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +15,8 @@ from nglkeras.expression import Expression
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
 from nglkeras.search.screening import BOUNDS
-from nglkeras.search.strategy import Evaluation
+from nglkeras.search.strategy import Evaluation, Member
+from nglkeras.search.trainer import Loss, Trainer
 from nglkeras.training.outcome import STATUSES
 
 # What a plain function may have as attributes.
@@ -39,6 +40,10 @@ class Fitness(ABC):
         class_reduction: "mean" or "sum" of a loss over the classes; default: "mean".
         values: Method that maps an expression to the losses of the samples of one batch, which
             must be within the bounds too; `None` (default) looks at random samples only.
+        refuse: Method that says why a loss cannot be trained, and returns an empty text if it can;
+            what it refuses is rejected by the screening. `None` (default) refuses nothing.
+        found: Method that says in a line what network and data are taken for; its argument is not
+            used. `None` (default) says nothing.
         executor: Runs the trainings of a fitness that distributes them itself. With `None`
             (default) `search` sends copies of the fitness to the workers of its own executor.
         notes: Sentences for the reader of the results; default: none.
@@ -49,6 +54,8 @@ class Fitness(ABC):
     bounds: tuple[float, float] | None = BOUNDS
     class_reduction: str = "mean"
     values: Callable[[Expression], np.ndarray] | None = None
+    refuse: Callable[[Expression], str] | None = None
+    found: Callable[[None], str] | None = None
     executor: Executor | None = None
     notes: Sequence[str] = ()
 
@@ -69,6 +76,31 @@ class Fitness(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - optional
         """Get the data; called before the first new loss is screened."""
+
+    def begin_generation(  # noqa: B027 - optional
+        self, rivals: Sequence[Member], trained: Sequence[Member]
+    ) -> None:
+        """Take what the losses of the generation that begins are compared with; see `racing`.
+
+        Args:
+            rivals: `Strategy.rivals`.
+            trained: The losses of earlier generations that were trained to their end, by place.
+        """
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:
+        """Return what trains the networks of a confirmation.
+
+        Args:
+            losses: All losses that are to come, by name.
+            test: Test data; `None` for the fitness's own, or held-out ones.
+
+        Raises:
+            UserError: If this fitness trains no networks.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no networks to confirm with: give a TrainingFitness, or a "
+            "Trainer of your own"
+        )
 
     def writing(self) -> AbstractContextManager[None]:
         """Return a context in which no other process writes the files of this fitness."""

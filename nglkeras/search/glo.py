@@ -81,6 +81,23 @@ class GLO(Strategy):
 
     parameters_class = GLOParameters
 
+    def as_seed(self, loss: Expression) -> Expression:
+        """Return a known loss L as -e, with e = -L.
+
+        Raises:
+            UserError: If e is too large.
+        """
+        if loss.nodes[0] != "neg":
+            loss = _loss(("mul", -1.0, *loss.nodes))
+        if loss.size - 1 > self.parameters.max_size:
+            raise UserError(f"the seed {loss} has more than {self.parameters.max_size} nodes")
+        return loss
+
+    @property
+    def rivals(self) -> list[Member]:
+        """The population: a tree that is stopped has weight 0 when parents are drawn."""
+        return [member for member in self.population if member.evaluation.rank]
+
     def propose(self) -> Iterator[Individual]:
         """Yield random trees in generation 0, and the children of the population in the others."""
         parameters = self.parameters

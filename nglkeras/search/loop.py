@@ -6,7 +6,7 @@ and answered from the journal.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,14 @@ from nglkeras.report import output
 from nglkeras.runs.live_status import StatusWriter, duration
 from nglkeras.search.course import Course
 from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
+from nglkeras.search.known import known_loss
 from nglkeras.search.numbers import whole_number
-from nglkeras.search.records import NOT_TRAINED, Generation, Record, Result, shown
+from nglkeras.search.page import LivePage, Progress
+from nglkeras.search.presentation import shown
+from nglkeras.search.records import NOT_TRAINED, Generation, Record
+from nglkeras.search.result import Result
 from nglkeras.search.screening import Screen, Screening
-from nglkeras.search.strategy import Evaluation, Strategy
+from nglkeras.search.strategy import SEED, Evaluation, Strategy
 
 
 def search(
@@ -36,6 +40,8 @@ def search(
     classes: int | None = None,
     order: Callable[[list], list] | None = None,
     on_generation: Callable[[Generation], None] | None = None,
+    seeds: Sequence[str | Expression] = (),
+    patience: int | None = None,
     executor: Executor | None = None,
     quiet: bool = False,
 ) -> Result:
@@ -47,16 +53,22 @@ def search(
             number (more is better) or an `Evaluation`. A function is identified by its code and
             the values that it reads: another one in the same folder is another search. Errors that
             it raises end the search.
-        out: Folder of the journal and of `best.json`.
+        out: Folder of the journal, of `best.json`, and of the page `search.html`.
         screening: Checks that spare trainings; by default all, with the `bounds` and `gradients`
             of the fitness.
         classes: Number of classes that the checks assume; by default that of the fitness.
         order: Sorts the candidates that wait together before they are evaluated.
         on_generation: Called after each generation.
+        seeds: Known losses in the places of the first random trees of generation 0: names such as
+            "CE", "NGL" and "Baikal", formulas, or expressions. They are evaluated whatever the
+            screening says; a search with other ones is another search.
+        patience: Number of generations without a greater fitness after which the search ends;
+            `None` for all generations. It can be changed from call to call.
         executor: Evaluates the losses; by default this process. Workers get copies of `evaluate`.
         quiet: Whether to show neither a line per generation nor a progress bar.
 
     Raises:
+        KeyboardInterrupt: On Ctrl-C, after a line that says how far the search is.
         UserError: If the folder holds a search with other settings, cannot be written to, or is
             written to by another process.
     """
@@ -75,45 +87,67 @@ def search(
         classes = whole_number("classes", classes, 2)
     if executor is not None and fitness.executor is not None:
         raise UserError("this fitness has an executor of its own; give it the other one instead")
+    if patience is not None:
+        patience = whole_number("patience", patience)
     executor = fitness.executor or executor or Local()
     course = Course(out)
     with course.journal.writing(), fitness.writing():
-        run = _Search(strategy, fitness, executor, course, screening, classes, quiet)
+        run = _Search(strategy, fitness, executor, course, screening, classes, seeds, quiet)
+        page = LivePage(course.journal.path.parent, quiet=quiet)
         reports = executor.reporting_to(None if quiet else tqdm.write)
         with StatusWriter(course.journal.path, executor, run.summary), reports:
-            run.run(order or list, on_generation)
-    result = course.result(strategy)
-    if result.population and result.population[0].evaluation.rank:
-        best = result.population[0]
+            try:
+                ending = run.run(order or list, on_generation, patience, page)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    run.stop()
+                page.finish(partial(run.result, f"stopped {run.where}"))
+                raise
+    result = run.result(ending)
+    if not result.best_losses(1):
+        # Even to those who want it quiet.
+        output.say(f"no loss of this search has a fitness: {result.failures}")
+    elif not quiet:
+        output.say(*_describe_front(result.front))
+    for best in result.best_losses(1):
         losses.save_loss(
             course.journal.path.with_name("best.json"),
-            str(best.individual.expression),
-            class_reduction=fitness.class_reduction,
-            fitness=list(best.evaluation.fitness),
-            id=best.individual.id,
+            best.formula,
+            class_reduction=best.class_reduction,
+            options=dict(best.options),
+            simplified=str(best.simplified),
+            fitness=list(best.fitness),
+            id=best.id,
             search=course.settings,
+            generation=result.generations[-1].number,
+            ending=result.ending,
         )
+    page.finish(lambda: result)
     return result
 
 
 class _Search:
     """A running search: what is planned and evaluated next."""
 
-    def __init__(self, strategy, fitness, executor, course, screening, classes, quiet):
+    def __init__(self, strategy, fitness, executor, course, screening, classes, seeds, quiet):
         self.strategy = strategy
         self.fitness = fitness
         self.executor = executor
         self.course = course
         self.quiet = quiet
         self.seconds_per_generation = None
-        self.prepared = False
+        self.prepared = self.has_converged = False
+        strategy.as_begun(course.begun)
         begun = course.begun.get("evaluate")
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
         known_classes, settings = asked("look", begun if isinstance(begun, dict) else None)
         classes = classes or known_classes
         values = partial(asked, "values") if fitness.values else None
-        self.screen = Screen(screening, classes, values)
+        refuse = partial(asked, "refuse") if fitness.refuse else None
+        self.screen = Screen(screening, classes, values, refuse)
+        known = [seeds] if isinstance(seeds, str | Expression) else seeds
+        strategy.begin_with(known_loss(one, classes, fitness.class_reduction) for one in known)
         settings = {
             **strategy.settings,
             "evaluate": settings,
@@ -121,10 +155,13 @@ class _Search:
             "classes": classes,
         }
         course.start(settings, quiet=quiet)
+        if fitness.found and not quiet:
+            output.say(asked("found", None))
 
-    def run(self, order, on_generation):
-        """Evaluate one generation after the other."""
+    def run(self, order, on_generation, patience, page):
+        """Evaluate one generation after the other; return why the last ones are left out."""
         started, evaluated = time.perf_counter(), 0
+        best, unchanged = (), 0
         while not self.strategy.is_done:
             fresh = self._evaluate_generation(order)
             evaluated += fresh
@@ -132,10 +169,64 @@ class _Search:
             if evaluated:
                 self.seconds_per_generation = (time.perf_counter() - started) / evaluated
             generation = self.course.end_generation(self.strategy)
-            if not self.quiet:
-                output.say(_describe(generation, self.summary()["seconds_left"] if fresh else None))
+            self._say(_describe(generation, self.summary()["seconds_left"] if fresh else None))
+            self._say(*self._seeds_without_fitness(), *self._convergence())
             if on_generation is not None:
                 on_generation(generation)
+            if fresh:
+                page.update(self.result, self.progress)
+            unchanged = 0 if generation.best > best else unchanged + 1
+            best = max(best, generation.best)
+            if patience is not None and unchanged >= patience and not self.strategy.is_done:
+                ending = (
+                    f"ended after generation {generation.number}: the best fitness has not risen "
+                    f"for {patience} generations"
+                )
+                self._say(ending)
+                return ending
+        return ""
+
+    @property
+    def where(self):
+        """Which generation is being evaluated or was the last."""
+        number = len(self.course.generations) - 1
+        return "in generation 0" if number < 0 else f"after generation {number}"
+
+    def stop(self):
+        """Say how far the search is."""
+        output.say(f"stopped {self.where}; the same call goes on")
+
+    def result(self, ending=""):
+        """Return what the search has found so far."""
+        reduction = self.fitness.class_reduction
+        return self.course.result(self.strategy, class_reduction=reduction, ending=ending)
+
+    def progress(self):
+        """Return how far the search is, for its page."""
+        return Progress(True, self.summary()["seconds_left"], self.strategy.generations)
+
+    def _say(self, *lines):
+        if lines and not self.quiet:
+            output.say(*lines)
+
+    def _seeds_without_fitness(self):
+        """Describe known losses that could not be trained, after generation 0."""
+        if self.strategy.generation == 1:
+            for name, record in self.course.records.items():
+                individual, evaluation = record.individual, record.evaluation
+                if individual.made_by == SEED and not evaluation.rank:
+                    why = f"{evaluation.status} ({evaluation.message})"
+                    yield f"the seed {name}, {individual.expression}, has no fitness: {why}"
+
+    def _convergence(self):
+        """Say, once, that all survivors are the same loss."""
+        survivors = self.strategy.population
+        if self.has_converged or len(survivors) < 2 or not survivors[0].evaluation.rank:
+            return
+        if self.screen.are_one_function(one.individual.expression for one in survivors):
+            self.has_converged = True
+            first = survivors[0].individual.id
+            yield f"converged: all {len(survivors)} survivors are the same loss, {first}"
 
     def summary(self):
         """Return the live status of the search."""
@@ -150,6 +241,7 @@ class _Search:
     def _evaluate_generation(self, order):
         """Evaluate a whole generation; return whether anything had to be trained."""
         number, trained = self.strategy.generation, False
+        self.fitness.begin_generation(self.strategy.rivals, self.course.trained)
         bar = tqdm(
             total=len(self.strategy.ask()), unit="loss", leave=False, disable=self.quiet, delay=1
         )
@@ -188,7 +280,8 @@ class _Search:
             self.fitness.prepare()
             self.prepared = True
         verdict = self.screen.judge(individual.expression)
-        if verdict.status == "new":
+        is_seed = individual.made_by == SEED
+        if verdict.status == "new" or (is_seed and verdict.status in NOT_TRAINED):
             return None
         if verdict.status == "twin":
             return Record(individual, Evaluation(), verdict.twin, verdict.message)
@@ -221,12 +314,19 @@ class _Search:
         self.strategy.tell(record.individual, record.evaluation)
 
 
+def _describe_front(front):
+    lines = ["the front of fitness and size: nodes, fitness, id, simplified"] if front else []
+    lines += [f"{one.size:5}  {shown(one.fitness)}  {one.id}  {one.simplified}" for one in front]
+    return lines
+
+
 def _describe(generation, seconds_left):
     saved = ", ".join(f"{count} {kind}" for kind, count in generation.saved.items() if count)
+    stopped = f" ({generation.stopped} stopped early)" if generation.stopped else ""
     left = "" if seconds_left is None else f"; {duration(seconds_left)} left"
     return (
         f"generation {generation.number}: best {shown(generation.best)}, "
         f"mean {shown(generation.mean)}, size {generation.size:.1f}; "
-        f"{generation.asked} asked, {generation.trained} trained, "
+        f"{generation.asked} asked, {generation.trained} trained{stopped}, "
         f"saved {saved or 'none'}, {generation.discarded} discarded{left}"
     )

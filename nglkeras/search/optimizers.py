@@ -1,19 +1,26 @@
-"""Check a user's optimizer before anything is trained with it."""
+"""Check a user's optimizer before anything is trained with it, and say what it ignores."""
 
 import contextlib
 import json
+from collections.abc import Mapping
 
 import keras
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.search.numbers import positive
 
+# Optimizers that divide a gradient by its own size.
+_SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
+# Settings with which the scale of a gradient matters to every optimizer.
+_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+
 
 def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     """Return an optimizer's name, arguments and learning rate, as `Schedule` takes them.
 
     Args:
-        optimizer: A name, a Keras optimizer, its class, or its serialised dict.
+        optimizer: A name, a Keras optimizer, its class, a function that makes one, or its
+            serialised dict.
         learning_rate: A number or a Keras schedule; `None` for that of the optimizer, or 1e-3 if
             the optimizer is a name.
 
@@ -25,7 +32,7 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     if not isinstance(optimizer, str):
         found = optimizer
         with contextlib.suppress(Exception):
-            found = optimizer() if isinstance(optimizer, type) else keras.optimizers.get(optimizer)
+            found = optimizer() if callable(optimizer) else keras.optimizers.get(optimizer)
         if not isinstance(found, keras.optimizers.Optimizer):
             raise UserError(
                 f"optimizer={optimizer!r} is no Keras optimizer; give a name such as 'Adam', or an "
@@ -52,6 +59,11 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
             "learning rate is no number and no schedule of keras.optimizers.schedules"
         ) from error
     return optimizer, config, rate
+
+
+def ignores_scale(optimizer: str, config: Mapping[str, object] | None = None) -> bool:
+    """Return whether a factor on the loss does not change a training with this optimizer."""
+    return optimizer.lower() in _SCALE_FREE and not any(map((config or {}).get, _CLIPPING))
 
 
 def _learning_rate(value):

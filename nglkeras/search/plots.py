@@ -11,7 +11,9 @@ from nglkeras.expression import OPERATORS, Expression
 from nglkeras.losses.formulas import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
-from nglkeras.search.records import Generation, Result
+from nglkeras.search.ancestry import first_parents, maker
+from nglkeras.search.records import Generation
+from nglkeras.search.result import Result
 from nglkeras.search.variation import Variation
 
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "×(−1)", "sqrt": "√"}
@@ -166,7 +168,7 @@ def family(result: Result) -> Figure:
     """Draw the winner and its ancestors by generation; the line of first parents is red."""
     winner = result.population[0].individual.id
     records = result.ancestors(winner)
-    line = _line(records, winner)
+    line = first_parents(records, winner)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axis = figure.subplots()
     fits = [record.evaluation.rank[-1] for record in records.values() if record.evaluation.rank]
@@ -192,7 +194,7 @@ def family(result: Result) -> Figure:
                 zorder=2 if strong else 1,
             )
     for makers, color in _MAKERS.items():
-        members = [name for name, r in records.items() if _maker(r) == makers]
+        members = [name for name, r in records.items() if maker(r) == makers]
         if members:
             xs = [records[name].individual.generation for name in members]
             ys = [heights[name] for name in members]
@@ -218,28 +220,42 @@ def family(result: Result) -> Figure:
     return figure
 
 
+@styled
+def front(result: Result, name: str) -> Figure:
+    """Draw the fitness of everything that was evaluated against its size, and the Pareto front.
+
+    Of a fitness of several numbers, the last one is drawn.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    rated = [record for record in result.records.values() if record.evaluation.rank]
+    axis.scatter(*_sizes_and_fits(rated), s=12, color="lightgray", label="evaluated")
+    sizes, fits = _sizes_and_fits(result.front)
+    axis.step(sizes, fits, where="post", color="tab:red")
+    axis.scatter(sizes, fits, s=28, color="tab:red", zorder=3, label="front")
+    for member, x, y in zip(result.front, sizes, fits, strict=True):
+        axis.annotate(
+            member.individual.id, (x, y), (0, 6), textcoords="offset points", fontsize="small"
+        )
+    axis.set(xlabel="nodes of the formula", ylabel=name)
+    axis.set_title("The best fitness at each size")
+    axis.legend(loc="lower right")
+    return figure
+
+
+def _sizes_and_fits(evaluated):
+    sizes = [one.individual.expression.size for one in evaluated]
+    return sizes, [one.evaluation.rank[-1] for one in evaluated]
+
+
 _MAKERS = {
     "random": "gray",
+    "known loss": "black",
     "crossover": "tab:blue",
     "mutation": "tab:orange",
     "both": "tab:green",
     "copy": "lightblue",
 }
-
-
-def _maker(record):
-    made_by = record.individual.made_by
-    crossed, mutated = "crossover" in made_by, any("mutation" in name for name in made_by)
-    if made_by == ("random",):
-        return "random"
-    return ("both" if mutated else "crossover") if crossed else ("mutation" if mutated else "copy")
-
-
-def _line(records, winner):
-    line = [winner]
-    while records[line[-1]].individual.parents:
-        line.append(records[line[-1]].individual.parents[0])
-    return line
 
 
 def _shortened(text, length=60):

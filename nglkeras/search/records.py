@@ -1,13 +1,14 @@
-"""The records of a search's journal, the summary of each generation, and the result."""
+"""The records of a search's journal, and the summary of each generation."""
 
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
@@ -39,6 +40,7 @@ class _Row:
     seconds: Number
     twin: str
     why: Literal["", *SAVED]
+    rates: dict[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ class Record:
         if self.evaluation.status == "discarded":
             return ["discarded"]
         counts = ["asked", self.saved or "trained"]
-        return counts if self.saved or self.evaluation.status == "ok" else [*counts, "failed"]
+        if self.saved or self.evaluation.status == "ok":
+            return counts
+        return [*counts, "stopped" if self.evaluation.status == "stopped" else "failed"]
 
     def to_json(self) -> dict:
         """Return the record as JSON data."""
         individual = asdict(self.individual) | {"expression": str(self.individual.expression)}
+        if not individual["rates"]:
+            del individual["rates"]
         return {
             "id": self.individual.id,
             **individual,
@@ -99,6 +105,7 @@ class Record:
                 row.attempt,
                 row.parents,
                 row.made_by,
+                row.rates,
             ),
             Evaluation(row.status, row.fitness, row.message, row.details, row.seconds),
             row.twin,
@@ -120,6 +127,7 @@ class Generation:
         saved: Number of trainings that were spared so far, by reason.
         discarded: Number of losses out of bounds so far.
         failed: Number of trainings without a fitness so far.
+        stopped: Number of trainings that racing has stopped so far.
     """
 
     number: int
@@ -131,76 +139,30 @@ class Generation:
     saved: dict[str, int]
     discarded: int
     failed: int
+    stopped: int = 0
 
+    @classmethod
+    def of(cls, number: int, population: Sequence[Member], counts: Counter) -> "Generation":
+        """Summarise a generation.
 
-@dataclass(frozen=True)
-class Result:
-    """The result of a search.
-
-    Attributes:
-        population: The survivors, best first.
-        records: All records by id of the individual, in the order of the search.
-        generations: Summary of each generation.
-    """
-
-    population: tuple[Member, ...]
-    records: dict[str, Record]
-    generations: tuple[Generation, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all trainings, including those of interrupted calls."""
-        return sum(one.evaluation.seconds for one in self.records.values() if not one.twin)
-
-    @property
-    def best(self) -> Expression:
-        """The loss with the greatest fitness.
-
-        Raises:
-            UserError: If no loss has a fitness; the message says why.
+        Args:
+            number: Its number.
+            population: The survivors at its end, best first.
+            counts: How often each of `Record.counts` has occurred in the search so far.
         """
-        if not (self.population and self.population[0].evaluation.rank):
-            raise UserError(f"no loss of this search has a fitness: {self._failures() or 'none'}")
-        return self.population[0].individual.expression
-
-    def _failures(self):
-        """Count the candidates of each status, with an example of its messages."""
-        outcomes = [record.evaluation for record in self.records.values()]
-        counts = Counter(outcome.status for outcome in outcomes if not outcome.rank)
-        example = {outcome.status: outcome.message for outcome in reversed(outcomes)}
-        return "; ".join(
-            f"{count} {status}" + (f", such as: {example[status]}" if example[status] else "")
-            for status, count in counts.most_common()
+        ranks = [member.evaluation.rank for member in population if member.evaluation.rank]
+        return cls(
+            number,
+            max(ranks, default=()),
+            tuple(np.mean(ranks, axis=0).tolist()) if ranks else (),
+            float(np.mean([member.individual.expression.size for member in population])),
+            counts["asked"],
+            counts["trained"],
+            {kind: counts[kind] for kind in SAVED},
+            counts["discarded"],
+            counts["failed"],
+            counts["stopped"],
         )
-
-    def best_losses(self, count: int = 5) -> list[Member]:
-        """Return the best losses with different formulas among all evaluated, best first."""
-        members = {}
-        for record in self.records.values():
-            if record.evaluation.rank and not record.twin:
-                member = Member(record.individual, record.evaluation)
-                formula = str(record.individual.expression)
-                # A formula may have been trained more than once: its best fitness counts.
-                best = members.setdefault(formula, member)
-                if member.evaluation.rank > best.evaluation.rank:
-                    members[formula] = member
-        ranked = sorted(members.values(), key=lambda m: m.evaluation.rank, reverse=True)
-        return ranked[:count]
-
-    def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
-        """Return the records of an individual and of all its ancestors, by id."""
-        family, open_ids = {}, [id]
-        while open_ids:
-            current = open_ids.pop()
-            if current not in family:
-                family[current] = self.records[current]
-                open_ids.extend(self.records[current].individual.parents)
-        return family
-
-
-def shown(fitness: Sequence[float]) -> str:
-    """Return a fitness as text."""
-    return "/".join(f"{value:.4f}" for value in fitness) or "none"
 
 
 def settings_in(folder: Path) -> dict:

@@ -1,10 +1,11 @@
 """Check a user's data and model before anything is trained with them.
 
-`read` returns inputs and labels as arrays, `count_classes` checks a model's output on one batch,
-and `one_hot` compares labels with it. Errors are a `UserError` of one line that says what to do.
+`read` returns inputs and labels as arrays, `build` a model; `task.look` compares them. Errors are a
+`UserError` of one line that says what to do.
 """
 
 import contextlib
+import hashlib
 
 import keras
 import numpy as np
@@ -15,25 +16,27 @@ from nglkeras.losses import heads
 
 # Greatest size of a data set that is read into arrays, in bytes.
 MAX_GATHERED = 2**31
-# Greatest deviation of a label row's sum from 1.
-_TOLERANCE = 1e-3
 
 
-def read(name: str, data: object) -> tuple[object, np.ndarray]:
+def read(name: str, data: object, ignore_class: int | None = None) -> tuple[object, np.ndarray]:
     """Return inputs and labels as arrays.
 
     Args:
         name: "train", "validation" or "test", for messages.
-        data: (x, y), a finite `tf.data.Dataset` or a `keras.utils.PyDataset` of batches. x is an
-            array, or a dict or list of arrays for a model with several inputs; y holds class
-            indices `[n]` or `[n, 1]` of any type, or one-hot rows `[n, classes]`.
+        data: (x, y), a finite `tf.data.Dataset` or a `keras.utils.PyDataset` of batches, or a
+            function without arguments that returns one of them. x is an array, or a dict or list of
+            arrays for a model with several inputs; y holds labels of any type of numbers, for whole
+            samples (`[n]`, `[n, 1]`, `[n, classes]`) or for positions in them.
+        ignore_class: Label that does not count.
 
     Returns:
-        x, an array or a dict or tuple of arrays; y, class indices `[n]` or rows `[n, classes]`.
+        x, an array or a dict or tuple of arrays; y, an array.
 
     Raises:
         UserError: If the data are not inputs with one label each.
     """
+    if callable(data) and not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        data = data()
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         data = _gathered(name, data)
     if not isinstance(data, tuple | list):
@@ -45,7 +48,7 @@ def read(name: str, data: object) -> tuple[object, np.ndarray]:
         raise UserError(
             f"{name} has {len(data)} parts; give (x, y): sample weights are not supported"
         )
-    y = _labels(name, data[1])
+    y = _labels(name, data[1], ignore_class)
     x = _inputs(name, data[0], len(y))
     for array in keras.tree.flatten(x):
         if array.ndim == 0 or len(array) != len(y):
@@ -107,7 +110,8 @@ def _gathered(name, data):
     if any(len(leaf) != len(y) for leaf in leaves):
         return x, y
     # A shuffled data set has another order each time, and would be another search.
-    keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(y))]
+    # Texts of a data set are bytes.
+    keys = [b"".join(np.asarray(leaf[i]).tobytes() for leaf in leaves) for i in range(len(y))]
     order = sorted(range(len(y)), key=keys.__getitem__)
     return keras.tree.map_structure(lambda array: array[order], (x, y))
 
@@ -131,12 +135,21 @@ def _is_of_samples(data):
 
 def _inputs(name, x, count):
     if isinstance(x, dict):
-        return {key: _array(f"the input {key!r} of {name}", part) for key, part in x.items()}
+        return {key: _numbers(f"the input {key!r} of {name}", part) for key, part in x.items()}
     # A list with as many arrays as there are labels is a list of samples.
     several = isinstance(x, tuple | list) and 0 < len(x) != count
     if several and all(tuple(getattr(part, "shape", ()))[:1] == (count,) for part in x):
-        return tuple(_array(f"an input of {name}", part) for part in x)
-    return _array(f"the inputs of {name}", x)
+        return tuple(_numbers(f"an input of {name}", part) for part in x)
+    return _numbers(f"the inputs of {name}", x)
+
+
+def _numbers(what, value):
+    """Return an array; numbers of several types, as a table's columns may have, in float64."""
+    array = _array(what, value)
+    if array.dtype == object and not any(isinstance(one, str | bytes) for one in array.flat):
+        with contextlib.suppress(TypeError, ValueError):
+            return array.astype("float64")
+    return array
 
 
 def _array(what, value):
@@ -149,21 +162,23 @@ def _array(what, value):
         raise UserError(f"{what} cannot be read as an array: {error}") from error
 
 
-def _labels(name, labels):
+def _labels(name, labels, ignore_class):
     if isinstance(labels, dict):
         raise UserError(f"the labels of {name} are a dict; give one array of class indices")
     y = _array(f"the labels of {name}", labels)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim not in (1, 2):
+    if y.ndim == 0:
         raise UserError(
             f"the labels of {name} have shape {y.shape}; wanted are class indices [n] or one-hot "
             "rows [n, classes]"
         )
     objects = y.flat if y.dtype.kind == "O" else ()
     if y.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in objects):
+        text = y.flat[0]
+        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
         raise UserError(
-            f"the labels of {name} are text, such as {str(y.flat[0])!r}; give class indices, e.g. "
+            f"the labels of {name} are text, such as {text!r}; give class indices, e.g. "
             "numpy.unique(labels, return_inverse=True)[1]"
         )
     if y.dtype.kind in "OV":
@@ -175,56 +190,27 @@ def _labels(name, labels):
         )
     bad = ~np.isfinite(y)
     if bad.any():
-        raise UserError(f"{int(bad.sum())} labels of {name} are NaN or infinite")
-    return _indices(name, y) if y.ndim == 1 else _rows(name, y)
+        raise UserError(f"{int(bad.sum())} of {y.size} labels of {name} are NaN or infinite")
+    return _checked(name, y, ignore_class)
 
 
-def _indices(name, y):
-    if y.dtype.kind == "f":
-        # The limit below does not fit in float16.
+def _checked(name, y, ignore_class):
+    if y.dtype.kind == "f" and y.ndim == 1:
         y = y.astype("float64")
-    fractions = y != np.floor(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
-    if fractions.any():
+    kept = y if ignore_class is None else y[y != ignore_class]
+    fractions = kept[kept != np.floor(kept)] if y.dtype.kind == "f" else kept[:0]
+    if fractions.size and (kept.min() < 0 or kept.max() > 1):
         raise UserError(
-            f"the labels of {name} are no class indices, such as {y[fractions][0]:g}: the losses "
-            "here are over classes, not for regression"
+            f"the labels of {name} are no class indices, such as {fractions[0]:g}: the losses here "
+            "are over classes, not for regression"
         )
-    if len(y) and y.min() < 0:
-        raise UserError(f"the labels of {name} include {y.min():g}: class indices count from 0")
-    if len(y) and y.max() >= 2**31:
-        raise UserError(f"the labels of {name} include {y.max():g}, which is no class index")
-    return y.astype("int64")
-
-
-def _rows(name, y):
-    sums = y.sum(axis=1, dtype="float64")
-    if y.size and (y.min() < 0 or y.max() > 1 or np.abs(sums - 1).max() > _TOLERANCE):
-        raise UserError(
-            f"the rows of the labels of {name}, of shape {y.shape}, are not one-hot: each must "
-            "have values from 0 to 1 that sum to 1 (one class a sample, not several labels)"
-        )
+    if kept.size and kept.min() < 0:
+        raise UserError(f"the labels of {name} include {kept.min():g}: class indices count from 0")
+    if kept.size and float(kept.max()) >= 2**31:
+        raise UserError(f"the labels of {name} include {kept.max():g}, which is no class index")
+    if y.ndim == 1:
+        return y if fractions.size else y.astype("int64")
     return y.astype("float32") if y.dtype == bool else y
-
-
-def one_hot(name: str, y: np.ndarray, classes: int) -> np.ndarray:
-    """Return labels as one-hot rows over the model's classes.
-
-    Raises:
-        UserError: If a label is of a class that the model does not have.
-    """
-    if y.ndim == 2:
-        if y.shape[1] != classes:
-            raise UserError(
-                f"the labels of {name} are one-hot over {y.shape[1]} classes, and the model has "
-                f"{classes} outputs"
-            )
-        return y
-    if y.max() >= classes:
-        raise UserError(
-            f"the labels of {name} include {y.max()}, and the model has {classes} outputs: they "
-            f"are not class indices from 0 to {classes - 1}"
-        )
-    return keras.utils.to_categorical(y, classes)
 
 
 def build(model_fn: object, x: object) -> keras.Model:
@@ -246,31 +232,11 @@ def build(model_fn: object, x: object) -> keras.Model:
     return model
 
 
-def count_classes(model: keras.Model, x: object) -> int:
-    """Return the number of outputs of a model, after checking that it ends in a softmax.
-
-    Raises:
-        UserError: If its output is not `[batch, classes]` with rows that sum to 1.
-    """
-    batch = len(keras.tree.flatten(x)[0])
-    outputs = heads.outputs(model, x)
-    if isinstance(outputs, list | tuple | dict):
-        raise UserError(
-            f"the model has {len(keras.tree.flatten(outputs))} outputs in a "
-            f"{type(outputs).__name__}; give one that ends in a single softmax over the classes"
+def digest(*parts: object) -> str:
+    """Return a hash of the content of arrays, or of dicts and tuples of them."""
+    digest = hashlib.sha256()
+    for array in keras.tree.flatten(parts):
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
         )
-    shape = tuple(outputs.shape)
-    if len(shape) != 2 or shape[0] != batch:
-        raise UserError(
-            f"the model's output has shape {shape} for {batch} samples; wanted is "
-            f"[{batch}, classes], the softmax over the classes"
-        )
-    if shape[1] == 1:
-        raise UserError(
-            "the model ends in one unit; a loss over classes needs an output for each class: end "
-            "it in Dense(2, activation='softmax')"
-        )
-    wrong = heads.not_softmax(model, x, outputs)
-    if wrong:
-        raise UserError(wrong)
-    return shape[1]
+    return digest.hexdigest()[:16]

@@ -8,8 +8,9 @@ Without all of them the search is that of paper A; `bounds` are the paper's rule
 losses.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -30,6 +31,8 @@ _POINTS = 64
 _TOLERANCE, _SLACK = 1e-8, 1e-13
 # Gradients whose scales differ more are no twins: Adam's ε = 1e-7 makes a difference there.
 _MAX_SCALE = 1e3
+# NumPy by another name: with NumPy itself, expressions compute in float64 whatever they are given.
+_NUMPY = SimpleNamespace(**vars(np))
 # The rejection test: number of samples, of steps, length of a step, least gain of accuracy.
 _LOGITS, _STEPS, _STEP, _GAIN = 256, 20, 0.5, 0.1
 
@@ -128,6 +131,7 @@ class Screen:
         classes: Number of classes N of the task.
         values: Maps a tree to the losses of further samples, such as a batch under the untrained
             model, which must be within the bounds too.
+        refuse: Maps a tree to the reason why it cannot be trained; to "" if it can.
     """
 
     def __init__(
@@ -135,19 +139,18 @@ class Screen:
         screening: Screening | None = None,
         classes: int = 10,
         values: Callable[[Expression], np.ndarray] | None = None,
+        refuse: Callable[[Expression], str] | None = None,
     ):
         self.screening = Screening() if screening is None else screening
         self.classes = classes
         self.values = values
+        self.refuse = refuse
         self._formulas: dict[str, str] = {}
         self._ids: list[str] = []
         self._values: list[np.ndarray] = []
         self._gradients: list[np.ndarray] = []
         random = np.random.default_rng(0)
-        # From nearly even predictions to nearly certain ones.
-        spread = np.repeat([0.3, 1.0, 3.0, 10.0], _POINTS // 4)
-        self._p = np.stack([random.dirichlet(np.full(classes, a)) for a in spread])
-        self._t = np.eye(classes)[random.integers(0, classes, _POINTS)]
+        self._t, self._p = random_samples(random, _POINTS, classes)
         self._logits = random.normal(size=(_LOGITS, classes))
         self._labels = np.eye(classes)[random.integers(0, classes, _LOGITS)]
 
@@ -169,6 +172,10 @@ class Screen:
             return Verdict("twin", twin, kind)
         if screening.rejection and not self._teaches(expression):
             return Verdict("rejected", message="its gradient does not favour the true class")
+        if self.refuse is not None:
+            message = self.refuse(expression)
+            if message:
+                return Verdict("rejected", message=message)
         return Verdict("new")
 
     def remember(self, id: str, expression: Expression) -> None:  # noqa: A002
@@ -178,6 +185,12 @@ class Screen:
         values, gradients = self._fingerprint(expression)
         self._values.append(values)
         self._gradients.append(gradients)
+
+    def are_one_function(self, expressions: Iterable[Expression]) -> bool:
+        """Return whether all of these trees have the same formula or the same values."""
+        first, *others = dict.fromkeys(expressions)
+        values = first(self._t, self._p)
+        return all(_close(other(self._t, self._p)[None], values)[0] for other in others)
 
     def _out_of_bounds(self, expression):
         with np.errstate(all="ignore"):
@@ -233,6 +246,21 @@ class Screen:
         return (logits.argmax(axis=1) == truth).mean() >= before + _GAIN
 
 
+def random_samples(
+    random: np.random.Generator, count: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one-hot labels and predictions, from nearly even ones to nearly certain ones.
+
+    Args:
+        random: Draws them.
+        count: Number of samples, a multiple of 4.
+        classes: Number of classes.
+    """
+    spread = np.repeat([0.3, 1.0, 3.0, 10.0], count // 4)
+    p = np.stack([random.dirichlet(np.full(classes, a)) for a in spread])
+    return np.eye(classes)[random.integers(0, classes, count)], p
+
+
 def _close(known, new):
     """Return which of the known values `[trees, points, classes]` agree with new ones."""
     size = np.abs(new)
@@ -241,8 +269,29 @@ def _close(known, new):
         return (np.abs(known - new) <= allowed).all(axis=(1, 2))
 
 
-def logits_gradient(expression: Expression, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return the gradient of a loss, the mean over the classes, with respect to the logits of p."""
-    _, slope = expression.value_and_slope(t, p)
+def logits_gradient(
+    expression: Expression, t: np.ndarray, p: np.ndarray, dtype: str = "float64"
+) -> np.ndarray:
+    """Return the gradient of a loss, the mean over the classes, with respect to the logits of p.
+
+    Args:
+        expression: The loss of one class.
+        t: Labels.
+        p: Probabilities in the same shape.
+        dtype: Of the slopes by p; "float32" for those that a training sees.
+    """
+    return by_logits(slopes(expression, t, p, dtype), p)
+
+
+def slopes(expression: Expression, t: np.ndarray, p: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the derivatives of the loss of each class by p, in float64, computed in a dtype.
+
+    Precision matters for log(1), which is ε in float64 and 0 in float32.
+    """
+    return expression.value_and_slope(t.astype(dtype), p.astype(dtype), _NUMPY)[1].astype(float)
+
+
+def by_logits(slope: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return the gradient by the logits of p for the slopes of the classes by p, as above."""
     with np.errstate(all="ignore"):
         return p * (slope - (p * slope).sum(axis=-1, keepdims=True)) / p.shape[-1]

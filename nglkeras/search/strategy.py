@@ -9,13 +9,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import msgspec
 import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.search.numbers import whole_number
+
+# What a known loss is made by.
+SEED = ("seed",)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,9 @@ class Individual:
         index: Its place in the generation, from 0.
         attempt: How many candidates in this place were discarded before it.
         parents: Ids of the individuals that it was made from, the main parent first.
-        made_by: Operations that made it, in order: "random", or some of "crossover",
-            "subtree_mutation" and "node_mutation"; empty for a copy.
+        made_by: Operations that made it, in order: "random", "seed" for a known loss, or some of
+            "crossover", "subtree_mutation" and "node_mutation"; empty for a copy.
+        rates: Probabilities that it was made with, by name, where each individual has its own.
     """
 
     expression: Expression
@@ -38,12 +43,18 @@ class Individual:
     attempt: int = 0
     parents: tuple[str, ...] = ()
     made_by: tuple[str, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> str:
         """Name within the search, e.g. "3-7", or "3-7-2" after two discarded attempts."""
         tail = f"-{self.attempt}" if self.attempt else ""
         return f"{self.generation}-{self.index}{tail}"
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Its place in the order of the search."""
+        return self.generation, self.index, self.attempt
 
     def agrees_with(self, other: "Individual") -> bool:
         """Return whether both are the same but for rounding of their constants.
@@ -89,6 +100,15 @@ class Evaluation:
             return ()
         return tuple(self.fitness)
 
+    @property
+    def level(self) -> tuple[float, ...]:
+        """The rank to six digits: evaluations of the same level are equally good.
+
+        Accuracies are computed in float32, where the same number of hits may differ in the last
+        digit.
+        """
+        return tuple(float(f"{value:.6g}") for value in self.rank)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -125,6 +145,7 @@ class Strategy(ABC):
         parameters_class: Dataclass of the parameters, with a field `generations`.
         generation: Number of the generation that is being evaluated.
         population: The survivors, best first; empty until generation 0 is evaluated.
+        seeds: Known losses in the places of the first individuals of generation 0.
     """
 
     parameters_class: ClassVar[type]
@@ -142,6 +163,7 @@ class Strategy(ABC):
         self.parameters = self.parameters_class(**parameters)
         self.generation = 0
         self.population: list[Member] = []
+        self.seeds: tuple[Expression, ...] = ()
         self._waiting: dict[int, Individual] = {}
         self._evaluated: dict[int, Member] = {}
 
@@ -161,6 +183,40 @@ class Strategy(ABC):
         """Return an individual to take the place of a discarded one; by default none does."""
         return None
 
+    def begin_with(self, losses: Iterable[Expression]) -> None:
+        """Put known losses in the places of the first individuals of generation 0.
+
+        Raises:
+            UserError: If there are more losses than places, or one cannot be varied.
+        """
+        self.seeds = tuple(map(self.as_seed, losses))
+        if self.seeds:
+            self.ask()
+
+    def as_seed(self, loss: Expression) -> Expression:
+        """Return a known loss in a form that this strategy can vary; by default as it is.
+
+        Raises:
+            UserError: If there is no such form.
+        """
+        return loss
+
+    def as_begun(self, settings: dict) -> None:  # noqa: B027 - optional
+        """Adopt what an earlier version did by default, if it began the search in the folder.
+
+        Args:
+            settings: Settings of the search that the folder holds; empty for a new folder.
+        """
+
+    @property
+    def rivals(self) -> list[Member]:
+        """Survivors that a new loss must beat one of: none while one of them has no fitness.
+
+        See `racing`.
+        """
+        is_full = all(member.evaluation.rank for member in self.population)
+        return self.population if is_full else []
+
     @property
     def generations(self) -> int:
         """Number of the last generation."""
@@ -171,7 +227,30 @@ class Strategy(ABC):
         """Everything that decides the course of the search, which its length does not."""
         parameters = asdict(self.parameters)
         del parameters["generations"]
-        return {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+        settings = {"strategy": type(self).__name__, "seed": self.seed, **parameters}
+        return settings | ({"seeds": list(map(str, self.seeds))} if self.seeds else {})
+
+    @classmethod
+    def from_settings(cls, settings: dict, generations: int) -> Self:
+        """Return a fresh strategy with the settings in a journal.
+
+        Args:
+            settings: The settings; those that are not of the strategy are ignored.
+            generations: Number of the last generation.
+
+        Raises:
+            ValueError: If a setting is missing or holds a value that it cannot hold.
+        """
+        return cls(seed=settings["seed"], **cls._parameters(settings, generations))
+
+    @classmethod
+    def _parameters(cls, settings, generations):
+        """Return the parameters in the settings as arguments of the constructor."""
+        names = {field_.name for field_ in fields(cls.parameters_class)}
+        found = {name: settings[name] for name in names & settings.keys()}
+        found["generations"] = generations
+        converted = msgspec.convert(found, cls.parameters_class)
+        return {name: getattr(converted, name) for name in found}
 
     @property
     def is_done(self) -> bool:
@@ -183,10 +262,22 @@ class Strategy(ABC):
         if self.is_done:
             return []
         if not self._waiting:
-            self._waiting = {individual.index: individual for individual in self.propose()}
+            proposed = list(self.propose())
+            if self.generation == 0:
+                proposed = self._with_seeds(proposed)
+            self._waiting = {individual.index: individual for individual in proposed}
             if not self._waiting:
                 raise UserError(f"generation {self.generation} of the strategy has no individual")
         return [self._waiting[i] for i in sorted(self._waiting)]
+
+    def _with_seeds(self, proposed):
+        if len(self.seeds) > len(proposed):
+            raise UserError(f"{len(self.seeds)} seeds for {len(proposed)} places in generation 0")
+        planted = [
+            Individual(loss, 0, one.index, made_by=SEED)
+            for loss, one in zip(self.seeds, proposed, strict=False)
+        ]
+        return planted + proposed[len(planted) :]
 
     def tell(self, individual: Individual, evaluation: Evaluation) -> None:
         """Take the evaluation of one of the individuals that `ask` returned, in any order.
@@ -209,5 +300,16 @@ class Strategy(ABC):
         if not self._waiting:
             members = [self._evaluated[i] for i in sorted(self._evaluated)]
             self._evaluated = {}
-            self.population = self.select(members)
-            self.generation += 1
+            self.end_generation(members)
+
+    def end_generation(self, members: list[Member]) -> None:
+        """Select the survivors and begin the next generation.
+
+        `tell` calls it when the last individual is evaluated. A journal is read without `ask` and
+        `tell`, with this method alone.
+
+        Args:
+            members: The evaluated individuals of this generation, by index.
+        """
+        self.population = self.select(members)
+        self.generation += 1

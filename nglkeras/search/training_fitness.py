@@ -1,77 +1,86 @@
-"""The fitness of a loss as the validation accuracy of your own network on your own data."""
+"""The fitness of a loss as the accuracy, or any metric, of your own network on your own data."""
 
-import hashlib
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 
 import keras
 import numpy as np
 
 from nglkeras.errors import UserError
+from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.losses import heads
-from nglkeras.search import optimizers, samples
+from nglkeras.losses.interpreted import InterpretedLoss
+from nglkeras.losses.labels import check_ignore_class
+from nglkeras.search import measures, optimizers, samples, scale
+from nglkeras.search import racing as races
+from nglkeras.search.comparison import Comparison
+from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
-from nglkeras.search.identity import fingerprint
 from nglkeras.search.numbers import positive, whole_number
+from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
+from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
-from nglkeras.search.strategy import Evaluation
+from nglkeras.search.strategy import Evaluation, Member
+from nglkeras.search.task import Task, look, weighted
+from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Schedule
 
-# Optimizers that divide a gradient by its own size, so that its scale does not matter.
-SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
-# Settings with which the scale of a gradient matters to every optimizer.
-_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Accuracies of a loss on data that the search has not seen.
-
-    Attributes:
-        name: Name of the loss.
-        formula: Formula of the loss.
-        accuracies: Accuracy of each network, in [0, 1].
-        runs: The run of each network; losses share initial weights in runs of the same number.
-    """
-
-    name: str
-    formula: str
-    accuracies: tuple[float, ...]
-    runs: tuple[int, ...] = ()
+# Most samples or pixels of the first batch that losses are screened with.
+_SCREENED = 4096
+# Arguments that stand in the settings under their names. Not the timeout: trainings that it has
+# ended may be tried again with a longer one.
+_SETTINGS = ("epochs", "batch_size", "optimizer", "learning_rate", "runs", "seed", "replicas")
+_SETTINGS += ("bounds", "scale_free")
 
 
 class TrainingFitness(Fitness):
-    """Validation accuracy of your network after training with a loss on your data.
+    """Validation accuracy, or another metric, of your network after training on your data.
 
     The network is compiled once for all losses. Each worker compiles its own copy. Data and
     settings are checked at once; the model and its output on one batch are checked before the
-    first training, in the process that trains.
+    first training, in the process that trains. `search` prints what they are taken for; `task` has
+    it.
 
     Args:
-        model_fn: Function that builds the network. The network ends in a softmax with one output
-            per class.
-        train: (x, y): inputs, and labels as class indices `[n]` or `[n, 1]`, or one-hot
-            `[n, classes]`. x is an array, or a dict or list of arrays for a model with several
-            inputs. A finite `tf.data.Dataset` or `keras.utils.PyDataset` of such batches is read
-            into memory, up to `samples.MAX_GATHERED` bytes.
-        validation: Samples in the same form, to measure the accuracy with.
+        model_fn: Function that builds the network. It has one output: a softmax over the classes,
+            sigmoids (one or several, a label each), or the logits of either. Several logits are
+            taken for a softmax's if labels are class indices or rows that sum to 1.
+        train: (x, y): inputs, and labels. These are class indices `[n]` or `[n, 1]`, one-hot
+            `[n, classes]`, 0 and 1 for each sigmoid, or the same for each pixel, e.g.
+            `[n, height, width]`. x is an array, or a dict or list of arrays for a model with
+            several inputs. A finite `tf.data.Dataset` or `keras.utils.PyDataset` of such batches is
+            read into memory, up to `samples.MAX_GATHERED` bytes. Or a function that returns any of
+            these.
+        validation: Samples in the same form, to measure the fitness with.
         epochs: Passes over the training data for each candidate.
         batch_size: Samples per step.
-        optimizer: A Keras optimizer: its name, or the optimizer with its settings.
+        optimizer: A Keras optimizer: its name, the optimizer with its settings, or a function that
+            makes one.
         learning_rate: A number or a Keras schedule; by default that of the optimizer, and 1e-3
             for an optimizer given by its name.
-        runs: Networks for each candidate; the fitness is their mean accuracy.
+        runs: Networks for each candidate; the fitness is their mean.
         seed: Seed of initial weights and of the order of samples.
         replicas: Devices that share each batch.
         timeout: Seconds after which the training of a network stops.
         bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
+        scale_free: Whether each loss is brought to cross entropy's size first: see `scale`.
+        metric: What the fitness is on the validation data: "accuracy", "balanced_accuracy", "f1"
+            (macro), "auc" (macro) or "mean_iou"; a metric of Keras, its name, or a function that
+            makes one; or a function of (y_true, y_pred). A function gets all labels as they were
+            given. Every metric gets probabilities, whatever the network ends in.
+        mode: "max" or "min", for a metric that does not tell whether more or less of it is better.
+        class_weights: A number for each class (a pair for sigmoids), or "balanced", counted from
+            the training labels; see `losses.balanced`.
+        ignore_class: Label that does not count, such as 255 for void pixels.
+        callbacks: Keras callbacks of each training, or a function that makes them. They find the
+            fitness as "val_accuracy" in the logs of each epoch; more of it is better.
+        racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
+            with its settings. Each network is then measured after every epoch.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -92,9 +101,20 @@ class TrainingFitness(Fitness):
         replicas: int = 1,
         timeout: float | None = None,
         bounds: tuple[float, float] | None = BOUNDS,
+        scale_free: bool = False,
+        metric: object = "accuracy",
+        mode: str | None = None,
+        class_weights: Sequence | Mapping | str | None = None,
+        ignore_class: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | Callable[[], Sequence] = (),
+        racing: bool | Racing | None = None,
     ):
+        self.measure = measures.read(metric, mode)
+        self.ignore_class = check_ignore_class(ignore_class)
         parts = {"train": train, "validation": validation}
-        self._parts = {name: samples.read(name, data) for name, data in parts.items()}
+        self._parts = {
+            name: samples.read(name, data, self.ignore_class) for name, data in parts.items()
+        }
         self._arguments = {
             "epochs": whole_number("epochs", epochs),
             "batch_size": whole_number("batch_size", batch_size),
@@ -105,7 +125,17 @@ class TrainingFitness(Fitness):
             "replicas": whole_number("replicas", replicas),
             "timeout": None if timeout is None else positive("timeout", timeout),
             "bounds": check_bounds(bounds),
+            "scale_free": scale_free,
+            "metric": metric,
+            "mode": mode,
+            "class_weights": class_weights,
+            "ignore_class": self.ignore_class,
+            "callbacks": callbacks,
         }
+        lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
+        self._arguments["racing"] = self.racing = races.read(racing, **lengths)
+        self._bars = Bars()
+        check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
@@ -113,23 +143,28 @@ class TrainingFitness(Fitness):
         self._optimizer = name, config, rate
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]
+        self.seed = self._arguments["seed"]
         self.timeout = timeout
         self.bounds = self._arguments["bounds"]
-        scale_free = name.lower() in SCALE_FREE and not any(map(config.get, _CLIPPING))
-        self.gradients = "scaled" if scale_free else "exact"
+        ignores = optimizers.ignores_scale(name, config)
+        self.gradients = "scaled" if ignores or scale_free else "exact"
+        self.scale_free = scale_free
+        if scale_free:
+            self.refuse = self._problem
 
         def build(run):
             keras.utils.set_random_seed(derive_seed(seed, "model", run))
-            return self._build()
+            return self.build()
 
         def make_streams(run):
             data, steps = streams.training(
-                *self._one_hot("train"),
+                *self.targets("train"),
                 batch_size=self._arguments["batch_size"],
                 epochs=self._arguments["epochs"],
                 seed=derive_seed(seed, "run", run),
+                classes=self.task.one_hot_classes,
             )
-            held = streams.evaluation(*self._one_hot("validation"), batch_size=batch_size)
+            held = self._held(*self.targets("validation"), batch_size)
             return streams.Streams(data, held, steps)
 
         schedule = Schedule(
@@ -144,7 +179,10 @@ class TrainingFitness(Fitness):
             build,
             make_streams,
             schedule,
+            lambda: InterpretedLoss(**self.task.options),
             replicas=self._arguments["replicas"],
+            validate=bool(callbacks),
+            measure_epochs=self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
         )
 
@@ -154,128 +192,204 @@ class TrainingFitness(Fitness):
 
     @property
     def classes(self) -> int:
-        """Number of the model's outputs."""
+        """Number of classes that exclude each other: two for each sigmoid."""
+        return self.task.classes
+
+    @property
+    def task(self) -> Task:
+        """What outputs and labels are."""
         return self._look[0]
+
+    @property
+    def chance(self) -> float | None:
+        """Fitness of a guess; `None` where it is not known."""
+        return self.measure.chance(self.task)
+
+    def found(self, _: object = None) -> str:
+        """Return in a line what the network and the data are taken for."""
+        return f"{self.task}; the fitness is {self.measure}"
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return the callbacks of one training."""
+        given = self._arguments["callbacks"]
+        # A callback remembers its training.
+        return list(given()) if callable(given) else copy.deepcopy(list(given))
 
     def check(self) -> None:
         """Build the model and check its output on one batch, once.
 
         Raises:
-            UserError: If the model does not end in a softmax, or labels do not fit it.
+            UserError: If model, labels and metric do not fit each other.
         """
         _ = self._look
 
     @cached_property
     def _look(self):
-        """Number of classes and hash of the model."""
-        model = self._build()
-        for name, (x, y) in self._parts.items():
-            classes = samples.count_classes(model, heads.first(x))
-            samples.one_hot(name, y, classes)
-        return classes, _digest_model(model, self.model_fn)
+        """The task and the hash of the model."""
+        model = self.build()
+        x, y = self._parts["train"]
+        task = look(model, heads.first(x), y, self.ignore_class)
+        task = weighted(task, self._arguments["class_weights"], task.targets("train", y))
+        x, y = self._parts["validation"]
+        y = task.targets("validation", y)
+        some = np.unique(np.linspace(0, len(y) - 1, measures.TRIED).astype(int))
+        self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y, some)
+        if self.measure.settings != "accuracy" or not task.is_plain:
+            self.compiled.measure = partial(self.measure, task)
+        return task, digest_model(model, self.model_fn)
 
-    def _build(self):
+    def _check_metric(self, model, task, x, y, some):
+        size, all_labels, y = self._arguments["batch_size"], y, y[some]
+        parts = [
+            keras.ops.convert_to_numpy(heads.outputs(model, _part(x, i, size)))
+            for i in range(0, len(y), size)
+        ]
+        if task.one_hot_classes is not None:
+            y = keras.ops.convert_to_numpy(keras.ops.one_hot(y.astype("int32"), task.outputs))
+            all_labels = y
+        self.measure.check(task, y, np.concatenate(parts), all_labels)
+
+    def build(self) -> keras.Model:
+        """Return a new network."""
         return samples.build(self.model_fn, heads.first(self._parts["train"][0]))
 
-    def _one_hot(self, name):
+    def targets(self, name: str) -> tuple[object, np.ndarray]:
+        """Return inputs and labels of "train" or "validation", as streams take them."""
         x, y = self._parts[name]
-        return x, samples.one_hot(name, y, self.classes)
+        return x, self.task.targets(name, y)
+
+    def read(self, name: str, data: object) -> tuple[object, np.ndarray]:
+        """Return inputs and labels of further data, as streams take them."""
+        x, y = samples.read(name, data, self.ignore_class)
+        return x, self.task.targets(name, y)
+
+    def _held(self, x, y, batch_size):
+        return streams.evaluation(x, y, batch_size=batch_size, classes=self.task.one_hot_classes)
 
     @cached_property
     def settings(self) -> dict:
         """Everything that decides the fitness, as JSON data; reading it builds the model."""
-        # Not the timeout: trainings that it has ended may be tried again with a longer one.
-        named = {name: value for name, value in self._arguments.items() if name != "timeout"}
+        named = {name: value for name, value in self._arguments.items() if name in _SETTINGS}
         if named["bounds"] == BOUNDS:
             # Journals from before bounds could be chosen do not have them.
             del named["bounds"]
+        if not self.scale_free:
+            del named["scale_free"]
         name, config, named["learning_rate"] = self._optimizer
         named["optimizer"] = {name: config} if config else name
-        parts = [part for name in self._parts for part in self._one_hot(name)]
+        # Journals from before there was a choice have none of these.
+        if self.task.options:
+            named["options"] = self.task.options
+        if self.measure.settings != "accuracy":
+            named |= {"metric": self.measure.settings, "mode": self.measure.mode}
+        if self._arguments["callbacks"]:
+            named["callbacks"] = digest_callbacks(self._arguments["callbacks"])
+        if self.racing is not None:
+            named |= self.racing.settings
+        parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,
             "model": self._look[1],
-            "data": _digest(*parts),
+            "data": samples.digest(*parts),
             **named,
             "backend": keras.backend.backend(),
         }
 
     def values(self, expression: Expression) -> np.ndarray:
         """Return the loss of each sample of the first batch under the untrained model."""
-        self.check()
-        return fresh_values(self.compiled, expression)
+        return expression(*self._fresh).mean(axis=-1)
 
-    def __call__(self, expression: Expression) -> Evaluation:
-        """Train with this loss; the fitness is the mean validation accuracy over the runs."""
+    @cached_property
+    def _fresh(self):
+        """Labels and probabilities of the classes in the first batch under the untrained model."""
         self.check()
-        accuracies, seconds = [], 0.0
+        labels, outputs = self.compiled.fresh_batch()
+        t, p = self.task.of_classes(labels, self.task.probabilities(outputs))
+        if len(self.task.shape) == 1 or len(t) <= _SCREENED:
+            return t, p
+        some = np.linspace(0, len(t) - 1, _SCREENED).astype(int)
+        return t[some], p[some]
+
+    def _scale(self, expression):
+        return scale.measure(expression, *self._fresh, self.class_reduction)
+
+    def _problem(self, expression):
+        return self._scale(expression).problem
+
+    def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
+        """Set the bars of racing for the generation that begins."""
+        if self.racing is not None:
+            self._bars = races.bars(self.racing, rivals, trained, _curves_and_means)
+
+    def each(
+        self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Yield the index and the evaluation of each loss, as they finish."""
+        # Workers have copies of this object, which do not hear of a new generation.
+        entrants = [Entrant(expression, self._bars) for expression in expressions]
+        return super().each(entrants if self.racing else expressions, names, executor)
+
+    def __call__(self, expression: Expression | Entrant) -> Evaluation:
+        """Train with this loss; the fitness is the mean over the runs."""
+        self.check()
+        limits, details = Bars(), {}
+        if isinstance(expression, Entrant):
+            expression, limits = expression.expression, expression.bars
+        if self.scale_free:
+            found = self._scale(expression)
+            if found.problem:
+                return Evaluation("non_finite", message=found.problem)
+            expression, details = scale.scaled(expression, found.factor), found.details
+        trainings, settings = [], {"timeout": self.timeout}
         for run in range(self.runs):
-            training = self.compiled.train(expression, run, timeout=self.timeout)
-            seconds += training.seconds
-            if training.status != "ok":
-                return Evaluation(training.status, message=training.message, seconds=seconds)
-            accuracies.append(training.validation_accuracy)
-        details = {"accuracies": accuracies}
-        return Evaluation("ok", (float(np.mean(accuracies)),), details=details, seconds=seconds)
+            settings |= {"callbacks": self.callbacks(), "bars": limits.in_run(run)}
+            trainings.append(self.compiled.train(expression, run, **settings))
+            evaluation = limits.judged(self._evaluation(trainings, details), run)
+            if evaluation.status != "ok":
+                break
+        if self.racing:
+            return races.with_epochs(evaluation, self.runs * self._arguments["epochs"])
+        return evaluation
+
+    def _evaluation(self, trainings, details):
+        accuracies = [one.validation_accuracy for one in trainings if one.status == "ok"]
+        details = {"accuracies": accuracies} | details
+        if self.racing:
+            details[CURVES] = [races.curve_of(one.history) for one in trainings]
+        return races.evaluation_of(trainings, details, lambda: (float(np.mean(accuracies)),))
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
+        """Return what trains the networks of a confirmation; see `confirm`."""
+        return RedividedTrainer(self, losses, test)
 
     def compare(
         self, losses: dict[str, Expression], test: tuple[np.ndarray, np.ndarray], runs: int = 5
     ) -> list[Comparison]:
-        """Measure the accuracy of losses on held-out data.
+        """Measure losses on held-out data by the metric of the search.
 
         Args:
             losses: Losses by name.
             test: Samples in the same form as `train`.
             runs: Networks for each loss, with other initial weights than those of the search.
         """
-        x, y = samples.read("test", test)
-        y = samples.one_hot("test", y, self.classes)
-        held = streams.evaluation(x, y, batch_size=self.compiled.schedule.part_size)
+        held = self._held(*self.read("test", test), self.compiled.schedule.part_size)
         results = []
         for name, expression in losses.items():
             found = {}
             for run in range(self.runs, self.runs + runs):
-                if self.compiled.train(expression, run).status == "ok":
-                    found[run] = self.compiled.evaluate(held)["accuracy"]
+                training = self.compiled.train(expression, run, callbacks=self.callbacks())
+                if training.status == "ok":
+                    found[run] = self.compiled.measured(held)
             results.append(Comparison(name, str(expression), (*found.values(),), (*found,)))
         return results
 
 
-def fresh_values(compiled: CompiledNetwork, expression: Expression) -> np.ndarray:
-    """Return the loss of each sample of the first training batch under the untrained network."""
-    y_true, y_pred = compiled.fresh_batch()
-    return expression(y_true, y_pred).mean(axis=-1)
+def _curves_and_means(details):
+    """Return the curves of a rival by run, and the mean of its runs after each but the last."""
+    accuracies = details["accuracies"]
+    means = [float(np.mean(accuracies[:count])) for count in range(1, len(accuracies))]
+    return details[CURVES], means
 
 
-def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
-    """Return the cross entropy, the sum over the classes of -t log p, as an expression.
-
-    As the mean over N classes it has a factor of N.
-    """
-    if class_reduction == "sum":
-        return Expression.parse("-(y_true*log(y_pred))")
-    return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
-
-
-def _digest(*parts):
-    """Hash the content of arrays, or of dicts and tuples of them."""
-    digest = hashlib.sha256()
-    for array in keras.tree.flatten(parts):
-        digest.update(
-            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()[:16]
-
-
-def _digest_model(model, model_fn):
-    """Hash a model's architecture, without the numbers that Keras adds to names."""
-    try:
-        config = model.get_config()
-    # Keras cannot make a config of every subclass.
-    except (NotImplementedError, TypeError, ValueError):
-        config = {}
-    if "layers" not in config:
-        # The config of a subclass does not name its layers; its code does.
-        return fingerprint(model_fn)
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
+def _part(x, start, size):
+    return keras.tree.map_structure(lambda array: array[start : start + size], x)

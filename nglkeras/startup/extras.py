@@ -23,6 +23,7 @@ EXTRAS = {
     "tensorflow": "tensorflow",
     "ray": "ray",
     "deap": "benchmark",
+    "bokeh": "page",
 }
 # Names on PyPI that differ from the import name.
 _PROJECTS = {

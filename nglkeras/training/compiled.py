@@ -7,7 +7,8 @@ gives the same result to the last bit, whether it comes first or fortieth.
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -24,6 +25,9 @@ from nglkeras.training.streams import Streams, in_parts
 
 STEPS_PER_EXECUTION = 8
 MAX_STEPS_PER_EXECUTION = 32
+# Bytes up to which the batches of an evaluation are kept: to make an iterator over small ones takes
+# longer than the network's predictions.
+KEPT = 2**26
 
 
 def steps_per_execution(steps: int | None, replicas: int) -> int:
@@ -66,6 +70,8 @@ class CompiledNetwork:
             `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
         validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
             with a plateau always does.
+        measure_epochs: Whether to measure the accuracy after every epoch, without the loss. Where
+            epochs are small it takes a fraction of the time of a validation.
         bound: A mean loss beyond it stops a training as "exploded".
         accumulate: Whether to try again with batches in parts when they do not fit into memory;
             later trainings then begin with as many parts.
@@ -80,6 +86,7 @@ class CompiledNetwork:
         *,
         replicas: int = 1,
         validate: bool = False,
+        measure_epochs: bool = False,
         bound: float = np.inf,
         accumulate: bool = True,
     ):
@@ -87,10 +94,16 @@ class CompiledNetwork:
         self.schedule = self._asked = schedule
         self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
         self.validate = validate or schedule.plateau is not None
+        self.measure_epochs = measure_epochs
+        # Maps labels and outputs of batches to a number that stands for the accuracy, and which the
+        # history has as "val_accuracy"; `None` for the accuracy itself.
+        self.measure: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], float] | None = None
         self.model = self.loss = None
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # Batches of small streams.
+        self._kept = WeakKeyDictionary()
 
     def train(
         self,
@@ -101,13 +114,17 @@ class CompiledNetwork:
         timeout: float | None = None,
         on_epoch: Callable[[int, dict], None] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        bars: Sequence[float] = (),
     ) -> Training:
         """Train from the start of a run with an expression, or the name of a loss.
 
         It begins with `learning_rate`, by default the schedule's. After `timeout` seconds, all
         tries together, it stops with status "timeout".
         `on_epoch` is called after each epoch with its number, from 1, and its row of the history.
+        `bars` stop it as "stopped": see `Monitor`. They need `measure_epochs` or `validate`.
         """
+        if bars and not (self.validate or self.measure_epochs):
+            raise ValueError("bars need measure_epochs=True")
         deadline = math.inf if timeout is None else time.perf_counter() + timeout
 
         def attempt(schedule):
@@ -115,7 +132,7 @@ class CompiledNetwork:
                 # It would keep the network of the previous attempt in memory.
                 keras.callbacks.Callback.set_model(callback, None)
             self._adopt(schedule)
-            return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks)
+            return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks, bars)
 
         if not self.accumulate:
             return attempt(self.schedule)
@@ -133,12 +150,16 @@ class CompiledNetwork:
         self._starts.clear()
         accumulation.release()
 
-    def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks):
+    def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks, bars):
         started = time.perf_counter()
-        monitor = Monitor(deadline, on_epoch, bound=self.bound)
+        monitor = Monitor(deadline, on_epoch, bound=self.bound, bars=bars)
         plateaus, outcome = plateau_callbacks(self.schedule), {}
         try:
             streams = self.reset(loss, run)
+            measuring = []
+            # Where Keras validates it measures the accuracy, too.
+            if self.measure is not None if self.validate else self.measure_epochs:
+                measuring = [_Measuring(lambda: self._measured(streams.validation))]
             with self._scope():
                 if learning_rate is not None:
                     self.model.optimizer.learning_rate = learning_rate
@@ -147,13 +168,13 @@ class CompiledNetwork:
                     epochs=self.schedule.epochs,
                     steps_per_epoch=streams.steps * self.schedule.accumulation,
                     validation_data=streams.validation if self.validate else None,
-                    callbacks=[monitor, *_seeding(run), *plateaus, *callbacks],
+                    callbacks=[*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
                     shuffle=False,
                     verbose=0,
                 )
             outcome["sizes"] = streams.sizes
             if monitor.status == "ok":
-                outcome |= self._accuracies(monitor.history, streams)
+                outcome |= self._accuracies(monitor.history, streams, callbacks)
         except UserError:
             raise
         # Whatever a loss does to the network, the next loss is trained all the same.
@@ -168,13 +189,14 @@ class CompiledNetwork:
             **outcome,
         )
 
-    def _accuracies(self, history, streams):
-        if self.validate:
+    def _accuracies(self, history, streams, callbacks):
+        # Callbacks may have restored other weights at the end.
+        if (self.validate or self.measure_epochs) and not callbacks:
             found = {"validation_accuracy": history[-1]["val_accuracy"]}
         else:
-            found = {"validation_accuracy": self.evaluate(streams.validation)["accuracy"]}
+            found = {"validation_accuracy": self.measured(streams.validation)}
         if streams.test is not None:
-            found["accuracy"] = self.evaluate(streams.test)["accuracy"]
+            found["accuracy"] = self.measured(streams.test)
         return found
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
@@ -198,8 +220,58 @@ class CompiledNetwork:
         with self._scope():
             return self.model.evaluate(data, verbose=0, return_dict=True)
 
+    def measured(self, data) -> float:
+        """Return the accuracy on a stream of `streams.evaluation`, or what `measure` returns."""
+        if self.measure is None:
+            return self.evaluate(data)["accuracy"]
+        return self._measured(data)
+
+    def _measured(self, data):
+        """Return the same without Keras, whose evaluation costs as much as a small epoch."""
+        with self._scope():
+            return (self.measure or _accuracy)(self._predictions(data))
+
+    def tested_in_parts(self, run: int, count: int) -> list[float]:
+        """Return the accuracy, or what `measure` returns, on parts of a run's test data.
+
+        The network is as its last training has left it. The parts are drawn at random, always the
+        same ones; there are fewer if a part would have less than two samples, or none of a class
+        that a `measure` may need.
+
+        Args:
+            run: The run, which has test data.
+            count: Number of parts.
+        """
+        test = self._starts[run][1].test
+        with self._scope():
+            labels, outputs = map(np.concatenate, zip(*self._predictions(test), strict=True))
+        parts = _parts(len(labels), count)
+        if self.measure is None:
+            right = labels.argmax(axis=-1) == outputs.argmax(axis=-1)
+            return [float(right[rows].mean()) for rows in parts]
+        parts = _parts_with_all_classes(labels, count) or parts
+        return [float(self.measure([(labels[rows], outputs[rows])])) for rows in parts]
+
+    def _predictions(self, data):
+        """Yield the labels and the network's outputs of each batch, without padding."""
+        for x, y, weights in self._batches(data):
+            count = np.count_nonzero(weights)
+            if count:
+                yield y[:count], _value(self.model.predict_on_batch(x))[:count]
+
+    def _batches(self, data):
+        """Return the batches as arrays; those of small data are kept."""
+        if data not in self._kept:
+            specs, count = keras.tree.flatten(data.element_spec), int(data.cardinality())
+            # What is not known in advance may be large.
+            sizes = [(one.shape.num_elements() or np.inf) * one.dtype.size for one in specs]
+            if count < 0 or count * sum(sizes) > KEPT:
+                return data.as_numpy_iterator()
+            self._kept[data] = list(data.as_numpy_iterator())
+        return self._kept[data]
+
     def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the untrained network's labels and softmax outputs on its first training batch."""
+        """Return the labels and the untrained network's outputs on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
             parts = [
@@ -236,7 +308,7 @@ class CompiledNetwork:
         model.compile(
             optimizer=optimizer,
             loss=self.loss,
-            weighted_metrics=["accuracy"],
+            weighted_metrics=["accuracy"] if self.measure is None else None,
             steps_per_execution=steps_per_execution(steps, self.replicas),
         )
         # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
@@ -244,6 +316,27 @@ class CompiledNetwork:
         model.optimizer.build(model.trainable_variables)
         self._optimizer_values = [_value(variable) for variable in model.optimizer.variables]
         self.model = model
+
+
+class _Measuring(keras.callbacks.Callback):
+    """Add the measure to what callbacks see after each epoch."""
+
+    def __init__(self, measured):
+        super().__init__()
+        self.measured = measured
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keras' hook."""
+        logs["val_accuracy"] = self.measured()
+
+
+def _accuracy(batches):
+    """Return the share of samples whose greatest output is their label's."""
+    right, total = 0, 0
+    for labels, outputs in batches:
+        right += np.count_nonzero(labels.argmax(axis=-1) == outputs.argmax(axis=-1))
+        total += len(labels)
+    return right / total
 
 
 def _seeding(run):
@@ -261,3 +354,24 @@ def _seeding(run):
 def _value(variable):
     # A copy: on JAX and PyTorch it may otherwise share the variable's memory.
     return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _parts(samples, count):
+    order = np.random.default_rng(0).permutation(samples)
+    return np.array_split(order, max(1, min(count, samples // 2)))
+
+
+def _parts_with_all_classes(labels, count):
+    """Return random parts that have a like share of each class; none where a sample has several."""
+    if labels.ndim != 2:
+        return []
+    classes = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=-1)
+    if labels.shape[1] > 1 and not np.array_equal(labels, np.eye(labels.shape[1])[classes]):
+        return []
+    _, counts = np.unique(classes, return_counts=True)
+    count = min(count, len(labels) // 2, counts.min())
+    if count < 2:
+        return []
+    order = np.random.default_rng(0).permutation(len(labels))
+    order = order[np.argsort(classes[order], kind="stable")]
+    return [order[start::count] for start in range(count)]

@@ -1,4 +1,4 @@
-"""Watch a training; stop it at its last plateau, when its loss explodes or its time is up."""
+"""Watch a training; stop it at its last plateau, when it explodes or falls behind, or in time."""
 
 import math
 import time
@@ -66,15 +66,20 @@ class Monitor(keras.callbacks.Callback):
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         bound: A mean loss beyond it, in absolute value, stops the training as "exploded".
         part: The part that is evaluated after each epoch, "validation" or "test".
+        bars: For each epoch the least that the best validation accuracy so far must be; otherwise
+            the training stops as "stopped". Of no account after the last epoch.
     """
 
     # It reads no metrics during an epoch: Keras need not wait for the device at every step.
     async_safe = True
 
-    def __init__(self, deadline=math.inf, on_epoch=None, bound=math.inf, part="validation"):
+    def __init__(
+        self, deadline=math.inf, on_epoch=None, bound=math.inf, part="validation", bars=()
+    ):
         super().__init__()
         self.deadline, self.on_epoch, self.bound = deadline, on_epoch, bound
         self.accuracy = "test_accuracy" if part == "test" else "val_accuracy"
+        self.bars, self.best = bars, -math.inf
         self.history, self.status, self.message = [], "ok", ""
 
     def get_state(self):
@@ -122,12 +127,22 @@ class Monitor(keras.callbacks.Callback):
         elif max(sizes) > self.bound:
             self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
         elif epoch + 1 < self.params.get("epochs", 0):
+            self._look_at_the_bar(epoch, row)
             self._look_at_the_clock()
         if self.on_epoch is not None:
             self.on_epoch(epoch + 1, row)
 
+    def _look_at_the_bar(self, epoch, row):
+        if epoch >= len(self.bars):
+            return
+        # In this order, NaN is no best.
+        self.best, bar = max(self.best, row[self.accuracy]), self.bars[epoch]
+        if self.best < bar:
+            after = f"epoch {epoch + 1}"
+            self._stop("stopped", f"{self.best:.4f} at best after {after}, below {bar:.4f}")
+
     def _look_at_the_clock(self):
-        if time.perf_counter() > self.deadline:
+        if self.status == "ok" and time.perf_counter() > self.deadline:
             self._stop("timeout", "the time limit was reached")
 
     def fail(self, error):

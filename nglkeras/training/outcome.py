@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-STATUSES = ("ok", "non_finite", "exploded", "rejected", "timeout", "out_of_memory", "crashed")
+STATUSES = ("ok", "non_finite", "exploded", "rejected", "stopped")
+STATUSES += ("timeout", "out_of_memory", "crashed")
 # Statuses that depend on the trial alone: it would end with the same status again.
-FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected")
+FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected", "stopped")
 
 
 @dataclass(frozen=True)

@@ -61,18 +61,21 @@ def training(
     steps_per_epoch: int | None = None,
     augmentation: Augmentation | None = None,
     finish: Callable = lambda inputs: inputs,
+    classes: int | None = None,
 ) -> tuple[tf.data.Dataset, int]:
     """Return the batches of all epochs, one epoch after the other, and the steps of an epoch.
 
     Args:
         x: Inputs `[samples, ...]`; a dict or tuple of such arrays for several inputs.
-        y: One-hot labels `[samples, classes]`.
+        y: Labels `[samples, ...]`, one-hot if there are classes.
         batch_size: Samples per step; what does not fill a batch is left out of a pass.
         epochs: Number of epochs.
         seed: Decides the orders and the augmentation.
         steps_per_epoch: Steps of an epoch; by default one pass over the samples.
         augmentation: Random changes to inputs that are images; none by default.
         finish: A function that is applied to each batch of inputs.
+        classes: Number of classes of label maps, which are made one-hot batch by batch; a label
+            that is no class becomes a row of zeros. `None` for other labels.
     """
     steps_per_pass = len(y) // batch_size
     if steps_per_pass == 0:
@@ -84,10 +87,10 @@ def training(
     order = np.concatenate([random.permutation(len(y))[:used] for _ in range(passes)])
     order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
     seeds = random.integers(0, 2**31, epochs * steps)
-    x, y = keras.tree.map_structure(tf.constant, x), tf.constant(y, tf.float32)
+    x, labels_of = keras.tree.map_structure(tf.constant, x), _labels(y, classes)
 
     def gathered(rows):
-        return _gathered(x, rows), tf.gather(y, rows)
+        return _gathered(x, rows), labels_of(rows)
 
     def finished(inputs, labels):
         return finish(inputs), labels
@@ -111,18 +114,23 @@ def settled(data):
 
 
 def evaluation(
-    x: np.ndarray, y: np.ndarray, *, batch_size: int, finish: Callable = lambda inputs: inputs
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int,
+    finish: Callable = lambda inputs: inputs,
+    classes: int | None = None,
 ) -> tf.data.Dataset:
-    """Return the samples in order, in batches of one size; see `datasets.padded`."""
-    x, y = keras.tree.map_structure(tf.constant, x), np.asarray(y, "float32")
-    all_labels = tf.constant(y)
-    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(y)), y)).batch(batch_size)
+    """Return the samples in order, in batches of one size; see `datasets.padded` and `training`."""
+    x, labels_of = keras.tree.map_structure(tf.constant, x), _labels(y, classes)
+    numbers = np.arange(len(y))
+    rows = tf.data.Dataset.from_tensor_slices((numbers, numbers)).batch(batch_size)
     # The rows are padded instead of the inputs, and only once: a search evaluates very often.
     rows = padded(rows, len(y), batch_size).batch(len(y)).get_single_element()
 
-    def batch(rows, labels, weights):
+    def batch(rows, _, weights):
         # Padding repeats the first sample: a row of zeros is no label of any class.
-        return finish(_gathered(x, rows)), tf.gather(all_labels, rows), weights
+        return finish(_gathered(x, rows)), labels_of(rows), weights
 
     data = tf.data.Dataset.from_tensor_slices(rows)
     return settled(data.map(batch, num_parallel_calls=PARALLEL))
@@ -130,6 +138,16 @@ def evaluation(
 
 def _gathered(x, rows):
     return keras.tree.map_structure(lambda array: tf.gather(array, rows), x)
+
+
+def _labels(y, classes):
+    """Return a function that returns the labels of rows."""
+    if classes is None:
+        y = tf.constant(y, tf.float32)
+        return lambda rows: tf.gather(y, rows)
+    # As the user's data have them: one-hot they may not fit into memory.
+    y = tf.constant(y)
+    return lambda rows: tf.one_hot(tf.cast(tf.gather(y, rows), tf.int32), classes)
 
 
 def in_parts(whole: Streams, schedule: Schedule) -> Streams:

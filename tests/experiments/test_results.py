@@ -40,13 +40,21 @@ COMMITTED = [
         "search/small_cnn_mnist",
         "comparison.csv",
         "search --scale reduced --datasets mnist --model small_cnn --image-size 14 "
-        "--train-images 2000 --evaluation-images 1000 --epochs 14 --generations 100",
+        "--train-images 2000 --evaluation-images 1000 --epochs 14 --generations 100 "
+        "--confirm-runs 0 --compare-runs 5",
+    ),
+    (
+        "search/small_cnn_mnist_raced",
+        "confirmation.csv",
+        "search --scale reduced --datasets mnist --model small_cnn --image-size 14 "
+        "--train-images 2000 --evaluation-images 1000 --epochs 14 --generations 100 "
+        "--confirm-minutes 20",
     ),
     (
         "search/inceptionv3_fashion_mnist",
         "comparison.csv",
         "search --experiment 2 --scale reduced --population 2 --generations 1 --seed 2 "
-        "--compare-runs 1",
+        "--confirm-runs 0 --compare-runs 1",
     ),
     (
         "table2/small_fashion_mnist",
@@ -84,7 +92,7 @@ COMMITTED = [
         "glo/mnist",
         "search/coefficients_12-59/comparison.csv",
         "glo_search --scale reduced --precision mixed_bfloat16 --generations 12 "
-        "--coefficient-generations 5 --compare-runs 3",
+        "--coefficient-generations 5 --confirm-runs 0 --compare-runs 3",
     ),
 ]
 
@@ -113,12 +121,16 @@ def test_prints_from_its_journal(name, table, command, folder, script, monkeypat
     there = folder(name)
     before = journals(there)
     committed = pd.read_csv(there / table)
+    best = [path.read_text() for path in there.glob("best.json")]
     arguments = shlex.split(command)
     (there / table).unlink()
     code, out, err = script(*arguments, "--out", there)
     assert code == 0, err
     assert "trials to run" not in out
     assert journals(there) == before
+    if table == "confirmation.csv":
+        # The verdict, too.
+        assert [path.read_text() for path in there.glob("best.json")] == best
     printed = pd.read_csv(there / table)
     shared = [column for column in committed if column in printed]
     assert len(shared) >= 3

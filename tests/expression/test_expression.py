@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import nglkeras
 from nglkeras import UserError, losses
-from nglkeras.expression import MAX_HEIGHT, MAX_LENGTH, MAX_SIZE, OPERATORS, Expression
+from nglkeras.expression import MAX_HEIGHT, MAX_LENGTH, MAX_SIZE, OPERATORS, Expression, algebra
 from nglkeras.losses import FORMULAS
 
 ORACLES = json.loads((ROOT / "tests/data/oracles.json").read_text())
@@ -234,8 +234,24 @@ class TestSimplify:
             np.testing.assert_allclose(simple(T, P), expression(T, P), rtol=1e-5, atol=1e-6)
         assert smaller >= 3
 
-    def test_large_trees_are_left_alone(self):
+    def test_it_stops_after_too_many_calls(self, monkeypatch):
         expression = Expression.parse("+".join(["sin(y_pred)"] * 40))
+        assert str(expression.simplify()) == "40*sin(y_pred)"
+        monkeypatch.setattr(algebra, "MAX_CALLS", 1000)
+        assert expression.simplify() is expression
+
+    @pytest.mark.parametrize(
+        "formula",
+        [
+            # A power of 3 with a billion digits, a number with more digits than there are atoms.
+            "square(" * 40 + "3*y_pred" + ")" * 40,
+            "exp(exp(exp(exp(100))))*y_true + y_pred",
+            "square(" * 5 + "99999999*y_pred" + ")" * 5,
+        ],
+        ids=["power", "exp", "overflow"],
+    )
+    def test_what_would_take_for_ever_is_left_alone(self, formula):
+        expression = Expression.parse(formula)
         assert expression.simplify() is expression
 
 

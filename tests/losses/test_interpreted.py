@@ -80,6 +80,26 @@ class TestPrograms:
             values.append(to_numpy(loss.call(T, P)))
         np.testing.assert_allclose(values[1], CLASSES * values[0], rtol=1e-5)
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"from_logits": True},
+            {"class_weights": (1.0, 2.0, 3.0, 4.0, 5.0), "ignore_class": 2},
+            {"head": "sigmoid"},
+            {"head": "sigmoid", "from_logits": True, "class_weights": (1.0, 3.0)},
+            {"head": "sigmoid", "ignore_class": 0},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("name", ["NGL", "Baikal"])
+    def test_heads_and_options_are_those_of_all_losses(self, name, options):
+        loss, expression = InterpretedLoss(**options), Expression.parse(FORMULAS[name])
+        loss.memory.store(expression)
+        value, gradient = both(loss, INSIDE, T[:30])
+        expected, slope = both(expression.to_loss(**options), INSIDE, T[:30])
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        assert np.abs(gradient - slope).max() <= 1e-5 * np.abs(slope).max()
+
     def test_sample_weights_and_dense_labels(self, interpreted):
         interpreted.memory.store(Expression.parse(FORMULAS["NGL"]))
         t, p = T[:30].reshape(5, 3, 2, CLASSES), P[:30].reshape(5, 3, 2, CLASSES)

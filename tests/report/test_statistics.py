@@ -285,6 +285,53 @@ class TestBootstrap:
             bootstrap_interval([[1, 2]], [[1, 2, 3]], paired=True)
 
 
+def crossed(runs, parts, rest, *, count=400, mean=0.0, shape=(10, 10)):
+    """Layouts of differences with these deviations of runs, of parts and of the rest."""
+    random = np.random.default_rng(0)
+    for _ in range(count):
+        lines, columns = random.normal(size=(shape[0], 1)), random.normal(size=(1, shape[1]))
+        yield mean + runs * lines + parts * columns + rest * random.normal(size=shape)
+
+
+class TestCrossed:
+    @pytest.mark.parametrize("deviations", [(1, 0, 0.1), (0, 1, 0.1), (1, 1, 1), (0.1, 0, 1)])
+    def test_says_of_nothing_that_it_is_something_one_time_in_twenty(self, deviations):
+        ps = [statistics.crossed_difference(one).p for one in crossed(*deviations)]
+        assert np.mean(np.array(ps) < 0.05) < 0.08
+
+    def test_runs_alone_do_not_see_what_is_of_these_test_data_alone(self):
+        layouts = list(crossed(0.1, 1, 0.1))
+        alone = [paired_difference(one.mean(axis=1), np.zeros(10)).p for one in layouts]
+        assert np.mean(np.array(alone) < 0.05) > 0.8
+
+    def test_without_it_both_say_the_same(self):
+        (layout,) = crossed(1, 0, 0, mean=2.0, count=1)
+        found = statistics.crossed_difference(layout)
+        expected = paired_difference(layout.mean(axis=1), np.zeros(10))
+        assert (found.mean, found.low, found.high, found.p) == pytest.approx(
+            (expected.mean, expected.low, expected.high, expected.p)
+        )
+
+    def test_intervals_hold_the_truth(self):
+        layouts = list(crossed(1, 1, 1, mean=5.0, count=100))
+        for ends in (
+            [(one.low, one.high) for one in map(statistics.crossed_difference, layouts)],
+            list(map(statistics.crossed_interval, layouts)),
+        ):
+            assert np.mean([low < 5 < high for low, high in ends]) >= 0.9
+
+    def test_small_differences_are_equivalent(self):
+        (near,), (far,) = crossed(0.1, 0.1, 0.1, count=1), crossed(1, 1, 1, count=1)
+        assert statistics.crossed_equivalence_p(near, 0.5) < 0.05
+        assert statistics.crossed_equivalence_p(far, 0.5) > 0.05
+
+    @pytest.mark.parametrize("layout", [np.zeros((3, 4)), np.ones((3, 4)), [[1, 2, 3]], [[1], [2]]])
+    def test_what_does_not_vary_says_nothing(self, layout):
+        assert statistics.crossed_difference(layout) == Difference(np.mean(layout))
+        assert statistics.crossed_interval(layout) == (None, None)
+        assert statistics.crossed_equivalence_p(layout, 1.0) is None
+
+
 class TestVerdict:
     @pytest.mark.parametrize(
         ("mean", "p", "equivalence", "expected"),
@@ -308,6 +355,17 @@ class TestSingleSamples:
         assert statistics.mean([]) is None
         assert statistics.deviation([1.0]) is None
         assert statistics.deviation([1, 3]) == pytest.approx(2**0.5)
+
+    def test_interval_of_a_share(self):
+        # Clopper and Pearson: none of ten, 1 - 0.025^(1/10); all of them, the mirror image.
+        end = 1 - 0.025**0.1
+        assert statistics.share_interval(0, 10) == pytest.approx((0, end))
+        assert statistics.share_interval(10, 10) == pytest.approx((1 - end, 1))
+        low, high = statistics.share_interval(3, 10)
+        assert stats.binom.sf(2, 10, low) == pytest.approx(0.025)
+        assert stats.binom.cdf(3, 10, high) == pytest.approx(0.025)
+        with pytest.raises(ValueError, match="k"):
+            statistics.share_interval(11, 10)
 
     def test_welch_p_without_a_reference(self):
         assert statistics.welch_p([1, 2], None) is None

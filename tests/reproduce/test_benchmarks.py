@@ -13,6 +13,7 @@ from conftest import needs_tensorflow
 
 from benchmark.measure import compared, in_new_process, interleaved, timed
 from nglkeras import UserError
+from nglkeras.search import Result
 
 pytestmark = needs_tensorflow
 
@@ -33,7 +34,9 @@ class TestMeasure:
 
     def test_seconds_are_of_one_call(self):
         contestants = {"sleeper": timed(lambda: time.sleep(0.02), 2)}
-        assert interleaved(contestants, rounds=3)["sleeper"] == pytest.approx(0.02, rel=0.5)
+        # A machine with other work may be late in some rounds.
+        seconds = interleaved(contestants, rounds=5)["sleeper"].min()
+        assert seconds == pytest.approx(0.02, rel=0.5)
 
     def test_a_new_process_is_another_one(self):
         assert in_new_process(os.getpid) != os.getpid()
@@ -99,6 +102,35 @@ class TestScript:
         assert code == 0
         table = self.check(tmp_path, "search", ["head, 8 x 8, batch 8: a candidate of 4 steps"])
         assert {"bare steps", "on the workbench"} <= set(table["name"])
+
+    @pytest.mark.slow
+    def test_racing(self, script, tmp_path, monkeypatch):
+        from benchmark import racing
+
+        sizes = {"images": 800, "held": 100, "population": 3, "new_runs": 1}
+        setting = racing.Setting(("digits",), epochs=2, generations=6, neighbours=1, **sizes)
+        monkeypatch.setattr(racing, "SETTING", setting)
+        monkeypatch.setattr(racing, "MOST", 1)
+        arguments = ["benchmark", "racing", "--rounds", 1, "--out", tmp_path]
+        code, out, _ = script(*arguments)
+        assert code == 0
+        assert "winner on new runs" in out
+        ((_, row),) = pd.read_csv(tmp_path / "racing.csv").iterrows()
+        assert (row["dataset"], row["seed"], row["new_runs"]) == ("digits", 0, 1)
+        folder = tmp_path / "racing_searches" / "digits" / "0"
+        plain, raced = (Result.load(folder / way) for way in ("plain", "raced"))
+        assert not plain.ending + raced.ending
+        assert row["plain_epochs"] == plain.generations[-1].trained * 2 * 2
+        assert (row["raced_epochs"], row["raced_whole"]) == raced.epochs
+        assert row["raced_stopped"] == raced.generations[-1].stopped
+        assert row["plain_best"] == max(plain.generations[-1].best)
+        assert (tmp_path / "racing.png").stat().st_size > 10_000
+        # What is measured is not measured again, but by another setting.
+        monkeypatch.setattr(racing, "_Task", pytest.fail)
+        assert script(*arguments)[0] == 0
+        assert pd.read_csv(tmp_path / "racing.csv")["plain_best"].tolist() == [row["plain_best"]]
+        other = replace(setting, epochs=3)
+        assert racing._read(tmp_path / "racing.csv", other) == []
 
     @pytest.mark.slow
     def test_trial(self, script, tmp_path, monkeypatch):

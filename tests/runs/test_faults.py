@@ -23,8 +23,8 @@ from laboratory import Saboteur, Watched
 
 from nglkeras import Journal, executors, run_trials
 from nglkeras.executors import Local, Processes
+from nglkeras.experiments.discovery.candidates import Candidates
 from nglkeras.experiments.discovery.experiments import trials
-from nglkeras.experiments.discovery.fitness import Candidates
 from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES
 from nglkeras.search.screening import BOUNDS
 from nglkeras.search.strategy import generator

@@ -112,7 +112,9 @@ class TestRead:
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
     def test_nothing_there(self, tmp_path):
-        with pytest.raises(UserError, match=r"no journal.jsonl, trials.jsonl or search.jsonl in"):
+        with pytest.raises(
+            UserError, match=r"no journal.jsonl, trials.jsonl, search.jsonl or confirm.jsonl in"
+        ):
             status.find(tmp_path)
 
 

@@ -1,13 +1,14 @@
 """Algorithm 1 of paper A."""
 
 import random as dice
+from functools import partial
 
 import numpy as np
 import pytest
-from search_tools import TINY, by_hash, run
+from search_tools import TINY, by_hash, lines, run
 
 from nglkeras import UserError
-from nglkeras.search import Evaluation, GeneticProgramming
+from nglkeras.search import Evaluation, GeneticProgramming, search
 from nglkeras.search.evolution import MAX_ATTEMPTS
 
 
@@ -23,7 +24,7 @@ class TestGeneticProgramming:
         )
 
     def test_the_best_of_parents_and_children_survive(self):
-        strategy = GeneticProgramming(0, **TINY)
+        strategy = GeneticProgramming(0, distinct=False, **TINY)
         best, seen = [], {}
         while not strategy.is_done:
             parents = [m.evaluation.rank for m in strategy.population]
@@ -92,13 +93,44 @@ class TestGeneticProgramming:
         assert strategy.population[0].evaluation.rank == ()
 
     def test_distinct_survivors(self):
-        plain = GeneticProgramming(5, population_size=8, generations=30)
+        plain = GeneticProgramming(5, population_size=8, generations=30, distinct=False)
         run(plain)
-        distinct = GeneticProgramming(5, population_size=8, generations=30, distinct=True)
+        distinct = GeneticProgramming(5, population_size=8, generations=30)
         run(distinct)
         formulas = [m.individual.expression for m in distinct.population]
         assert len(set(formulas)) == 8
         assert len({m.individual.expression for m in plain.population}) < 8
+
+    @pytest.mark.parametrize("parsimony", [True, False])
+    def test_of_equals_the_smaller_survives_and_in_the_paper_the_older(self, parsimony):
+        def evaluate(expression):
+            # Larger ones are better by a rounding error.
+            noise = 1e-10 * expression.size if parsimony else 0.0
+            return Evaluation("ok", (float("log" in expression.nodes) + noise,))
+
+        strategy = GeneticProgramming(0, parsimony=parsimony, population_size=8, generations=3)
+        told = run(strategy, evaluate)
+        best = [i for i in told if "log" in i.expression.nodes]
+        assert len(best) > 8
+        assert strategy.population[0].evaluation.level == (1.0,)
+        if parsimony:
+            sizes = [m.individual.expression.size for m in strategy.population]
+            assert sizes == sorted(sizes)
+            assert sizes[0] == min(i.expression.size for i in best)
+        else:
+            assert strategy.population[0].individual == best[0]
+
+    @pytest.mark.parametrize("rule", ["distinct", "parsimony"])
+    def test_a_search_begun_without_a_rule_goes_on_without_it(self, tmp_path, rule):
+        make = partial(GeneticProgramming, 0, **TINY)
+        begun = search(make(**{rule: False}), by_hash, out=tmp_path / "a", quiet=True)
+        assert rule not in lines(tmp_path / "a")[0]["settings"]
+        again = search(make(), by_hash, out=tmp_path / "a", quiet=True)
+        assert again.population == begun.population
+        with pytest.raises(UserError, match=rf"other settings \({rule} None, not True\)"):
+            search(make(**{rule: True}), by_hash, out=tmp_path / "a", quiet=True)
+        search(make(), by_hash, out=tmp_path / "b", quiet=True)
+        assert lines(tmp_path / "b")[0]["settings"][rule] is True
 
     def test_an_answer_that_nobody_asked_for(self):
         strategy = GeneticProgramming(0, **TINY)
@@ -113,6 +145,7 @@ class TestGeneticProgramming:
             ({"crossover": 1.5}, "crossover=1.5 is not a probability"),
             ({"population_size": 0}, "population_size=0 is not a whole number of at least 1"),
             ({"generations": 2.0}, "generations=2.0 is not a whole number"),
+            ({"parsimony": 2}, "parsimony=2 is neither True, False nor None"),
             ({"archive": -1}, "archive=-1 is not a probability"),
             ({"size": 3}, "unknown parameter 'size'; choose from: population_size"),
         ],

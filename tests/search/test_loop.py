@@ -4,13 +4,32 @@ import json
 import multiprocessing
 import random as dice
 import time
+from dataclasses import replace
+from functools import partial
 
+import keras
 import numpy as np
 import pytest
-from search_tools import TINY, by_hash, lines
+from search_tools import NGL, TINY, by_hash, lines
 
 from nglkeras import UserError
-from nglkeras.search import PAPER, Evaluation, GeneticProgramming, Screening, search
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS
+from nglkeras.search import (
+    GLO,
+    PAPER,
+    CoefficientSearch,
+    Evaluation,
+    Fitness,
+    GeneticProgramming,
+    Individual,
+    Result,
+    Screening,
+    Variation,
+    search,
+)
+from nglkeras.search.known import known_loss
+from nglkeras.search.screening import Screen
 
 
 class TestLoop:
@@ -263,18 +282,219 @@ class TestFolder:
         assert result.best_losses() == []
 
 
+class TestSeeds:
+    KNOWN = ("CE", "ngl", "-(log(y_pred) - y_true/y_pred)", "f1")
+
+    def run(self, out, seeds=KNOWN, evaluate=by_hash, strategy=None, **options):
+        strategy = strategy or GeneticProgramming(0, **TINY)
+        return search(strategy, evaluate, out=out, seeds=seeds, quiet=True, **options)
+
+    def test_stand_in_the_first_places_and_the_others_stay(self, tmp_path):
+        result = self.run(tmp_path / "a")
+        plain = self.run(tmp_path / "b", ())
+        first = [result.records[f"0-{i}"].individual for i in range(3)]
+        assert [str(one.expression) for one in first] == [
+            "-10*(y_true*log(y_pred))",
+            FORMULAS["NGL"],
+            FORMULAS["Baikal"],
+        ]
+        assert {one.made_by for one in first} == {("seed",)}
+        # Paper A has no square: f1 is written with products.
+        f1 = result.records["0-3"].individual.expression
+        t, p = np.ones(5), np.linspace(0.1, 0.9, 5)
+        assert "square" not in f1.nodes
+        assert f1(t, p) == pytest.approx(Expression.parse(FORMULAS["f1"])(t, p))
+        others = ("0-4", "0-5")
+        assert [result.records[i] for i in others] == [plain.records[i] for i in others]
+        assert any({"0-0", "0-1"} & {*r.individual.parents} for r in result.records.values())
+
+    def test_are_trained_whatever_the_screening_says(self, tmp_path):
+        flat = "y_pred/(1e7 + y_true)"
+        assert Screen().judge(Expression.parse("exp(y_true*y_pred)")).status == "rejected"
+        assert Screen().judge(Expression.parse(flat)).status == "discarded"
+        result = self.run(tmp_path, [flat, "exp(y_true*y_pred)", "exp(y_true*y_pred)"])
+        statuses = [result.records[f"0-{i}"].evaluation.status for i in range(3)]
+        assert "discarded" not in statuses
+        assert "rejected" not in statuses
+        # But nothing twice.
+        assert result.records["0-2"].twin == "0-1"
+
+    def test_those_without_a_fitness_are_named(self, tmp_path, capsys):
+        def evaluate(expression):
+            return Evaluation("exploded", message="too much") if "sin" in str(expression) else 0.5
+
+        search(GeneticProgramming(0, **TINY), evaluate, out=tmp_path, seeds=["NGL", "CE"])
+        out = capsys.readouterr().out
+        assert out.count("has no fitness") == 1
+        assert f"the seed 0-0, {FORMULAS['NGL']}, has no fitness: exploded (too much)" in out
+
+    def test_belong_to_the_search(self, tmp_path):
+        first = self.run(tmp_path)
+        assert lines(tmp_path)[0]["settings"]["seeds"][1] == FORMULAS["NGL"]
+        before = (tmp_path / "search.jsonl").read_bytes()
+        again = self.run(tmp_path, evaluate=by_hash)
+        assert again.population == first.population
+        assert (tmp_path / "search.jsonl").read_bytes() == before
+        assert Result.load(tmp_path) == again
+        with pytest.raises(UserError, match=r"holds a search with other settings \(seeds "):
+            self.run(tmp_path, ["CE"])
+        self.run(tmp_path / "without", ())
+        assert "seeds" not in lines(tmp_path / "without")[0]["settings"]
+
+    def test_cross_entropy_is_keras_own(self, tmp_path):
+        y_true, y_pred = np.eye(3), np.array([[0.5, 0.3, 0.2]] * 3)
+        found = {}
+        for reduction in ("mean", "sum"):
+            loss = known_loss("CE", 3, reduction).to_loss(class_reduction=reduction)
+            found[reduction] = float(loss(y_true, y_pred))
+        expected = float(keras.losses.CategoricalCrossentropy()(y_true, y_pred))
+        assert found == pytest.approx({"mean": expected, "sum": expected}, rel=1e-5)
+
+    @pytest.mark.parametrize("name", ["NGL", "Baikal", "CE"])
+    def test_glo_has_them_in_its_own_form(self, tmp_path, name):
+        strategy = GLO(0, population_size=12, generations=1, elites=2)
+        result = self.run(tmp_path, [name], strategy=strategy)
+        seed = result.records["0-0"].individual.expression
+        t, p = np.eye(10), np.full((10, 10), 0.1)
+        assert seed.nodes[0] == "neg"
+        assert seed(t, p) == pytest.approx(known_loss(name, 10)(t, p))
+
+    @pytest.mark.parametrize(
+        ("seeds", "message"),
+        [
+            (["Bikal"], r"unknown loss 'Bikal'; choose from: CE, .*NGL, .*, or give a formula"),
+            (["y_pred +"], "formula"),
+            ([3], "a loss of type int; give a name, a formula or an Expression"),
+            (["CE"] * 7, "7 seeds for 6 places in generation 0"),
+            (["y_pred*3"], r"the seed y_pred\*3 needs y_true and y_pred"),
+        ],
+    )
+    def test_mistakes(self, tmp_path, seeds, message):
+        with pytest.raises(UserError, match=message):
+            self.run(tmp_path, seeds)
+        assert not (tmp_path / "search.jsonl").read_bytes()
+
+    def test_no_coefficients_and_no_operators_that_trees_lack(self, tmp_path):
+        with pytest.raises(UserError, match="takes no seeds"):
+            self.run(tmp_path, "CE", strategy=CoefficientSearch(NGL, 0, generations=1))
+        strategy = GeneticProgramming(0, variation=Variation(("add", "mul")), **TINY)
+        with pytest.raises(UserError, match=r"unknown operator in the seed .* 'log'; choose from"):
+            self.run(tmp_path, "CE", strategy=strategy)
+
+
+class TestEnd:
+    @pytest.mark.parametrize("patience", [1, 3])
+    def test_patience_ends_a_search_that_does_not_get_better(self, tmp_path, capsys, patience):
+        def evaluate(expression):
+            return float("log" in expression.nodes)
+
+        make = partial(GeneticProgramming, 0, population_size=6)
+        result = search(make(generations=30), evaluate, out=tmp_path, patience=patience)
+        bests = [generation.best for generation in result.generations]
+        first = bests.index(max(bests))
+        assert len(bests) == first + patience + 1
+        ending = f"nded after generation {len(bests) - 1}: the best fitness has not risen for"
+        assert ending in capsys.readouterr().out
+        assert ending in str(result)
+        assert Result.load(tmp_path) == result
+        # With another one the same search goes on.
+        longer = search(make(generations=len(bests)), evaluate, out=tmp_path, quiet=True)
+        assert len(longer.generations) == len(bests) + 1
+        assert longer.ending == ""
+        assert Result.load(tmp_path) == longer
+
+    def test_patience_that_cannot_be(self, tmp_path):
+        with pytest.raises(UserError, match="patience=0 is not a whole number of at least 1"):
+            search(GeneticProgramming(0, **TINY), by_hash, out=tmp_path, patience=0)
+
+    @pytest.mark.parametrize(
+        ("options", "converges"),
+        [
+            # Without a rule against copies the first loss with the greatest fitness fills all.
+            ({"distinct": False, "generations": 60}, True),
+            ({"distinct": True, "generations": 60}, False),
+            ({"distinct": False, "generations": 0}, False),
+        ],
+    )
+    def test_a_converged_search_says_so_once(self, tmp_path, capsys, options, converges):
+        strategy = GeneticProgramming(0, population_size=4, **options)
+        result = search(strategy, by_hash, out=tmp_path, screening=PAPER)
+        formulas = {member.individual.expression for member in result.population}
+        assert (len(formulas) == 1) == converges
+        told = "converged: all 4 survivors are the same loss, "
+        assert capsys.readouterr().out.count(told) == converges
+
+    def test_survivors_of_equal_values_have_converged(self, tmp_path, capsys):
+        class Equal(GeneticProgramming):
+            def propose(self):
+                for i, formula in enumerate(("y_true*y_pred", "y_pred*y_true + 0")):
+                    yield Individual(Expression.parse(formula), 0, i)
+
+        strategy = Equal(0, population_size=2, generations=0)
+        search(strategy, by_hash, out=tmp_path, screening=replace(PAPER, bounds=None))
+        assert "converged: all 2 survivors are the same loss, 0-" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("calls", "where"), [(3, "in generation 0"), (14, "after generation")])
+    def test_ctrl_c_says_how_far_it_is(self, tmp_path, capsys, calls, where):
+        seen = []
+
+        def evaluate(expression):
+            seen.append(expression)
+            if len(seen) == calls:
+                raise KeyboardInterrupt
+            return by_hash(expression)
+
+        evaluate.settings = {}
+        with pytest.raises(KeyboardInterrupt):
+            search(GeneticProgramming(0, **TINY), evaluate, out=tmp_path, screening=PAPER)
+        *_, last = capsys.readouterr().out.strip().splitlines()
+        assert last.startswith(f"stopped {where}")
+        assert last.endswith("; the same call goes on")
+        assert len(Result.load(tmp_path).records) >= calls - 1
+
+    @pytest.mark.parametrize("quiet", [True, False])
+    def test_a_search_that_found_nothing_says_why(self, tmp_path, capsys, quiet):
+        def evaluate(expression):
+            return Evaluation("non_finite", message="the loss left the finite numbers")
+
+        strategy = GeneticProgramming(0, **TINY)
+        screening = replace(PAPER, bounds=None)
+        result = search(strategy, evaluate, out=tmp_path, screening=screening, quiet=quiet)
+        why = "30 non_finite, such as: the loss left the finite numbers"
+        *_, last = capsys.readouterr().out.strip().splitlines()
+        assert last == f"no loss of this search has a fitness: {why}"
+        assert f"No loss has a fitness: {why}" in " ".join(str(result).split())
+
+
 def slow(expression):
     time.sleep(0.003)
     return by_hash(expression)
 
 
-def run_slowly(folder):
-    search(GeneticProgramming(9, **TINY), slow, out=folder, quiet=True)
+class Raced(Fitness):
+    """Stops what is below all survivors, as racing does, without a training."""
+
+    bar = -1.0
+
+    def begin_generation(self, rivals):
+        self.bar = min((one.evaluation.fitness[0] for one in rivals), default=-1.0)
+
+    def __call__(self, expression):
+        found = slow(expression)
+        is_below = found.rank and found.rank[0] < self.bar
+        return Evaluation("stopped", message=f"below {self.bar}") if is_below else found
+
+
+def run_slowly(folder, raced=False):
+    evaluate = Raced() if raced else slow
+    return search(GeneticProgramming(9, **TINY), evaluate, out=folder, quiet=True)
 
 
 @pytest.mark.slow
-def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path):
-    run_slowly(tmp_path / "whole")
+@pytest.mark.parametrize("raced", [False, True])
+def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(tmp_path, raced):
+    whole = run_slowly(tmp_path / "whole", raced)
+    assert (whole.generations[-1].stopped > 0) == raced
     context = multiprocessing.get_context("forkserver")
     # What takes seconds to import is imported once, by the server.
     modules = ("loop", "variation", "evolution")
@@ -283,7 +503,7 @@ def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(t
     # The first start loads everything into the server.
     context.Process(target=print).run()
     while True:
-        process = context.Process(target=run_slowly, args=(tmp_path / "killed",))
+        process = context.Process(target=run_slowly, args=(tmp_path / "killed", raced))
         process.start()
         started = time.perf_counter()
         # The clock starts when the journal does: before that there is nothing to break.

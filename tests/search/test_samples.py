@@ -5,12 +5,14 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
 from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.search import GeneticProgramming, TrainingFitness, samples, search
+from nglkeras.search.task import look
 from nglkeras.training.optimizer import make_optimizer
 
 RANDOM = np.random.default_rng(0)
@@ -103,13 +105,11 @@ class TestLabels:
             (Y - 1, "include -1: class indices count from 0"),
             (np.where(Y == 0, 2**32 + 1, Y), "is no class index"),
             (Y[:-1], r"shape \(64, 6\) and labels of shape \(63,\)"),
-            (EYE * 255, "are not one-hot"),
-            (np.eye(4)[Y] + np.eye(4)[(Y + 1) % 4], "not several labels"),
-            (np.zeros((64, 1, 4)), r"have shape \(64, 1, 4\)"),
             (np.array(Y, "datetime64[D]"), "are of type datetime64|cannot be"),
             (None, "have shape"),
             ({"a": Y}, "are a dict"),
             (np.ma.array(Y, mask=Y == 0), "masked array"),
+            (np.array([b"ant", b"bee"], object)[Y % 2], "are text, such as 'ant'"),
         ],
     )
     def test_are_refused_at_once(self, y, message):
@@ -122,6 +122,10 @@ class TestLabels:
         [
             (Y + 1, "labels of train include 4, and the model has 4 outputs"),
             (np.eye(5)[Y], "one-hot over 5 classes, and the model has 4 outputs"),
+            (EYE * 255, "are not one-hot"),
+            (np.eye(4)[Y] + np.eye(4)[(Y + 1) % 4], "not several labels"),
+            (np.zeros((64, 1, 4)), r"have shape \(64, 1, 4\)"),
+            (Y / 4, "are no class indices, such as"),
         ],
     )
     def test_are_refused_when_the_model_is_known(self, y, message):
@@ -145,12 +149,18 @@ class TestInputs:
             (tf.data.Dataset.from_tensors((X, Y, Y)), "without sample weights"),
             (tf.data.Dataset.from_tensors(X), "wanted are"),
             (tf.data.Dataset.from_tensors((X, Y)).take(0), "train is empty"),
+            (tf.data.Dataset.from_tensors((X, np.array(["ant", "bee"])[Y % 2])), "such as 'ant'"),
+            ((np.where(X > 2, "much", X.astype(object)), Y), "of type object; give arrays"),
         ],
     )
     def test_are_refused(self, train, message):
         with pytest.raises(UserError, match=message) as error:
             fitness(train)
         assert "\n" not in str(error.value)
+
+    def test_a_table_with_columns_of_several_types(self):
+        table = pd.DataFrame(X).assign(is_large=X[:, 0] > 0)
+        np.testing.assert_array_equal(samples.read("train", (table, Y))[0], table.astype("float64"))
 
     def test_of_another_rank(self):
         with pytest.raises(UserError, match=r"Invalid input shape\. Expected shape \(None, 6\)"):
@@ -238,12 +248,11 @@ class TestModel:
     @pytest.mark.parametrize(
         ("model_fn", "message"),
         [
-            (lambda: model(4, None), "seems to end in logits; end it in a softmax"),
-            (lambda: model(4, None, kernel_initializer="zeros"), "logits"),
             (lambda: model(4, "sigmoid"), "seems to end in sigmoids"),
             (lambda: model(2, "sigmoid", kernel_initializer="zeros"), "sigmoids"),
-            (lambda: model(1, "sigmoid"), "ends in one unit; .* Dense"),
-            (lambda: model(1, None), "ends in one unit"),
+            (lambda: model(1, "sigmoid"), "ends in one unit, .* include 2: end it in an output"),
+            (lambda: model(1, None), "ends in one unit, .*; regression is not possible here"),
+            (lambda: model(1, "softmax"), "only output is always 1"),
             (two_outputs, "has 2 outputs"),
             (
                 lambda: keras.Sequential(
@@ -253,7 +262,7 @@ class TestModel:
                         keras.layers.Dense(4, "softmax"),
                     ]
                 ),
-                r"shape \(32, 3, 4\)",
+                r"output has shape \[64, 3, 4\]; wanted are class indices",
             ),
             (
                 lambda: keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, "softmax")]),
@@ -264,11 +273,11 @@ class TestModel:
             (frozen, "no weights to train"),
         ],
     )
+    @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
     @pytest.mark.parametrize("way", ["call", "search"])
     def test_that_does_not_fit(self, model_fn, message, way, tmp_path):
         """Before anything is trained, and before the search's journal is begun."""
-        labels = Y % 2 if "one unit" in message or "sigmoids$" in message else Y
-        evaluate = fitness((X, labels), (X, labels), model_fn)
+        evaluate = fitness(model_fn=model_fn)
         strategy = GeneticProgramming(0, population_size=2, generations=0)
         ways = {
             "call": lambda: evaluate(CE),
@@ -305,7 +314,7 @@ class TestModel:
     def test_the_check_changes_no_weight(self):
         made = model()
         before = [np.array(weight) for weight in made.get_weights()]
-        assert samples.count_classes(made, X[:8]) == 4
+        assert look(made, X[:8], Y).classes == 4
         assert all(map(np.array_equal, before, made.get_weights()))
 
 

@@ -8,8 +8,8 @@ from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import PAPER, Screening
+from nglkeras.search.known import cross_entropy
 from nglkeras.search.screening import CHECKS, Screen, logits_gradient, screening
-from nglkeras.search.training_fitness import cross_entropy
 
 
 class TestScreening:

@@ -44,6 +44,7 @@ USES = {
         f"import sys; sys.path.append({str(ROOT / 'reproduce')!r}); "
         "from benchmark import gp; gp._deap()"
     ),
+    "bokeh": "from nglkeras.search import page; page.write_page('nowhere')",
     "PIL": "from nglkeras.data import image_files",
 }
 # For each package, a script that needs it before its first training.

@@ -8,7 +8,7 @@ from conftest import needs_jax, needs_two_devices
 from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
-from nglkeras.training import streams
+from nglkeras.training import compiled, streams
 from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Plateau, Schedule
 
@@ -119,6 +119,36 @@ class TestRepeats:
         assert outcome(own) == outcome(compiled_network(learning_rate=rate).train(NGL))
         # The next training has the schedule's again.
         assert network.train(NGL).history[0]["learning_rate"] == pytest.approx(1e-3)
+
+
+class TestEpochs:
+    """The accuracy after every epoch, as Keras validates it and quicker."""
+
+    @pytest.mark.parametrize("kept", [0, compiled.KEPT])
+    def test_measures_what_keras_validates(self, kept, monkeypatch):
+        monkeypatch.setattr(compiled, "KEPT", kept)
+        settings = Schedule(epochs=3, batch_size=16, plateau=None)
+        validated, measured = (
+            CompiledNetwork(build, make_streams, settings, **{name: True}).train(NGL)
+            for name in ("validate", "measure_epochs")
+        )
+        accuracies = [
+            [row["val_accuracy"] for row in found.history] for found in (validated, measured)
+        ]
+        # Keras computes in float32.
+        assert accuracies[1] == pytest.approx(accuracies[0], rel=1e-6)
+        assert measured.validation_accuracy == accuracies[1][-1]
+        assert "val_loss" in validated.history[0]
+        assert "val_loss" not in measured.history[0]
+
+    def test_bars_stop_it_and_need_accuracies(self, network):
+        settings = Schedule(epochs=3, batch_size=16, plateau=None)
+        own = CompiledNetwork(build, make_streams, settings, measure_epochs=True)
+        stopped = own.train(NGL, bars=(0.0, 1.1))
+        assert (stopped.status, len(stopped.history)) == ("stopped", 2)
+        assert "after epoch 2, below 1.1" in stopped.message
+        with pytest.raises(ValueError, match="bars need measure_epochs=True"):
+            network.train(NGL, bars=(0.5,))
 
 
 class TestStatuses:

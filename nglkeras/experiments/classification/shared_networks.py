@@ -4,7 +4,7 @@ Compiling a small network takes longer than training it. The data are in memory,
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,7 @@ class SharedNetworks:
         network = self._network(trial)
         with accumulation.freeing_graphs():
             outcome = network.train(
-                _name_of_loss(trial),
+                name_of_loss(trial),
                 trial.run,
                 learning_rate=trial.schedule.learning_rate,
                 timeout=self.timeout,
@@ -123,8 +123,8 @@ class SharedNetworks:
         return network
 
     def _make(self, trials):
-        choices = {_name_of_loss(trial): trial for trial in trials}
-        make_loss = partial(_switched, choices)
+        choices = {name_of_loss(trial): trial for trial in trials}
+        make_loss = partial(switched, choices)
         if self.accumulate:
             trials = map(attempt.remembered, trials)
         return compiled_network(
@@ -132,12 +132,13 @@ class SharedNetworks:
         )
 
 
-def _name_of_loss(trial):
+def name_of_loss(trial: Trial) -> tuple:
     """What names a loss."""
     return trial.loss, trial.formula, trial.loss_settings
 
 
-def _switched(trials):
+def switched(trials: Mapping[object, Trial]) -> SwitchedLoss:
+    """The loss that can become the loss of each of these trials."""
     return SwitchedLoss({name: training.loss_of(trial) for name, trial in trials.items()})
 
 

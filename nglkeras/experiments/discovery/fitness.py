@@ -1,9 +1,8 @@
 """The fitness of a loss as the mean accuracy of trials, each of which is a row of a journal."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -11,93 +10,33 @@ import numpy as np
 
 from nglkeras.data import sources
 from nglkeras.data.catalog import get_info
+from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
-from nglkeras.experiments import draws, earlier
-from nglkeras.experiments.classification.shared_networks import compiled_network
+from nglkeras.experiments import discovery, draws, earlier
 from nglkeras.experiments.classification.trial import Trial
+from nglkeras.experiments.discovery.candidates import Candidates, class_reduction_of
+from nglkeras.experiments.discovery.raced import RacedTrial
 from nglkeras.expression import Expression
-from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs import runner
-from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
+from nglkeras.search import racing as races
+from nglkeras.search.comparison import Comparison
 from nglkeras.search.fitness import Fitness, ask
-from nglkeras.search.strategy import Evaluation
-from nglkeras.search.training_fitness import (
-    SCALE_FREE,
-    Comparison,
-    cross_entropy,
-    fresh_values,
-)
-from nglkeras.training import accumulation
-from nglkeras.training.compiled import CompiledNetwork
-
-
-class Candidates:
-    """Trains the trials of formulas; compiles one network for each data set.
-
-    It can be pickled until its first trial.
-
-    Args:
-        searched_runs: Number of runs that the search uses. Only runs from this number on measure
-            the accuracy on the test set, and no fresh draws.
-        bound: Mean loss beyond which a training ends as "exploded".
-        data_dir: Folder of TFDS.
-        timeout: Seconds after which the training of a network stops.
-    """
-
-    def __init__(
-        self,
-        searched_runs: int,
-        *,
-        bound: float = np.inf,
-        data_dir: str | Path | None = None,
-        timeout: float | None = None,
-    ):
-        self.searched_runs = searched_runs
-        self.bound = bound
-        self.data_dir = data_dir
-        self.timeout = timeout
-        self.networks: dict[str, CompiledNetwork] = {}
-        self._drawn: dict[str, int] = {}
-
-    def __call__(
-        self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
-    ) -> TrialResult:
-        """Train a trial and return its row."""
-        training = self._network(trial).train(
-            Expression.parse(trial.formula), trial.run, timeout=self.timeout, on_epoch=on_epoch
-        )
-        return make_row(trial, **vars(training))
-
-    def values(self, trial: Trial) -> np.ndarray:
-        """Return the loss of each sample of a trial's first batch under the untrained network."""
-        return fresh_values(self._network(trial), Expression.parse(trial.formula))
-
-    def _network(self, trial):
-        if trial.dataset not in self.networks:
-            self.networks[trial.dataset] = compiled_network(
-                [trial],
-                partial(InterpretedLoss, _class_reduction(trial)),
-                bound=self.bound,
-                tested=lambda run: self.searched_runs <= run < draws.FIRST,
-                data_dir=self.data_dir,
-            )
-        network = self.networks[trial.dataset]
-        if draws.is_fresh(trial) and self._drawn.get(trial.dataset) != trial.run:
-            # Network and data of the draw before this are large, and no trial needs them again.
-            network.forget_others(trial.run)
-            accumulation.release()
-            self._drawn[trial.dataset] = trial.run
-        return network
+from nglkeras.search.known import cross_entropy
+from nglkeras.search.optimizers import ignores_scale
+from nglkeras.search.racing import CURVES, Bars, Racing
+from nglkeras.search.scale import Scale, scaled
+from nglkeras.search.strategy import Evaluation, Member
+from nglkeras.search.trainer import Loss, Trainer
 
 
 class TrialFitness(Fitness):
     """Mean validation accuracy of the trials of a loss.
 
     Each trained network is a row of the journal, on the disk before the next one starts. Only
-    `compare` reads the test sets.
+    `compare` and `trainer` read the test sets.
 
     Args:
         trials: Returns the trials of a formula; those of two formulas differ in the formula alone.
@@ -108,6 +47,13 @@ class TrialFitness(Fitness):
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
         executor: Trains the networks; by default this process.
+        scale_free: Whether each loss is brought to cross entropy's size first (see
+            `nglkeras.search.scale`), with one factor for all trials: that of the first.
+        racing: Whether candidates that fall behind the survivors are stopped: `True`, or a
+            `Racing` with its settings; `None` for yes where it is possible, but not in a folder
+            that was begun without it. All candidates have their first run before one has its
+            second. With several data sets they are compared after each run, by the fitness of the
+            runs so far, and not within it: a loss may be low on one of them alone.
 
     Attributes:
         begun: Settings of an earlier version that the folder's search goes on with.
@@ -126,6 +72,8 @@ class TrialFitness(Fitness):
         data_dir: str | Path | None = None,
         timeout: float | None = None,
         executor: Executor | None = None,
+        scale_free: bool = False,
+        racing: bool | Racing | None = False,
     ):
         self._planned = trials
         self._chosen = chosen
@@ -135,12 +83,22 @@ class TrialFitness(Fitness):
         self.executor = executor or Local()
         # Trials of any formula: their keys identify the search.
         self.blanks = self.trials("y_pred")
-        self.class_reduction = _class_reduction(self.blanks[0])
-        optimizers = {blank.schedule.optimizer.lower() for blank in self.blanks}
-        self.gradients = "scaled" if optimizers <= set(SCALE_FREE) else "exact"
+        self.class_reduction = class_reduction_of(self.blanks[0])
+        divides = all(ignores_scale(blank.schedule.optimizer) for blank in self.blanks)
+        self.gradients = "scaled" if scale_free or divides else "exact"
+        self.scale_free = scale_free
+        self._scales: dict[Expression, Scale] = {}
+        if scale_free:
+            self.refuse = self._problem
         self.rows = journal.results()
         self.searched_runs = 1 + max(blank.run % draws.FIRST for blank in self.blanks)
+        self._chooses_racing = racing is None
+        if self._chooses_racing:
+            racing = races.is_possible(**race_of(self.blanks))
+        self.racing = races.read(racing, **race_of(self.blanks))
+        self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
+        self.train.measure_epochs = self.racing is not None
 
     def trials(self, formula: str) -> list[Trial]:
         """Return the trials of a formula with the settings of the folder's search."""
@@ -149,12 +107,14 @@ class TrialFitness(Fitness):
     @property
     def settings(self) -> dict:
         """Everything that decides the fitness, as JSON data."""
-        return {
+        settings = {
             "fitness": type(self).__name__,
             "trials": [blank.key for blank in self.blanks],
             "datasets": self.datasets,
             "model": self.blanks[0].model,
         }
+        settings |= {"scale_free": True} if self.scale_free else {}
+        return settings | (self.racing.settings if self.racing else {})
 
     def as_begun(self, settings: dict) -> None:
         """Adopt the settings of the search in the folder, if an earlier version began it."""
@@ -164,6 +124,8 @@ class TrialFitness(Fitness):
             self._planned("y_pred"), keys, chosen=self._chosen, changes=draws.SEARCH_CHANGES
         )
         self.blanks = self.trials("y_pred")
+        if self._chooses_racing and "racing" not in settings:
+            self.racing, self.train.measure_epochs = None, False
 
     @property
     def notes(self) -> list[str]:
@@ -203,8 +165,21 @@ class TrialFitness(Fitness):
         Raises:
             UserError: If no worker could build the network.
         """
+        return self._ask("values", expression)
+
+    def _ask(self, method, expression):
         trial = replace(self.blanks[0], formula=str(expression))
-        return ask(self.train, self.executor, "values", trial)
+        return ask(self.train, self.executor, method, trial)
+
+    def _scale(self, expression):
+        if not self.scale_free:
+            return Scale()
+        if expression not in self._scales:
+            self._scales[expression] = self._ask("scale", expression)
+        return self._scales[expression]
+
+    def _problem(self, expression):
+        return self._scale(expression).problem
 
     def cross_entropy(self, dataset: str) -> Expression:
         """Return the cross entropy of a data set's classes as an expression."""
@@ -213,6 +188,24 @@ class TrialFitness(Fitness):
     def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
         """Return the fitness for the mean validation accuracy of each data set."""
         return (float(np.mean(list(accuracies.values()))),)
+
+    def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
+        """Set the bars of racing for the generation that begins."""
+        if self.racing is not None:
+            self._bars = races.bars(self.racing, rivals, trained, self._curves_and_measures)
+
+    def _curves_and_measures(self, details):
+        """Return the curves of a rival by run, and its fitness after each run but the last."""
+        (curves, *others), accuracies = details[CURVES].values(), details["accuracies"]
+        counts = range(1, self.searched_runs)
+        measures = [self._fitness(accuracies, count)[0] for count in counts]
+        return [] if others else curves, measures
+
+    def _fitness(self, accuracies, runs=None):
+        """Return the fitness of the first runs."""
+        return self.combine(
+            {dataset: float(np.mean(values[:runs])) for dataset, values in accuracies.items()}
+        )
 
     def __call__(self, expression: Expression, name: str = "") -> Evaluation:
         """Train all trials of a loss."""
@@ -228,53 +221,108 @@ class TrialFitness(Fitness):
         """Yield the index and the evaluation of each loss, as its last training ends.
 
         All trials of a loss are trained even if one fails, so that the rows do not depend on the
-        order of the trainings.
+        order of the trainings. Under racing, this holds for each run.
         """
-        unfinished = {
-            index: [draws.of(trial, name) for trial in self.trials(str(expression))]
-            for index, (expression, name) in enumerate(zip(expressions, names, strict=True))
-        }
-        missing = runner.pending(list(chain(*unfinished.values())), self.rows)
+        scales = list(map(self._scale, expressions))
+        groups = {}
+        for index, (expression, name) in enumerate(zip(expressions, names, strict=True)):
+            if scales[index].problem:
+                yield index, Evaluation("non_finite", message=scales[index].problem)
+                continue
+            formula = str(scaled(expression, scales[index].factor))
+            groups[index] = [draws.of(trial, name) for trial in self.trials(formula)]
+        for index, evaluation in (self._race if self.racing else self._all)(groups):
+            if self.scale_free:
+                details = evaluation.details | scales[index].details
+                evaluation = replace(evaluation, details=details)
+            yield index, evaluation
+
+    def _all(self, groups):
+        for index, rows in self.finished(groups, self.train):
+            yield index, self._evaluation(groups[index], rows)
+
+    def _race(self, groups):
+        """Train run by run: workers need not wait for one candidate's end."""
+        done = {index: ([], []) for index in groups}
+        for run in range(self.searched_runs):
+            limits = self._bars.in_run(run)
+            stage = {
+                index: [
+                    RacedTrial.of(trial, limits)
+                    for trial, blank in zip(groups[index], self.blanks, strict=True)
+                    if blank.run % draws.FIRST == run
+                ]
+                for index in done
+            }
+            for index, rows in self.finished(stage, self.train):
+                done[index][0].extend(stage[index])
+                done[index][1].extend(rows)
+                evaluation = self._bars.judged(self._evaluation(*done[index]), run)
+                if evaluation.status != "ok" or run == self.searched_runs - 1:
+                    del done[index]
+                    whole = sum(trial.schedule.epochs for trial in groups[index])
+                    yield index, races.with_epochs(evaluation, whole)
+
+    def finished(
+        self, groups: Mapping[int, Sequence[Trial]], work: Callable[[Trial], TrialResult]
+    ) -> Iterator[tuple[int, list[TrialResult]]]:
+        """Yield the name and the rows of each group of trials, as its last training ends.
+
+        Args:
+            groups: Trials by the name of their group.
+            work: Trains those that the journal lacks.
+        """
+        unfinished = dict(groups)
+        missing = runner.pending(list(chain(*groups.values())), self.rows)
         keys = {trial.key for trial in missing}
-        for key in chain([None], self._train(missing)):
+        for key in chain([None], self._train(missing, work)):
             keys.discard(key)
             for index, trials in list(unfinished.items()):
                 if keys.isdisjoint(trial.key for trial in trials):
                     del unfinished[index]
-                    yield index, self._evaluation(trials)
+                    yield index, [self.rows[trial.key] for trial in trials]
 
-    def _train(self, trials):
+    def _train(self, trials, work):
         """Yield the key of each trial when its row is in the journal."""
-        for trial, row in runner.rows(trials, self.journal, self.train, self.executor, _ignored):
+        for trial, row in runner.rows(trials, self.journal, work, self.executor, _ignored):
             self.rows[trial.key] = row
             yield trial.key
 
-    def _evaluation(self, trials):
-        rows = [self.rows[trial.key] for trial in trials]
-        seconds = sum(row.seconds for row in rows)
-        failed = next((row for row in rows if row.status != "ok"), None)
-        if failed is not None:
-            return Evaluation(failed.status, message=failed.message, seconds=seconds)
-        accuracies = {}
+    def _evaluation(self, trials, rows):
+        accuracies, curves = {}, {}
         for trial, row in zip(trials, rows, strict=True):
-            accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
-        means = {dataset: float(np.mean(values)) for dataset, values in accuracies.items()}
-        details = {"accuracies": accuracies}
+            if self.racing:
+                curves.setdefault(trial.dataset, []).append(races.curve_of(row.history))
+            if row.status == "ok":
+                accuracies.setdefault(trial.dataset, []).append(row.validation_accuracy)
+        details = {"accuracies": accuracies} | ({CURVES: curves} if self.racing else {})
         parts = max(row.accumulation for row in rows)
         if parts > 1:
             # It costs accuracy: a reader must see which candidates it concerns.
             details["accumulation"] = parts
-        return Evaluation("ok", self.combine(means), details=details, seconds=seconds)
+        return races.evaluation_of(rows, details, lambda: self._fitness(accuracies))
 
     def rows_of(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Return the rows of trials; train those that the journal lacks."""
-        list(self._train(runner.pending(trials, self.rows)))
+        list(self._train(runner.pending(trials, self.rows), self.train))
         return [self.rows[trial.key] for trial in trials]
+
+    def trainer(self, losses: Mapping[str, Loss], test: object = None) -> Trainer:
+        """Return what trains the networks of a confirmation; it reads the trials' own test sets.
+
+        Raises:
+            UserError: If test data are given, or a loss is neither a row nor a formula.
+        """
+        if test is not None:
+            raise UserError(
+                "the trials of this fitness have test sets of their own: give no others"
+            )
+        return discovery.contenders.TrialTrainer(self, losses)
 
     def compare(
         self, losses: dict[str, Expression | None], runs: int
     ) -> dict[str, list[Comparison]]:
-        """Measure the test accuracy of losses in runs that the search has not used.
+        """Measure the test accuracy of losses at the search's rate, in runs that it has not used.
 
         Call it after the search only: it reads the test sets.
 
@@ -310,9 +358,14 @@ class TrialFitness(Fitness):
         return results
 
 
+def race_of(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the runs, epochs and data sets of a candidate's trials, by name."""
+    return {
+        "runs": 1 + max(trial.run % draws.FIRST for trial in trials),
+        "epochs": max(trial.schedule.epochs for trial in trials),
+        "datasets": len({trial.dataset for trial in trials}),
+    }
+
+
 def _ignored(*progress):
     """Take progress, which the executor keeps for the live status."""
-
-
-def _class_reduction(trial):
-    return dict(trial.loss_settings).get("class_reduction", "mean")

@@ -55,6 +55,15 @@ class SearchScale(Scale):
         pretrained: Whether the weights of experiments 3 and 4 are used.
         screening: Checks that spare trainings: some of `CHECKS`. The paper makes none: it only
             discards losses whose values leave the bounds, which is done at every scale.
+        distinct: Whether only one of several survivors with the same formula is kept; `None` for
+            yes, but not in a folder that was begun without it. The paper has no such rule.
+        parsimony: Whether the smaller of two losses with the same fitness survives; `None` as
+            above. In the paper the older survives.
+        adaptation: "success_history" to adapt the rates of crossover and mutation; `None` for the
+            fixed rates that the paper prints.
+        racing: Whether trainings that fall behind the survivors are stopped; `None` for yes where
+            it is possible, but not in a folder that was begun without it. The paper trains all to
+            their end.
         draws: "fresh", a new split and new initial weights for every evaluation, as in the paper
             (B.1), or "shared" (default: the scale's, fresh at paper scale).
     """
@@ -68,6 +77,10 @@ class SearchScale(Scale):
     plateau: bool = True
     pretrained: bool = True
     screening: tuple[str, ...] = CHECKS
+    distinct: bool | None = None
+    parsimony: bool | None = None
+    adaptation: str | None = None
+    racing: bool | None = None
     draws: str = "shared"
 
 
@@ -94,5 +107,13 @@ SCALES = by_name(
         image_size=75,
         upsampling=3,
     ),
-    SearchScale(name="paper", note="the full protocol of the paper", screening=(), draws="fresh"),
+    SearchScale(
+        name="paper",
+        note="the full protocol of the paper",
+        screening=(),
+        distinct=False,
+        parsimony=False,
+        racing=False,
+        draws="fresh",
+    ),
 )

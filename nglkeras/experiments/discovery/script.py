@@ -41,15 +41,43 @@ class SearchScript(script.Script):
         """Add the options that both searches have."""
         add = parser.add_argument
         what = f"any of: {', '.join(self.checks)}"
+        text = "bring each loss to cross entropy's size first, so that none wins by its scale"
+        add("--scale-free", action="store_true", help=text)
         add("--screen", nargs="+", default=(), metavar="CHECK", help=f"checks to add, {what}")
         add("--without", nargs="+", default=(), metavar="CHECK", help=f"checks to omit, {what}")
         add(
-            "--compare-runs",
-            type=options.positive,
-            default=5,
+            "--confirm-runs",
+            type=options.count,
             metavar="N",
-            help="networks for each loss of the comparison at the end (default: 5)",
+            help="tested networks for each loss of the confirmation at the end, each loss at its "
+            "own best learning rate; 0 for none (default: 5 at demo scale, else 10)",
         )
+        add(
+            "--confirm-minutes",
+            type=float,
+            metavar="M",
+            help="time budget of the confirmation, which cuts networks and losses (default: none)",
+        )
+        add(
+            "--compare-runs",
+            type=options.count,
+            default=0,
+            metavar="N",
+            help="networks for each loss of a comparison at the search's own learning rate, as "
+            "earlier versions made it (default: none)",
+        )
+
+    def confirmation(self, args: argparse.Namespace, scale: Scale) -> dict | None:
+        """Return how the winner is confirmed, as arguments of `search.confirm`; `None` for not."""
+        if args.confirm_runs == 0:
+            return None
+        is_demo = scale.name == "demo"
+        return {
+            "best": 1 if is_demo else 3,
+            "rate_runs": 1 if is_demo else 2,
+            "new_runs": args.confirm_runs or (5 if is_demo else 10),
+            "minutes": args.confirm_minutes,
+        }
 
     def place(self, args: argparse.Namespace, scale: Scale) -> Path:
         """Return the folder of the results."""
@@ -73,6 +101,8 @@ class SearchScript(script.Script):
         for check in (*args.screen, *args.without):
             if check not in self.checks:
                 raise unknown("check", check, self.checks)
+        if args.confirm_minutes is not None:
+            search.numbers.positive("--confirm-minutes", args.confirm_minutes)
         extras.require(*self.packages)
         # What cannot be drawn is refused before a training, not after it.
         output.saver(args)
@@ -87,6 +117,8 @@ class SearchScript(script.Script):
                 data_dir=args.data_dir,
                 timeout=args.timeout,
                 executor=executor,
+                scale_free=args.scale_free,
+                racing=scale.racing,
             )
             heading = self.heading(args, scale, fitness)
             print(*filter(None, [heading, self.silent, f"Journals in {out}"]), sep="\n", flush=True)
@@ -129,10 +161,14 @@ def screening_of(
 
 
 def describe(checks: Screening, fitness: "TrialFitness") -> str:
-    """Say in two sentences which trainings were spared and how splits were drawn."""
+    """Say in sentences which trainings were spared, how splits were drawn, and of the scale."""
+    race = ""
+    if fitness.racing is not None:
+        race = " A training that will hardly catch up with the worst survivor is stopped."
+    scale = " Losses are brought to cross entropy's size." if fitness.scale_free else ""
     made = {name: getattr(checks, name) for name in CHECKS}
     found = [name for name, value in made.items() if value not in (False, "off")]
     what = f"Not trained: {', '.join(found)}." if found else "Every candidate is trained."
     own = "Every evaluation has a split and initial weights of its own."
     shared = "Candidates share splits and initial weights."
-    return f"{what} {own if draws.is_fresh(fitness.blanks[0]) else shared}"
+    return f"{what} {own if draws.is_fresh(fitness.blanks[0]) else shared}{scale}{race}"

@@ -23,7 +23,6 @@ class PaperASearch(SearchScript):
         super().add_options(parser)
         add = parser.add_argument
         add("--experiment", default="1", metavar="N", help="1 to 5 (default: 1)")
-        add("--distinct", action="store_true", help="keep one of survivors with equal formulas")
         add(
             "--bounds",
             nargs=2,
@@ -35,6 +34,7 @@ class PaperASearch(SearchScript):
         )
         changed = ("model", "generations", "population", "epochs", "train_images", "image_size")
         changed += ("evaluation_images", "datasets", "draws")
+        changed += ("distinct", "parsimony", "adaptation", "racing")
         options.add_fields(parser, SearchScale, changed)
 
     def chosen_scale(self, args):
@@ -71,12 +71,18 @@ class PaperASearch(SearchScript):
             args.seed,
             population_size=scale.population,
             generations=scale.generations,
-            distinct=args.distinct,
+            distinct=scale.distinct,
+            parsimony=scale.parsimony,
+            adaptation=scale.adaptation,
         )
         screening = screening_of(args, scale, fitness, out, fitness.bounds)
         result = search.search(strategy, fitness, out=out, screening=screening)
         heading = f"{heading} {describe(screening, fitness)}"
-        report(args, result, fitness, out, heading, compare_runs=args.compare_runs)
+        report(
+            *(args, result, fitness, out, heading),
+            compare_runs=args.compare_runs,
+            confirmation=self.confirmation(args, scale),
+        )
 
 
 class GLOSearch(SearchScript):
@@ -92,7 +98,7 @@ class GLOSearch(SearchScript):
     def add_options(self, parser):
         """Add the fields of the scale and the options of paper B."""
         super().add_options(parser)
-        changed = ("population", "generations", "coefficient_generations", "draws")
+        changed = ("population", "generations", "coefficient_generations", "draws", "racing")
         flags = {name: f"--{name.replace('_', '-')}" for name in changed}
         glo.figures.add_options(parser, {"search_steps": "--steps", **flags})
 
@@ -131,22 +137,30 @@ class GLOSearch(SearchScript):
         trees = search.search(strategy, fitness, out=folder, screening=screening)
         heading = f"{heading} {describe(screening, fitness)}"
         sizes = f"{scale.population} trees, {scale.generations} generations."
-        report(args, trees, fitness, folder, f"Trees. {heading} {sizes}", compare_runs=0)
+        report(args, trees, fitness, folder, f"Trees. {heading} {sizes}")
 
-        print(f"\nCoefficients of {trees.best}", flush=True)
+        # Without a factor of its scale: each candidate gets its own.
+        (found,) = trees.best_losses(1)
+        tree = found.individual.expression
+        print(f"\nCoefficients of {tree}", flush=True)
         # More generations may find another tree, whose coefficients are another search.
         folder = out / f"coefficients_{trees.population[0].individual.id}"
         strategy = search.CoefficientSearch(
-            trees.best, args.seed, generations=scale.coefficient_generations
+            tree, args.seed, generations=scale.coefficient_generations
         )
         screening = search.coefficients.SCREENING
         tuned = search.search(strategy, fitness, out=folder, screening=screening)
         contenders = {"tree": trees.best, "CE": None}
         contenders |= discovery.report.paper_losses("Baikal", "BaikalCMA")
+        confirmation = self.confirmation(args, scale)
+        if confirmation is not None:
+            names = {name: name for name in ("CE", "Baikal", "BaikalCMA")}
+            confirmation["contenders"] = names | {"tree": trees.best}
         report(
-            *(args, tuned, fitness, folder, f"Coefficients of `{trees.best}`. {heading}"),
+            *(args, tuned, fitness, folder, f"Coefficients of `{tree}`. {heading}"),
             compare_runs=args.compare_runs,
             contenders=contenders,
+            confirmation=confirmation,
             in_print=search.coefficients.in_print,
         )
 

@@ -72,6 +72,9 @@ class GLOScale(Scale):
         validation_images: Number of validation images; `None` for a tenth of the train split.
         screening: Checks that spare a tree's training: some of `search.screening.CHECKS`. The paper
             only keeps the fitness of a tree that comes again ("duplicates").
+        racing: Whether trainings that fall behind the survivors are stopped; `None` for yes where
+            it is possible, but not in a folder that was begun without it. The paper trains all to
+            their end.
         draws: "fresh", a new split and new initial weights for every evaluation of the search, or
             "shared" (default: the scale's, fresh at paper scale).
     """
@@ -92,6 +95,7 @@ class GLOScale(Scale):
     transfer_images: int = 45_000
     validation_images: int | None = 5_000
     screening: tuple[str, ...] = CHECKS
+    racing: bool | None = None
     draws: str = "shared"
 
     def images_of(self, portion: float) -> int:
@@ -153,6 +157,7 @@ SCALES = by_name(
         generations=100,
         coefficient_generations=50,
         screening=("duplicates",),
+        racing=False,
         draws="fresh",
     ),
 )

@@ -8,7 +8,7 @@ tested.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 # Losses and Keras are reached through it when a plan is made: see `startup.lazy`.
 import nglkeras
@@ -18,20 +18,9 @@ from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
+from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.schedule import ADAM, SGD, Schedule, check_precision, constant
-
-# Runs from here on are the new seeds; those that choose a rate count from 0.
-FIRST_NEW = 1_000
-# How many rates are added at each end, at most, while the best one lies there.
-MAX_ADDED = 6
-# A loss has learnt something at a rate where it is this many times better than chance.
-LEARNT = 2.0
-ENDS = ("low", "high")
-# Statuses of networks that left the finite numbers.
-DIVERGED = ("non_finite", "exploded")
-# Over the classes, as cross entropy is; the mean is a factor on the rate, and the rate is tuned.
-SUM = (("class_reduction", "sum"),)
 
 
 @dataclass(frozen=True)
@@ -130,11 +119,6 @@ SCALES = by_name(
 )
 
 
-def next_rate(rate: float, up: bool) -> float:
-    """The rate half a decade above or below; two digits, so that 0.01, 0.032, 0.1 recur."""
-    return float(f"{rate * 10 ** (0.5 if up else -0.5):.2g}")
-
-
 def plan(
     scale: LearningRateScale,
     loss_names: Iterable[str],
@@ -159,15 +143,11 @@ def plan(
             f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
             f"positive numbers, since the best one must have a neighbour on either side"
         )
-    blanks = [_blank_of_row(name) for name in loss_names]
+    registry = nglkeras.losses.registry
+    rows = [registry.row(name) for name in loss_names]
     for name, text in (formulas or {}).items():
-        blanks.append(
-            {
-                "loss": name,
-                "formula": str(Expression.parse(text)),
-                "loss_settings": SUM,
-            }
-        )
+        rows.append(registry.Row(name, formula=str(Expression.parse(text))))
+    blanks = [row.of_trial | {"loss_settings": row.summed} for row in rows]
     common = _common(scale, arguments.pop("data_dir", None)) | arguments
     return [
         Trial(schedule=schedule(scale, rate), run=run, **common, **blank)
@@ -206,54 +186,6 @@ def _common(scale, data_dir):
     }
 
 
-def _blank_of_row(name):
-    """What a trial says of a loss of the papers."""
-    row = nglkeras.losses.row(name)
-    blank = row.of_trial
-    if row.takes_reduction:
-        blank["loss_settings"] = SUM
-    return blank
-
-
-@dataclass(frozen=True)
-class RateCurve:
-    """Validation accuracies of one loss over the learning rates.
-
-    Attributes:
-        trials: Those of the loss, by rate, the least first; a trial for each run.
-        accuracies: Mean validation accuracy in [0, 1] of the networks that count, by rate; a
-            diverged one counts as chance. Rates without any such network are left out.
-        diverged: Rates at which a network left the finite numbers.
-        chance: Accuracy of a guess, in [0, 1].
-    """
-
-    trials: Mapping[float, Sequence[Trial]]
-    chance: float
-    accuracies: Mapping[float, float] = field(default_factory=dict)
-    diverged: frozenset[float] = frozenset()
-
-    @property
-    def best(self) -> float | None:
-        """The rate with the highest accuracy; of equals the least. `None` without a network."""
-        return max(self.accuracies, key=self.accuracies.get, default=None)
-
-    @property
-    def open_ends(self) -> tuple[str, ...]:
-        """The ends, "low" and "high", beyond which a better rate may lie.
-
-        That is the end where the best rate lies, and both where no rate has reached `LEARNT` times
-        the accuracy of chance: the best of such rates is none.
-        """
-        rates = list(self.accuracies)
-        if not rates:
-            return ()
-        if self.accuracies[self.best] < LEARNT * self.chance:
-            return ENDS
-        return tuple(
-            end for end, rate in zip(ENDS, (rates[0], rates[-1]), strict=True) if rate == self.best
-        )
-
-
 def curves(
     trials: Iterable[Trial], results: Mapping[str, TrialResult], classes: int
 ) -> dict[str, RateCurve]:
@@ -261,23 +193,11 @@ def curves(
     by_loss = {}
     for trial in trials:
         if trial.run < FIRST_NEW:
-            rates = by_loss.setdefault(trial.loss, {})
-            rates.setdefault(trial.schedule.learning_rate, []).append(trial)
-    found = {}
-    for loss, rates in by_loss.items():
-        accuracies, diverged = {}, set()
-        for rate in sorted(rates):
-            rows = [results[trial.key] for trial in rates[rate] if trial.key in results]
-            bad = sum(row.status in DIVERGED for row in rows)
-            values = [row.validation_accuracy for row in rows if row.status == "ok"]
-            values += [1 / classes] * bad
-            if values:
-                accuracies[rate] = sum(values) / len(values)
-            if bad:
-                diverged.add(rate)
-        ordered = {rate: rates[rate] for rate in sorted(rates)}
-        found[loss] = RateCurve(ordered, 1 / classes, accuracies, frozenset(diverged))
-    return found
+            rows = by_loss.setdefault(trial.loss, {}).setdefault(trial.schedule.learning_rate, [])
+            row = results.get(trial.key)
+            if row is not None:
+                rows.append((row.status, row.validation_accuracy))
+    return {loss: curve_of(outcomes, 1 / classes) for loss, outcomes in by_loss.items()}
 
 
 def further(
@@ -293,26 +213,22 @@ def further(
     """
     begun = scale.rates or OPTIMIZERS[scale.optimizer].rates
     found = curves(trials, results, classes)
-    wanted = []
-    for curve in found.values():
-        rates = list(curve.trials)
-        added = {
-            "low": sum(rate < min(begun) for rate in rates),
-            "high": sum(rate > max(begun) for rate in rates),
-        }
-        for end in curve.open_ends:
-            if added[end] < MAX_ADDED:
-                rate = next_rate(rates[-1 if end == "high" else 0], end == "high")
-                wanted += [_at(trial, scale, rate) for trial in curve.trials[rates[0]]]
-    if wanted:
-        return wanted
+    of_run = {(trial.loss, trial.run): trial for trial in trials if trial.run < FIRST_NEW}
+    wanted = [
+        _at(trial, scale, rate)
+        for loss, curve in found.items()
+        for rate in curve.wanted(begun)
+        for (of_loss, _), trial in of_run.items()
+        if of_loss == loss
+    ]
+    if not wanted:
+        wanted = [
+            replace(_at(of_run[loss, 0], scale, curve.best), run=FIRST_NEW + run, test=True)
+            for loss, curve in found.items()
+            if curve.best is not None
+            for run in range(scale.new_runs)
+        ]
     planned = {trial.key for trial in trials}
-    for curve in found.values():
-        if curve.best is not None:
-            first = curve.trials[curve.best][0]
-            wanted += [
-                replace(first, run=FIRST_NEW + run, test=True) for run in range(scale.new_runs)
-            ]
     return [trial for trial in wanted if trial.key not in planned]
 
 

@@ -9,6 +9,7 @@ from nglkeras.experiments import classification, learning_rates, options, script
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.learning_rates import protocol
 from nglkeras.experiments.learning_rates.protocol import LearningRateScale
+from nglkeras.report.rates import MAX_ADDED
 
 _FIELDS = (
     *("dataset", "model", "optimizer", "rates", "runs", "new_runs", "steps", "evaluate_every"),
@@ -61,11 +62,11 @@ class LearningRates(script.Experiment):
             args,
             out / "".join(letter if letter.isalnum() else "_" for letter in name),
             title,
-            [tables.layout(table), tables.curve_layout(curves)],
+            [report.best_rates.layout(table), report.best_rates.curve_layout(curves)],
             [*_notes(scale, table, info), *notes],
             # Momentum is a setting of Keras' SGD.
             tables.to_frame(trials, results, sizes).assign(optimizer=scale.optimizer),
-            partial(learning_rates.plots.study, curves, table, title),
+            partial(report.plots.best_rates, curves, table, title),
         )
 
 
@@ -88,7 +89,7 @@ def _notes(scale, table, info):
     edges = [cell.loss for cell in table if cell.open_ends]
     if edges:
         notes.append(
-            f"The best rate of {', '.join(edges)} may lie beyond its rates, {protocol.MAX_ADDED} "
+            f"The best rate of {', '.join(edges)} may lie beyond its rates, {MAX_ADDED} "
             f"added at an end though there are."
         )
     return notes + script.reconstruction_note(cell.loss for cell in table)

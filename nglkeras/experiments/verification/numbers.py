@@ -9,6 +9,7 @@ are added later thus do not change a text. `losses` are the losses that are comp
 other, by default all: name them for `p_holm`. Paths are relative to the folder of results.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,6 @@ from nglkeras.experiments.glo import tables as glo_tables
 from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.experiments.learning_rates import protocol as rates_protocol
 from nglkeras.experiments.learning_rates import tables as rates_tables
-from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, RateCurve
-from nglkeras.experiments.learning_rates.tables import BestRateCell
 from nglkeras.experiments.segmentation import tables as segmentation_tables
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
 from nglkeras.experiments.verification.selection import (
@@ -40,9 +39,12 @@ from nglkeras.experiments.verification.selection import (
     wrong_runs,
 )
 from nglkeras.report import statistics
+from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
+from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
-from nglkeras.search.records import Record, Result, header_or_record
+from nglkeras.search.records import Record, header_or_record
+from nglkeras.search.result import Result
 
 
 class Table:
@@ -142,7 +144,8 @@ class Numbers:
     def functions(self) -> dict[str, Callable]:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
-        functions = (*cells, self.rate_curves, self.search, self.table, paper, welch)
+        own = (self.rate_curves, self.search, self.confirmation, self.table)
+        functions = (*cells, *own, paper, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -240,6 +243,18 @@ class Numbers:
         }
         counts = Counter(name for one in records.values() for name in one.counts)
         return Search(counts, Result((), records, ()))
+
+    def confirmation(self, place: str) -> dict:
+        """Return the confirmation in a search's best.json, its losses by name as "by_loss".
+
+        The script writes it anew from the journals.
+        """
+        path = self.folder / place / "best.json"
+        try:
+            found = json.loads(path.read_bytes())["confirmation"]
+            return {**found, "by_loss": {one["loss"]: one for one in found["losses"]}}
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"cannot read the confirmation in {path}: {error}") from error
 
     def _select(self, place, kind, losses, settings):
         path = self.folder / place / "journal.jsonl"

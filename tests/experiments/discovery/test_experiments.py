@@ -24,8 +24,8 @@ from nglkeras.search import (
     GeneticProgramming,
     search,
 )
+from nglkeras.search.known import cross_entropy
 from nglkeras.search.screening import CHECKS
-from nglkeras.search.training_fitness import cross_entropy
 from nglkeras.training.devices import count_replicas
 
 NGL = Expression.parse(FORMULAS["NGL"])
@@ -111,6 +111,7 @@ class TestExperiments:
         for scale in (SCALES["demo"], SCALES["reduced"]):
             assert (scale.screening, scale.draws) == (CHECKS, "shared")
         assert (SCALES["paper"].screening, SCALES["paper"].draws) == ((), "fresh")
+        assert (SCALES["paper"].distinct, SCALES["paper"].parsimony) == (False, False)
         glo = protocol.SCALES
         assert (glo["paper"].screening, glo["paper"].draws) == (("duplicates",), "fresh")
         assert (glo["reduced"].screening, glo["reduced"].draws) == (CHECKS, "shared")

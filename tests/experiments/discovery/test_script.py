@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
@@ -12,18 +13,20 @@ from search_tools import lines
 import nglkeras
 from nglkeras.experiments import discovery
 from nglkeras.expression import Expression
+from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search import (
     GLO,
     CoefficientSearch,
     GeneticProgramming,
     Record,
+    Result,
     Variation,
 )
 
 SMALL = ["--model", "head", "--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
 
 
-SMALL += ["--population", "4", "--generations", "2", "--compare-runs", "2"]
+SMALL += ["--population", "4", "--generations", "2", "--confirm-runs", "2"]
 
 
 class TestScript:
@@ -37,21 +40,32 @@ class TestScript:
             "evaluations asked",
             "The winner: ",
             "LaTeX: ",
-            "Digits, winner: ",
-            "% against CE",
+            "4 losses x (5 rates x 1 + 2 new runs) = 28 networks",
+            ": better than cross entropy at its own best rate: ",
             "Holm's p",
         ):
             assert part in out
-        for name in ("convergence", "family", "losses", "winner"):
+        for name in ("convergence", "family", "front", "losses", "winner"):
             assert imread(tmp_path / f"{name}.png").std() > 0.01
-        for name in ("best.md", "best.json", "generations.csv", "comparison.csv"):
+        for name in ("best.md", "best.json", "generations.csv", "confirmation.csv"):
             assert (tmp_path / name).stat().st_size > 100
-        assert "| Digits | winner | 2 | " in (tmp_path / "best.md").read_text(encoding="utf-8")
-        journals = [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+        best = (tmp_path / "best.md").read_text(encoding="utf-8")
+        assert "## Is the winner better?" in best
+        assert all(f"| `{loss.simplified}` |" in best for loss in Result.load(tmp_path).front)
+        names = ("search.jsonl", "trials.jsonl", "confirm.jsonl")
+        journals = [(tmp_path / name).read_bytes() for name in names]
         code, again, _ = script("search", *SMALL, "--out", tmp_path)
         assert code == 0
         assert again[again.index("The best") :] == out[out.index("The best") :]
-        assert journals == [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
+        assert journals == [(tmp_path / name).read_bytes() for name in names]
+        rows = [json.loads(line) for line in journals[2].decode().splitlines()]
+        trials = {row["key"]: row for row in map(json.loads, journals[1].splitlines())}
+        assert {row["key"] for row in rows} <= trials.keys()
+        for row in rows:
+            trial = trials[row["key"]]["trial"]
+            assert trial["schedule"]["learning_rate"] == row["learning_rate"]
+            # What chooses a rate has not looked at the test set.
+            assert trial["test"] == (row["run"] >= FIRST_NEW) == (row["test"] is not None)
         loss = nglkeras.load_loss(tmp_path / "best.json")
         assert loss.formula in out
 
@@ -62,7 +76,8 @@ class TestScript:
             *SMALL,
             *["--experiment", "5", "--datasets", "digits", "digits_turned", "--generations", "1"],
             *["--population", "2", "--compare-runs", "1"],
-            *["--distinct", "--without", "duplicates", "equals", "gradients", "rejection"],
+            *["--no-parsimony", "--scale-free"],
+            *["--without", "duplicates", "equals", "gradients", "rejection"],
             *["--draws", "fresh", "--bounds", "1e-4", "1e6", "--out", tmp_path],
         )
         assert code == 0
@@ -72,15 +87,24 @@ class TestScript:
         header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])["settings"]
         assert header["screening"]["bounds"] == [1e-4, 1e6]
         assert header["evaluate"]["improvement"] == "errors"
-        assert "4 asked, 4 trained, saved none" in out
+        assert header["distinct"]
+        assert header["evaluate"]["scale_free"] is True
+        assert "Losses are brought to cross entropy's size." in best
+        content = json.loads((tmp_path / "best.json").read_text())
+        factor = Result.load(tmp_path).best_losses(1)[0].factor
+        assert content["formula"].startswith(f"{factor}*")
+        assert "parsimony" not in header
+        # One has no gradient that could be brought to any size.
+        assert "4 asked, 3 trained, saved 1 rejected" in out
         assert "Digits, turned, winner: " in out
+        assert "Measures are means over digits, digits_turned." in best
 
     def test_on_real_files_through_tfds(self, script, tmp_path, tfds_directory):
         code, out, _ = script(
             "search",
             *["--experiment", "2", "--scale", "reduced", "--model", "small_cnn"],
             *["--image-size", "28", "--epochs", "1", "--population", "2", "--generations", "1"],
-            *["--train-images", "40", "--compare-runs", "1"],
+            *["--train-images", "40", "--confirm-runs", "0"],
             *["--data-dir", tfds_directory, "--out", tmp_path],
         )
         # 54 tiny images do not fill the paper's batch of 128.
@@ -98,6 +122,9 @@ class TestScript:
             (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two numbers"),
             (["--datasets", "cats"], "unknown data set 'cats'"),
             (["--model", "LeNet"], "unknown model 'LeNet'"),
+            (["--racing", "--epochs", "1"], "there is one epoch of one run"),
+            (["--confirm-minutes", "-1"], "--confirm-minutes=-1.0 is not a positive number"),
+            (["--confirm-runs", "-1"], "-1 is not a positive number"),
             (["--generations", "0"], "0 is not a positive number"),
             (["--strategy", "all"], "unknown strategy 'all'"),
         ],
@@ -116,7 +143,7 @@ class TestScript:
     def test_a_search_is_printed_without_its_data(self, script, tmp_path, monkeypatch):
         from nglkeras.data import sources
 
-        options = [*SMALL, "--generations", "1", "--compare-runs", "1", "--out", tmp_path]
+        options = [*SMALL, "--generations", "1", "--out", tmp_path]
         code, out, _ = script("search", *options)
         assert code == 0
         monkeypatch.setattr(sources, "prepare", lambda *_: pytest.fail("data were asked for"))
@@ -143,11 +170,11 @@ class TestGLOSearch:
     def test_two_stages_and_again_from_the_journals(self, script, tmp_path):
         options = (
             *("--steps", 8, "--population", 40, "--generations", 1, "--coefficient-generations", 1),
-            *("--compare-runs", 1, "--train-images", 200, "--out", tmp_path),
+            *("--confirm-runs", 2, "--train-images", 200, "--out", tmp_path),
         )
         code, out, err = script("glo_search", *options)
         assert code == 0, err
-        assert "Digits, BaikalCMA:" in out
+        assert out.count("better than cross entropy at its own best rate") == 1
         folder = tmp_path / "search"
         (coefficients,) = folder.glob("coefficients_*")
         stages = ("trees", coefficients.name)
@@ -159,15 +186,10 @@ class TestGLOSearch:
             assert nglkeras.load_loss(folder / stage / "best.json").class_reduction == "sum"
             assert imread(folder / stage / "convergence.png").std() > 0.02
             assert "Winner" in (folder / stage / "best.md").read_text()
-        assert not (folder / "trees" / "comparison.csv").exists()
-        comparison = (coefficients / "comparison.csv").read_text()
-        assert {line.split(",")[1] for line in comparison.splitlines()[1:]} == {
-            "winner",
-            "tree",
-            "CE",
-            "Baikal",
-            "BaikalCMA",
-        }
+        assert not (folder / "trees" / "confirm.jsonl").exists()
+        confirmed = pd.read_csv(coefficients / "confirmation.csv")
+        # Beside the best one, which is named by its id.
+        assert set(confirmed.loss) > {"tree", "CE", "Baikal", "BaikalCMA"}
         code, _, _ = script("glo_search", *options)
         assert code == 0
         assert {stage: lines(folder / stage) for stage in first} == first
@@ -199,6 +221,7 @@ def test_the_committed_searches_can_be_read(path):
     assert settings.pop("variation", None) in (None, json.loads(json.dumps(asdict(Variation()))))
     last = max(record.individual.generation for record in records.values())
     strategy = make(seed=seed, generations=last, **settings)
+    strategy.as_begun(settings)
     asked = strategy.ask()
     # The last generation may have been interrupted.
     while asked and all(individual.id in records for individual in asked):

@@ -14,8 +14,10 @@ from nglkeras import losses
 from nglkeras.errors import UserError
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.learning_rates import protocol, sizes, tables
-from nglkeras.experiments.learning_rates.protocol import FIRST_NEW, MAX_ADDED, SCALES
+from nglkeras.experiments.learning_rates.protocol import SCALES
 from nglkeras.losses.curves import size_at_uniform
+from nglkeras.report import best_rates
+from nglkeras.report.rates import FIRST_NEW, MAX_ADDED, next_rate
 from nglkeras.runs.trial import TrialResult
 
 DEMO = SCALES["demo"]
@@ -85,11 +87,11 @@ class TestPlan:
     def test_rates_recur_whichever_way_they_are_reached(self):
         rates = [0.01]
         for _ in range(8):
-            rates.append(protocol.next_rate(rates[-1], up=True))
+            rates.append(next_rate(rates[-1], up=True))
         assert rates == [0.01, 0.032, 0.1, 0.32, 1.0, 3.2, 10.0, 32.0, 100.0]
         back = [100.0]
         for _ in range(8):
-            back.append(protocol.next_rate(back[-1], up=False))
+            back.append(next_rate(back[-1], up=False))
         assert back == rates[::-1]
 
     @pytest.mark.parametrize(
@@ -234,9 +236,9 @@ class TestTable:
 
     def test_layouts(self, study):
         cells, curves, trials, results = study
-        heading, *lines = tables.layout(list(cells.values()))
+        heading, *lines = best_rates.layout(list(cells.values()))
         assert all(len(line) == len(heading) for line in lines)
-        heading, *lines = tables.curve_layout(curves)
+        heading, *lines = best_rates.curve_layout(curves)
         marked = [text for line in lines for text in line if text.endswith("*")]
         assert len(marked) == 3
         frame = tables.to_frame(trials, results, dict.fromkeys(curves, 1.0))

@@ -68,6 +68,7 @@ def test_committed_documents_agree_with_their_rows(script):
         ("results/README.md", "306,413", "306,414"),
         ("results/README.md", "| **0.95** | 1.04 |", "| 0.95 | 1.04 |"),
         ("results/README.md", "(4.7 times)", "(4.8 times)"),
+        ("results/README.md", "−13.1 points", "−13.2 points"),
         ("README.md", "misses 0.9700 by 0.0072", "misses 0.9700 by 0.0071"),
         ("README.md", "1,408 networks", "1,409 networks"),
     ],
@@ -146,6 +147,7 @@ def test_a_row_that_cannot_be_read_is_said(project, script):
         ("{{ paper('glo', 'nothing', 'CE') }}", "2: unknown row of the printed glo 'nothing'; cho"),
         ("{{ paper('table9', 'CE', 'CE') }}", "2: no printed table 'table9'"),
         ("{{ table('nothing.csv') }}", "2: cannot read"),
+        ("{{ confirmation('search/small_cnn_mnist') }}", "2: cannot read the confirmation in"),
         ("{{ 1 + 'a' }}", "2: unsupported operand"),
         (
             "{{ glo('glo/mnist', 'test', runs=7, steps=20000).CE.maen }}",

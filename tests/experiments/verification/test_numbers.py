@@ -13,6 +13,7 @@ from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.experiments.learning_rates import protocol as rates_protocol
 from nglkeras.experiments.verification import numbers, selection, texts
+from nglkeras.report.rates import FIRST_NEW
 from nglkeras.report.statistics import Difference
 from nglkeras.report.tables import Cell
 from nglkeras.runs.trial import TrialResult
@@ -206,10 +207,8 @@ class TestRates:
         best = {"CE": 0.1, "NGL": 1.0, "Focal": 0.1}
         for loss, rate in best.items():
             first = next(t for t in trials if (t.loss, t.schedule.learning_rate) == (loss, rate))
-            trials += [
-                replace(first, run=rates_protocol.FIRST_NEW + i, test=True) for i in range(3)
-            ]
-        trials.append(replace(trials[0], run=rates_protocol.FIRST_NEW, test=True))
+            trials += [replace(first, run=FIRST_NEW + i, test=True) for i in range(3)]
+        trials.append(replace(trials[0], run=FIRST_NEW, test=True))
         trials.remove(next(t for t in trials if t.loss == "Focal"))
 
         def accuracy(trial):

@@ -1,0 +1,245 @@
+"""`search.html`: a page to watch a search with, one file that needs no network.
+
+`search` writes it into its folder beside the journal; `write_page` makes it from a journal. The
+page reloads itself while the search runs.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, partial
+from pathlib import Path
+
+from nglkeras import paths
+from nglkeras.errors import in_a_line
+from nglkeras.report import output
+from nglkeras.runs import live_status, lock
+from nglkeras.runs.journal import read_records
+from nglkeras.runs.live_status import duration
+from nglkeras.runs.status import PAGE
+from nglkeras.search import presentation
+from nglkeras.search.result import Result
+from nglkeras.search.strategy import SEED
+from nglkeras.search.trainings import JOURNAL, NetworkRow, rate_curves
+from nglkeras.startup import extras
+
+# Least number of seconds between two versions, and between two looks of the browser.
+INTERVAL, RELOAD = 3.0, 10
+# Part of the time that writing may take; versions are left out where it would take more.
+SHARE = 0.01
+# A search that ends earlier, in seconds, has nothing to watch and gets no page.
+SHORTEST = 5.0
+# Losses that are shown with their curves.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        running: Whether it is running.
+        seconds_left: Estimate of the time that it takes still.
+        generations: Number of its last generation.
+    """
+
+    running: bool = False
+    seconds_left: float | None = None
+    generations: float | None = None
+
+
+def write_page(
+    folder: str | Path, result: Result | None = None, progress: Progress | None = None
+) -> Path:
+    """Write the page of a search, `search.html` in its folder, and return its path.
+
+    Args:
+        folder: Folder of the search, its `out`.
+        result: The result; by default what the journal says.
+        progress: How far the search is; by default what its live status says.
+
+    Raises:
+        MissingPackageError: If Bokeh, which draws the figures, is not installed.
+        UserError: If the folder has no search or cannot be written to.
+    """
+    extras.require("jinja2", "bokeh")
+    folder = paths.expand(folder)
+    result = result or Result.load(folder)
+    text = _render(folder, result, progress or _progress(folder))
+    path = folder / PAGE
+    temporary = path.with_name(f"{PAGE}.tmp")
+    with output.writing_to(folder):
+        temporary.write_text(text, encoding="utf-8")
+        # A browser sees the old page or the new one, never half of one.
+        temporary.replace(path)
+    return path
+
+
+class LivePage:
+    """Keeps the page of a running search up to date.
+
+    Writing takes at most the part `SHARE` of the time: versions in between are left out. What goes
+    wrong is said once, and the search goes on.
+
+    Args:
+        folder: Folder of the search.
+        quiet: Whether to say nothing.
+    """
+
+    def __init__(self, folder: Path, *, quiet: bool = False):
+        self.folder, self.quiet = folder, quiet
+        self.failed = self.written = False
+        self._begun = time.perf_counter()
+        self._due = self._begun + SHORTEST
+
+    def update(self, result: Callable[[], Result], progress: Callable[[], Progress]) -> None:
+        """Write the page if the last version is old enough."""
+        if time.perf_counter() >= self._due:
+            self._write(result, progress)
+
+    def finish(self, result: Callable[[], Result]) -> None:
+        """Write the last version, which does not reload itself, unless there is nothing to see."""
+        is_long = time.perf_counter() - self._begun >= SHORTEST
+        if is_long or self.written or (self.folder / PAGE).exists():
+            self._write(result, Progress)
+
+    def _write(self, result, progress):
+        if self.failed:
+            return
+        try:
+            extras.require("jinja2", "bokeh.plotting")
+            started = time.perf_counter()
+            write_page(self.folder, result(), progress())
+        # Whatever it is, it must not end hours of training.
+        except Exception as error:
+            self.failed = True
+            if not self.quiet:
+                output.say(in_a_line(f"{PAGE} is not written: {error}"))
+            return
+        now = time.perf_counter()
+        # The first version takes longer than others: Bokeh is imported and fills its caches.
+        cost = now - started if self.written else 0.0
+        self._due = now + max(INTERVAL, cost / SHARE)
+        self.written = True
+
+
+def _progress(folder):
+    """Return how far a search is from its live status."""
+    journal = folder / "search.jsonl"
+    live = live_status.read(journal)
+    if live is None or lock.holder(journal) is None:
+        return Progress()
+    return Progress(True, live.seconds_left, live.generations)
+
+
+def _render(folder, result, progress):
+    # Only here, since Bokeh is optional and takes a second to import.
+    from nglkeras.search import page_plots as plots
+
+    evaluated = plots.points(result.records.values())
+    best, confirmation = result.best_losses(SHOWN), _confirmation(folder)
+    figures = {}
+    if result.records:
+        figures["evaluations"] = plots.evaluations(result)
+    if result.generations:
+        figures["convergence"] = plots.convergence(result, evaluated)
+    if best:
+        figures["front"] = plots.front(result, evaluated)
+        figures["genealogy"] = plots.genealogy(result)
+    if confirmation.get("rates"):
+        figures["rates"] = plots.rates(confirmation["rates"], confirmation["measure"])
+    if any(one.get("difference") is not None for one in confirmation.get("losses", ())):
+        figures["differences"] = plots.differences(confirmation["losses"])
+    script, elements = plots.embed(figures)
+    curves = [plots.curves(loss.expression, loss.class_reduction) for loss in best]
+    counts = Counter(name for one in result.records.values() for name in one.counts)
+    kinds = Counter(map(plots.kind_of, result.records.values()))
+    # To simplify a formula may take seconds, so that is left to the last version.
+    describe = partial(_described, simplify=not progress.running)
+    many = max((len(one.evaluation.rank) for one in result.records.values()), default=0) > 1
+    return _template().render(
+        library=plots.library(),
+        scripts=[script, *(script for script, _ in curves)],
+        plots=elements,
+        name=folder.resolve().name,
+        result=result,
+        progress=progress,
+        left=None if progress.seconds_left is None else duration(progress.seconds_left),
+        written=datetime.now().astimezone(),
+        reload=RELOAD,
+        counts=counts,
+        kinds={kind: kinds[kind] for kind in plots.KINDS if kinds[kind]},
+        colors=plots.KINDS,
+        failures=presentation.failures(
+            one.evaluation for one in result.records.values() if "failed" in one.counts
+        ),
+        epochs=result.epochs,
+        seconds=duration(result.seconds),
+        best=[
+            describe(loss) | {"curves": drawn}
+            for loss, (_, drawn) in zip(best, curves, strict=True)
+        ],
+        front=[describe(loss) for loss in result.front],
+        family=len(result.ancestors(best[0].id)) if best else 0,
+        many=many,
+        drawn=len(evaluated.data["id"]),
+        rated=sum(bool(one.evaluation.rank) for one in result.records.values()),
+        confirmation=confirmation,
+        shown=presentation.shown,
+    )
+
+
+def _described(loss, simplify):
+    """Return what the page says of a loss."""
+    simple = loss.simplified if simplify and loss.made_by != SEED else loss.expression
+    spread = presentation.spread(loss.evaluation)
+    return {
+        "id": loss.id,
+        "fitness": presentation.shown(loss.fitness),
+        "spread": "" if spread is None else f" ± {spread:.4f}",
+        "size": loss.size,
+        "simple_size": simple.size,
+        "origin": presentation.origin(loss.individual),
+        "mathml": simple.to_mathml(),
+        "formula": loss.formula,
+        "latex": simple.to_latex(),
+    }
+
+
+@cache
+def _template():
+    import jinja2
+
+    source = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    return environment.from_string(source)
+
+
+def _number(value, form="{:.2f}"):
+    return "–" if value is None else form.format(value)
+
+
+def _confirmation(folder):
+    """Return what the confirmation says, if there is one; else how far it is."""
+    try:
+        found = json.loads((folder / "best.json").read_bytes()).get("confirmation") or {}
+    except (OSError, ValueError, RecursionError, AttributeError):
+        found = {}
+    journal = folder / JOURNAL
+    if not journal.exists():
+        return found
+    rows = list(read_records(journal, NetworkRow.from_json, lambda message: None))
+    # Those of the verdict; while there is none, what the journal tells.
+    rates = {one["loss"]: dict(one["rates"]) for one in found.get("losses", ()) if "rates" in one}
+    if not rates:
+        rates = {
+            name: {rate: 100 * value for rate, value in curve.accuracies.items()}
+            for name, curve in rate_curves({row.key: row for row in rows}.values()).items()
+        }
+    return {"measure": "accuracy", **found, "rates": rates, "networks": len(rows)}
