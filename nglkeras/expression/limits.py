@@ -36,4 +36,8 @@ def limited(calls: int) -> Iterator[None]:
     except TooMuchWorkError:
         pass
     finally:
-        sys.setprofile(profiler)
+        if hasattr(profiler, "enable"):
+            # That of cProfile is no function.
+            profiler.enable()
+        else:
+            sys.setprofile(profiler)

@@ -245,8 +245,8 @@ class TrainingFitness(Fitness):
             for i in range(0, len(y), size)
         ]
         if task.one_hot_classes is not None:
-            y = keras.ops.convert_to_numpy(keras.ops.one_hot(y.astype("int32"), task.outputs))
-            all_labels = y
+            # PyTorch's one_hot takes no label beyond the classes, such as 255.
+            y = all_labels = (y[..., None] == np.arange(task.outputs)).astype("float32")
         self.measure.check(task, y, np.concatenate(parts), all_labels)
 
     def build(self) -> keras.Model:
