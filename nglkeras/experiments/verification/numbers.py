@@ -145,7 +145,7 @@ class Numbers:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
         own = (self.rate_curves, self.search, self.confirmation, self.table)
-        functions = (*cells, *own, paper, welch)
+        functions = (*cells, *own, paired, paper, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -302,6 +302,11 @@ def paper(table: str, row: str, column: str) -> float:
         if name not in names:
             raise unknown(f"{kind} of the printed {table}", name, names)
     return float(numbers.at[row, column])
+
+
+def paired(values: Sequence[float], references: Sequence[float]) -> statistics.Difference:
+    """Return the mean difference of pairs, with Student's interval."""
+    return statistics.paired_difference(values, references)
 
 
 def welch(cell: Cell, other: Cell) -> float | None:
