@@ -152,7 +152,7 @@ class TestScript:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["speed"], "unknown benchmark 'speed'; choose from: loss, search, trial, gp"),
+            (["speed"], "unknown benchmark 'speed'; choose from: loss, search, racing, trial, gp"),
             (["search", "--models", "VGG"], "unknown model 'VGG'; choose from: small_cnn"),
             (["loss", "--rounds", "0"], "0 is not a positive number"),
         ],
