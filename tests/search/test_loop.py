@@ -476,7 +476,7 @@ class Raced(Fitness):
 
     bar = -1.0
 
-    def begin_generation(self, rivals):
+    def begin_generation(self, rivals, trained):
         self.bar = min((one.evaluation.fitness[0] for one in rivals), default=-1.0)
 
     def __call__(self, expression):
