@@ -43,7 +43,9 @@ def state():
 before = state()
 import nglkeras
 for module in pkgutil.walk_packages(nglkeras.__path__, "nglkeras."):
-    importlib.import_module(module.name)
+    # Imported where PyTorch is the backend.
+    if module.name != "nglkeras.losses.kernel_torch":
+        importlib.import_module(module.name)
 after = state()
 for what in before:
     if what == "logging":  # loggers may be made, those that were there stay as they were
