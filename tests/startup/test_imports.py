@@ -11,7 +11,8 @@ CODE = """
 import locale, logging, os, pkgutil, random, signal, sys, warnings
 import importlib
 for name in ("keras", "tensorflow", "matplotlib.figure", "matplotlib.patches", "pandas",
-             "scipy.stats", "sklearn.datasets", "tqdm", "cloudpickle", "requests"):
+             "scipy.stats", "sklearn.datasets", "tqdm", "cloudpickle", "requests",
+             "bokeh.plotting"):
     importlib.import_module(name)
 import matplotlib as mpl
 import numpy as np
