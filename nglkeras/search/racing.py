@@ -25,7 +25,7 @@ from nglkeras.search.numbers import convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.training.outcome import Training
 
-# Chosen by replays of two searches of the paper's size on MNIST; docs/search.md has figures.
+# Chosen by replays of two searches of the paper's size on MNIST.
 NEIGHBOURS = 10
 # Keys of an evaluation's details: the validation after each epoch of each run; and how many epochs
 # were trained, of how many.

@@ -52,9 +52,8 @@ class Candidates:
         self._drawn: dict[str, int] = {}
 
     def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
-        """Return one of another kind with the same settings."""
-        settings = ("bound", "data_dir", "timeout", "measure_epochs")
-        return kind(**{name: getattr(self, name) for name in settings})
+        """Return one of another kind with the same settings; it does not race."""
+        return kind(bound=self.bound, data_dir=self.data_dir, timeout=self.timeout)
 
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None
