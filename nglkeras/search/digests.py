@@ -28,7 +28,7 @@ def digest_callbacks(callbacks: Sequence[keras.callbacks.Callback] | Callable) -
     """Return what identifies callbacks, as JSON data."""
     if callable(callbacks):
         return fingerprint(callbacks)
-    return [[fingerprint(type(one)), _arguments_of(one)] for one in callbacks]
+    return [[fingerprint(type(one)), arguments_of(one)] for one in callbacks]
 
 
 def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str:
@@ -48,8 +48,8 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
     return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
 
 
-def _arguments_of(callback):
-    """Return the attributes that are arguments of the constructor; the others are its state."""
-    names = inspect.signature(type(callback)).parameters.keys() & vars(callback).keys()
-    found = {name: getattr(callback, name) for name in sorted(names)}
+def arguments_of(value: object) -> dict[str, bool | int | float | str]:
+    """Return the attributes that are arguments of the constructor; the others are state."""
+    names = inspect.signature(type(value)).parameters.keys() & vars(value).keys()
+    found = {name: getattr(value, name) for name in sorted(names)}
     return {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}

@@ -16,6 +16,7 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.registry import Row
+from nglkeras.search.digests import arguments_of
 from nglkeras.search.identity import fingerprint, name_of
 
 # Parts of the test data.
@@ -225,10 +226,16 @@ def formula_of(loss: Loss) -> str:
 def identity(loss: Loss) -> object:
     """Return what identifies a loss, as JSON data."""
     if isinstance(loss, keras.losses.Loss):
-        try:
+        # Keras wraps a function as a loss.
+        function = getattr(loss, "fn", None)
+        own = loss if function is None else function
+        if str(own.__module__).partition(".")[0] in ("keras", "nglkeras"):
             return json.loads(json.dumps(keras.losses.serialize(loss), default=str))
-        except (TypeError, ValueError, NotImplementedError):
-            return fingerprint(type(loss))
+        if own is loss:
+            # Its config may lack its arguments.
+            return [fingerprint(type(loss)), arguments_of(loss)]
+        config = loss.get_config() | {"fn": fingerprint(own), "name": None}
+        return json.loads(json.dumps(config, default=str))
     return [loss.name, loss.formula] if isinstance(loss, Row) else str(loss)
 
 

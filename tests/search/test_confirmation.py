@@ -2,6 +2,7 @@
 
 import json
 import re
+import types
 import zlib
 
 import keras
@@ -466,6 +467,47 @@ def model_fn():
 def fitness():
     train, validation = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
     return TrainingFitness(model_fn, train, validation, epochs=2, batch_size=16, learning_rate=0.01)
+
+
+class Own(keras.losses.Loss):
+    """A loss whose config does not have its argument."""
+
+    def __init__(self, power):
+        super().__init__()
+        self.power = power
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred) ** self.power, axis=-1)
+
+
+def first(y_true, y_pred):
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+
+def second(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda other: Own(2 + other),
+        # Of one name, as after an edit.
+        lambda other: _wrapped(second if other else first),
+        lambda other: keras.losses.CategoricalFocalCrossentropy(gamma=2.0 + other),
+    ],
+)
+def test_losses_of_keras_are_the_same_with_the_same_arguments_and_code_only(make):
+    assert identity(make(0)) == identity(make(0))
+    assert identity(make(0)) != identity(make(1))
+    assert json.loads(json.dumps(identity(make(0)))) == identity(make(0))
+
+
+def _wrapped(function):
+    copy = types.FunctionType(function.__code__, function.__globals__, "mine")
+    copy.__module__ = __name__
+    copy.__qualname__ = "mine"
+    return keras.src.losses.losses.LossFunctionWrapper(copy)
 
 
 class TestOwnNetwork:
