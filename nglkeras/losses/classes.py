@@ -4,7 +4,6 @@ The constructors take the arguments of the functions, and `reduction`, `name` an
 """
 
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import registered
 from nglkeras.losses.functions import (
     baikal,
     baikal_cma,
@@ -18,6 +17,7 @@ from nglkeras.losses.functions import (
     sparse_ngl,
     symmetric_crossentropy,
 )
+from nglkeras.losses.registration import registered
 
 
 @registered

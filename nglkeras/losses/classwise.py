@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 
-import keras
 from keras import ops
 
 from nglkeras.losses import kernels
@@ -51,22 +50,7 @@ from nglkeras.losses.predictions import (
     without_ignored,
     without_void,
 )
-
-try:
-    # Private, but the only place where Keras looks up a name such as `compile(loss="NGL")`.
-    from keras.src.losses import ALL_OBJECTS_DICT as _KERAS_NAMES
-except ImportError:
-    _KERAS_NAMES = {}
-
-
-def registered(loss):
-    """Register a loss function or class with Keras.
-
-    Saved models find it, and `compile` takes its name, unless Keras has a loss of that name.
-    """
-    _KERAS_NAMES.setdefault(loss.__name__, loss)
-    return keras.saving.register_keras_serializable(package="nglkeras")(loss)
-
+from nglkeras.losses.registration import registered
 
 # What a term may be a function of: the label, the probability, the logarithms of p and 1 - p (exact
 # from logits), and the number of classes.

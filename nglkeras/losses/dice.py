@@ -12,7 +12,6 @@ from keras.src.backend import get_keras_mask
 from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss, shape_of_weights
-from nglkeras.losses.classwise import registered
 from nglkeras.losses.documentation import documented
 from nglkeras.losses.labels import (
     NOT_SPARSE,
@@ -34,6 +33,7 @@ from nglkeras.losses.predictions import (
     without_ignored,
     without_void,
 )
+from nglkeras.losses.registration import registered
 
 
 def _with_fixed(function, **fixed):

@@ -4,7 +4,8 @@ from keras import ops
 
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered
+from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.registration import registered
 
 
 @loss_over_classes(heads=("sigmoid",), defaults={"class_reduction": "sum"})

@@ -5,7 +5,8 @@ import math
 from keras import ops
 
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered
+from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.registration import registered
 
 
 @loss_over_classes(heads=("sigmoid",), defaults={"class_reduction": "sum"})

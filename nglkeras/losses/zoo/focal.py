@@ -4,7 +4,8 @@ from keras import ops
 
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered, variant
+from nglkeras.losses.classwise import loss_over_classes, variant
+from nglkeras.losses.registration import registered
 
 
 @loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})

@@ -1,7 +1,8 @@
 """The mean absolute error of probabilities, a loss that is robust to wrong labels."""
 
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered
+from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.registration import registered
 
 
 @loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})

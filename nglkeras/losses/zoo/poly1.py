@@ -1,7 +1,8 @@
 """Poly-1: cross entropy with another first coefficient of its series in 1 - p."""
 
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered
+from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.registration import registered
 
 
 @loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})

@@ -2,8 +2,9 @@
 
 from nglkeras.errors import UserError
 from nglkeras.losses.base import FunctionLoss
-from nglkeras.losses.classwise import loss_over_classes, registered
+from nglkeras.losses.classwise import loss_over_classes
 from nglkeras.losses.options import is_number
+from nglkeras.losses.registration import registered
 
 # Eight parameters h0 to h7 each, under their names in the authors' repository.
 TAYLOR_GLO = {
