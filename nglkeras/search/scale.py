@@ -86,6 +86,8 @@ def factor_of_twin(
         return factor
     points = random_samples(np.random.default_rng(0), 64, classes)
     with np.errstate(all="ignore"):
-        sizes = [np.abs(logits_gradient(one, *points)).max() for one in (original, expression)]
+        # In float32, as the other one's factor was measured.
+        gradients = [logits_gradient(one, *points, "float32") for one in (original, expression)]
+        sizes = [np.abs(gradient).max() for gradient in gradients]
         found = factor * sizes[0] / sizes[1]
     return float(f"{found:.{DIGITS}g}") if 0 < found <= MAX_CONSTANT else factor
