@@ -124,8 +124,9 @@ class TrialFitness(Fitness):
             self._planned("y_pred"), keys, chosen=self._chosen, changes=draws.SEARCH_CHANGES
         )
         self.blanks = self.trials("y_pred")
-        if self._chooses_racing and "racing" not in settings:
-            self.racing, self.train.measure_epochs = None, False
+        if self._chooses_racing:
+            self.racing = races.of_settings(settings)
+            self.train.measure_epochs = self.racing is not None
 
     @property
     def notes(self) -> list[str]:

@@ -156,7 +156,9 @@ class TestRacing:
     def test_where_it_is_chosen_and_where_it_is_not(self, tmp_path):
         plain = self.make(tmp_path, racing=False).settings
         chosen = self.make(tmp_path, racing=None)
-        assert chosen.settings == plain | {"racing": {"neighbours": 10}}
+        assert chosen.settings == plain | {"racing": {"neighbours": 20}}
+        chosen.as_begun(plain | {"racing": {"neighbours": 7}})
+        assert chosen.settings == plain | {"racing": {"neighbours": 7}}
         chosen.as_begun(plain)
         assert chosen.settings == plain
         assert not chosen.train.measure_epochs
