@@ -58,9 +58,11 @@ class Racing:
 
 
 def of_settings(settings: dict) -> Racing | None:
-    """Return how a search with these settings races; `None` if it does not."""
-    found = settings.get("racing")
-    return msgspec.convert(found, Racing) if isinstance(found, dict) else None
+    """Return how a search with these settings races; `None` if it does not, or not known how."""
+    try:
+        return msgspec.convert(settings.get("racing"), Racing | None)
+    except ValueError:
+        return None
 
 
 def read(racing: object, *, runs: int, epochs: int, datasets: int = 1) -> Racing | None:
