@@ -200,6 +200,11 @@ class TestValues:
             assert np.isfinite(value).all()
             assert np.isfinite(slope).all()
 
+    def test_a_sample_with_infinities_of_both_signs_is_nan_without_a_warning(self):
+        expression = Expression.parse("exp(1000*y_pred) - exp(1000*(1 - y_pred))")
+        losses = expression.of_samples(np.eye(2), np.array([[1.0, 0.0], [0.5, 0.5]]))
+        np.testing.assert_array_equal(losses, [np.nan, 0.0])
+
     def test_a_constant_has_the_shape_of_the_predictions(self):
         assert Expression.parse("1.5")(T, P).shape == P.shape
 
