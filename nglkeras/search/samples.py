@@ -6,10 +6,10 @@
 
 import contextlib
 import hashlib
+import sys
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nglkeras.errors import UserError
 from nglkeras.losses import heads
@@ -35,9 +35,9 @@ def read(name: str, data: object, ignore_class: int | None = None) -> tuple[obje
     Raises:
         UserError: If the data are not inputs with one label each.
     """
-    if callable(data) and not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+    if callable(data) and not _is_stream(data):
         data = data()
-    if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+    if _is_stream(data):
         data = _gathered(name, data)
     if not isinstance(data, tuple | list):
         raise UserError(
@@ -69,11 +69,21 @@ def read(name: str, data: object, ignore_class: int | None = None) -> tuple[obje
     return x, y
 
 
+def _is_stream(data):
+    return isinstance(data, keras.utils.PyDataset) or _is_tensorflow(data)
+
+
+def _is_tensorflow(data):
+    """Return whether data are a `tf.data.Dataset`; TensorFlow is not imported for that."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
 def _gathered(name, data):
     """Read a data set into (x, y), in an order that does not depend on its shuffling."""
-    is_tensorflow = isinstance(data, tf.data.Dataset)
+    is_tensorflow = _is_tensorflow(data)
     if is_tensorflow:
-        endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
+        endless = data.cardinality() == sys.modules["tensorflow"].data.INFINITE_CARDINALITY
     else:
         endless = data.num_batches is None
     if endless:

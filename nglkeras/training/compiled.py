@@ -8,6 +8,7 @@ gives the same result to the last bit, whether it comes first or fortieth.
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 import keras
@@ -21,7 +22,7 @@ from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import Training
 from nglkeras.training.schedule import Schedule
-from nglkeras.training.streams import Streams, in_parts
+from nglkeras.training.streams import Streams, in_parts, size
 
 STEPS_PER_EXECUTION = 8
 MAX_STEPS_PER_EXECUTION = 32
@@ -262,10 +263,7 @@ class CompiledNetwork:
     def _batches(self, data):
         """Return the batches as arrays; those of small data are kept."""
         if data not in self._kept:
-            specs, count = keras.tree.flatten(data.element_spec), int(data.cardinality())
-            # What is not known in advance may be large.
-            sizes = [(one.shape.num_elements() or np.inf) * one.dtype.size for one in specs]
-            if count < 0 or count * sum(sizes) > KEPT:
+            if size(data) > KEPT:
                 return data.as_numpy_iterator()
             self._kept[data] = list(data.as_numpy_iterator())
         return self._kept[data]
@@ -274,10 +272,8 @@ class CompiledNetwork:
         """Return the labels and the untrained network's outputs on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
-            parts = [
-                (y, _value(self.model.network(x, training=False)))
-                for x, y in streams.train.take(self.schedule.accumulation).as_numpy_iterator()
-            ]
+            batches = islice(streams.train.as_numpy_iterator(), self.schedule.accumulation)
+            parts = [(y, _value(self.model.network(x, training=False))) for x, y in batches]
             y, p = (np.concatenate(part) for part in zip(*parts, strict=True))
             self._fresh[run] = y, p
         return self._fresh[run]

@@ -7,7 +7,7 @@ import pytest
 from conftest import TINY, fill, images_of
 
 from nglkeras import UserError
-from nglkeras.data import augment, catalog, datasets, sources
+from nglkeras.data import augment, catalog, datasets, pipeline, sources
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.experiments.classification.protocol import SETTINGS
 
@@ -176,7 +176,7 @@ class TestTFDS:
             return images_of(splits.test)
 
         cached = evaluation()
-        monkeypatch.setattr(datasets, "MEMORY_BYTES", 0)
+        monkeypatch.setattr(pipeline, "MEMORY_BYTES", 0)
         assert evaluation() == cached
 
     def test_classes_are_counted(self, tfds_directory):
@@ -228,7 +228,7 @@ class TestFolder:
         assert splits.sizes == sizes
 
     def test_larger_than_the_shuffle_window_is_mixed(self, root, monkeypatch):
-        monkeypatch.setattr(datasets, "STREAM_SHUFFLE", 1)
+        monkeypatch.setattr(pipeline, "STREAM_SHUFFLE", 1)
         splits = datasets.load("folder", batch_size=16, image_size=16, data_dir=root)
         labels = next(iter(splits.train))[1].numpy()
         assert 0 < labels[:, 0].sum() < 16
