@@ -13,7 +13,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
-from nglkeras.search import measures, optimizers, samples, scale
+from nglkeras.search import measures, optimizers, samples, scale, side_by_side
 from nglkeras.search import racing as races
 from nglkeras.search.comparison import Comparison
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
@@ -22,12 +22,14 @@ from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
+from nglkeras.search.side_by_side import Group
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.task import Task, look, weighted
 from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
+from nglkeras.training.outcome import FIT
 from nglkeras.training.schedule import Schedule
 
 # Most samples or pixels of the first batch that losses are screened with.
@@ -81,6 +83,8 @@ class TrainingFitness(Fitness):
             fitness as "val_accuracy" in the logs of each epoch; more of it is better.
         racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
             with its settings. Each network is then measured after every epoch.
+        together: Networks that train at once in one program, on JAX: as many as the device has
+            room for with "auto". A timeout counts from the beginning of each of them.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -108,6 +112,7 @@ class TrainingFitness(Fitness):
         ignore_class: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | Callable[[], Sequence] = (),
         racing: bool | Racing | None = None,
+        together: int | str = 1,
     ):
         self.measure = measures.read(metric, mode)
         self.ignore_class = check_ignore_class(ignore_class)
@@ -135,6 +140,8 @@ class TrainingFitness(Fitness):
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
         self._arguments["racing"] = self.racing = races.read(racing, **lengths)
         self._bars = Bars()
+        own = {"replicas": replicas, "callbacks": bool(callbacks)}
+        self._arguments["together"] = self.together = side_by_side.read(together, **own)
         check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -184,6 +191,7 @@ class TrainingFitness(Fitness):
             validate=bool(callbacks),
             measure_epochs=self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
+            one_program="auto" if self.together in (1, "auto") else True,
         )
 
     def __reduce__(self):
@@ -327,23 +335,38 @@ class TrainingFitness(Fitness):
         """Yield the index and the evaluation of each loss, as they finish."""
         # Workers have copies of this object, which do not hear of a new generation.
         entrants = [Entrant(expression, self._bars) for expression in expressions]
-        return super().each(entrants if self.racing else expressions, names, executor)
+        tasks = entrants if self.racing else expressions
+        if self.together == 1:
+            return super().each(tasks, names, executor)
+        return side_by_side.each(self, tasks, executor)
 
-    def __call__(self, expression: Expression | Entrant) -> Evaluation:
+    def __call__(self, task: Expression | Entrant | Group) -> Evaluation | list[Evaluation]:
         """Train with this loss; the fitness is the mean over the runs."""
         self.check()
-        limits, details = Bars(), {}
-        if isinstance(expression, Entrant):
-            expression, limits = expression.expression, expression.bars
+        if isinstance(task, Group):
+            found = dict(side_by_side.evaluations(self, task.tasks))
+            return [found[index] for index in range(len(task.tasks))]
+        return side_by_side.alone(self.compiled, self.course(task))
+
+    def places(self) -> object | None:
+        """Return what trains several networks at once; `None` if they train one by one."""
+        self.check()
+        return self.compiled.places(self.together)
+
+    def course(self, task: Expression | Entrant) -> Iterator[dict]:
+        """Yield the arguments of each training, be sent what it came to, return the evaluation."""
+        expression, limits, details = task, Bars(), {}
+        if isinstance(task, Entrant):
+            expression, limits = task.expression, task.bars
         if self.scale_free:
             found = self._scale(expression)
             if found.problem:
                 return Evaluation("non_finite", message=found.problem)
             expression, details = scale.scaled(expression, found.factor), found.details
-        trainings, settings = [], {"timeout": self.timeout}
+        trainings, settings = [], {"loss": expression, "timeout": self.timeout}
         for run in range(self.runs):
             settings |= {"callbacks": self.callbacks(), "bars": limits.in_run(run)}
-            trainings.append(self.compiled.train(expression, run, **settings))
+            trainings.append((yield {"run": run, **settings}))
             evaluation = limits.judged(self._evaluation(trainings, details), run)
             if evaluation.status != "ok":
                 break
@@ -354,6 +377,8 @@ class TrainingFitness(Fitness):
     def _evaluation(self, trainings, details):
         accuracies = [one.validation_accuracy for one in trainings if one.status == "ok"]
         details = {"accuracies": accuracies} | details
+        if trainings[-1].path != FIT:
+            details["path"] = trainings[-1].path
         if self.racing:
             details[CURVES] = [races.curve_of(one.history) for one in trainings]
         return races.evaluation_of(trainings, details, lambda: (float(np.mean(accuracies)),))

@@ -44,8 +44,8 @@ def state():
 before = state()
 import nglkeras
 for module in pkgutil.walk_packages(nglkeras.__path__, "nglkeras."):
-    # Imported where PyTorch is the backend.
-    if module.name != "nglkeras.losses.kernel_torch":
+    # Imported where PyTorch or JAX is the backend.
+    if module.name.rpartition(".")[2] not in ("kernel_torch", "program", "one_program", "places"):
         importlib.import_module(module.name)
 after = state()
 for what in before:

@@ -176,6 +176,8 @@ class TestStatuses:
         network.train(NGL)
         with monkeypatch.context() as patch:
             patch.setattr(type(network.model), "fit", fit)
+            if keras.backend.backend() == "jax":
+                patch.setattr("nglkeras.training.one_program.OneProgram.train", fit)
             assert network.train(NGL).status == "out_of_memory"
         assert network.train(NGL).status == "ok"
 
