@@ -29,14 +29,8 @@ from nglkeras.report.tables import as_text
 from nglkeras.training import devices
 from nglkeras.training.schedule import PRECISIONS
 
-# The parts in their order, with their share of the time and the limit of each task in seconds.
-PARTS = {
-    "kernels": (1.0, 60),
-    "step": (5.0, 90),
-    "candidates": (2.0, 120),
-    "memory": (2.0, 180),
-    "column": (3.0, 540),
-}
+# The parts in their order, with their shares of the time.
+SHARES = {"kernels": 1.0, "step": 5.0, "candidates": 2.0, "memory": 2.0, "column": 3.0}
 # Seconds of the budget that are left for imports and the report.
 RESERVE = 15
 # Pixels of the smallest image that InceptionV3 takes; the network enlarges smaller ones.
@@ -58,9 +52,11 @@ NETWORKS = (
     Network("deeplabv2", 321, 10),
 )
 LARGE_IMAGES = Network("InceptionV3", 224, 128), Network("ResNet50", 224, 128)
-# The arguments of each part's function. The first of several matter most: time may not do for all.
+# The arguments of each part's function, and the limits of the parts' tasks in seconds. The first of
+# several matter most: time may not do for all.
 SIZES = {
     "full": {
+        "limits": {"kernels": 60, "step": 90, "candidates": 120, "memory": 180, "column": 540},
         "kernels": {"shapes": SHAPES, "rounds": 20, "repeats": 50},
         "step": {
             "cases": tuple(itertools.product(reversed(PRECISIONS), NETWORKS))
@@ -76,6 +72,7 @@ SIZES = {
         },
     },
     "tiny": {
+        "limits": dict.fromkeys(SHARES, 300),
         "kernels": {"shapes": ((32, 10), (16, 100)), "rounds": 3, "repeats": 2},
         "step": {
             "cases": (
@@ -106,7 +103,7 @@ def tasks(sizes: dict, data: str, data_dir: str | Path | None) -> list[Task]:
     found = []
 
     def add(part, name, work, **settings):
-        found.append(Task(part, name, partial(work, **settings), PARTS[part][1]))
+        found.append(Task(part, name, partial(work, **settings), sizes["limits"][part]))
 
     add("kernels", "all shapes", gpu_kernels.work, **sizes["kernels"])
     settings = dict(sizes["step"])
@@ -153,9 +150,8 @@ def measure(
         folder = Path(tempfile.gettempdir()) / "nglkeras-jax-cache"
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     rows = Rows(path.with_suffix(".jsonl"), name)
-    shares = {part: share for part, (share, _) in PARTS.items()}
-    seconds = 60 * minutes - RESERVE
-    gpu_limits.run(tasks(sizes, data, data_dir), rows, seconds, shares, partial(print, flush=True))
+    seconds, say = 60 * minutes - RESERVE, partial(print, flush=True)
+    gpu_limits.run(tasks(sizes, data, data_dir), rows, seconds, SHARES, say)
     return list(rows.last().values())
 
 
@@ -208,7 +204,7 @@ def report(
     print("", title, f"{where['machine']}{driver}, {where['backend']}", sep="\n")
     # The end of a task that went well says no more than its rows.
     rows = [(row, record) for row, record in rows if row.status != DONE]
-    for part in PARTS:
+    for part in SHARES:
         of_part = [row for row, _ in rows if row.part == part]
         texts = {name: [show(row) for row in of_part] for name, show in COLUMNS.items()}
         texts = {name: column for name, column in texts.items() if any(column)}

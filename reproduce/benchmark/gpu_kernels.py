@@ -64,8 +64,8 @@ def _turn(step, y, z, repeats, number):
     started = time.perf_counter()
     for _ in range(repeats):
         value, gradient = step(y, z)
-    # Reading a number of each waits for both.
-    float(value), float(gradient[0, 0])
+    # A number of each is read when both are there.
+    ops.convert_to_numpy(value), ops.convert_to_numpy(gradient[0, 0])
     return (time.perf_counter() - started) / repeats
 
 

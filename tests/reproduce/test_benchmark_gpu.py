@@ -15,8 +15,7 @@ from gpu_tasks import task
 from benchmark import gpu, gpu_kernels, gpu_limits, gpu_rows, gpu_training
 from benchmark.gpu_rows import Row, Rows
 
-PARTS = list(gpu.PARTS)
-BACKENDS = ("tensorflow", "jax", "torch")
+PARTS = list(gpu.SHARES)
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ class TestScript:
     @pytest.mark.slow
     def test_in_tiny(self, script, tmp_path):
         backend = keras.backend.backend()
-        arguments = ["benchmark", "gpu", "--tiny", "--minutes", 15, "--out", tmp_path]
+        arguments = ["benchmark", "gpu", "--tiny", "--minutes", 60, "--out", tmp_path]
         code, out, err = script(*arguments)
         assert code == 0, err
         assert "images/s" in out
@@ -247,7 +246,7 @@ class TestScript:
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": backend}
         out = tmp_path / "out"
-        command = command_of("benchmark", "gpu", "--tiny", "--minutes", 15, "--out", out)
+        command = command_of("benchmark", "gpu", "--tiny", "--minutes", 60, "--out", out)
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         self.check(out, backend)
