@@ -83,6 +83,9 @@ class TrainingFitness(Fitness):
             fitness as "val_accuracy" in the logs of each epoch; more of it is better.
         racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
             with its settings. Each network is then measured after every epoch.
+        one_program: Whether trainings are compiled as a whole instead of step by step. By default
+            they are where that is faster; on TensorFlow that is a rule for small dense networks,
+            whose results it changes by rounding: see `training.compiled_epochs`.
         together: Networks that train at once in one program, on JAX: as many as the device has
             room for with "auto". A timeout counts from the beginning of each of them.
 
@@ -112,6 +115,7 @@ class TrainingFitness(Fitness):
         ignore_class: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | Callable[[], Sequence] = (),
         racing: bool | Racing | None = None,
+        one_program: bool | None = None,
         together: int | str = 1,
     ):
         self.measure = measures.read(metric, mode)
@@ -139,6 +143,10 @@ class TrainingFitness(Fitness):
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
         self._arguments["racing"] = self.racing = races.read(racing, **lengths)
+        if one_program and (callbacks or replicas > 1):
+            why = "callbacks" if callbacks else f"{replicas} replicas"
+            raise UserError(f"one_program=True: with {why} Keras' fit trains; leave one out")
+        self._arguments["one_program"] = one_program
         self._bars = Bars()
         own = {"replicas": replicas, "callbacks": bool(callbacks)}
         self._arguments["together"] = self.together = side_by_side.read(together, **own)
@@ -244,7 +252,29 @@ class TrainingFitness(Fitness):
         self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y, some)
         if self.measure.settings != "accuracy" or not task.is_plain:
             self.compiled.measure = partial(self.measure, task)
+        self.compiled.one_program = self._one_program(model)
         return task, digest_model(model, self.model_fn)
+
+    def _one_program(self, model):
+        given, how = self._arguments["one_program"], self._arguments
+        if given is not None:
+            return given or self.together != 1
+        if keras.backend.backend() != "tensorflow":
+            return self.compiled.one_program
+        if how["callbacks"] or how["replicas"] > 1:
+            return False
+        # It needs TensorFlow.
+        from nglkeras.training import compiled_epochs
+
+        steps = how["epochs"] * (len(self._parts["train"][1]) // how["batch_size"])
+        return compiled_epochs.is_faster(model, steps)
+
+    def as_begun(self, settings: dict) -> None:
+        """Train as the search in the folder does, which an earlier version may have begun."""
+        if self._arguments["one_program"] is None and keras.backend.backend() == "tensorflow":
+            self._arguments["one_program"] = settings.get("one_program") is True
+            for read in ("_look", "settings"):
+                vars(self).pop(read, None)
 
     def _check_metric(self, model, task, x, y, some):
         size, all_labels, y = self._arguments["batch_size"], y, y[some]
@@ -294,6 +324,8 @@ class TrainingFitness(Fitness):
             named["callbacks"] = digest_callbacks(self._arguments["callbacks"])
         if self.racing is not None:
             named |= self.racing.settings
+        if self.compiled.one_program is True and keras.backend.backend() == "tensorflow":
+            named["one_program"] = True
         parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,

@@ -20,7 +20,7 @@ from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
 from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
-from nglkeras.training.outcome import ONE_PROGRAM, Training
+from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
 from nglkeras.training.schedule import Schedule
 from nglkeras.training.streams import Streams, in_parts, size
 
@@ -80,6 +80,7 @@ class CompiledNetwork:
             (`False`), or where that is faster ("auto"). It cannot be where data are streamed or
             change at random, devices share batches, or callbacks look on. Time limits then hold
             from epoch to epoch. Its results are those of `fit` to the rounding of float32.
+            On TensorFlow `True` trains by `compiled_epochs`, "auto" with `fit`, as ever.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class CompiledNetwork:
         # Maps labels and outputs of batches to a number that stands for the accuracy, and which the
         # history has as "val_accuracy"; `None` for the accuracy itself.
         self.measure: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], float] | None = None
-        self.model = self.loss = self._ours = None
+        self.model = self.loss = self._ours = self._epochs = None
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._places = {}
@@ -154,7 +155,7 @@ class CompiledNetwork:
         if schedule == self.schedule:
             return
         self.schedule = schedule
-        self.model = self.loss = self._ours = None
+        self.model = self.loss = self._ours = self._epochs = None
         self._starts.clear()
         self._places.clear()
         accumulation.release()
@@ -167,7 +168,9 @@ class CompiledNetwork:
             values, streams = self._start(run)
             ours = None if callbacks else self._one_program(streams)
             if ours is None:
-                self._fit(loss, run, learning_rate, monitor, callbacks)
+                epochs = None if callbacks else self._compiled_epochs()
+                outcome["path"] = FIT if epochs is None else COMPILED_EPOCHS
+                self._fit(loss, run, learning_rate, monitor, callbacks, epochs)
             else:
                 outcome["path"] = ONE_PROGRAM
                 found = ours.train(ours.run(values, streams), loss, monitor, learning_rate)
@@ -192,8 +195,8 @@ class CompiledNetwork:
             **outcome,
         )
 
-    def _fit(self, loss, run, learning_rate, monitor, callbacks):
-        """Train with Keras' `fit`."""
+    def _fit(self, loss, run, learning_rate, monitor, callbacks, epochs):
+        """Train with Keras' `fit`, or by epochs that XLA compiles."""
         streams = self.reset(loss, run)
         measuring = []
         # Where Keras validates it measures the accuracy, too.
@@ -203,14 +206,17 @@ class CompiledNetwork:
         with self._scope():
             if learning_rate is not None:
                 self.model.optimizer.learning_rate = learning_rate
+            settings = {
+                "epochs": self.schedule.epochs,
+                "steps_per_epoch": streams.steps * self.schedule.accumulation,
+                "callbacks": [*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
+            }
+            if epochs is not None:
+                epochs.fit(streams.train, **settings)
+                return
+            held = streams.validation if self.validate else None
             self.model.fit(
-                streams.train,
-                epochs=self.schedule.epochs,
-                steps_per_epoch=streams.steps * self.schedule.accumulation,
-                validation_data=streams.validation if self.validate else None,
-                callbacks=[*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
-                shuffle=False,
-                verbose=0,
+                streams.train, **settings, validation_data=held, shuffle=False, verbose=0
             )
 
     def _validated(self, history, streams, callbacks):
@@ -231,6 +237,18 @@ class CompiledNetwork:
             made = self.model, self._optimizer_values, streams, self.schedule
             self._ours = one_program.of(*made, *how, wanted=wanted) or False
         return self._ours or None
+
+    def _compiled_epochs(self):
+        """Return what trains by epochs that XLA compiles; `None` where `fit` does."""
+        is_wanted = self.one_program is True and keras.backend.backend() == "tensorflow"
+        if not is_wanted or self.validate or max(self.replicas, self.schedule.accumulation) > 1:
+            return None
+        if self._epochs is None:
+            # It needs TensorFlow.
+            from nglkeras.training.compiled_epochs import CompiledEpochs
+
+            self._epochs = CompiledEpochs(self.model, self.model.network)
+        return self._epochs
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
         """Reset everything to the start of a run, set the loss, and return the run's data."""
@@ -255,7 +273,7 @@ class CompiledNetwork:
 
     def measured(self, data) -> float:
         """Return the accuracy on a stream of `streams.evaluation`, or what `measure` returns."""
-        if self.measure is None:
+        if self.measure is None and self._compiled_epochs() is None:
             return self.evaluate(data)["accuracy"]
         return self._measured(data)
 
@@ -286,10 +304,16 @@ class CompiledNetwork:
 
     def _predictions(self, data):
         """Yield the labels and the network's outputs of each batch, without padding."""
-        for x, y, weights in self._batches(data):
+        for (_, y, weights), outputs in self._predicted(data):
             count = np.count_nonzero(weights)
             if count:
-                yield y[:count], _value(self.model.predict_on_batch(x))[:count]
+                yield y[:count], outputs[:count]
+
+    def _predicted(self, data):
+        batches, epochs = self._batches(data), self._compiled_epochs()
+        if epochs is not None and isinstance(batches, list):
+            return zip(batches, epochs.outputs(data, batches), strict=True)
+        return ((batch, _value(self.model.predict_on_batch(batch[0]))) for batch in batches)
 
     def _batches(self, data):
         """Return the batches as arrays; those of small data are kept."""

@@ -7,7 +7,7 @@ STATUSES += ("timeout", "out_of_memory", "crashed")
 # Statuses that depend on the trial alone: it would end with the same status again.
 FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected", "stopped")
 # What trains a network.
-FIT, ONE_PROGRAM = "fit", "one program"
+FIT, ONE_PROGRAM, COMPILED_EPOCHS = "fit", "one program", "compiled epochs"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Training:
         message: What went wrong; "" if nothing did.
         sizes: Number of images in train, validation and test, where they come from a data set.
         accumulation: Number of parts into which batches were divided.
-        path: What trained it: "fit" of Keras, or "one program" of JAX.
+        path: What trained it: "fit" of Keras, "one program" (JAX), "compiled epochs" (TensorFlow).
     """
 
     status: str
