@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _check_entry(name, features):
 
 
 def _is_news(record):
-    return not record.getMessage().startswith("Variant folder")
+    return not record.getMessage().startswith(("Variant folder", "OpenCV is not installed"))
 
 
 @needed()
@@ -141,6 +142,12 @@ def prepared(name: str, data_dir: str | Path | None = None):
         address = None if by_hand else "https://storage.googleapis.com/tfds-data"
         advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
         advice += f"; by hand: {by_hand}" if by_hand else ""
+    if not builder.is_prepared() and find_spec("tensorflow") is None:
+        raise UserError(
+            f"data set {name} is not at {data_directory(data_dir)}, and tensorflow-datasets "
+            f"prepares it with TensorFlow: pip install 'nglkeras[tensorflow]' once, or put a "
+            f"prepared copy into {data_directory(data_dir) / name}"
+        )
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
