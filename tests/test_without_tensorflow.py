@@ -23,15 +23,16 @@ from nglkeras.startup.extras import MissingPackageError
 pytestmark = pytest.mark.skipif(
     find_spec("tensorflow") is not None, reason="TensorFlow is installed"
 )
-# Modules of what is streamed from disk; the rest of the package does without TensorFlow.
-STREAMED = (
-    *("data.augment", "data.decoding", "data.pipeline", "training.tensorflow_streams"),
+# Modules for its backend, and for what is streamed from disk; the rest does without TensorFlow.
+TENSORFLOWS = (
+    *("data.augment", "data.decoding", "data.pipeline"),
+    *("training.compiled_epochs", "training.tensorflow_streams"),
     *(f"experiments.imagenet.{name}" for name in ("augmentation", "data", "sources", "training")),
     *(f"experiments.segmentation.{name}" for name in ("data", "scenes", "sources", "training")),
 )
 
 
-def test_all_modules_but_those_that_stream_are_imported():
+def test_all_modules_but_those_are_imported():
     missing = set()
     for module in pkgutil.walk_packages(nglkeras.__path__, "nglkeras."):
         if module.name != "nglkeras.losses.kernel_torch":
@@ -39,7 +40,7 @@ def test_all_modules_but_those_that_stream_are_imported():
                 importlib.import_module(module.name)
             except MissingPackageError as error:
                 missing.add((module.name.removeprefix("nglkeras."), error.name))
-    assert missing == {(name, "tensorflow") for name in STREAMED}
+    assert missing == {(name, "tensorflow") for name in TENSORFLOWS}
 
 
 def test_the_readme_s_search(tmp_path, monkeypatch):
