@@ -3,7 +3,9 @@
     python reproduce/benchmark.py loss      loss and gradient against Keras' cross entropy, peak
                                             memory, and a whole training step of a U-Net; with
                                             KERAS_BACKEND=torch or jax on these
-    python reproduce/benchmark.py search    a search's candidate against compiling anew
+    python reproduce/benchmark.py search    a search's candidate against compiling anew, and whole
+                                            trainings compiled against Keras' fit; with
+                                            KERAS_BACKEND=jax the latter
     python reproduce/benchmark.py racing    searches with and without racing: epochs, best losses;
                                             --rounds is the number of seeds, and the same command
                                             goes on
@@ -33,7 +35,7 @@ from nglkeras.training import devices
 OUT, GPU_OUT = output.RESULTS / "benchmark" / "new", output.RESULTS / "gpu" / "new"
 MODES = {
     "loss": ("Loss and gradient, relative to Keras' cross entropy", 40),
-    "search": ("A search's candidate, relative to building and compiling anew", 5),
+    "search": ("A search's candidate, relative to compiling anew or to Keras' fit", 5),
     "racing": ("A search with racing, relative to one without", 5),
     "trial": ("Table 2, relative to building and compiling every network", 3),
     "gp": ("Operations on trees, relative to gplearn", 30),
@@ -42,7 +44,7 @@ MODES = {
     "gpu": ("Kernels, training steps and searches on a card", None),
 }
 # Those that measure other backends too.
-ANY_BACKEND = ("loss", "gpu")
+OTHERS = {"loss": ("jax", "torch"), "gpu": ("jax", "torch"), "search": ("jax",)}
 
 
 def main():
@@ -73,8 +75,10 @@ def main():
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
     backend = devices.backend()
-    if backend != "tensorflow" and args.what not in ANY_BACKEND:
-        raise UserError(f"{args.what} measures TensorFlow; set KERAS_BACKEND=tensorflow")
+    valid = ("tensorflow", *OTHERS.get(args.what, ()))
+    if backend not in valid:
+        choice = ", ".join(valid)
+        raise UserError(f"{args.what} on {backend}; set KERAS_BACKEND to one of: {choice}")
     name = args.what if backend == "tensorflow" else f"{args.what}_{backend}"
     if args.tiny:
         name += "_tiny"
