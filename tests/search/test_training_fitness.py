@@ -50,7 +50,9 @@ class TestTrainingFitness:
         best = result.population[0].evaluation
         assert best.status == "ok"
         assert best.fitness[0] > 0.5
-        assert evaluate.compiled.loss.traces <= 3
+        if keras.backend.backend() != "torch":
+            # PyTorch computes each step anew.
+            assert evaluate.compiled.loss.traces <= 3
 
         loss = nglkeras.load_loss(tmp_path / "best.json")
         model = model_fn()
