@@ -9,6 +9,7 @@ from benchmark.gpu_limits import Context
 from benchmark.gpu_rows import Row
 from nglkeras import losses
 from nglkeras.data import datasets
+from nglkeras.errors import in_a_line
 from nglkeras.executors import Local
 from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.protocol import ClassificationScale
@@ -140,7 +141,7 @@ def column(
             case=f"{trial.dataset}, {trial.model}, at most {trial.schedule.epochs} epochs",
             name=trial.loss,
             status=result.status,
-            message=result.message,
+            message=in_a_line(result.message),
             seconds=result.seconds,
             batch=trial.schedule.batch_size,
             parts=result.accumulation,
