@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import keras
 import numpy as np
 
+from nglkeras import training as training_room
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
@@ -263,11 +264,8 @@ class TrainingFitness(Fitness):
             return self.compiled.one_program
         if how["callbacks"] or how["replicas"] > 1:
             return False
-        # It needs TensorFlow.
-        from nglkeras.training import compiled_epochs
-
         steps = how["epochs"] * (len(self._parts["train"][1]) // how["batch_size"])
-        return compiled_epochs.is_faster(model, steps)
+        return training_room.compiled_epochs.is_faster(model, steps)
 
     def as_begun(self, settings: dict) -> None:
         """Train as the search in the folder does, which an earlier version may have begun."""

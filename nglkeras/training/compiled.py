@@ -14,10 +14,12 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
+from nglkeras import training as training_room
 from nglkeras.errors import UserError
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
+from nglkeras.training.measuring import Measuring, accuracy
 from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
@@ -201,7 +203,7 @@ class CompiledNetwork:
         measuring = []
         # Where Keras validates it measures the accuracy, too.
         if self.measure is not None if self.validate else self.measure_epochs:
-            measuring = [_Measuring(lambda: self._measured(streams.validation))]
+            measuring = [Measuring(lambda: self._measured(streams.validation))]
         plateaus = plateau_callbacks(self.schedule)
         with self._scope():
             if learning_rate is not None:
@@ -233,9 +235,8 @@ class CompiledNetwork:
             from nglkeras.training import one_program
 
             how = self.validate, self.measure_epochs, self.measure
-            wanted = self.one_program is True
             made = self.model, self._optimizer_values, streams, self.schedule
-            self._ours = one_program.of(*made, *how, wanted=wanted) or False
+            self._ours = one_program.of(*made, *how, wanted=self.one_program is True) or False
         return self._ours or None
 
     def _compiled_epochs(self):
@@ -244,10 +245,7 @@ class CompiledNetwork:
         if not is_wanted or self.validate or max(self.replicas, self.schedule.accumulation) > 1:
             return None
         if self._epochs is None:
-            # It needs TensorFlow.
-            from nglkeras.training.compiled_epochs import CompiledEpochs
-
-            self._epochs = CompiledEpochs(self.model, self.model.network)
+            self._epochs = training_room.compiled_epochs.CompiledEpochs(self.model)
         return self._epochs
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
@@ -280,7 +278,7 @@ class CompiledNetwork:
     def _measured(self, data):
         """Return the same without Keras, whose evaluation costs as much as a small epoch."""
         with self._scope():
-            return (self.measure or _accuracy)(self._predictions(data))
+            return (self.measure or accuracy)(self._predictions(data))
 
     def tested_in_parts(self, run: int, count: int) -> list[float]:
         """Return the accuracy, or what `measure` returns, on parts of a run's test data.
@@ -383,27 +381,6 @@ class CompiledNetwork:
         model.optimizer.build(model.trainable_variables)
         self._optimizer_values = [_value(variable) for variable in model.optimizer.variables]
         self.model = model
-
-
-class _Measuring(keras.callbacks.Callback):
-    """Add the measure to what callbacks see after each epoch."""
-
-    def __init__(self, measured):
-        super().__init__()
-        self.measured = measured
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Keras' hook."""
-        logs["val_accuracy"] = self.measured()
-
-
-def _accuracy(batches):
-    """Return the share of samples whose greatest output is their label's."""
-    right, total = 0, 0
-    for labels, outputs in batches:
-        right += np.count_nonzero(labels.argmax(axis=-1) == outputs.argmax(axis=-1))
-        total += len(labels)
-    return right / total
 
 
 def _seeding(run):

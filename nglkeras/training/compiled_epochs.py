@@ -46,12 +46,11 @@ class CompiledEpochs:
     """The training and the predictions of a compiled model, several batches in each call.
 
     Args:
-        model: The model, whose optimizer is built.
-        network: The network in it.
+        model: The model, whose optimizer is built, with its network in `network`.
     """
 
-    def __init__(self, model: keras.Model, network: keras.Model):
-        self.model, self.network = model, network
+    def __init__(self, model: keras.Model):
+        self.model = model
         self._train = tf.function(self._trained, jit_compile=True)
         self._predict = tf.function(self._predicted, jit_compile=True)
         # Batches of small streams.
@@ -105,7 +104,7 @@ class CompiledEpochs:
         return self.model.get_metrics_result()
 
     def _predicted(self, x):
-        return keras.ops.map(partial(self.network, training=False), x)
+        return keras.ops.map(partial(self.model.network, training=False), x)
 
     def _calls(self, data, steps) -> Iterable[tuple]:
         """Return a stream with several batches in each element; an epoch ends with an element."""
