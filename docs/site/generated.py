@@ -1,0 +1,118 @@
+"""The pages of the site that are made from the code and the committed rows."""
+
+import functools
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import gallery
+import tables
+from matplotlib.figure import Figure
+
+from nglkeras.experiments.verification.documents import Documents
+
+_LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)")
+_FIGURES = (".png", ".svg")
+# Pages that are files outside docs/.
+SOURCES = {
+    "results.md": "results/README.md",
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+}
+# The cases of the benchmarks, by the name of the backend, and the file of their ratios.
+_BENCHMARKS = {"TensorFlow": "loss.csv", "PyTorch": "loss_torch.csv"}
+
+
+class Pages:
+    """What is made for the site.
+
+    Args:
+        project: The project's folder.
+    """
+
+    def __init__(self, project: Path):
+        self.project = project
+        self._documents = Documents(project)
+        self._templates = project / "docs" / "site" / "templates"
+
+    def files(self) -> Iterator[tuple[str, str | bytes | Figure]]:
+        """Yield the name of each file, from the site's folder, with its content."""
+        yield from gallery.files(self.render)
+        yield from tables.files(self.project, self.render)
+        yield from self._results()
+        for page in ("changelog.md", "contributing.md"):
+            yield page, (self.project / SOURCES[page]).read_text(encoding="utf-8")
+
+    @property
+    def navigation(self) -> dict[str, list]:
+        """The places of generated pages, by what stands for them in mkdocs.yml."""
+        losses = [{entry.row.label: f"gallery/{entry.page}.md"} for entry in gallery.entries()]
+        return {
+            "GALLERY": ["gallery/index.md", *losses],
+            "TABLES": ["tables/index.md", *tables.navigation()],
+        }
+
+    def render(self, template: str, **variables) -> str:
+        """Return the page that a template of the site gives."""
+        own = {"costs": self.costs, "constants": constants, "described": gallery.described}
+        return self._documents.render(self._templates / template, **own, **variables)
+
+    def filled(self, text: str) -> str:
+        """Return a page of the documentation with its numbers."""
+        by_name = {entry.row.name: entry for entry in gallery.entries()}
+        return self._documents.filled(text, loss=by_name.__getitem__)
+
+    def costs(self, entry: gallery.Entry) -> dict[str, dict[str, float]]:
+        """Return the ratios of a loss to cross entropy by backend and case, where measured."""
+        found = {}
+        for backend, file in _BENCHMARKS.items():
+            frame = _table(self.project / "results" / "benchmark" / file)
+            own = frame[frame.name == entry.kind.__name__].set_index("case").ratio
+            if len(own):
+                found[backend] = own.to_dict()
+        return found
+
+    def _results(self):
+        """The page of results, and the figures that it shows."""
+        text = (self.project / "results" / "README.md").read_text(encoding="utf-8")
+        for name in sorted({name for _, name in _LINK.findall(text)}):
+            if name.endswith(_FIGURES):
+                yield f"results/{name}", (self.project / "results" / name).read_bytes()
+        yield "results.md", text
+
+
+def linked(text: str, place: str, source: str | None = None) -> str:
+    """Return a page with links between the project's files as links between the site's pages.
+
+    Args:
+        text: The page.
+        place: Its place in the site.
+        source: The file that it comes from, from the project's folder; by default in docs/.
+    """
+    source, place = PurePosixPath(source or f"docs/{place}"), PurePosixPath(place)
+
+    def moved(match):
+        start, name = match.groups()
+        if "://" in name:
+            return match[0]
+        file = posixpath.normpath(source.parent / name)
+        if not file.endswith(_FIGURES):
+            file = next((page for page, known in SOURCES.items() if known == file), file)
+        target = posixpath.relpath(file.removeprefix("docs/"), place.parent)
+        return f"{start}{target}"
+
+    return _LINK.sub(moved, text)
+
+
+@functools.cache
+def _table(path):
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+def constants(entry: gallery.Entry) -> list[str]:
+    """Return the lines that describe the constants of a loss."""
+    text = re.sub(r"\n\s{2,}", " ", entry.sections["Constants"])
+    return [re.sub(r"^(\w+):", r"`\1`:", line) for line in text.splitlines()]
