@@ -22,7 +22,7 @@ _NO_PAGE = ("CE + L2", "NGL (sigmoid)", "TaylorGLO (LossGA)")
 # Keras' losses have their text, and all options, in these.
 _OF_KERAS = {"CE": losses.Crossentropy, "Focal": losses.Focal}
 CLASSES = (2, 10, 100)
-_SECTION = re.compile(r"^(Scale|Constants|Args|Returns|Raises|Example):$")
+_SECTION = re.compile(r"^(Scale|Constants|Args|Returns|Raises|Examples):$")
 
 
 @dataclass(frozen=True)

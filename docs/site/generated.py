@@ -16,6 +16,7 @@ _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)")
 _FIGURES = (".png", ".svg")
 # Pages that are files outside docs/.
 SOURCES = {
+    "getting-started.md": "README.md",
     "results.md": "results/README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
@@ -40,9 +41,9 @@ class Pages:
         """Yield the name of each file, from the site's folder, with its content."""
         yield from gallery.files(self.render)
         yield from tables.files(self.project, self.render)
-        yield from self._results()
-        for page in ("changelog.md", "contributing.md"):
-            yield page, (self.project / SOURCES[page]).read_text(encoding="utf-8")
+        yield from self._figures()
+        for page, file in SOURCES.items():
+            yield page, (self.project / file).read_text(encoding="utf-8")
 
     @property
     def navigation(self) -> dict[str, list]:
@@ -73,13 +74,13 @@ class Pages:
                 found[backend] = own.to_dict()
         return found
 
-    def _results(self):
-        """The page of results, and the figures that it shows."""
-        text = (self.project / "results" / "README.md").read_text(encoding="utf-8")
-        for name in sorted({name for _, name in _LINK.findall(text)}):
-            if name.endswith(_FIGURES):
-                yield f"results/{name}", (self.project / "results" / name).read_bytes()
-        yield "results.md", text
+    def _figures(self):
+        """The figures that pages from outside docs/ show."""
+        for file in map(PurePosixPath, SOURCES.values()):
+            text = (self.project / file).read_text(encoding="utf-8")
+            shown = {name for _, name in _LINK.findall(text) if name.endswith(_FIGURES)}
+            for name in sorted(shown):
+                yield str(file.parent / name), (self.project / file.parent / name).read_bytes()
 
 
 def linked(text: str, place: str, source: str | None = None) -> str:
