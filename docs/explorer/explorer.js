@@ -24,7 +24,9 @@
   let last = null;
 
   function shown(number) {
-    return Number.isFinite(number) ? String(Number(number.toPrecision(4))) : "not finite";
+    if (!Number.isFinite(number)) return "not finite";
+    const isTiny = number !== 0 && Math.abs(number) < 1e-3;
+    return isTiny ? number.toExponential(3) : String(Number(number.toPrecision(4)));
   }
 
   function colorOf(name) {
@@ -249,7 +251,6 @@
   page.p.addEventListener("input", showPoint);
   page.loss.addEventListener("change", () => {
     if (page.loss.value !== "-1") choose(losses[Number(page.loss.value)]);
-    else page.formula.focus();
     update();
   });
   window.addEventListener("hashchange", () => readAddress() && update({ keepsAddress: true }));
