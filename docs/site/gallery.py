@@ -94,7 +94,6 @@ class Entry:
         """The other paragraphs."""
         return "\n\n".join(self.sections[""].split("\n\n")[1:])
 
-    @cache
     def minimum(self, classes: int) -> tuple[float, float]:
         """Return the p of the true class where the loss is least, the others equal, and its value.
 
@@ -110,7 +109,6 @@ class Entry:
         """Return the loss of a uniform prediction."""
         return float(_one_right(self.loss, np.array([1 / classes], "float32"), classes)[0])
 
-    @cache
     def gradient(self, classes: int, class_reduction: str | None = None) -> float:
         """Return the size of the gradient at a uniform prediction, cross entropy's being 1.
 
@@ -120,9 +118,7 @@ class Entry:
         """
         own = self.kind(class_reduction=class_reduction) if class_reduction else self.loss
         head = {} if self.is_softmax else {"head": "sigmoid"}
-        return size_at_uniform(own, classes) / size_at_uniform(
-            losses.Crossentropy(**head), classes
-        )
+        return size_at_uniform(own, classes) / size_at_uniform(losses.Crossentropy(**head), classes)
 
 
 @cache

@@ -21,6 +21,8 @@ SOURCES = {
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
 }
+# What the site shows as a page of another form.
+_SHOWN_AS = {"docs/site/experiments.csv": "tables/index.md"}
 # The cases of the benchmarks, by the name of the backend, and the file of their ratios.
 _BENCHMARKS = {"TensorFlow": "loss.csv", "PyTorch": "loss_torch.csv"}
 
@@ -91,6 +93,7 @@ def linked(text: str, place: str, source: str | None = None) -> str:
         place: Its place in the site.
         source: The file that it comes from, from the project's folder; by default in docs/.
     """
+    pages = {file: page for page, file in SOURCES.items()} | _SHOWN_AS
     source, place = PurePosixPath(source or f"docs/{place}"), PurePosixPath(place)
 
     def moved(match):
@@ -98,8 +101,7 @@ def linked(text: str, place: str, source: str | None = None) -> str:
         if "://" in name:
             return match[0]
         file = posixpath.normpath(source.parent / name)
-        if not file.endswith(_FIGURES):
-            file = next((page for page, known in SOURCES.items() if known == file), file)
+        file = pages.get(file, file)
         target = posixpath.relpath(file.removeprefix("docs/"), place.parent)
         return f"{start}{target}"
 

@@ -98,7 +98,9 @@ def _moved(text):
 def as_markdown(frame: pd.DataFrame) -> str:
     """Return a table of printed numbers; what the paper does not print is a dash."""
     lines = [["", *frame.columns], ["---"] * (len(frame.columns) + 1)]
-    lines += [[str(name), *map(_cell, row)] for name, row in zip(frame.index, frame.values, strict=True)]
+    lines += [
+        [str(name), *map(_cell, row)] for name, row in zip(frame.index, frame.values, strict=True)
+    ]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 

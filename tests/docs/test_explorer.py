@@ -50,7 +50,9 @@ class TestLosses:
         ],
     )
     def test_what_has_no_formula_is_listed_with_the_reason(self, name, why):
-        assert why in next(one["why"] for one in GENERATOR["data"]()["left_out"] if one["name"] == name)
+        assert why in next(
+            one["why"] for one in GENERATOR["data"]()["left_out"] if one["name"] == name
+        )
 
 
 def test_the_libraries_are_those_of_the_list():
