@@ -9,8 +9,8 @@ from importlib import import_module
 from inspect import getdoc
 
 import nglkeras
-from nglkeras.errors import unknown
-from nglkeras.experiments import script
+from nglkeras import experiments
+from nglkeras.errors import UserError, unknown
 
 # By the names of the scripts in reproduce/: the `Script`, or the function of its help text.
 _EXPERIMENTS = {
@@ -47,30 +47,31 @@ _DRAW = "Draw a figure of the papers that needs no training."
 
 def main() -> None:
     """Run the command that the arguments name."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        script.main(lambda: print(_help()))
-    elif name == "--version":
+    try:
+        _run(*sys.argv[1:] or ["--help"])
+    except UserError as error:  # from outside `script.main`, whose module needs packages itself
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(command, *arguments):
+    if command == "--version":
         print("nglkeras", nglkeras.__version__)
-    else:
-        _run(name.replace("-", "_"), arguments)
-
-
-def _run(name, arguments):
+        return
+    if command in ("-h", "--help"):
+        print(_help())
+        return
+    name = command.replace("-", "_")
     # The name that messages and --help show.
-    sys.argv = [f"nglkeras {name}", *arguments]
+    sys.argv = [f"nglkeras {command}", *arguments]
     if name in _FIGURES:
-        script.draw(_DRAW, lambda: _load(_FIGURES[name])(), name)
+        experiments.script.draw(_DRAW, lambda: _load(_FIGURES[name])(), name)
     elif name not in _EXPERIMENTS:
-        script.main(lambda: _refuse(name))
-    elif isinstance(found := _experiment(name), script.Script):
+        raise unknown("command", command, COMMANDS)
+    elif isinstance(found := _experiment(name), experiments.script.Script):
         found.run(_line(found))
     else:
-        script.main(lambda: found(_line(found)))
-
-
-def _refuse(name):
-    raise unknown("command", name, COMMANDS)
+        experiments.script.main(lambda: found(_line(found)))
 
 
 def _help():

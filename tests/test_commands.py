@@ -71,3 +71,11 @@ def test_mistakes(arguments, error):
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith(f"error: {error}")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["table2"], ["figure1"]])
+def test_without_the_packages_of_the_experiments(arguments):
+    missing = f"import sys; sys.modules['msgspec'] = None; sys.argv[1:] = {arguments}"
+    run = run_python(f"{missing}; from nglkeras.__main__ import main; main()")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: msgspec is not installed: pip install 'nglkeras[reproduce]'\n"
