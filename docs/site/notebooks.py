@@ -29,6 +29,8 @@ _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "1"}
 _SOURCES = ("nglkeras/**/*.py", "nglkeras/**/*.csv", "nglkeras/**/*.j2", "reproduce/*.py")
 _SOURCES += ("results/table2/**/*.csv",)
 _IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
+# From one notebook to another.
+_LINK = re.compile(r"\]\((\w+)\.ipynb\)")
 _IMAGE = re.compile(r"!\[(?:png|svg|jpeg)\]\(")
 # The site styles tables that have neither a class nor a style of their own.
 _STYLE = re.compile(r"<style scoped>.*?</style>\n?", re.DOTALL)
@@ -142,6 +144,7 @@ def page(name: str, notebook: NotebookNode) -> Iterator[tuple[str, str | bytes]]
     found = iter(texts)
     text = _IMAGE.sub(lambda match: f"![{next(found)}](", text)
     text = _RIGHT.sub("", _TABLE.sub("<table>", _STYLE.sub("", text)))
+    text = _LINK.sub(r"](\1.md)", text)
     heading, _, rest = text.strip().partition("\n")
     link = f'[Download this notebook]({name}.ipynb){{download="{name}.ipynb"}}'
     yield f"{name}.md", f"{heading}\n\n{link}\n{rest}\n"
