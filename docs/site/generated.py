@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import gallery
+import notebooks
 import tables
 from matplotlib.figure import Figure
 
@@ -38,11 +39,13 @@ class Pages:
         self.project = project
         self._documents = Documents(project)
         self._templates = project / "docs" / "site" / "templates"
+        self._notebooks = project / "docs" / "notebooks"
 
     def files(self) -> Iterator[tuple[str, str | bytes | Figure]]:
         """Yield the name of each file, from the site's folder, with its content."""
         yield from gallery.files(self.render)
         yield from tables.files(self.project, self.render)
+        yield from notebooks.pages(self._notebooks, self.project / "build" / "notebooks")
         yield from self._figures()
         for page, file in SOURCES.items():
             yield page, (self.project / file).read_text(encoding="utf-8")
@@ -53,6 +56,7 @@ class Pages:
         losses = [{entry.row.label: f"gallery/{entry.page}.md"} for entry in gallery.entries()]
         return {
             "GALLERY": ["gallery/index.md", *losses],
+            "NOTEBOOKS": notebooks.navigation(self._notebooks),
             "TABLES": ["tables/index.md", *tables.navigation()],
         }
 

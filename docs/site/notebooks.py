@@ -58,6 +58,11 @@ def pages(folder: Path, cache: Path) -> Iterator[tuple[str, str | bytes]]:
             yield f"{folder.name}/{name}", content
 
 
+def navigation(folder: Path) -> list[str]:
+    """Return the places of the pages in the site, in order."""
+    return [f"{folder.name}/{path.stem}.md" for path in sorted(folder.glob("*.ipynb"))]
+
+
 def executed(paths: list[Path], cache: Path) -> list[NotebookNode]:
     """Return the notebooks with their outputs, from the cache where nothing has changed."""
     cache.mkdir(parents=True, exist_ok=True)
