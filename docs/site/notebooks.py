@@ -29,6 +29,8 @@ _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "1"}
 _SOURCES = ("nglkeras/**/*.py", "nglkeras/**/*.csv", "nglkeras/**/*.j2", "reproduce/*.py")
 _SOURCES += ("results/table2/**/*.csv",)
 _IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
+# Between two outputs; code has two blank lines at most.
+_GAP = re.compile(r"\n(?:[ ]*\n){4,}")
 # From one notebook to another.
 _LINK = re.compile(r"\]\((\w+)\.ipynb\)")
 _IMAGE = re.compile(r"!\[(?:png|svg|jpeg)\]\(")
@@ -150,6 +152,7 @@ def page(name: str, notebook: NotebookNode) -> Iterator[tuple[str, str | bytes]]
     text = _IMAGE.sub(lambda match: f"![{next(found)}](", text)
     text = _RIGHT.sub("", _TABLE.sub("<table>", _STYLE.sub("", text)))
     text = _LINK.sub(r"](\1.md)", text)
+    text = _GAP.sub("\n\n", text)
     heading, _, rest = text.strip().partition("\n")
     link = f'[Download this notebook]({name}.ipynb){{download="{name}.ipynb"}}'
     yield f"{name}.md", f"{heading}\n\n{link}\n{rest}\n"
