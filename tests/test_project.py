@@ -120,8 +120,13 @@ def run_block(path, line, code, namespace):
 @pytest.mark.parametrize(
     ("path", "line", "code"),
     [
-        pytest.param(path, line, code, id=f"{path.name}:{line}")
-        for path in sorted((ROOT / "docs").glob("*.md"))
+        # A confirmation takes a minute.
+        pytest.param(
+            *(path, line, code),
+            id=f"{path.name}:{line}",
+            marks=[pytest.mark.slow] * ("confirm(" in code),
+        )
+        for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
         if path.name not in IN_ORDER
         for line, code in blocks_of(path)
     ],
@@ -131,12 +136,15 @@ def test_blocks_of_the_guides_run_as_they_stand(path, line, code, tmp_path, monk
     if own and own[1] != keras.backend.backend():
         pytest.skip(f"is for {own[1]}")
     monkeypatch.chdir(tmp_path)
+    # Some read committed rows.
+    Path("results").symlink_to(ROOT / "results")
     try:
         run_block(path, line, code, {})
     finally:
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_ORDER)
 def test_blocks_of_these_guides_run_in_order(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

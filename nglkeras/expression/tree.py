@@ -120,6 +120,14 @@ class Expression:
             value, derivative = self.fold(leaf, dual if slope else plain)
         return value, (derivative if slope else None)
 
+    def of_samples(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """Compute the loss of each sample, the mean over the classes: `[n, ..., classes]`.
+
+        It is NaN where the losses of classes are infinite with both signs.
+        """
+        with np.errstate(all="ignore"):
+            return self(y_true, y_pred).mean(axis=-1)
+
     def to_loss(self, **arguments):
         """Return the Keras loss `losses.FormulaLoss`, which is saved and loaded as its formula.
 

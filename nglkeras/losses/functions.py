@@ -56,9 +56,9 @@ def ngl(t, p, *, alpha=ALPHA, scaling=None):
         scaling: `"sigmoid"` applies a sigmoid to the probabilities first, as the CIFAR-100
             example of the paper's authors does; `None` is the printed formula.
 
-    Example:
-    >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
-    5.034...
+    Examples:
+        >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
+        5.034...
     """
     p = ops.sigmoid(p) if scaling == "sigmoid" else p
     return ops.exp(alpha - p * (1.0 + t)) - ops.cos(ops.cos(ops.sin(p)))

@@ -193,8 +193,7 @@ class Screen:
         return all(_close(other(self._t, self._p)[None], values)[0] for other in others)
 
     def _out_of_bounds(self, expression):
-        with np.errstate(all="ignore"):
-            values = expression(self._t, self._p).mean(axis=-1)
+        values = expression.of_samples(self._t, self._p)
         if self.values is not None:
             values = np.concatenate([values, np.ravel(self.values(expression))])
         low, high = self.screening.bounds

@@ -335,7 +335,7 @@ class TrainingFitness(Fitness):
 
     def values(self, expression: Expression) -> np.ndarray:
         """Return the loss of each sample of the first batch under the untrained model."""
-        return expression(*self._fresh).mean(axis=-1)
+        return expression.of_samples(*self._fresh)
 
     @cached_property
     def _fresh(self):

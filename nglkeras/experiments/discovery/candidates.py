@@ -90,7 +90,7 @@ class Candidates:
     def values(self, trial: Trial) -> np.ndarray:
         """Return the loss of each sample of a trial's first batch under the untrained network."""
         y_true, y_pred = self._network(trial).fresh_batch()
-        return Expression.parse(trial.formula)(y_true, y_pred).mean(axis=-1)
+        return Expression.parse(trial.formula).of_samples(y_true, y_pred)
 
     def _network(self, trial):
         if trial.dataset not in self.networks:

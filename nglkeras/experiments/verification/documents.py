@@ -67,15 +67,19 @@ class Documents:
         self._environment.globals |= self._functions
         self._environment.filters |= FILTERS
 
-    def render(self, template: Path) -> str:
+    def render(self, template: Path, **variables) -> str:
         """Return what a template gives.
+
+        Args:
+            template: The file, within the folder.
+            **variables: What it may use beside the functions.
 
         Raises:
             UserError: If it cannot be rendered; the message names the file, the line and the fault.
         """
         name = template.relative_to(self.folder).as_posix()
         try:
-            return self._environment.get_template(name).render()
+            return self._environment.get_template(name).render(variables)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{template}:{error.lineno}: {error.message}") from error
         except Exception as error:
@@ -83,6 +87,10 @@ class Documents:
             if isinstance(error, jinja2.UndefinedError) and message.endswith("is undefined"):
                 message += f"; the functions are: {', '.join(self._functions)}"
             raise UserError(f"{template}:{_line_of(error, template)}: {message}") from error
+
+    def filled(self, text: str, **variables) -> str:
+        """Return what a template gives that is no file: a text with the functions of templates."""
+        return self._environment.from_string(text).render(variables)
 
     def differences(self, template: Path) -> list[Difference]:
         """Compare a document with what its template gives.
