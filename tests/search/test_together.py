@@ -42,9 +42,9 @@ def model_fn():
     )
 
 
-def fitness(**changes):
+def fitness(kind=TrainingFitness, **changes):
     settings = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01} | changes
-    return TrainingFitness(model_fn, (X[:120], LABELS[:120]), (X[120:], LABELS[120:]), **settings)
+    return kind(model_fn, (X[:120], LABELS[:120]), (X[120:], LABELS[120:]), **settings)
 
 
 class Deadly(TrainingFitness):
