@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmark import gpu_kernels, gpu_limits, gpu_search, gpu_training
 from benchmark.gpu_limits import Task
-from benchmark.gpu_rows import DONE, Row, Rows, machine
+from benchmark.gpu_rows import DONE, MEASURED, Row, Rows, machine
 from benchmark.gpu_training import Network
 from benchmark.loss import SHAPES
 from nglkeras.data.catalog import get_info
@@ -167,7 +167,7 @@ def _number(name, form, factor=1):
 COLUMNS = {
     "case": lambda row: row.case,
     "name": lambda row: row.name,
-    "status": lambda row: "" if row.status in ("ok", DONE) else row.status,
+    "status": lambda row: "" if row.status == MEASURED else row.status,
     "ms": _number("seconds", ".4g", 1000),
     "against Keras": _number("ratio", ".2f"),
     "value's error": _number("value_error", ".1e"),
@@ -238,7 +238,8 @@ SHOWN = {
 @styled
 def draw(found: pd.DataFrame, title: str) -> Figure:
     """Draw a panel of bars for each part."""
-    panels = []
+    card, backend, panels = found["machine"].iloc[-1], found["backend"].iloc[-1], []
+    found = found[found["status"] == MEASURED]
     for part, (value, label) in SHOWN.items():
         rows = found[(found["part"] == part) & found.get(value, pd.Series(dtype=float)).notna()]
         if len(rows):
@@ -257,7 +258,8 @@ def draw(found: pd.DataFrame, title: str) -> Figure:
         if value == "ratio":
             axis.axvline(1.0, color="black", linewidth=0.8)
         for place, number in zip(places, rows[value], strict=True):
-            axis.annotate(f" {number:,.4g}", (number, place), va="center", fontsize="x-small")
+            text = f" {number:,.0f}" if number >= 100 else f" {number:.3g}"
+            axis.annotate(text, (number, place), va="center", fontsize="x-small")
         axis.margins(x=0.1)
-    figure.suptitle(f"{title}: {found['machine'].iloc[-1]}, {found['backend'].iloc[-1]}")
+    figure.suptitle(f"{title}: {card}, {backend}")
     return figure
