@@ -6,6 +6,7 @@
 
 import contextlib
 import hashlib
+import operator
 import sys
 
 import keras
@@ -240,6 +241,16 @@ def build(model_fn: object, x: object) -> keras.Model:
     if not model.trainable_variables:
         raise UserError("the model of model_fn has no weights to train")
     return model
+
+
+def outputs(model: keras.Model, x: object, batch_size: int) -> np.ndarray:
+    """Return what a model gives for inputs, batch by batch."""
+    found = []
+    for start in range(0, len(keras.tree.flatten(x)[0]), batch_size):
+        rows = operator.itemgetter(slice(start, start + batch_size))
+        part = keras.tree.map_structure(rows, x)
+        found.append(keras.ops.convert_to_numpy(heads.outputs(model, part)))
+    return np.concatenate(found)
 
 
 def digest(*parts: object) -> str:

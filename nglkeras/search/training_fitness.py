@@ -16,7 +16,6 @@ from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
 from nglkeras.search import measures, optimizers, samples, scale, side_by_side
 from nglkeras.search import racing as races
-from nglkeras.search.comparison import Comparison
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.numbers import positive, whole_number
@@ -275,15 +274,12 @@ class TrainingFitness(Fitness):
                 vars(self).pop(read, None)
 
     def _check_metric(self, model, task, x, y, some):
-        size, all_labels, y = self._arguments["batch_size"], y, y[some]
-        parts = [
-            keras.ops.convert_to_numpy(heads.outputs(model, _part(x, i, size)))
-            for i in range(0, len(y), size)
-        ]
+        outputs = samples.outputs(model, x, self._arguments["batch_size"])
+        all_labels, y = y, y[some]
         if task.one_hot_classes is not None:
             # PyTorch's one_hot takes no label beyond the classes, such as 255.
             y = all_labels = (y[..., None] == np.arange(task.outputs)).astype("float32")
-        self.measure.check(task, y, np.concatenate(parts), all_labels)
+        self.measure.check(task, y, outputs, all_labels)
 
     def build(self) -> keras.Model:
         """Return a new network."""
@@ -357,7 +353,7 @@ class TrainingFitness(Fitness):
     def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = races.bars(self.racing, rivals, trained, _curves_and_means)
+            self._bars = races.bars(self.racing, rivals, trained, races.curves_and_means)
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
@@ -416,35 +412,3 @@ class TrainingFitness(Fitness):
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
         """Return what trains the networks of a confirmation; see `confirm`."""
         return RedividedTrainer(self, losses, test)
-
-    def compare(
-        self, losses: dict[str, Expression], test: tuple[np.ndarray, np.ndarray], runs: int = 5
-    ) -> list[Comparison]:
-        """Measure losses on held-out data by the metric of the search.
-
-        Args:
-            losses: Losses by name.
-            test: Samples in the same form as `train`.
-            runs: Networks for each loss, with other initial weights than those of the search.
-        """
-        held = self._held(*self.read("test", test), self.compiled.schedule.part_size)
-        results = []
-        for name, expression in losses.items():
-            found = {}
-            for run in range(self.runs, self.runs + runs):
-                training = self.compiled.train(expression, run, callbacks=self.callbacks())
-                if training.status == "ok":
-                    found[run] = self.compiled.measured(held)
-            results.append(Comparison(name, str(expression), (*found.values(),), (*found,)))
-        return results
-
-
-def _curves_and_means(details):
-    """Return the curves of a rival by run, and the mean of its runs after each but the last."""
-    accuracies = details["accuracies"]
-    means = [float(np.mean(accuracies[:count])) for count in range(1, len(accuracies))]
-    return details[CURVES], means
-
-
-def _part(x, start, size):
-    return keras.tree.map_structure(lambda array: array[start : start + size], x)
