@@ -43,6 +43,7 @@ class Pages:
 
     def files(self) -> Iterator[tuple[str, str | bytes | Figure]]:
         """Yield the name of each file, from the site's folder, with its content."""
+        yield "index.md", self.render("index.md.j2")
         yield from gallery.files(self.render)
         yield from tables.files(self.project, self.render)
         yield from notebooks.pages(self._notebooks, self.project / "build" / "notebooks")
@@ -65,10 +66,17 @@ class Pages:
         own = {"costs": self.costs, "constants": constants, "described": gallery.described}
         return self._documents.render(self._templates / template, **own, **variables)
 
-    def filled(self, text: str) -> str:
-        """Return a page of the documentation with its numbers."""
-        by_name = {entry.row.name: entry for entry in gallery.entries()}
-        return self._documents.filled(text, loss=by_name.__getitem__)
+    def recomputed(self, source: str) -> str | None:
+        """Return what the template of a file gives; `None` if it has none of the whole file.
+
+        Args:
+            source: The file, from the project's folder.
+        """
+        template = self.project / f"{source}.j2"
+        # That of README.md gives a section of it.
+        if source == "README.md" or not template.exists():
+            return None
+        return self._documents.render(template)
 
     def costs(self, entry: gallery.Entry) -> dict[str, dict[str, float]]:
         """Return the ratios of a loss to cross entropy by backend and case, where measured."""

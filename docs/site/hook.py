@@ -1,7 +1,7 @@
 """What MkDocs calls while it builds the site: pages that are made from the code and the rows.
 
-A page with `numbers: true` in its front matter is a template, with the functions that
-`results/README.md.j2` has: every number comes from a file in `results/`.
+A page with a template beside it, as `which-loss.md.j2`, is made from it: every number comes from a
+file in `results/`.
 """
 
 import io
@@ -47,11 +47,10 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Fill in the numbers of a page that is a template, and make the folder's links the site's."""
-    if page.meta.get("numbers"):
-        markdown = _pages.filled(markdown)
+    """Recompute a page that has a template, and make the project's links the site's."""
     place = page.file.src_uri
-    return generated.linked(markdown, place, generated.SOURCES.get(place))
+    source = generated.SOURCES.get(place, f"docs/{place}")
+    return generated.linked(_pages.recomputed(source) or markdown, place, source)
 
 
 def on_post_page(output, page, config):

@@ -30,7 +30,7 @@ from nglkeras.losses.classes import (
 )
 from nglkeras.losses.dice import Dice, SparseDice, dice, sparse_dice
 from nglkeras.losses.files import load_loss, save_loss
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.functions import (
     ALPHA,
     EPSILON,

@@ -12,7 +12,7 @@ from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
 from nglkeras.losses import kernels
 from nglkeras.losses.classwise import loss_over_classes, variant
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.options import is_number
 
 # Constants of paper A as printed.
@@ -118,7 +118,7 @@ def _reconstruction(name, text):
 
 f1 = _reconstruction(
     "f1",
-    """f1 of paper A (eq. B.1.1), reconstructed: see `formulas`.
+    """f1 of paper A (eq. B.1.1), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. Certain predictions cost
     thousands, whether right or wrong: monitor `val_accuracy`, not `val_loss`.
@@ -133,7 +133,7 @@ f1 = _reconstruction(
 )
 f2 = _reconstruction(
     "f2",
-    """f2 of paper A (eq. B.1.2), reconstructed: see `formulas`.
+    """f2 of paper A (eq. B.1.2), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. A single certain and wrong
     prediction outweighs all others in the mean: monitor `val_accuracy`, not `val_loss`.
@@ -147,7 +147,7 @@ f2 = _reconstruction(
 )
 f3 = _reconstruction(
     "f3",
-    """f3 of paper A (eq. B.1.3), reconstructed: see `formulas`.
+    """f3 of paper A (eq. B.1.3), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. A single certain and wrong
     prediction outweighs all others in the mean: monitor `val_accuracy`, not `val_loss`.

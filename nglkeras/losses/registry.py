@@ -24,7 +24,7 @@ from nglkeras.losses.classes import (
     SymmetricCrossentropy,
 )
 from nglkeras.losses.dice import Dice, SparseDice
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.zoo import (
     AsymmetricMultiLabel,
     AsymmetricSingleLabel,

@@ -98,8 +98,7 @@ def test_a_changed_row_changes_the_pages(tmp_path):
     code = (
         "import sys; sys.path.insert(0, 'docs/site'); import generated, pathlib;"
         "pages = generated.Pages(pathlib.Path.cwd());"
-        "text = pathlib.Path('docs/which-loss.md').read_text().split('---', 2)[2];"
-        "print(pages.filled(text));"
+        "print(pages.recomputed('docs/which-loss.md'));"
         "print(dict(generated.gallery.files(pages.render))['gallery/ngl.md'])"
     )
 

@@ -12,7 +12,6 @@ from nglkeras.executors import Processes
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import GeneticProgramming, TrainingFitness, search, side_by_side
-from nglkeras.training.places import Places
 
 needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX trains together")
 RANDOM = np.random.default_rng(0)
@@ -100,6 +99,9 @@ class TestPlaces:
             assert a == b
 
     def test_a_free_place_takes_the_next(self, monkeypatch):
+        # It needs JAX.
+        from nglkeras.training.places import Places
+
         evaluate, epochs = fitness(together=2), []
         whole = Places._an_epoch
 
@@ -159,7 +161,7 @@ class TestSearch:
             return lines(tmp_path / folder)
 
         alone = searched("alone")
-        monkeypatch.setattr(Places, "_an_epoch", fails)
+        monkeypatch.setattr("nglkeras.training.places.Places._an_epoch", fails)
         assert searched("group", together=3) == alone
 
     def test_a_worker_that_dies_of_a_group_takes_no_other_loss_with_it(self):

@@ -33,15 +33,16 @@ class Difference:
 
 
 def templates(folder: str | Path) -> list[Path]:
-    """Return the templates of a project's folder: those in it and in its `results/`.
+    """Return the templates of a project's folder: those in it, in its `results/` and its `docs/`.
 
     Raises:
         UserError: If there is none.
     """
     folder = paths.expand(folder)
-    found = [path for place in (folder, folder / "results") for path in place.glob(f"*.md{ENDING}")]
+    places = folder, folder / "results", folder / "docs"
+    found = [path for place in places for path in place.glob(f"*.md{ENDING}")]
     if not found:
-        raise UserError(f"no template *.md{ENDING} in {folder} and {folder / 'results'}")
+        raise UserError(f"no template *.md{ENDING} in {', '.join(map(str, places))}")
     return sorted(found)
 
 
@@ -87,10 +88,6 @@ class Documents:
             if isinstance(error, jinja2.UndefinedError) and message.endswith("is undefined"):
                 message += f"; the functions are: {', '.join(self._functions)}"
             raise UserError(f"{template}:{_line_of(error, template)}: {message}") from error
-
-    def filled(self, text: str, **variables) -> str:
-        """Return what a template gives that is no file: a text with the functions of templates."""
-        return self._environment.from_string(text).render(variables)
 
     def differences(self, template: Path) -> list[Difference]:
         """Compare a document with what its template gives.
