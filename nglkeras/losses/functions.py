@@ -10,9 +10,9 @@ from keras import ops
 
 from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses import kernels
 from nglkeras.losses.classwise import loss_over_classes, variant
-from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.options import is_number
 
 # Constants of paper A as printed.
