@@ -66,16 +66,33 @@ class OneProgram:
         self._known = [id(v) for v in (*model.network.variables, *model.optimizer.variables)]
         # On the device, by the training data of a run.
         self._runs = WeakKeyDictionary()
+        # Samples on the device, by their batches.
+        self._parts = WeakKeyDictionary()
 
     def run(self, values: list[np.ndarray], streams: Streams) -> tuple:
         """Return the start and the data of a run, on the device."""
         if streams.train not in self._runs:
             start = self.program.start(dict(zip(self._known, [*values, *self._slots], strict=True)))
-            labels = [batch[1] for batch in streams.validation]
-            counts = [np.count_nonzero(batch[2]) for batch in streams.validation]
-            parts = program.part(streams.train), program.part(streams.validation)
-            self._runs[streams.train] = start, *parts, (labels, counts)
+            parts = self._part(streams.train), self._part(streams.validation)
+            self._runs[streams.train] = start, *parts, self._truth(streams.validation)
         return self._runs[streams.train]
+
+    def _part(self, batches):
+        """Put samples on the device; runs that have the same inputs share them."""
+        if batches not in self._parts:
+            same = (part for one, part in self._parts.items() if _have_same_inputs(one, batches))
+            self._parts[batches] = program.part(batches, next(same, None))
+        return self._parts[batches]
+
+    def _truth(self, batches):
+        """Return the labels of each batch, and how many count; nothing where only Keras measures.
+
+        One-hot, the labels of maps may take more room than all else.
+        """
+        if self.measure is None:
+            return [], []
+        pairs = [(y, np.count_nonzero(weights)) for _, y, weights in batches]
+        return tuple(zip(*pairs, strict=True))
 
     def train(self, run: tuple, loss: object, monitor: Monitor, rate: float | None = None) -> float:
         """Train with a loss; return the validation accuracy, or what `measure` returns.
@@ -110,7 +127,9 @@ class OneProgram:
                 break
             # Where the program has judged otherwise, by a rounding, it goes on.
             course = course._replace(end=np.int32(0))
-        ours.store(course.state)
+        if done:
+            # Keras may take what it is given for itself: not the start, which is kept.
+            ours.store(course.state)
         if monitor.status != "ok":
             return math.nan
         return self.accuracy(course.state, monitor.history, held, truth)
@@ -164,6 +183,11 @@ def of(
     if not possible or not (wanted or _is_faster(model, streams.train[0][0])):
         return None
     return OneProgram(model, slots, streams, schedule, validated, measure)
+
+
+def _have_same_inputs(one, other):
+    leaves = keras.tree.flatten(one.x), keras.tree.flatten(other.x)
+    return one.finish is other.finish and list(map(id, leaves[0])) == list(map(id, leaves[1]))
 
 
 def _is_plain(schedule, measure):

@@ -10,6 +10,7 @@ from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
+from nglkeras.training.monitor import ReduceOrStop
 from nglkeras.training.schedule import Plateau, Schedule
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="one program is JAX's")
@@ -177,7 +178,40 @@ class TestEqualsFit:
             assert one.status == status
 
 
+class TestPlateau:
+    def test_an_improvement_is_what_keras_takes_for_one(self):
+        """A sample more of ten thousand is the least improvement that it may count."""
+        plateau = Plateau(0.5, 3, 1e-9, "val_accuracy")
+        made = network(True, build=dense, validate=True, plateau=plateau)
+        made.train(NGL)
+        program = made._ours.program
+        start, *_ = made._ours.run(*made._starts[0])
+        course, terms = program.begin(start, NGL), program.terms(0.1, (), np.inf)
+        for samples in range(5000, 5040):
+            best, value = np.float32([samples, samples + 1]) / np.float32(10000)
+            rows = course.rows | {"val_accuracy": np.full(4, value)}
+            before = course._replace(epoch=np.int32(1), best=best, rows=rows)
+            improved = float(value) > float(best) + ReduceOrStop().min_delta
+            assert (int(program.judged(before, terms).wait) == 0) is improved
+
+
 class TestOneProgram:
+    def test_runs_share_the_inputs_on_the_device(self):
+        made = network(True)
+        for run in range(2):
+            made.train(NGL, run)
+        one, other = (made._ours.run(*made._starts[run]) for run in range(2))
+        assert one[1].x is other[1].x
+        assert (one[1].order != other[1].order).any()
+
+    def test_an_evaluation_takes_nothing_from_a_start(self):
+        made = network(True)
+        first = made.train(NGL)
+        assert made.train(NGL, timeout=0.0).history == []
+        made.evaluate(made._starts[0][1].test)
+        again = made.train(NGL)
+        assert (again.status, again.accuracy) == ("ok", first.accuracy)
+
     def test_an_epoch_that_was_judged_by_a_rounding_goes_on(self):
         # In float32 the bar is above the accuracy, and below it on the host.
         made = network(True, measure_epochs=True)
