@@ -126,6 +126,7 @@ class RedividedTrainer(Trainer):
             replicas=own.replicas,
             validate=own.validate,
             bound=own.bound,
+            one_program=own.one_program and "auto",
         )
         compiled.measure = own.measure
         return compiled

@@ -146,10 +146,16 @@ class TrainingFitness(Fitness):
         if one_program and (callbacks or replicas > 1):
             why = "callbacks" if callbacks else f"{replicas} replicas"
             raise UserError(f"one_program=True: with {why} Keras' fit trains; leave one out")
+        if one_program and keras.backend.backend() == "torch":
+            raise UserError("one_program=True: on torch Keras' fit trains; leave it out")
         self._arguments["one_program"] = one_program
         self._bars = Bars()
         own = {"replicas": replicas, "callbacks": bool(callbacks)}
         self._arguments["together"] = self.together = side_by_side.read(together, **own)
+        if one_program is False and self.together != 1:
+            raise UserError(
+                f"one_program=False: together={together!r} trains in one program; leave one out"
+            )
         check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -258,7 +264,7 @@ class TrainingFitness(Fitness):
     def _one_program(self, model):
         given, how = self._arguments["one_program"], self._arguments
         if given is not None:
-            return given or self.together != 1
+            return given
         if keras.backend.backend() != "tensorflow":
             return self.compiled.one_program
         if how["callbacks"] or how["replicas"] > 1:

@@ -57,6 +57,7 @@ class Places:
         self._epoch = jax.jit(jax.vmap(program._epoch, (0, shared, None, 0)))
         self._judged = jax.jit(jax.vmap(program._judged))
         self._both = jax.jit(jax.vmap(self._trained, (0, shared, None, 0)))
+        self._is_compiled = False
 
     def _trained(self, course, train, held, terms):
         course, _ = self.ours.program._epoch(course, train, held, terms)
@@ -125,7 +126,13 @@ class Places:
             course = self._both(course, train, self._held, terms)
         self._all = course, order, terms
         epochs, end, rows = jax.device_get((course.epoch, course.end, course.rows))
-        seconds = (time.perf_counter() - started) / len(self._busy)
+        seconds = time.perf_counter() - started
+        if not self._is_compiled:
+            # It takes all of them as long as one, and none would have time left for itself.
+            for one in self._busy.values():
+                one.monitor.deadline += seconds
+            self._is_compiled = True
+        seconds /= len(self._busy)
         for place, one in list(self._busy.items()):
             epoch = int(epochs[place]) - 1
             own = {name: values[place] for name, values in rows.items()}

@@ -1,6 +1,7 @@
 """Losses evaluated side by side: each as if it were alone."""
 
 import os
+import time
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from nglkeras.executors import Processes
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import GeneticProgramming, TrainingFitness, search, side_by_side
+from nglkeras.training.compiled import CompiledNetwork
 
 needs_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX trains together")
 RANDOM = np.random.default_rng(0)
@@ -171,10 +173,50 @@ class TestSearch:
             found = dict(side_by_side.each(evaluate, tasks, executor))
         assert [found[i].status for i in range(3)] == ["ok", "ok", "crashed"]
 
+    def test_the_time_of_compiling_ends_no_training(self, monkeypatch):
+        from nglkeras.training.places import Places
+
+        whole = Places._an_epoch
+
+        def compiles(places):
+            monkeypatch.setattr(Places, "_an_epoch", whole)
+            step = places._both
+
+            def slow(*arguments):
+                time.sleep(1.5)
+                return step(*arguments)
+
+            places._both = slow
+            yield from whole(places)
+            places._both = step
+
+        monkeypatch.setattr(Places, "_an_epoch", compiles)
+        evaluate = fitness(together=4, timeout=1.5)
+        found = dict(side_by_side.evaluations(evaluate, LOSSES[:4]))
+        assert [found[i].status for i in range(4)] == ["ok"] * 4
+
     def test_time_is_each_one_s_own(self):
         evaluate = fitness(together=2, timeout=1e-3)
         found = dict(side_by_side.evaluations(evaluate, LOSSES[:3]))
         assert [found[i].status for i in range(3)] == ["timeout"] * 3
+
+
+@needs_jax
+@pytest.mark.parametrize(
+    ("one_program", "path"), [(None, "one program"), (True, "one program"), (False, "fit")]
+)
+def test_a_confirmation_trains_as_its_search_does(one_program, path, monkeypatch):
+    paths, train = [], CompiledNetwork.train
+
+    def noting(*arguments, **settings):
+        training = train(*arguments, **settings)
+        paths.append(training.path)
+        return training
+
+    monkeypatch.setattr(CompiledNetwork, "train", noting)
+    trainer = fitness(one_program=one_program, epochs=1).trainer({"NGL": LOSSES[0]})
+    assert trainer("NGL", LOSSES[0], learning_rate=0.01, run=0).status == "ok"
+    assert paths == [path]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +228,7 @@ class TestSearch:
             {"together": 2, "callbacks": [keras.callbacks.Callback()]},
             "one at a time with callbacks",
         ),
+        ({"together": 4, "one_program": False}, "together=4 trains in one program"),
     ],
 )
 def test_mistakes(settings, message):
