@@ -96,9 +96,20 @@ def test_readme_names_only_what_exists():
         r"(?:reproduce|figures|results|nglkeras|tests)/[\w./-]*\w", "".join(readmes)
     ):
         assert (ROOT / path).exists(), path
-    for folder, readme in zip((ROOT, ROOT / "results"), readmes, strict=True):
-        for path in re.findall(r"\]\((?!http|#)([^)#]+)", readme):
-            assert (folder / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("*.md"), *(ROOT / "results").glob("*.md"), *(ROOT / "docs").glob("**/*.md")],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_links_between_files_lead_somewhere(path):
+    # Pages with elements of HTML are made for the site.
+    in_the_site = "explorer" in path.parts
+    text = path.read_text(encoding="utf-8")
+    assert "{{" not in text
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+        assert in_the_site or (path.parent / link).exists(), link
 
 
 # Guides whose blocks build on the ones before.
