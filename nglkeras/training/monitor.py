@@ -107,7 +107,9 @@ class Monitor(keras.callbacks.Callback):
         if batch + 1 != self.params.get("steps"):
             self.look_at_the_clock()
             if self.status != "ok":
-                self.model.stop_training = True
+                # On JAX `model` gives the network its variables, and this is another thread: the
+                # step that runs in the meantime has taken them for itself.
+                self._model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
