@@ -75,6 +75,8 @@ class Places:
                         break
                     yield index, ended[0]
             if not self._busy:
+                # What comes next may need the room, e.g. a confirmation.
+                self.clear()
                 return
             for place, training in self._an_epoch():
                 one = self._busy.pop(place)

@@ -1,5 +1,6 @@
 """Losses evaluated side by side: each as if it were alone."""
 
+import gc
 import os
 import time
 
@@ -99,6 +100,21 @@ class TestPlaces:
         for loss in good:
             a, b = ([row["loss"] for row in one[loss].history] for one in (with_it, without))
             assert a == b
+
+    def test_a_generation_leaves_nothing_on_the_device(self):
+        import jax
+
+        def held():
+            gc.collect()
+            return sum(array.nbytes for array in jax.live_arrays())
+
+        evaluate = fitness(together=16)
+        evaluate.check()
+        evaluate.compiled.places(16).ours.run(*evaluate.compiled._start(0))
+        before = held()
+        trainings(evaluate, LOSSES, 16)
+        # Some small constants of what was compiled.
+        assert held() < before + 1000
 
     def test_a_free_place_takes_the_next(self, monkeypatch):
         # It needs JAX.
