@@ -13,6 +13,7 @@ from mkdocs.structure.files import File
 # MkDocs loads this file by its path.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import nglkeras  # noqa: F401, I001 - before Keras: it keeps TensorFlow's start-up lines off the screen
 import generated
 
 # The theme would fetch from a network what search needs in pages that are opened from a disk.
