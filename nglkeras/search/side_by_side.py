@@ -16,8 +16,9 @@ from nglkeras.search.numbers import whole_number
 from nglkeras.search.strategy import Evaluation
 from nglkeras.training.compiled import CompiledNetwork
 
-# Losses of a group that is sent to a worker, for each place: a place that is free takes another.
-PER_PLACE = 4
+# Most losses of a group for a worker that decides itself on its places. A group is written down when
+# its last loss is done: a larger one would lose more when its worker is killed.
+MOST = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def each(fitness, tasks: Sequence, executor: Executor) -> Iterator[tuple[int, Ev
         # Each is written down before the next.
         yield from evaluations(fitness, tasks)
         return
-    count = PER_PLACE * (64 if fitness.together == "auto" else fitness.together)
+    count = MOST if fitness.together == "auto" else fitness.together
     size = min(count, -(-len(tasks) // executor.workers))
     starts = range(0, len(tasks), size)
     groups = [Group(tuple(tasks[start : start + size])) for start in starts]

@@ -68,7 +68,8 @@ class TrainingFitness(Fitness):
         runs: Networks for each candidate; the fitness is their mean.
         seed: Seed of initial weights and of the order of samples.
         replicas: Devices that share each batch.
-        timeout: Seconds after which the training of a network stops.
+        timeout: Seconds after which the training of a network stops; where it is one program or
+            compiled epochs, at the end of an epoch.
         bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
         scale_free: Whether each loss is brought to cross entropy's size first: see `scale`.
         metric: What the fitness is on the validation data: "accuracy", "balanced_accuracy", "f1"
