@@ -3,6 +3,7 @@
 # make test     every behaviour once, no network needed
 # make test-all those that take long, too: whole trainings, kills, full disks, benchmarks
 # make verify   recomputes the numbers of results/README.md that have committed rows; seconds
+# make docs     the site, with its notebooks, into site/; minutes
 # make figures the papers' figures that need no training, anew in figures/
 # make soak     faults in full: some hundred trials, workers, nodes and drivers killed; whole
 #               segmentation networks that learn an image by heart; an hour and more
@@ -16,7 +17,7 @@ REQUIREMENTS ?= $(if $(shell command -v nvidia-smi 2>/dev/null),requirements.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(REQUIREMENTS)
 
-.PHONY: table2 search test test-all soak lint verify figures clean
+.PHONY: table2 search test test-all soak lint verify figures docs clean
 
 table2: $(STAMP)
 	$(BIN)/python reproduce/table2.py $(ARGS)
@@ -48,6 +49,10 @@ figures: $(STAMP)
 	for figure in figure1 figure_a figure_b2 glo_figure2; do \
 		$(BIN)/python reproduce/$$figure.py --out figures || exit 1; \
 	done
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 $(STAMP): requirements.txt requirements-cpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

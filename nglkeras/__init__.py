@@ -4,7 +4,7 @@
     model.compile(loss=NGL())
 
 Everything is imported when it is first used, and the losses as soon as Keras is imported, before
-or after this package: saved models find them. What runs experiments needs TensorFlow and more.
+or after this package: saved models find them. Experiments need more packages.
 """
 
 from typing import TYPE_CHECKING

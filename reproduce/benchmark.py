@@ -3,7 +3,9 @@
     python reproduce/benchmark.py loss      loss and gradient against Keras' cross entropy, peak
                                             memory, and a whole training step of a U-Net; with
                                             KERAS_BACKEND=torch or jax on these
-    python reproduce/benchmark.py search    a search's candidate against compiling anew
+    python reproduce/benchmark.py search    a search's candidate against compiling anew, and whole
+                                            trainings compiled against Keras' fit; with
+                                            KERAS_BACKEND=jax the latter
     python reproduce/benchmark.py racing    searches with and without racing: epochs, best losses;
                                             --rounds is the number of seeds, and the same command
                                             goes on
@@ -13,6 +15,9 @@
                                             and two workers, simulated up to a thousand
     python reproduce/benchmark.py step      a training step of each network at the paper's scale:
                                             its time and peak memory (--memory: limit in GiB)
+    python reproduce/benchmark.py gpu       all that a card has to show in nine minutes (--minutes),
+                                            on the backend that KERAS_BACKEND names; --tiny on a
+                                            CPU; the same command goes on (docs/gpu.md)
 
 Each takes minutes on two cores, on which nothing else should run.
 """
@@ -27,16 +32,19 @@ from nglkeras.startup.extras import needed
 from nglkeras.training import devices
 
 # Beside the committed measurements, which stay as they are.
-OUT = output.RESULTS / "benchmark" / "new"
+OUT, GPU_OUT = output.RESULTS / "benchmark" / "new", output.RESULTS / "gpu" / "new"
 MODES = {
     "loss": ("Loss and gradient, relative to Keras' cross entropy", 40),
-    "search": ("A search's candidate, relative to building and compiling anew", 5),
+    "search": ("A search's candidate, relative to compiling anew or to Keras' fit", 5),
     "racing": ("A search with racing, relative to one without", 5),
     "trial": ("Table 2, relative to building and compiling every network", 3),
     "gp": ("Operations on trees, relative to gplearn", 30),
     "scaling": ("Trials an hour by the number of workers", 24),
     "step": ("A training step at the paper's scale", 2),
+    "gpu": ("Kernels, training steps and searches on a card", None),
 }
+# Those that measure other backends too.
+OTHERS = {"loss": ("jax", "torch"), "gpu": ("jax", "torch"), "search": ("jax",)}
 
 
 def main():
@@ -54,23 +62,42 @@ def main():
         metavar="GIB",
         help="limit of step (default: 12)",
     )
-    parser.add_argument("--out", default=OUT, help=f"folder of the files (default: {OUT})")
+    parser.add_argument(
+        "--minutes", type=options.positive, default=9, help="limit of gpu (default: 9)"
+    )
+    parser.add_argument("--tiny", action="store_true", help="gpu in sizes for two CPU cores")
+    parser.add_argument("--data", default="digits", help="data set of gpu (default: digits)")
+    parser.add_argument("--data-dir", type=options.folder, help="folder of its data")
+    text = f"folder of the files (default: {OUT}, or {GPU_OUT})"
+    parser.add_argument("--out", help=text)
     output.add_figure_options(parser)
     args = parser.parse_args()
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
     backend = devices.backend()
-    if backend != "tensorflow" and args.what != "loss":
-        raise UserError(f"{args.what} measures TensorFlow; set KERAS_BACKEND=tensorflow")
+    valid = ("tensorflow", *OTHERS.get(args.what, ()))
+    if backend not in valid:
+        choice = ", ".join(valid)
+        raise UserError(f"{args.what} on {backend}; set KERAS_BACKEND to one of: {choice}")
     name = args.what if backend == "tensorflow" else f"{args.what}_{backend}"
+    if args.tiny:
+        name += "_tiny"
     title, rounds = MODES[args.what]
-    out, save = paths.absolute(args.out), output.saver(args)
+    out = paths.absolute(args.out or (GPU_OUT if args.what == "gpu" else OUT))
+    save = output.saver(args)
     with output.writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
     settings = {
         "search": {"names": args.models},
         "racing": {"path": out / name},
         "step": {"names": args.models, "memory": args.memory},
+        "gpu": {
+            "path": out / name,
+            "minutes": args.minutes,
+            "tiny": args.tiny,
+            "data": args.data,
+            "data_dir": args.data_dir,
+        },
     }
     with needed():
         module = getattr(benchmark, args.what)

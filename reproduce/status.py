@@ -6,30 +6,7 @@
 Reads journals while they are written, on any machine that sees the folder, and disturbs nobody.
 """
 
-import time
-from functools import partial
-
-from nglkeras.experiments import options, script
-from nglkeras.report import output
-from nglkeras.runs import status
-
-
-def main():
-    """Run the script."""
-    parser = options.Parser(__doc__)
-    parser.add_argument("place", nargs="?", default=output.RESULTS)
-    add = partial(parser.add_argument, type=options.positive)
-    add("--failures", default=10, help="failed trials to name")
-    add("--watch", metavar="SECONDS", help="look again and again")
-    args = parser.parse_args()
-    while True:
-        for journal in status.find(args.place):
-            print(status.describe(status.read(journal), failures=args.failures))
-        if args.watch is None:
-            return
-        time.sleep(args.watch)
-        print()
-
+from nglkeras.experiments import progress, script
 
 if __name__ == "__main__":
-    script.main(main)
+    script.main(lambda: progress.status(__doc__))

@@ -11,7 +11,7 @@ import urllib.request
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Seconds until a browser has started, or a page is drawn; machines may be busy.
 PATIENCE = 90
-_DRAWN = """document.readyState === "complete" && typeof Bokeh !== "undefined"
+DRAWN = """document.readyState === "complete" && typeof Bokeh !== "undefined"
     && Bokeh.documents.length > 0 && Bokeh.documents.every(one => one.is_idle)"""
 
 
@@ -87,8 +87,11 @@ class Page:
             await asyncio.sleep(0.2)
 
 
-def visit(path, folder, look, width=1400):
-    """Open a file at a width; return what the coroutine `look(page)` does, and the page."""
+def visit(path, folder, look, width=1400, drawn=DRAWN):
+    """Open a file at a width; return what the coroutine `look(page)` does, and the page.
+
+    `look` begins when the JavaScript `drawn` is true; by default, when Bokeh is idle.
+    """
     # Bokeh needs it too.
     from tornado.websocket import websocket_connect
 
@@ -101,7 +104,7 @@ def visit(path, folder, look, width=1400):
             size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
             await page.call("Emulation.setDeviceMetricsOverride", **size)
             await page.call("Page.navigate", url=path.as_uri())
-            await page.until(_DRAWN)
+            await page.until(drawn)
             return await look(page), page
         finally:
             # The browser answers and closes the connection.

@@ -27,6 +27,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+# Modules that are imported where JAX or PyTorch is the backend.
+OF_ONE_BACKEND = ("kernel_torch", "program", "one_program", "places")
+# What neither `import nglkeras` nor a script's --help may import: it takes seconds.
+HEAVY = ("keras", "tensorflow", "matplotlib", "pandas", "scipy", "sklearn", "gplearn", "PIL")
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

@@ -96,9 +96,20 @@ def test_readme_names_only_what_exists():
         r"(?:reproduce|figures|results|nglkeras|tests)/[\w./-]*\w", "".join(readmes)
     ):
         assert (ROOT / path).exists(), path
-    for folder, readme in zip((ROOT, ROOT / "results"), readmes, strict=True):
-        for path in re.findall(r"\]\((?!http|#)([^)#]+)", readme):
-            assert (folder / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("*.md"), *(ROOT / "results").glob("*.md"), *(ROOT / "docs").glob("**/*.md")],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_links_between_files_lead_somewhere(path):
+    # Pages with elements of HTML are made for the site.
+    in_the_site = "explorer" in path.parts
+    text = path.read_text(encoding="utf-8")
+    assert "{{" not in text
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+        assert in_the_site or (path.parent / link).exists(), link
 
 
 # Guides whose blocks build on the ones before.
@@ -120,8 +131,13 @@ def run_block(path, line, code, namespace):
 @pytest.mark.parametrize(
     ("path", "line", "code"),
     [
-        pytest.param(path, line, code, id=f"{path.name}:{line}")
-        for path in sorted((ROOT / "docs").glob("*.md"))
+        # A confirmation takes a minute.
+        pytest.param(
+            *(path, line, code),
+            id=f"{path.name}:{line}",
+            marks=[pytest.mark.slow] * ("confirm(" in code),
+        )
+        for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
         if path.name not in IN_ORDER
         for line, code in blocks_of(path)
     ],
@@ -131,12 +147,15 @@ def test_blocks_of_the_guides_run_as_they_stand(path, line, code, tmp_path, monk
     if own and own[1] != keras.backend.backend():
         pytest.skip(f"is for {own[1]}")
     monkeypatch.chdir(tmp_path)
+    # Some read committed rows.
+    Path("results").symlink_to(ROOT / "results")
     try:
         run_block(path, line, code, {})
     finally:
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_ORDER)
 def test_blocks_of_these_guides_run_in_order(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

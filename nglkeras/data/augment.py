@@ -1,4 +1,4 @@
-"""Apply random changes to training images, with seeds that come from outside."""
+"""Apply random changes to training images in `tf.data`, with seeds that come from outside."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.augmentation import DRAWS_PER_LAYER, Augmentation
 from nglkeras.seeds import derive_seed
 
 # Number of batches that are changed at a time.
@@ -27,7 +27,7 @@ def augmented(data: tf.data.Dataset, augmentation: Augmentation, seed: int) -> t
         images = tf.cast(images, tf.float32)
         for i, layer in enumerate(layers):
             with on_tensorflow(layer):
-                seeds = Seeds(batch_seed, 100 * i)
+                seeds = Seeds(batch_seed, DRAWS_PER_LAYER * i)
                 changes = layer.get_random_transformation(images, training=True, seed=seeds)
                 images = layer.transform_images(images, changes, training=True)
         return images, labels

@@ -1,6 +1,9 @@
-"""Describe random changes to training images as data; `augment` applies them."""
+"""Describe random changes to training images as data; `augment` and `changes` apply them."""
 
 from dataclasses import dataclass
+
+# Numbers by which the first draw of a change differs from that of the change before it.
+DRAWS_PER_LAYER = 100
 
 
 @dataclass(frozen=True)

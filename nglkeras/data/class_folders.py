@@ -1,17 +1,12 @@
 """List, decode and check folders of labelled images: `train/CLASS/*`, `val/CLASS/*` and so on."""
 
-import contextlib
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from pathlib import Path
-
-import numpy as np
-import tensorflow as tf
 
 from nglkeras.data import image_files
 from nglkeras.errors import UserError
@@ -19,15 +14,6 @@ from nglkeras.paths import expand
 
 # Seconds for which images of a folder are looked at before a training.
 SURVEY_SECONDS = 20.0
-# Bytes at the beginning of a file in which EXIF data are looked for: the standard has them first.
-_HEADER = 2**14
-# TensorFlow itself decodes JPEG and 8-bit PNG without EXIF data, several times as fast as through
-# Python. RE2 takes text for UTF-8; \C is any byte.
-_PNG = r"\CPNG\r\n\x1a\n\C{16}\x08\C*"
-_EXIF = r"\C*[Ee][Xx][Ii][Ff]\C*"
-_FAILED = "cannot decode"
-# Words in TensorFlow's errors about files that it cannot read.
-_READING = ("decode", "pyfunc", "readfile")
 
 
 @dataclass(frozen=True)
@@ -188,83 +174,17 @@ def _digest(root, paths):
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def decode(path: tf.Tensor) -> tf.Tensor:
-    """Read an image file in a graph, upright, as uint8 RGB `[height, width, 3]`.
-
-    TensorFlow decodes plain JPEGs and PNGs, `image_files.read_rgb` everything else. TensorFlow's
-    error for a file that cannot be read lacks the file's name; see `naming_files`.
-    """
-    data = tf.io.read_file(path)
-    header = tf.strings.substr(data, 0, _HEADER)
-    is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
-    is_plain = tf.logical_and(
-        tf.logical_or(is_jpeg, tf.strings.regex_full_match(header, _PNG)),
-        tf.logical_not(tf.strings.regex_full_match(header, _EXIF)),
-    )
-
-    def decoded_elsewhere():
-        image = tf.numpy_function(_read, [path], tf.uint8)
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(image) > 0, [_FAILED, path])]):
-            return tf.identity(image)
-
-    image = tf.cond(
-        is_plain,
-        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
-        decoded_elsewhere,
-    )
-    return tf.ensure_shape(image, (None, None, 3))
-
-
-def _read(path):
-    """Read an image; return an empty one on an error, of which TensorFlow would print a page."""
-    try:
-        # Outside of graphs TensorFlow gives an array.
-        return image_files.read_rgb(os.fsdecode(np.asarray(path).item()))
-    except UserError:
-        return np.zeros((0, 0, 3), "uint8")
-
-
-@cache
-def _traced():
-    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-
-
 def check(paths: Sequence[str | bytes], seconds: float = float("inf")) -> int:
     """Read images, begin none after `seconds`, and return how many were read.
 
     Raises `UserError`, which names the file, if one cannot be read.
     """
-    return _check(lambda i: image_files.read_rgb(os.fsdecode(paths[i])), len(paths), seconds)
+    return check_each(lambda i: image_files.read_rgb(os.fsdecode(paths[i])), len(paths), seconds)
 
 
-def _check(read, count, seconds=float("inf")):
+def check_each(read: Callable[[int], object], count: int, seconds: float = float("inf")) -> int:
+    """Call `read` with the numbers of files, as `check` reads images."""
     # What is read is not kept.
     found, errors = image_files.read_some(lambda i: read(i) is None, count, seconds)
     image_files.raise_all(errors)
     return len(found)
-
-
-@contextlib.contextmanager
-def naming_files(paths: Sequence[str | bytes]) -> Iterator[None]:
-    """Turn TensorFlow's error about an unreadable file into a `UserError` that names the file.
-
-    The files are read again to find the damaged one.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        text = str(error).lower()
-        if paths and any(word in text for word in _READING):
-            # Pillow says in words what is wrong, unless it is TensorFlow alone that fails.
-            check(paths)
-            _check(lambda i: _decode_alone(paths[i]), len(paths))
-        raise
-
-
-def _decode_alone(path):
-    try:
-        with tf.device("cpu"):
-            _traced()(path)
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise UserError(f"cannot read {os.fsdecode(path)}: {reason}") from error

@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from nglkeras.data import catalog, class_folders
+from nglkeras import data
+from nglkeras.data import catalog, class_folders, image_files
 from nglkeras.data.catalog import BUNDLED, FOLDER, data_directory, get_info, manual_directory
 from nglkeras.errors import UserError
 from nglkeras.startup.extras import needed
@@ -22,14 +24,18 @@ class Source:
 
     Attributes:
         sizes: Number of examples of each split that the data set comes with.
-        read: Returns (encoded image, label) of a split, in an order that never changes.
-        decode: Makes a uint8 image of an encoded one.
+        read: Returns (encoded image, label) of a split as a `tf.data.Dataset`, in an order that
+            never changes.
+        decode: Makes a uint8 image of an encoded one, with TensorFlow.
+        examples: Yields (uint8 image, label) of the given rows of a split, which ascend, without
+            TensorFlow.
         paths: The files of a folder, which are its encoded images.
     """
 
     sizes: dict[str, int]
-    read: Callable[[str], tf.data.Dataset]
+    read: Callable[[str], object]
     decode: Callable
+    examples: Callable[[str, np.ndarray], Iterator[tuple[np.ndarray, int]]]
     paths: tuple[bytes, ...] = ()
 
 
@@ -51,8 +57,19 @@ def _digits(turned):
     if turned:
         labels = np.arange(len(images)) % 4
         images = np.stack([np.rot90(image, k) for image, k in zip(images, labels, strict=True)])
-    data = tf.data.Dataset.from_tensor_slices((images, labels))
-    return Source({"train": len(images)}, lambda split: data, lambda image: image)
+
+    def examples(split, rows):
+        return zip(images[rows], labels[rows], strict=True)
+
+    sizes = {"train": len(images)}
+    return Source(sizes, lambda split: _sliced(images, labels), lambda image: image, examples)
+
+
+@needed()
+def _sliced(*arrays):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(arrays)
 
 
 def _folder(data_dir):
@@ -61,11 +78,17 @@ def _folder(data_dir):
     paths = {split: list(map(os.fsencode, files)) for split, files in found.paths.items()}
 
     def read(split):
-        labels = np.array(found.labels[split], "int64")
-        return tf.data.Dataset.from_tensor_slices((paths[split], labels))
+        return _sliced(paths[split], np.array(found.labels[split], "int64"))
+
+    def decode(path):
+        return data.decoding.decode(path)
+
+    def examples(split, rows):
+        for row in rows:
+            yield image_files.read_rgb(found.paths[split][row]), found.labels[split][row]
 
     sizes = {split: len(files) for split, files in paths.items()}
-    return Source(sizes, read, class_folders.decode, tuple(chain(*paths.values())))
+    return Source(sizes, read, decode, examples, tuple(chain(*paths.values())))
 
 
 @needed()
@@ -99,7 +122,7 @@ def _check_entry(name, features):
 
 
 def _is_news(record):
-    return not record.getMessage().startswith("Variant folder")
+    return not record.getMessage().startswith(("Variant folder", "OpenCV is not installed"))
 
 
 @needed()
@@ -119,6 +142,12 @@ def prepared(name: str, data_dir: str | Path | None = None):
         address = None if by_hand else "https://storage.googleapis.com/tfds-data"
         advice = f"put a prepared copy into {data_directory(data_dir) / name}, or set TFDS_DATA_DIR"
         advice += f"; by hand: {by_hand}" if by_hand else ""
+    if not builder.is_prepared() and find_spec("tensorflow") is None:
+        raise UserError(
+            f"data set {name} is not at {data_directory(data_dir)}, and tensorflow-datasets "
+            f"prepares it with TensorFlow: pip install 'nglkeras[tensorflow]' once, or put a "
+            f"prepared copy into {data_directory(data_dir) / name}"
+        )
     try:
         if not builder.is_prepared():
             manual = manual_directory(name, data_dir)
@@ -153,9 +182,39 @@ def _tfds(name, data_dir):
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
 
+    def examples(split, rows):
+        for example in _without_tensorflow(builder, split, rows):
+            yield example["image"], example["label"]
+
     splits = get_info(name).splits
     sizes = {split: builder.info.splits[split].num_examples for split in splits}
-    return Source(sizes, read, builder.info.features["image"].decode_example)
+    return Source(sizes, read, builder.info.features["image"].decode_example, examples)
+
+
+def _without_tensorflow(builder, split, rows):
+    """Yield rows of a split of TFDS, which ascend."""
+    if builder.info.file_format.value == "array_record":
+        found = builder.as_data_source(split=split)
+        yield from (found[int(row)] for row in rows)
+        return
+    # TFDS has no other way to its default format than TensorFlow, but parses its records alone.
+    wanted = iter(rows)
+    row = next(wanted, None)
+    for number, record in enumerate(chain(*map(_records, builder.info.splits[split].filepaths))):
+        if row is None:
+            return
+        if number == row:
+            yield builder.info.features.deserialize_example_np(record)
+            row = next(wanted, None)
+
+
+def _records(path):
+    """Yield the records of a TFRecord file: length, checksum, content, checksum."""
+    with Path(path).open("rb") as file:
+        while header := file.read(12):
+            (length,) = struct.unpack("<Q", header[:8])
+            yield file.read(length)
+            file.seek(4, os.SEEK_CUR)
 
 
 def is_ready(name: str, data_dir: str | Path | None = None) -> bool:

@@ -15,13 +15,13 @@ from nglkeras.expression.prefix import MAX_HEIGHT, TERMINALS, Nodes, fold
 # Long enough for the largest tree: 1,000 nodes with constants of 16 digits.
 MAX_LENGTH = 30_000
 
-_NAMES = dict(zip(TERMINALS, TERMINALS, strict=True)) | {"y_real": "y_true"}
+NAMES = dict(zip(TERMINALS, TERMINALS, strict=True)) | {"y_real": "y_true"}
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 # Symbol and precedence; a sign binds tighter, everything else is an atom.
 _SYMBOLS = {"add": (" + ", 1), "sub": (" - ", 1), "mul": ("*", 2), "div": ("/", 2)}
 SIGNED, ATOM = 3, 4
 # Typographic characters and their ASCII replacement; `_advice` handles whole Unicode categories.
-_INSTEAD = {
+INSTEAD = {
     **dict.fromkeys("−‐‑‒–—﹣－", "-"),
     **dict.fromkeys("×⋅·∙•∗✕✖", "*"),
     **dict.fromkeys("÷∕⁄", "/"),
@@ -70,10 +70,10 @@ def _advice(character):
         return "leave it out"
     if category in ("Zs", "Zl", "Zp"):
         return "write a space"
-    plain = _INSTEAD.get(character) or unicodedata.normalize("NFKC", character)
+    plain = INSTEAD.get(character) or unicodedata.normalize("NFKC", character)
     if category == "Nd":
         plain = str(unicodedata.decimal(character))
-    if not plain.isascii() or (category == "No" and character not in _INSTEAD):
+    if not plain.isascii() or (category == "No" and character not in INSTEAD):
         return "write it in ASCII, e.g. a number, y_true for the label, y_pred for the prediction"
     return f"write {plain}"
 
@@ -89,9 +89,9 @@ def _nodes(tree, formula, depth):
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return [value]
         case ast.Name(id=name):
-            if name not in _NAMES:
-                raise unknown("name", name, _NAMES)
-            return [_NAMES[name]]
+            if name not in NAMES:
+                raise unknown("name", name, NAMES)
+            return [NAMES[name]]
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return convert(operand)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
@@ -108,7 +108,7 @@ def _nodes(tree, formula, depth):
     text = ast.get_source_segment(formula.strip(), tree) or formula
     raise UserError(
         f"{_shown(text)} is not part of a formula; valid are + - * / **2, numbers, "
-        f"{', '.join(_NAMES)}, and the functions {', '.join(OPERATORS)}"
+        f"{', '.join(NAMES)}, and the functions {', '.join(OPERATORS)}"
     )
 
 

@@ -14,6 +14,7 @@ f1, f2 and f3 are reconstructions, because equations B.1.1 to B.1.3 of paper A a
 every public copy. They have `reconstructed = True`; no other formula is guessed.
 """
 
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.checking.check import Check, check
 from nglkeras.losses.classes import (
     F1,
@@ -30,7 +31,6 @@ from nglkeras.losses.classes import (
 )
 from nglkeras.losses.dice import Dice, SparseDice, dice, sparse_dice
 from nglkeras.losses.files import load_loss, save_loss
-from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.functions import (
     ALPHA,
     EPSILON,

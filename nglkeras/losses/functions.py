@@ -10,9 +10,9 @@ from keras import ops
 
 from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses import kernels
 from nglkeras.losses.classwise import loss_over_classes, variant
-from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.options import is_number
 
 # Constants of paper A as printed.
@@ -56,9 +56,9 @@ def ngl(t, p, *, alpha=ALPHA, scaling=None):
         scaling: `"sigmoid"` applies a sigmoid to the probabilities first, as the CIFAR-100
             example of the paper's authors does; `None` is the printed formula.
 
-    Example:
-    >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
-    5.034...
+    Examples:
+        >>> float(ngl([[0, 1]], [[0.2, 0.8]])[0])  # doctest: +ELLIPSIS
+        5.034...
     """
     p = ops.sigmoid(p) if scaling == "sigmoid" else p
     return ops.exp(alpha - p * (1.0 + t)) - ops.cos(ops.cos(ops.sin(p)))
@@ -118,7 +118,7 @@ def _reconstruction(name, text):
 
 f1 = _reconstruction(
     "f1",
-    """f1 of paper A (eq. B.1.1), reconstructed: see `formulas`.
+    """f1 of paper A (eq. B.1.1), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. Certain predictions cost
     thousands, whether right or wrong: monitor `val_accuracy`, not `val_loss`.
@@ -133,7 +133,7 @@ f1 = _reconstruction(
 )
 f2 = _reconstruction(
     "f2",
-    """f2 of paper A (eq. B.1.2), reconstructed: see `formulas`.
+    """f2 of paper A (eq. B.1.2), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. A single certain and wrong
     prediction outweighs all others in the mean: monitor `val_accuracy`, not `val_loss`.
@@ -147,7 +147,7 @@ f2 = _reconstruction(
 )
 f3 = _reconstruction(
     "f3",
-    """f3 of paper A (eq. B.1.3), reconstructed: see `formulas`.
+    """f3 of paper A (eq. B.1.3), reconstructed: see `expression.papers`.
 
     Use it only beside the paper's tables: the formula is a guess. A single certain and wrong
     prediction outweighs all others in the mean: monitor `val_accuracy`, not `val_loss`.

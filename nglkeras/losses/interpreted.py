@@ -121,12 +121,15 @@ class Memory(keras.layers.Layer):
         self.built = True
         self.store(Expression(("y_pred",)))
 
+    def content(self, expression: Expression) -> tuple[np.ndarray, ...]:
+        """Return what the variables hold if the loss computes this expression."""
+        program = assemble(expression)
+        return program.instructions, program.constants, program.length
+
     def store(self, expression: Expression) -> None:
         """Make the loss compute this expression."""
-        program = assemble(expression)
-        self.instructions.assign(program.instructions)
-        self.constants.assign(program.constants)
-        self.length.assign(program.length)
+        for variable, value in zip(self.variables, self.content(expression), strict=True):
+            variable.assign(value)
 
 
 class InterpretedLoss(LabelLoss):

@@ -113,9 +113,9 @@ def balanced(counts: Sequence[int]) -> tuple[float, ...]:
     Raises:
         UserError: If a count is negative or not finite, or all are zero.
 
-    Example:
-    >>> balanced([90, 10])
-    (0.5555555555555556, 5.0)
+    Examples:
+        >>> balanced([90, 10])
+        (0.5555555555555556, 5.0)
     """
     counts = np.asarray(counts, "float64")
     if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or not counts.any():

@@ -12,6 +12,7 @@ import keras
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.losses.classes import (
     F1,
     F2,
@@ -24,7 +25,6 @@ from nglkeras.losses.classes import (
     SymmetricCrossentropy,
 )
 from nglkeras.losses.dice import Dice, SparseDice
-from nglkeras.losses.formulas import FORMULAS
 from nglkeras.losses.zoo import (
     AsymmetricMultiLabel,
     AsymmetricSingleLabel,

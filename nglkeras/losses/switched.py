@@ -7,6 +7,7 @@ non-trainable variable, so that all losses share one compiled step. Results do n
 from collections.abc import Hashable, Mapping
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 
@@ -26,9 +27,14 @@ class Choice(keras.layers.Layer):
         self.index = self.add_weight(shape=(), dtype="int32", trainable=False, name="index")
         self.built = True
 
+    def content(self, name: Hashable) -> tuple[np.ndarray, ...]:
+        """Return what the variables hold if the loss with this name is the active one."""
+        return (np.array(self.names.index(name), "int32"),)
+
     def store(self, name: Hashable) -> None:
         """Make the loss with this name the active one."""
-        self.index.assign(self.names.index(name))
+        for variable, value in zip(self.variables, self.content(name), strict=True):
+            variable.assign(value)
 
 
 class SwitchedLoss(LabelLoss):

@@ -14,7 +14,7 @@ from nglkeras.runs.trial import Trial, TrialResult
 from nglkeras.training import accumulation
 from nglkeras.training.devices import distribution
 from nglkeras.training.monitor import Monitor
-from nglkeras.training.outcome import FINAL_STATUSES
+from nglkeras.training.outcome import FINAL_STATUSES, FIT
 
 
 def run_attempts(
@@ -84,19 +84,21 @@ def run_attempts(
     return row
 
 
-def make_row(trial: Trial, *, here: bool = True, **outcome) -> TrialResult:
+def make_row(trial: Trial, *, here: bool = True, path: str = FIT, **outcome) -> TrialResult:
     """Build the result row of a finished trial, with time and environment.
 
     Args:
         trial: The trial.
         here: Whether this process trained it; otherwise the environment is unknown and empty.
+        path: What trained it; the environment has it under "path" unless that is Keras' `fit`.
         **outcome: The other fields of `TrialResult`, e.g. those of a `training.outcome.Training`.
     """
+    where = {"replicas": trial.replicas} | ({} if path == FIT else {"path": path})
     return TrialResult(
         key=trial.key,
         trial=asdict(trial),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        environment=environment() | {"replicas": trial.replicas} if here else {},
+        environment=environment() | where if here else {},
         **outcome,
     )
 

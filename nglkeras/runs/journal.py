@@ -32,13 +32,13 @@ class Records:
 
     Args:
         path: The file. It is created with its folders if it does not exist.
-        report: Called once with a message for each line that cannot be read.
+        report: Called once with a message for each line that cannot be read; prints it by default.
 
     Raises:
         UserError: If the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, report: Callable[[str], None] = print):
+    def __init__(self, path: str | Path, report: Callable[[str], None] | None = None):
         self.path = paths.expand(path)
         self.report = report
         self._reported = set()
@@ -100,7 +100,8 @@ class Records:
     def _report_once(self, message):
         if message not in self._reported:
             self._reported.add(message)
-            self.report(message)
+            # Not the default itself: Ray replaces `print`, and pickle then refuses it.
+            (self.report or print)(message)
 
 
 class Journal(Records):
@@ -119,7 +120,7 @@ class Journal(Records):
     def __init__(
         self,
         path: str | Path,
-        report: Callable[[str], None] = print,
+        report: Callable[[str], None] | None = None,
         checkpoints: "Checkpoints | None" = None,
     ):
         super().__init__(path, report)

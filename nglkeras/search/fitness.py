@@ -106,14 +106,8 @@ class Fitness(ABC):
         """Return a context in which no other process writes the files of this fitness."""
         return nullcontext()
 
-    def look(self, begun: dict | None = None) -> tuple[int, dict]:
-        """Return `classes` and `settings`.
-
-        Args:
-            begun: Settings of the search that the folder holds; see `as_begun`.
-        """
-        if begun is not None:
-            self.as_begun(begun)
+    def look(self, _: object = None) -> tuple[int, dict]:
+        """Return `classes` and `settings`."""
         return self.classes, self.settings
 
     def each(

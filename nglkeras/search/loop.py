@@ -139,9 +139,12 @@ class _Search:
         self.prepared = self.has_converged = False
         strategy.as_begun(course.begun)
         begun = course.begun.get("evaluate")
+        if isinstance(begun, dict):
+            # The copies that workers get are then as begun, too.
+            fitness.as_begun(begun)
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
-        known_classes, settings = asked("look", begun if isinstance(begun, dict) else None)
+        known_classes, settings = asked("look", None)
         classes = classes or known_classes
         values = partial(asked, "values") if fitness.values else None
         refuse = partial(asked, "refuse") if fitness.refuse else None

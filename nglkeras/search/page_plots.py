@@ -12,7 +12,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from nglkeras.expression import Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.search.ancestry import MAKERS, first_parents, maker
 from nglkeras.search.presentation import SPARED, origin, shortened, shown
 from nglkeras.search.records import Record

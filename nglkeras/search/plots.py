@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.expression import OPERATORS, Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
 from nglkeras.search.ancestry import first_parents, maker

@@ -189,6 +189,13 @@ def curve_of(history: Iterable[dict]) -> list[float]:
     return [float(f"{value:.{_DIGITS}g}") for value in values if value is not None]
 
 
+def curves_and_means(details: dict) -> tuple[list, list[float]]:
+    """Return the curves of a rival by run, and the mean of its runs after each but the last."""
+    accuracies = details["accuracies"]
+    means = [float(np.mean(accuracies[:count])) for count in range(1, len(accuracies))]
+    return details[CURVES], means
+
+
 def evaluation_of(
     trainings: Sequence[Training | TrialResult], details: dict, fitness: Callable[[], tuple]
 ) -> Evaluation:

@@ -74,7 +74,10 @@ class RedividedTrainer(Trainer):
     def settings(self) -> dict:
         """Everything that decides a result beside loss, rate and run."""
         held = samples.digest(*self._test) if self.test is not None else HELD_OUT
-        return {"trainer": type(self).__name__, "test": held, **self.fitness.settings}
+        own = {"trainer": type(self).__name__, "test": held, **self.fitness.settings}
+        # Here Keras' `fit` trains on TensorFlow.
+        own.pop("one_program", None)
+        return own
 
     def __call__(self, name: str, loss: Loss, *, learning_rate: float, run: int) -> Measured:
         """Train a network."""
@@ -123,6 +126,7 @@ class RedividedTrainer(Trainer):
             replicas=own.replicas,
             validate=own.validate,
             bound=own.bound,
+            one_program=own.one_program and "auto",
         )
         compiled.measure = own.measure
         return compiled

@@ -6,10 +6,11 @@
 
 import contextlib
 import hashlib
+import operator
+import sys
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nglkeras.errors import UserError
 from nglkeras.losses import heads
@@ -35,9 +36,9 @@ def read(name: str, data: object, ignore_class: int | None = None) -> tuple[obje
     Raises:
         UserError: If the data are not inputs with one label each.
     """
-    if callable(data) and not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+    if callable(data) and not _is_stream(data):
         data = data()
-    if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+    if _is_stream(data):
         data = _gathered(name, data)
     if not isinstance(data, tuple | list):
         raise UserError(
@@ -69,11 +70,21 @@ def read(name: str, data: object, ignore_class: int | None = None) -> tuple[obje
     return x, y
 
 
+def _is_stream(data):
+    return isinstance(data, keras.utils.PyDataset) or _is_tensorflow(data)
+
+
+def _is_tensorflow(data):
+    """Return whether data are a `tf.data.Dataset`; TensorFlow is not imported for that."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
 def _gathered(name, data):
     """Read a data set into (x, y), in an order that does not depend on its shuffling."""
-    is_tensorflow = isinstance(data, tf.data.Dataset)
+    is_tensorflow = _is_tensorflow(data)
     if is_tensorflow:
-        endless = data.cardinality() == tf.data.INFINITE_CARDINALITY
+        endless = data.cardinality() == sys.modules["tensorflow"].data.INFINITE_CARDINALITY
     else:
         endless = data.num_batches is None
     if endless:
@@ -230,6 +241,16 @@ def build(model_fn: object, x: object) -> keras.Model:
     if not model.trainable_variables:
         raise UserError("the model of model_fn has no weights to train")
     return model
+
+
+def outputs(model: keras.Model, x: object, batch_size: int) -> np.ndarray:
+    """Return what a model gives for inputs, batch by batch."""
+    found = []
+    for start in range(0, len(keras.tree.flatten(x)[0]), batch_size):
+        rows = operator.itemgetter(slice(start, start + batch_size))
+        part = keras.tree.map_structure(rows, x)
+        found.append(keras.ops.convert_to_numpy(heads.outputs(model, part)))
+    return np.concatenate(found)
 
 
 def digest(*parts: object) -> str:

@@ -7,27 +7,29 @@ from functools import cached_property, partial
 import keras
 import numpy as np
 
+from nglkeras import training as training_room
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
-from nglkeras.search import measures, optimizers, samples, scale
+from nglkeras.search import measures, optimizers, samples, scale, side_by_side
 from nglkeras.search import racing as races
-from nglkeras.search.comparison import Comparison
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
 from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
+from nglkeras.search.side_by_side import Group
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.task import Task, look, weighted
 from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
+from nglkeras.training.outcome import FIT
 from nglkeras.training.schedule import Schedule
 
 # Most samples or pixels of the first batch that losses are screened with.
@@ -66,7 +68,8 @@ class TrainingFitness(Fitness):
         runs: Networks for each candidate; the fitness is their mean.
         seed: Seed of initial weights and of the order of samples.
         replicas: Devices that share each batch.
-        timeout: Seconds after which the training of a network stops.
+        timeout: Seconds after which the training of a network stops; where it is one program or
+            compiled epochs, at the end of an epoch.
         bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
         scale_free: Whether each loss is brought to cross entropy's size first: see `scale`.
         metric: What the fitness is on the validation data: "accuracy", "balanced_accuracy", "f1"
@@ -81,6 +84,11 @@ class TrainingFitness(Fitness):
             fitness as "val_accuracy" in the logs of each epoch; more of it is better.
         racing: Whether trainings that fall behind the survivors are stopped: `True`, or a `Racing`
             with its settings. Each network is then measured after every epoch.
+        one_program: Whether trainings are compiled as a whole instead of step by step. By default
+            they are where that is faster; on TensorFlow that is a rule for small dense networks,
+            whose results it changes by rounding: see `training.compiled_epochs`.
+        together: Networks that train at once in one program, on JAX: as many as the device has
+            room for with "auto". A timeout counts from the beginning of each of them.
 
     Raises:
         UserError: If data, model and settings do not fit each other.
@@ -108,6 +116,8 @@ class TrainingFitness(Fitness):
         ignore_class: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | Callable[[], Sequence] = (),
         racing: bool | Racing | None = None,
+        one_program: bool | None = None,
+        together: int | str = 1,
     ):
         self.measure = measures.read(metric, mode)
         self.ignore_class = check_ignore_class(ignore_class)
@@ -134,7 +144,19 @@ class TrainingFitness(Fitness):
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
         self._arguments["racing"] = self.racing = races.read(racing, **lengths)
+        if one_program and (callbacks or replicas > 1):
+            why = "callbacks" if callbacks else f"{replicas} replicas"
+            raise UserError(f"one_program=True: with {why} Keras' fit trains; leave one out")
+        if one_program and keras.backend.backend() == "torch":
+            raise UserError("one_program=True: on torch Keras' fit trains; leave it out")
+        self._arguments["one_program"] = one_program
         self._bars = Bars()
+        own = {"replicas": replicas, "callbacks": bool(callbacks)}
+        self._arguments["together"] = self.together = side_by_side.read(together, **own)
+        if one_program is False and self.together != 1:
+            raise UserError(
+                f"one_program=False: together={together!r} trains in one program; leave one out"
+            )
         check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -184,6 +206,7 @@ class TrainingFitness(Fitness):
             validate=bool(callbacks),
             measure_epochs=self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
+            one_program="auto" if self.together in (1, "auto") else True,
         )
 
     def __reduce__(self):
@@ -236,18 +259,34 @@ class TrainingFitness(Fitness):
         self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y, some)
         if self.measure.settings != "accuracy" or not task.is_plain:
             self.compiled.measure = partial(self.measure, task)
+        self.compiled.one_program = self._one_program(model)
         return task, digest_model(model, self.model_fn)
 
+    def _one_program(self, model):
+        given, how = self._arguments["one_program"], self._arguments
+        if given is not None:
+            return given
+        if keras.backend.backend() != "tensorflow":
+            return self.compiled.one_program
+        if how["callbacks"] or how["replicas"] > 1:
+            return False
+        steps = how["epochs"] * (len(self._parts["train"][1]) // how["batch_size"])
+        return training_room.compiled_epochs.is_faster(model, steps)
+
+    def as_begun(self, settings: dict) -> None:
+        """Train as the search in the folder does, which an earlier version may have begun."""
+        if self._arguments["one_program"] is None and keras.backend.backend() == "tensorflow":
+            self._arguments["one_program"] = settings.get("one_program") is True
+            for read in ("_look", "settings"):
+                vars(self).pop(read, None)
+
     def _check_metric(self, model, task, x, y, some):
-        size, all_labels, y = self._arguments["batch_size"], y, y[some]
-        parts = [
-            keras.ops.convert_to_numpy(heads.outputs(model, _part(x, i, size)))
-            for i in range(0, len(y), size)
-        ]
+        outputs = samples.outputs(model, x, self._arguments["batch_size"])
+        all_labels, y = y, y[some]
         if task.one_hot_classes is not None:
             # PyTorch's one_hot takes no label beyond the classes, such as 255.
             y = all_labels = (y[..., None] == np.arange(task.outputs)).astype("float32")
-        self.measure.check(task, y, np.concatenate(parts), all_labels)
+        self.measure.check(task, y, outputs, all_labels)
 
     def build(self) -> keras.Model:
         """Return a new network."""
@@ -286,6 +325,8 @@ class TrainingFitness(Fitness):
             named["callbacks"] = digest_callbacks(self._arguments["callbacks"])
         if self.racing is not None:
             named |= self.racing.settings
+        if self.compiled.one_program is True and keras.backend.backend() == "tensorflow":
+            named["one_program"] = True
         parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,
@@ -319,7 +360,7 @@ class TrainingFitness(Fitness):
     def begin_generation(self, rivals: Sequence[Member], trained: Sequence[Member]) -> None:
         """Set the bars of racing for the generation that begins."""
         if self.racing is not None:
-            self._bars = races.bars(self.racing, rivals, trained, _curves_and_means)
+            self._bars = races.bars(self.racing, rivals, trained, races.curves_and_means)
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
@@ -327,23 +368,38 @@ class TrainingFitness(Fitness):
         """Yield the index and the evaluation of each loss, as they finish."""
         # Workers have copies of this object, which do not hear of a new generation.
         entrants = [Entrant(expression, self._bars) for expression in expressions]
-        return super().each(entrants if self.racing else expressions, names, executor)
+        tasks = entrants if self.racing else expressions
+        if self.together == 1:
+            return super().each(tasks, names, executor)
+        return side_by_side.each(self, tasks, executor)
 
-    def __call__(self, expression: Expression | Entrant) -> Evaluation:
+    def __call__(self, task: Expression | Entrant | Group) -> Evaluation | list[Evaluation]:
         """Train with this loss; the fitness is the mean over the runs."""
         self.check()
-        limits, details = Bars(), {}
-        if isinstance(expression, Entrant):
-            expression, limits = expression.expression, expression.bars
+        if isinstance(task, Group):
+            found = dict(side_by_side.evaluations(self, task.tasks))
+            return [found[index] for index in range(len(task.tasks))]
+        return side_by_side.alone(self.compiled, self.course(task))
+
+    def places(self) -> object | None:
+        """Return what trains several networks at once; `None` if they train one by one."""
+        self.check()
+        return self.compiled.places(self.together)
+
+    def course(self, task: Expression | Entrant) -> Iterator[dict]:
+        """Yield the arguments of each training, be sent what it came to, return the evaluation."""
+        expression, limits, details = task, Bars(), {}
+        if isinstance(task, Entrant):
+            expression, limits = task.expression, task.bars
         if self.scale_free:
             found = self._scale(expression)
             if found.problem:
                 return Evaluation("non_finite", message=found.problem)
             expression, details = scale.scaled(expression, found.factor), found.details
-        trainings, settings = [], {"timeout": self.timeout}
+        trainings, settings = [], {"loss": expression, "timeout": self.timeout}
         for run in range(self.runs):
             settings |= {"callbacks": self.callbacks(), "bars": limits.in_run(run)}
-            trainings.append(self.compiled.train(expression, run, **settings))
+            trainings.append((yield {"run": run, **settings}))
             evaluation = limits.judged(self._evaluation(trainings, details), run)
             if evaluation.status != "ok":
                 break
@@ -354,6 +410,8 @@ class TrainingFitness(Fitness):
     def _evaluation(self, trainings, details):
         accuracies = [one.validation_accuracy for one in trainings if one.status == "ok"]
         details = {"accuracies": accuracies} | details
+        if trainings[-1].path != FIT:
+            details["path"] = trainings[-1].path
         if self.racing:
             details[CURVES] = [races.curve_of(one.history) for one in trainings]
         return races.evaluation_of(trainings, details, lambda: (float(np.mean(accuracies)),))
@@ -361,35 +419,3 @@ class TrainingFitness(Fitness):
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
         """Return what trains the networks of a confirmation; see `confirm`."""
         return RedividedTrainer(self, losses, test)
-
-    def compare(
-        self, losses: dict[str, Expression], test: tuple[np.ndarray, np.ndarray], runs: int = 5
-    ) -> list[Comparison]:
-        """Measure losses on held-out data by the metric of the search.
-
-        Args:
-            losses: Losses by name.
-            test: Samples in the same form as `train`.
-            runs: Networks for each loss, with other initial weights than those of the search.
-        """
-        held = self._held(*self.read("test", test), self.compiled.schedule.part_size)
-        results = []
-        for name, expression in losses.items():
-            found = {}
-            for run in range(self.runs, self.runs + runs):
-                training = self.compiled.train(expression, run, callbacks=self.callbacks())
-                if training.status == "ok":
-                    found[run] = self.compiled.measured(held)
-            results.append(Comparison(name, str(expression), (*found.values(),), (*found,)))
-        return results
-
-
-def _curves_and_means(details):
-    """Return the curves of a rival by run, and the mean of its runs after each but the last."""
-    accuracies = details["accuracies"]
-    means = [float(np.mean(accuracies[:count])) for count in range(1, len(accuracies))]
-    return details[CURVES], means
-
-
-def _part(x, start, size):
-    return keras.tree.map_structure(lambda array: array[start : start + size], x)

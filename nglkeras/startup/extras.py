@@ -7,6 +7,7 @@ what to install (see `hooks`). Functions that import a package are decorated wit
 import contextlib
 import importlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from nglkeras.errors import UserError
 
@@ -31,6 +32,8 @@ _PROJECTS = {
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }
+# Without KERAS_BACKEND and a keras.json that name another, Keras takes the first.
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class MissingPackageError(UserError, ImportError):
@@ -40,6 +43,19 @@ class MissingPackageError(UserError, ImportError):
         project, extra = _PROJECTS.get(package, package), EXTRAS[package]
         super().__init__(f"{project} is not installed: pip install 'nglkeras[{extra}]'")
         self.name = package
+
+
+class MissingBackendError(UserError, ImportError):
+    """Says that Keras' backend is not installed, and which installed one to choose instead."""
+
+    def __init__(self, backend: str):
+        there = [name for name in BACKENDS if name != backend and find_spec(name)]
+        choose = f"set KERAS_BACKEND={' or '.join(there)}, or " if there else ""
+        super().__init__(
+            f"{backend}, the backend that Keras is to use, is not installed: "
+            f"{choose}pip install {backend}"
+        )
+        self.name = backend
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Hooks for the imports of our own modules, TensorFlow and Keras.
 
-If one of our modules needs a missing package, the error names the extra that installs it.
-TensorFlow is imported quietly. When Keras is imported, our losses are registered with it, so that
-saved models can be loaded.
+If one of our modules needs a missing package, the error names the extra that installs it; if Keras
+needs a missing backend, the error says how to choose another. TensorFlow is imported quietly. When
+Keras is imported, our losses are registered with it, so that saved models can be loaded.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from importlib.abc import FileLoader, MetaPathFinder
 
-from nglkeras.startup.extras import needed
+from nglkeras.startup.extras import BACKENDS, MissingBackendError, needed
 from nglkeras.startup.quiet import quiet
 
 _LOSSES = "nglkeras.losses"
@@ -33,7 +33,13 @@ def _import_tensorflow(execute, module):
 
 
 def _import_keras(execute, module):
-    execute(module)
+    try:
+        execute(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in BACKENDS:
+            raise
+        raise MissingBackendError(package) from error
     # If another thread is importing the losses, it waits for Keras: waiting for it would deadlock.
     if _LOSSES not in sys.modules:
         importlib.import_module(_LOSSES)

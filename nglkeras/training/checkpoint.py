@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nglkeras import paths
 from nglkeras.errors import UserError
@@ -28,13 +27,13 @@ _PLATEAU = ("best", "wait", "cooldown_counter")
 
 def fit(
     model: keras.Model,
-    batches: Callable[[int], tf.data.Dataset],
+    batches: Callable[[int], object],
     *,
     epochs: int,
     steps: int,
     checkpoint: "Checkpoint | None" = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    validation_data: tf.data.Dataset | None = None,
+    validation_data: object | None = None,
 ) -> None:
     """Train a compiled model, starting from its checkpoint if there is one.
 

@@ -8,20 +8,23 @@ gives the same result to the last bit, whether it comes first or fortieth.
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 
+from nglkeras import training as training_room
 from nglkeras.errors import UserError
 from nglkeras.losses.interpreted import InterpretedLoss
-from nglkeras.training import accumulation
+from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
+from nglkeras.training.measuring import Measuring, accuracy
 from nglkeras.training.monitor import Monitor, plateau_callbacks
 from nglkeras.training.optimizer import make_optimizer
-from nglkeras.training.outcome import Training
+from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
 from nglkeras.training.schedule import Schedule
-from nglkeras.training.streams import Streams, in_parts
+from nglkeras.training.streams import Streams, in_parts, size
 
 STEPS_PER_EXECUTION = 8
 MAX_STEPS_PER_EXECUTION = 32
@@ -75,6 +78,11 @@ class CompiledNetwork:
         bound: A mean loss beyond it stops a training as "exploded".
         accumulate: Whether to try again with batches in parts when they do not fit into memory;
             later trainings then begin with as many parts.
+        one_program: Whether a training on JAX is one program: wherever it can be (`True`), nowhere
+            (`False`), or where that is faster ("auto"). It cannot be where data are streamed or
+            change at random, devices share batches, or callbacks look on. Time limits then hold
+            from epoch to epoch. Its results are those of `fit` to the rounding of float32.
+            On TensorFlow `True` trains by `compiled_epochs`, "auto" with `fit`, as ever.
     """
 
     def __init__(
@@ -89,18 +97,21 @@ class CompiledNetwork:
         measure_epochs: bool = False,
         bound: float = np.inf,
         accumulate: bool = True,
+        one_program: bool | str = "auto",
     ):
         self.build, self.streams, self.make_loss = build, streams, make_loss
         self.schedule = self._asked = schedule
         self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
         self.validate = validate or schedule.plateau is not None
         self.measure_epochs = measure_epochs
+        self.one_program = one_program
         # Maps labels and outputs of batches to a number that stands for the accuracy, and which the
         # history has as "val_accuracy"; `None` for the accuracy itself.
         self.measure: Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], float] | None = None
-        self.model = self.loss = None
+        self.model = self.loss = self._ours = self._epochs = None
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
+        self._places = {}
         self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         # Batches of small streams.
         self._kept = WeakKeyDictionary()
@@ -146,35 +157,32 @@ class CompiledNetwork:
         if schedule == self.schedule:
             return
         self.schedule = schedule
-        self.model = self.loss = None
+        self.model = self.loss = self._ours = self._epochs = None
         self._starts.clear()
+        self._places.clear()
         accumulation.release()
 
     def _train(self, loss, run, learning_rate, deadline, on_epoch, callbacks, bars):
         started = time.perf_counter()
         monitor = Monitor(deadline, on_epoch, bound=self.bound, bars=bars)
-        plateaus, outcome = plateau_callbacks(self.schedule), {}
+        outcome = {}
         try:
-            streams = self.reset(loss, run)
-            measuring = []
-            # Where Keras validates it measures the accuracy, too.
-            if self.measure is not None if self.validate else self.measure_epochs:
-                measuring = [_Measuring(lambda: self._measured(streams.validation))]
-            with self._scope():
-                if learning_rate is not None:
-                    self.model.optimizer.learning_rate = learning_rate
-                self.model.fit(
-                    streams.train,
-                    epochs=self.schedule.epochs,
-                    steps_per_epoch=streams.steps * self.schedule.accumulation,
-                    validation_data=streams.validation if self.validate else None,
-                    callbacks=[*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
-                    shuffle=False,
-                    verbose=0,
-                )
+            values, streams = self._start(run)
+            ours = None if callbacks else self._one_program(streams)
+            if ours is None:
+                epochs = None if callbacks else self._compiled_epochs()
+                outcome["path"] = FIT if epochs is None else COMPILED_EPOCHS
+                self._fit(loss, run, learning_rate, monitor, callbacks, epochs)
+            else:
+                outcome["path"] = ONE_PROGRAM
+                found = ours.train(ours.run(values, streams), loss, monitor, learning_rate)
             outcome["sizes"] = streams.sizes
             if monitor.status == "ok":
-                outcome |= self._accuracies(monitor.history, streams, callbacks)
+                if ours is None:
+                    found = self._validated(monitor.history, streams, callbacks)
+                outcome["validation_accuracy"] = found
+                if streams.test is not None:
+                    outcome["accuracy"] = self.measured(streams.test)
         except UserError:
             raise
         # Whatever a loss does to the network, the next loss is trained all the same.
@@ -189,15 +197,56 @@ class CompiledNetwork:
             **outcome,
         )
 
-    def _accuracies(self, history, streams, callbacks):
+    def _fit(self, loss, run, learning_rate, monitor, callbacks, epochs):
+        """Train with Keras' `fit`, or by epochs that XLA compiles."""
+        streams = self.reset(loss, run)
+        measuring = []
+        # Where Keras validates it measures the accuracy, too.
+        if self.measure is not None if self.validate else self.measure_epochs:
+            measuring = [Measuring(lambda: self._measured(streams.validation))]
+        plateaus = plateau_callbacks(self.schedule)
+        with self._scope():
+            if learning_rate is not None:
+                self.model.optimizer.learning_rate = learning_rate
+            settings = {
+                "epochs": self.schedule.epochs,
+                "steps_per_epoch": streams.steps * self.schedule.accumulation,
+                "callbacks": [*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
+            }
+            if epochs is not None:
+                epochs.fit(streams.train, **settings)
+                return
+            held = streams.validation if self.validate else None
+            self.model.fit(
+                streams.train, **settings, validation_data=held, shuffle=False, verbose=0
+            )
+
+    def _validated(self, history, streams, callbacks):
         # Callbacks may have restored other weights at the end.
         if (self.validate or self.measure_epochs) and not callbacks:
-            found = {"validation_accuracy": history[-1]["val_accuracy"]}
-        else:
-            found = {"validation_accuracy": self.measured(streams.validation)}
-        if streams.test is not None:
-            found["accuracy"] = self.measured(streams.test)
-        return found
+            return history[-1]["val_accuracy"]
+        return self.measured(streams.validation)
+
+    def _one_program(self, streams):
+        """Return what trains as one program; `None` where `fit` trains."""
+        is_possible = keras.backend.backend() == "jax" and self.replicas == 1
+        if self._ours is None and self.one_program and is_possible:
+            # It needs JAX.
+            from nglkeras.training import one_program
+
+            how = self.validate, self.measure_epochs, self.measure
+            made = self.model, self._optimizer_values, streams, self.schedule
+            self._ours = one_program.of(*made, *how, wanted=self.one_program is True) or False
+        return self._ours or None
+
+    def _compiled_epochs(self):
+        """Return what trains by epochs that XLA compiles; `None` where `fit` does."""
+        is_wanted = self.one_program is True and keras.backend.backend() == "tensorflow"
+        if not is_wanted or self.validate or max(self.replicas, self.schedule.accumulation) > 1:
+            return None
+        if self._epochs is None:
+            self._epochs = training_room.compiled_epochs.CompiledEpochs(self.model)
+        return self._epochs
 
     def reset(self, loss: Hashable, run: int = 0) -> Streams:
         """Reset everything to the start of a run, set the loss, and return the run's data."""
@@ -222,14 +271,14 @@ class CompiledNetwork:
 
     def measured(self, data) -> float:
         """Return the accuracy on a stream of `streams.evaluation`, or what `measure` returns."""
-        if self.measure is None:
+        if self.measure is None and self._compiled_epochs() is None:
             return self.evaluate(data)["accuracy"]
         return self._measured(data)
 
     def _measured(self, data):
         """Return the same without Keras, whose evaluation costs as much as a small epoch."""
         with self._scope():
-            return (self.measure or _accuracy)(self._predictions(data))
+            return (self.measure or accuracy)(self._predictions(data))
 
     def tested_in_parts(self, run: int, count: int) -> list[float]:
         """Return the accuracy, or what `measure` returns, on parts of a run's test data.
@@ -245,27 +294,29 @@ class CompiledNetwork:
         test = self._starts[run][1].test
         with self._scope():
             labels, outputs = map(np.concatenate, zip(*self._predictions(test), strict=True))
-        parts = _parts(len(labels), count)
         if self.measure is None:
             right = labels.argmax(axis=-1) == outputs.argmax(axis=-1)
-            return [float(right[rows].mean()) for rows in parts]
-        parts = _parts_with_all_classes(labels, count) or parts
+            return [float(right[rows].mean()) for rows in subsets.random(len(labels), count)]
+        parts = subsets.with_all_classes(labels, count) or subsets.random(len(labels), count)
         return [float(self.measure([(labels[rows], outputs[rows])])) for rows in parts]
 
     def _predictions(self, data):
         """Yield the labels and the network's outputs of each batch, without padding."""
-        for x, y, weights in self._batches(data):
+        for (_, y, weights), outputs in self._predicted(data):
             count = np.count_nonzero(weights)
             if count:
-                yield y[:count], _value(self.model.predict_on_batch(x))[:count]
+                yield y[:count], outputs[:count]
+
+    def _predicted(self, data):
+        batches, epochs = self._batches(data), self._compiled_epochs()
+        if epochs is not None and isinstance(batches, list):
+            return zip(batches, epochs.outputs(data, batches), strict=True)
+        return ((batch, _value(self.model.predict_on_batch(batch[0]))) for batch in batches)
 
     def _batches(self, data):
         """Return the batches as arrays; those of small data are kept."""
         if data not in self._kept:
-            specs, count = keras.tree.flatten(data.element_spec), int(data.cardinality())
-            # What is not known in advance may be large.
-            sizes = [(one.shape.num_elements() or np.inf) * one.dtype.size for one in specs]
-            if count < 0 or count * sum(sizes) > KEPT:
+            if size(data) > KEPT:
                 return data.as_numpy_iterator()
             self._kept[data] = list(data.as_numpy_iterator())
         return self._kept[data]
@@ -274,13 +325,27 @@ class CompiledNetwork:
         """Return the labels and the untrained network's outputs on its first training batch."""
         if run not in self._fresh:
             streams = self._restore(run)
-            parts = [
-                (y, _value(self.model.network(x, training=False)))
-                for x, y in streams.train.take(self.schedule.accumulation).as_numpy_iterator()
-            ]
+            batches = islice(streams.train.as_numpy_iterator(), self.schedule.accumulation)
+            parts = [(y, _value(self.model.network(x, training=False))) for x, y in batches]
             y, p = (np.concatenate(part) for part in zip(*parts, strict=True))
             self._fresh[run] = y, p
         return self._fresh[run]
+
+    def places(self, count: int | str):
+        """Return `Places` for this many trainings at once; `None` where they train one by one.
+
+        The data of all runs must be the same but for their order. "auto" is as many as the device
+        has room for.
+        """
+        start = self._start(0)
+        ours = self._one_program(start[1])
+        if ours is not None and count not in self._places:
+            from nglkeras.training import places
+
+            found = places.room(ours, ours.run(*start)) if count == "auto" else count
+            how = lambda run: ours.run(*self._start(run)), self.bound
+            self._places[count] = places.Places(ours, found, *how) if found > 1 else None
+        return self._places.get(count)
 
     def forget_others(self, run: int) -> None:
         """Free the weights and data of all other runs; they are built again when needed."""
@@ -318,27 +383,6 @@ class CompiledNetwork:
         self.model = model
 
 
-class _Measuring(keras.callbacks.Callback):
-    """Add the measure to what callbacks see after each epoch."""
-
-    def __init__(self, measured):
-        super().__init__()
-        self.measured = measured
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Keras' hook."""
-        logs["val_accuracy"] = self.measured()
-
-
-def _accuracy(batches):
-    """Return the share of samples whose greatest output is their label's."""
-    right, total = 0, 0
-    for labels, outputs in batches:
-        right += np.count_nonzero(labels.argmax(axis=-1) == outputs.argmax(axis=-1))
-        total += len(labels)
-    return right / total
-
-
 def _seeding(run):
     """Return callbacks that seed PyTorch, whose dropout draws from a global generator.
 
@@ -354,24 +398,3 @@ def _seeding(run):
 def _value(variable):
     # A copy: on JAX and PyTorch it may otherwise share the variable's memory.
     return np.array(keras.ops.convert_to_numpy(variable))
-
-
-def _parts(samples, count):
-    order = np.random.default_rng(0).permutation(samples)
-    return np.array_split(order, max(1, min(count, samples // 2)))
-
-
-def _parts_with_all_classes(labels, count):
-    """Return random parts that have a like share of each class; none where a sample has several."""
-    if labels.ndim != 2:
-        return []
-    classes = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=-1)
-    if labels.shape[1] > 1 and not np.array_equal(labels, np.eye(labels.shape[1])[classes]):
-        return []
-    _, counts = np.unique(classes, return_counts=True)
-    count = min(count, len(labels) // 2, counts.min())
-    if count < 2:
-        return []
-    order = np.random.default_rng(0).permutation(len(labels))
-    order = order[np.argsort(classes[order], kind="stable")]
-    return [order[start::count] for start in range(count)]

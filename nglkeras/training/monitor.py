@@ -105,7 +105,11 @@ class Monitor(keras.callbacks.Callback):
         """Keras' hook."""
         # After the last step of an epoch, its end decides.
         if batch + 1 != self.params.get("steps"):
-            self._look_at_the_clock()
+            self.look_at_the_clock()
+            if self.status != "ok":
+                # On JAX `model` gives the network its variables, and this is another thread: the
+                # step that runs in the meantime has taken them for itself.
+                self._model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         """Keras' hook."""
@@ -119,6 +123,12 @@ class Monitor(keras.callbacks.Callback):
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(now - self.epoch_started, 3)
         row["training_seconds"] = round((self.trained or now) - self.epoch_started, 3)
+        self.judge(epoch, row, self.params.get("epochs", 0))
+        if self.status != "ok":
+            self.model.stop_training = True
+
+    def judge(self, epoch: int, row: dict, epochs: int) -> None:
+        """Take the row of an epoch, counted from 0, into the history, and set the status by it."""
         self.history.append(row)
         # The test set must not stop a training.
         sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
@@ -126,9 +136,9 @@ class Monitor(keras.callbacks.Callback):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
         elif max(sizes) > self.bound:
             self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
-        elif epoch + 1 < self.params.get("epochs", 0):
+        elif epoch + 1 < epochs:
             self._look_at_the_bar(epoch, row)
-            self._look_at_the_clock()
+            self.look_at_the_clock()
         if self.on_epoch is not None:
             self.on_epoch(epoch + 1, row)
 
@@ -141,7 +151,8 @@ class Monitor(keras.callbacks.Callback):
             after = f"epoch {epoch + 1}"
             self._stop("stopped", f"{self.best:.4f} at best after {after}, below {bar:.4f}")
 
-    def _look_at_the_clock(self):
+    def look_at_the_clock(self) -> None:
+        """Set the status of a training that has no time left."""
         if self.status == "ok" and time.perf_counter() > self.deadline:
             self._stop("timeout", "the time limit was reached")
 
@@ -153,4 +164,3 @@ class Monitor(keras.callbacks.Callback):
 
     def _stop(self, status, message):
         self.status, self.message = status, message
-        self.model.stop_training = True

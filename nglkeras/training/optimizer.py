@@ -1,7 +1,6 @@
 """Make the optimizer of a schedule."""
 
 import keras
-import tensorflow as tf
 from keras.optimizers import schedules
 
 from nglkeras.training.schedule import Decay, Schedule
@@ -45,6 +44,7 @@ def _accumulating(optimizer, parts):
     Keras' own accumulation exchanges the gradients of the devices inside a branch, which
     TensorFlow refuses. Here they are exchanged at every step, and each device then has its branch.
     """
+    import tensorflow as tf
 
     class Accumulating(type(optimizer)):
         @property

@@ -6,6 +6,8 @@ STATUSES = ("ok", "non_finite", "exploded", "rejected", "stopped")
 STATUSES += ("timeout", "out_of_memory", "crashed")
 # Statuses that depend on the trial alone: it would end with the same status again.
 FINAL_STATUSES = ("ok", "non_finite", "exploded", "rejected", "stopped")
+# What trains a network.
+FIT, ONE_PROGRAM, COMPILED_EPOCHS = "fit", "one program", "compiled epochs"
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Training:
         message: What went wrong; "" if nothing did.
         sizes: Number of images in train, validation and test, where they come from a data set.
         accumulation: Number of parts into which batches were divided.
+        path: What trained it: "fit" of Keras, "one program" (JAX), "compiled epochs" (TensorFlow).
     """
 
     status: str
@@ -30,3 +33,4 @@ class Training:
     sizes: tuple[int, int, int] | None = None
     seconds: float = 0.0
     accumulation: int = 1
+    path: str = FIT

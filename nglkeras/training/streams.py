@@ -1,31 +1,33 @@
 """Make streams of batches from arrays that give the same batches every time they are read.
 
-`tf.data` shuffles anew whenever a stream is read again. Here the order of all epochs is fixed
-beforehand. Without augmentation, a shorter training sees the beginning of what a longer one sees.
+The order of all epochs is fixed beforehand. Without augmentation, a shorter training sees the
+beginning of what a longer one sees. The streams are a `tf.data.Dataset` on the TensorFlow backend
+and `Batches`, which need no TensorFlow, on the others.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from nglkeras.data.augment import augmented
+from nglkeras import data as data_room
+from nglkeras import training as training_room
 from nglkeras.data.augmentation import Augmentation
-from nglkeras.data.datasets import Arrays, Streams, finish, padded
+from nglkeras.data.changes import changed
+from nglkeras.data.datasets import Arrays, Streams
 from nglkeras.errors import UserError
 from nglkeras.seeds import derive_seed
+from nglkeras.training.batches import Batches
 from nglkeras.training.schedule import Schedule
-
-# Number of batches that are made at a time, and ahead.
-PARALLEL, PREFETCH = 4, 8
 
 
 def of_arrays(
     arrays: Arrays, schedule: Schedule, seed: int, augmentation: Augmentation | None = None
 ) -> Streams:
     """Return the streams of a data set in memory; `seed` decides order and augmentation."""
+    finish = data_room.pipeline.finish if _on_tensorflow() else data_room.images.finish
 
     def make(stream, part, **settings):
         return stream(
@@ -62,7 +64,7 @@ def training(
     augmentation: Augmentation | None = None,
     finish: Callable = lambda inputs: inputs,
     classes: int | None = None,
-) -> tuple[tf.data.Dataset, int]:
+) -> tuple[object, int]:
     """Return the batches of all epochs, one epoch after the other, and the steps of an epoch.
 
     Args:
@@ -86,31 +88,16 @@ def training(
     used = steps_per_pass * batch_size
     order = np.concatenate([random.permutation(len(y))[:used] for _ in range(passes)])
     order = order.astype("int32").reshape(-1, batch_size)[: epochs * steps]
-    seeds = random.integers(0, 2**31, epochs * steps)
-    x, labels_of = keras.tree.map_structure(tf.constant, x), _labels(y, classes)
-
-    def gathered(rows):
-        return _gathered(x, rows), labels_of(rows)
-
-    def finished(inputs, labels):
-        return finish(inputs), labels
-
-    data = tf.data.Dataset.from_tensor_slices(order)
-    if augmentation is None:
-        data = data.map(lambda rows: finished(*gathered(rows)), PARALLEL)
-    else:
-        data = tf.data.Dataset.zip(
-            data.map(gathered, PARALLEL), tf.data.Dataset.from_tensor_slices(seeds)
-        )
-        data = augmented(data, augmentation, seed).map(finished, PARALLEL)
-    return settled(data), steps
-
-
-def settled(data):
-    """Prefetch without autotuning, whose thread sometimes delays the end by a second."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return data.prefetch(PREFETCH).with_options(options)
+    how = {
+        "classes": classes,
+        "seeds": random.integers(0, 2**31, epochs * steps),
+        "finish": finish,
+    }
+    if _on_tensorflow():
+        how |= {"augmentation": augmentation, "seed": seed}
+        return training_room.tensorflow_streams.training(x, y, order, **how), steps
+    change = None if augmentation is None else partial(changed, augmentation)
+    return Batches(x, y, order, change=change, **how), steps
 
 
 def evaluation(
@@ -120,34 +107,20 @@ def evaluation(
     batch_size: int,
     finish: Callable = lambda inputs: inputs,
     classes: int | None = None,
-) -> tf.data.Dataset:
-    """Return the samples in order, in batches of one size; see `datasets.padded` and `training`."""
-    x, labels_of = keras.tree.map_structure(tf.constant, x), _labels(y, classes)
-    numbers = np.arange(len(y))
-    rows = tf.data.Dataset.from_tensor_slices((numbers, numbers)).batch(batch_size)
-    # The rows are padded instead of the inputs, and only once: a search evaluates very often.
-    rows = padded(rows, len(y), batch_size).batch(len(y)).get_single_element()
+) -> object:
+    """Return the samples in order, in batches of one size, with weights; see `training`.
 
-    def batch(rows, _, weights):
-        # Padding repeats the first sample: a row of zeros is no label of any class.
-        return finish(_gathered(x, rows)), labels_of(rows), weights
-
-    data = tf.data.Dataset.from_tensor_slices(rows)
-    return settled(data.map(batch, num_parallel_calls=PARALLEL))
-
-
-def _gathered(x, rows):
-    return keras.tree.map_structure(lambda array: tf.gather(array, rows), x)
-
-
-def _labels(y, classes):
-    """Return a function that returns the labels of rows."""
-    if classes is None:
-        y = tf.constant(y, tf.float32)
-        return lambda rows: tf.gather(y, rows)
-    # As the user's data have them: one-hot they may not fit into memory.
-    y = tf.constant(y)
-    return lambda rows: tf.one_hot(tf.cast(tf.gather(y, rows), tf.int32), classes)
+    The last batch is filled with repetitions of the first sample, of weight zero: a row of zeros is
+    no label of any class. The other weights make up for them in Keras' means.
+    """
+    count = len(y)
+    whole = -(-count // batch_size)
+    order = np.zeros((whole, batch_size), "int32")
+    weights = np.zeros((whole, batch_size), "float32")
+    order.flat[:count] = np.arange(count)
+    weights.flat[:count] = whole * batch_size / max(count, 1)
+    make = training_room.tensorflow_streams.evaluation if _on_tensorflow() else Batches
+    return make(x, y, order, weights, classes=classes, finish=finish)
 
 
 def in_parts(whole: Streams, schedule: Schedule) -> Streams:
@@ -160,10 +133,15 @@ def in_parts(whole: Streams, schedule: Schedule) -> Streams:
 
 
 def _cut(data, schedule):
-    batches = data.cardinality()
-    data = data.rebatch(schedule.part_size, drop_remainder=True)
-    if batches > 0:
-        # Rebatching forgets it.
-        parts = batches * schedule.accumulation
-        data = data.apply(tf.data.experimental.assert_cardinality(parts))
-    return data.prefetch(PREFETCH)
+    if isinstance(data, Batches):
+        return replace(data, parts=schedule.batch_size // schedule.part_size)
+    return training_room.tensorflow_streams.cut(data, schedule.part_size, schedule.accumulation)
+
+
+def size(data: object) -> float:
+    """Return the bytes of all batches of a stream; infinity where they are not known."""
+    return data.nbytes if isinstance(data, Batches) else training_room.tensorflow_streams.size(data)
+
+
+def _on_tensorflow():
+    return keras.backend.backend() == "tensorflow"

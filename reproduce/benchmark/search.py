@@ -2,7 +2,12 @@
 
 A whole candidate is the network's reset, its steps, its validation and its row in a journal. The
 lower bound is its bare steps: the compiled step itself, called again and again on one batch,
-without `fit`, data or validation. The images are random: nothing is learnt here.
+without `fit`, data or validation. The dense network learns scikit-learn's digits; the images of the
+others are random: nothing is learnt from them.
+
+On TensorFlow a network that the rule of `training.compiled_epochs` takes is trained by compiled
+epochs, too. On JAX each network is trained with `fit` and as one program, and nothing else is
+measured.
 """
 
 import gc
@@ -14,7 +19,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+from sklearn.datasets import load_digits
 
 from benchmark.measure import Measurement, compared, interleaved, seconds_of, timed
 from nglkeras.errors import unknown
@@ -27,12 +32,13 @@ from nglkeras.runs.journal import Journal
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork, steps_per_execution
 from nglkeras.training.optimizer import make_optimizer
-from nglkeras.training.outcome import Training
+from nglkeras.training.outcome import COMPILED_EPOCHS, ONE_PROGRAM, Training
 from nglkeras.training.schedule import Schedule
 
 CLASSES = 10
 LOSSES = [Expression.parse(formula) for formula in FORMULAS.values()]
-ANEW = "built and compiled anew"
+ANEW, COMPILED_ONCE = "built and compiled anew", "on the workbench"
+DENSE = "64-32-10"
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,12 @@ class Setting:
     """A network and the training of a candidate.
 
     Attributes:
-        model: Name of the network.
+        model: Name of the network; "64-32-10" has one hidden layer of 32 units, on digits.
         size: Height and width of the images, in pixels.
         batch_size: Images a step.
         steps: Steps of a candidate.
         held: Images to validate with.
+        epochs: Epochs that the steps are divided into.
     """
 
     model: str
@@ -52,11 +59,37 @@ class Setting:
     batch_size: int
     steps: int
     held: int
+    epochs: int = 1
+
+    @property
+    def title(self) -> str:
+        """Network, size and batch."""
+        return f"{self.model}, {self.size} x {self.size}, batch {self.batch_size}"
+
+    def build(self, run: int) -> keras.Model:
+        """Return the network of a run."""
+        keras.utils.set_random_seed(run)
+        if self.model != DENSE:
+            return models.build(self.model, (self.size, self.size, 3), CLASSES)
+        layers = keras.layers.Dense(32, "relu"), keras.layers.Dense(CLASSES, "softmax")
+        return keras.Sequential([keras.Input((self.size**2,)), *layers])
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return images and one-hot labels."""
+        if self.model == DENSE:
+            x, labels = load_digits(return_X_y=True)
+            x = x / 16
+        else:
+            random = np.random.default_rng(0)
+            x = random.integers(0, 256, (self.batch_size * 8, self.size, self.size, 3))
+            labels = random.integers(0, CLASSES, len(x))
+        return x.astype("float32"), np.eye(CLASSES, dtype="float32")[labels]
 
 
 SETTINGS = {
     "small_cnn": Setting("small_cnn", 28, 32, 100, 512),
     "InceptionV3": Setting("InceptionV3", 75, 32, 20, 64),
+    "digits": Setting(DENSE, 8, 32, 200, 360, epochs=5),
 }
 
 
@@ -71,9 +104,14 @@ def measure(rounds: int, names: Sequence[str] | None = None) -> list[Measurement
         with tempfile.TemporaryDirectory() as folder:
             ways = _Ways(SETTINGS[name], Path(folder))
             found += _candidates(ways, rounds)
-            found += _overheads(ways, rounds)
-            found += _steady_steps(ways, 5 * rounds)
+            if _on_tensorflow():
+                found += _overheads(ways, rounds)
+                found += _steady_steps(ways, 5 * rounds)
     return found
+
+
+def _on_tensorflow():
+    return keras.backend.backend() == "tensorflow"
 
 
 class _Ways:
@@ -81,37 +119,31 @@ class _Ways:
 
     def __init__(self, setting, folder):
         self.setting = setting
-        size = setting.batch_size
-        self.title = f"{setting.model}, {setting.size} x {setting.size}, batch {size}"
-        random = np.random.default_rng(0)
-        shape = (size * 8, setting.size, setting.size, 3)
-        self.x = random.integers(0, 256, shape, dtype="uint8")
-        self.y = np.eye(CLASSES, dtype="float32")[random.integers(0, CLASSES, len(self.x))]
-        self.schedule = Schedule(1, size, plateau=None, steps_per_epoch=setting.steps)
-        self.network = CompiledNetwork(self.build, self.make_streams, self.schedule)
+        self.x, self.y = setting.data()
+        epochs = setting.epochs
+        self.schedule = Schedule(
+            epochs, setting.batch_size, plateau=None, steps_per_epoch=setting.steps // epochs
+        )
+        self.network = self.compiled_once(False)
         self.journal = Journal(folder / "journal.jsonl")
-        self.batch = tf.constant(self.x[:size], tf.float32), tf.constant(self.y[:size])
+        self.batch = self.x[: setting.batch_size], self.y[: setting.batch_size]
 
-    def build(self, run):
-        keras.utils.set_random_seed(run)
-        size = self.setting.size
-        return models.build(self.setting.model, (size, size, 3), CLASSES)
+    def compiled_once(self, one_program):
+        return CompiledNetwork(
+            self.setting.build, self.make_streams, self.schedule, one_program=one_program
+        )
 
     def make_streams(self, run):
-        size, held = self.setting.batch_size, self.setting.held
-        finish = partial(tf.cast, dtype=tf.float32)
+        size, held, epochs = self.setting.batch_size, self.setting.held, self.setting.epochs
         data, steps = streams.training(
             self.x,
             self.y,
             batch_size=size,
-            epochs=1,
+            epochs=epochs,
             seed=run,
-            steps_per_epoch=self.setting.steps,
-            finish=finish,
+            steps_per_epoch=self.setting.steps // epochs,
         )
-        validation = streams.evaluation(
-            self.x[:held], self.y[:held], batch_size=size, finish=finish
-        )
+        validation = streams.evaluation(self.x[:held], self.y[:held], batch_size=size)
         return streams.Streams(data, validation, steps)
 
     def record(self, expression, training):
@@ -125,8 +157,11 @@ class _Ways:
         )
         self.journal.append(make_row(trial, **vars(training)))
 
-    def on_compiled_network(self, expression):
-        self.record(expression, self.network.train(expression))
+    def on_compiled_network(self, network, expression):
+        training = network.train(expression)
+        if training.status == "crashed":
+            raise RuntimeError(training.message)
+        self.record(expression, training)
 
     def anew(self, expression):
         """Train a new network; its optimizer is built first, so that `fit` traces once."""
@@ -134,12 +169,13 @@ class _Ways:
         gc.collect()
         model = self.compiled(expression)
         data = self.make_streams(0)
-        model.fit(data.train, epochs=1, steps_per_epoch=data.steps, shuffle=False, verbose=0)
+        epochs = self.setting.epochs
+        model.fit(data.train, epochs=epochs, steps_per_epoch=data.steps, shuffle=False, verbose=0)
         accuracy = model.evaluate(data.validation, verbose=0, return_dict=True)["accuracy"]
         self.record(expression, Training("ok", validation_accuracy=accuracy))
 
     def compiled(self, expression):
-        model = self.build(0)
+        model = self.setting.build(0)
         model.compile(
             make_optimizer(self.schedule),
             expression.to_loss(),
@@ -152,9 +188,12 @@ class _Ways:
 
     def bare_steps(self, expression):
         """Call the compiled step alone, as often as a candidate does."""
+        # It needs TensorFlow.
+        import tensorflow as tf
+
         data = iter(tf.data.Dataset.from_tensors(self.batch).repeat())
-        step = self.network.model.train_function
-        for _ in range(self.setting.steps // steps_per_execution(self.setting.steps, 1)):
+        step, of_an_epoch = self.network.model.train_function, self.schedule.steps_per_epoch
+        for _ in range(self.setting.steps // steps_per_execution(of_an_epoch, 1)):
             logs = step(data)
         [np.asarray(value) for value in tf.nest.flatten(logs)]
 
@@ -167,30 +206,47 @@ def _loss(number):
 
 
 def _candidates(ways, rounds):
-    network = ways.network
-    network.train(LOSSES[0])
-    traces = network.loss.traces
+    networks = {COMPILED_ONCE: ways.network} | _in_one_program(ways)
+    for network in networks.values():
+        network.train(LOSSES[0])
+    traces = [network.loss.traces for network in networks.values()]
 
-    def on_compiled_network(number):
+    def on_compiled_network(network, number):
         # A search compiles nothing in between. What was compiled has made TensorFlow forget what
         # it had prepared of the compiled network's steps.
         network.train(_loss(number - 1))
-        return seconds_of(partial(ways.on_compiled_network, _loss(number)))
+        return seconds_of(partial(ways.on_compiled_network, network, _loss(number)))
 
     contestants = {
-        ANEW: lambda number: seconds_of(partial(ways.anew, _loss(number))),
-        "on the workbench": on_compiled_network,
-        "bare steps": lambda number: seconds_of(partial(ways.bare_steps, _loss(number))),
+        name: partial(on_compiled_network, network) for name, network in networks.items()
     }
-    seconds = interleaved(contestants, rounds=rounds, warm_up=False, what=ways.setting.model)
-    if network.loss.traces != traces:
+    if _on_tensorflow():
+        anew = {ANEW: lambda number: seconds_of(partial(ways.anew, _loss(number)))}
+        bare = {"bare steps": lambda number: seconds_of(partial(ways.bare_steps, _loss(number)))}
+        contestants = anew | contestants | bare
+    setting = ways.setting
+    seconds = interleaved(contestants, rounds=rounds, warm_up=False, what=setting.model)
+    if [network.loss.traces for network in networks.values()] != traces:
         raise RuntimeError("the compiled network traced its loss again")
-    return compared(f"{ways.title}: a candidate of {ways.setting.steps} steps", seconds, ANEW)
+    case = f"{setting.title}: a candidate of {setting.steps} steps"
+    return compared(case, seconds, COMPILED_ONCE if len(networks) > 1 else ANEW)
+
+
+def _in_one_program(ways):
+    """Return the other networks that are compiled once, by the name of their row."""
+    if _on_tensorflow():
+        # It needs TensorFlow.
+        from nglkeras.training import compiled_epochs
+
+        if not compiled_epochs.is_faster(ways.setting.build(0), ways.setting.steps):
+            return {}
+    name = COMPILED_EPOCHS if _on_tensorflow() else ONE_PROGRAM
+    return {name: ways.compiled_once(True)}
 
 
 def _overheads(ways, rounds):
     """Measure from a new loss to the end of its first step, less a steady step."""
-    network, direct = ways.network, ways.build(0)
+    network, direct = ways.network, ways.setting.build(0)
     steady_step = partial(ways.step, network.model)
     network.reset(LOSSES[0])
     steady_step()
@@ -217,7 +273,7 @@ def _overheads(ways, rounds):
         "reset": partial(overhead, reset),
     }
     seconds = interleaved(contestants, rounds=rounds, warm_up=False, what="overhead")
-    return compared(f"{ways.title}: overhead of a candidate", seconds, "compiled anew")
+    return compared(f"{ways.setting.title}: overhead of a candidate", seconds, "compiled anew")
 
 
 def _steady_steps(ways, rounds):
@@ -228,4 +284,4 @@ def _steady_steps(ways, rounds):
         "interpreted loss": timed(partial(ways.step, ways.network.model)),
     }
     seconds = interleaved(contestants, rounds=rounds, what="a steady step")
-    return compared(f"{ways.title}: a steady step", seconds, "traced loss")
+    return compared(f"{ways.setting.title}: a steady step", seconds, "traced loss")

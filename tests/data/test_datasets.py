@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from conftest import TINY, fill, images_of
+from conftest import TINY, fill, images_of, needs_tensorflow
 
 from nglkeras import UserError
-from nglkeras.data import augment, catalog, datasets, sources
+from nglkeras.data import augment, catalog, datasets, pipeline, sources
 from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.reader import Reader
 from nglkeras.experiments.classification.protocol import SETTINGS
 
 
@@ -152,6 +153,25 @@ class TestTFDS:
             assert images.numpy().min() >= 0
             assert 50 < images.numpy().mean() < 205
 
+    @needs_tensorflow
+    @pytest.mark.parametrize(
+        ("name", "size", "tolerance"),
+        [("fashion_mnist", None, 0), ("fashion_mnist", 20, 0.01), ("malaria", 30, 0.01)],
+    )
+    def test_arrays_are_the_same_without_tensorflow(
+        self, name, size, tolerance, tfds_directory, monkeypatch
+    ):
+        settings = {"image_size": size, "test": True, "data_dir": tfds_directory}
+        theirs = datasets.load_arrays(name, 3, **settings)
+        monkeypatch.setattr(datasets, "_reader", lambda: Reader)
+        datasets._whole_split.cache_clear()
+        ours = datasets.load_arrays(name, 3, **settings)
+        for part in ("train", "validation", "test"):
+            for a, b in zip(getattr(ours, part), getattr(theirs, part), strict=True):
+                assert a.dtype == b.dtype
+                np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+        datasets._whole_split.cache_clear()
+
     def test_own_test_split_is_the_test_set(self, tfds_directory):
         train_seeds = [
             datasets.load("cifar10", seed, batch_size=4, data_dir=tfds_directory) for seed in (0, 1)
@@ -176,7 +196,7 @@ class TestTFDS:
             return images_of(splits.test)
 
         cached = evaluation()
-        monkeypatch.setattr(datasets, "MEMORY_BYTES", 0)
+        monkeypatch.setattr(pipeline, "MEMORY_BYTES", 0)
         assert evaluation() == cached
 
     def test_classes_are_counted(self, tfds_directory):
@@ -228,7 +248,7 @@ class TestFolder:
         assert splits.sizes == sizes
 
     def test_larger_than_the_shuffle_window_is_mixed(self, root, monkeypatch):
-        monkeypatch.setattr(datasets, "STREAM_SHUFFLE", 1)
+        monkeypatch.setattr(pipeline, "STREAM_SHUFFLE", 1)
         splits = datasets.load("folder", batch_size=16, image_size=16, data_dir=root)
         labels = next(iter(splits.train))[1].numpy()
         assert 0 < labels[:, 0].sum() < 16

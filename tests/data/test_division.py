@@ -9,7 +9,7 @@ import pytest
 from conftest import images_of
 
 from nglkeras import UserError
-from nglkeras.data import datasets, division
+from nglkeras.data import datasets, division, pipeline
 from nglkeras.data.division import SPLITS, TEST, TRAIN, UNUSED, VALIDATION, Division
 from nglkeras.experiments.classification import protocol, shared_networks
 from nglkeras.experiments.classification.trial import plan
@@ -110,7 +110,7 @@ class TestStreams:
         [("cifar10", 2**30), ("cifar10", 0), ("caltech101", 2**30), ("patch_camelyon", 0)],
     )
     def test_random_is_all_of_the_data_set(self, name, memory, tfds_directory, monkeypatch):
-        monkeypatch.setattr(datasets, "MEMORY_BYTES", memory)
+        monkeypatch.setattr(pipeline, "MEMORY_BYTES", memory)
         settings = {"batch_size": 2, "image_size": 32, "data_dir": tfds_directory}
         first, again, other = (
             datasets.load(name, seed, splits="random", **settings) for seed in (0, 0, 1)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from nglkeras import UserError
-from nglkeras.data import class_folders, image_files
+from nglkeras.data import class_folders, decoding, image_files
 from nglkeras.experiments.imagenet import models, training
 from nglkeras.experiments.imagenet import sources as labelled
 from nglkeras.experiments.imagenet.protocol import SCALES, plan
@@ -59,7 +59,7 @@ def write_png(path, bits, color_type, rows, palette=b""):
 
 def read_labelled(path):
     """An image as classification reads it."""
-    return class_folders.decode(tf.constant(os.fsencode(path))).numpy()
+    return decoding.decode(tf.constant(os.fsencode(path))).numpy()
 
 
 def exif(orientation):
@@ -255,13 +255,13 @@ class TestPixels:
         path = write(tmp_path / f"a.{ending}", random.integers(0, 256, (64, 64, 3), dtype="uint8"))
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         paths = [os.fsencode(path)]
-        data = tf.data.Dataset.from_tensor_slices(paths).map(class_folders.decode)
+        data = tf.data.Dataset.from_tensor_slices(paths).map(decoding.decode)
         with (
             pytest.raises(UserError, match=r"^cannot read .*/a\."),
-            class_folders.naming_files(paths),
+            decoding.naming_files(paths),
         ):
             list(data)
-        with pytest.raises(tf.errors.OpError, match="other"), class_folders.naming_files(paths):
+        with pytest.raises(tf.errors.OpError, match="other"), decoding.naming_files(paths):
             raise tf.errors.InvalidArgumentError(None, None, "other")
 
 

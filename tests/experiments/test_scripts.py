@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, command_of, finish, run_python, wait_for_rows
+from conftest import HEAVY, ROOT, command_of, finish, run_python, wait_for_rows
 
 from nglkeras.experiments import earlier
 from nglkeras.experiments.classification import protocol
@@ -366,9 +366,6 @@ for path in sorted(folder.glob("*.py")):
             assert code == 2, (name, arguments)
             assert text.startswith("error: ")
             assert text.count("\n") == 1
-
-
-HEAVY = ("keras", "tensorflow", "matplotlib", "pandas", "scipy", "sklearn", "gplearn", "PIL")
 
 
 @pytest.mark.slow

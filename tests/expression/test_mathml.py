@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nglkeras.expression import Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 
 SIGNS = {"·": "*", "−": "-", "\u2061": ""}
 FORMULAS_WITH_SIGNS = (

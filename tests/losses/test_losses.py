@@ -13,9 +13,9 @@ from keras import ops
 import nglkeras
 from nglkeras import losses
 from nglkeras.expression import Expression
+from nglkeras.expression.papers import ALTERNATIVE_F2
 from nglkeras.losses import FORMULAS, functions, options
 from nglkeras.losses.curves import value_and_gradient
-from nglkeras.losses.formulas import ALTERNATIVE_F2
 
 ORACLES = json.loads((ROOT / "tests/data/oracles.json").read_text())
 FUNCTIONS = {

@@ -92,18 +92,6 @@ class TestScript:
         assert float(AuthorsNGL()(y, z)) == pytest.approx(float(NGL(from_logits=True)(y, z)))
 
     @pytest.mark.slow
-    def test_search(self, script, tmp_path, monkeypatch):
-        from benchmark import search
-
-        small = search.Setting("head", 8, 8, 4, 16)
-        monkeypatch.setitem(search.SETTINGS, "small_cnn", small)
-        arguments = ["--models", "small_cnn", "--rounds", 1, "--out", tmp_path]
-        code, _, _ = script("benchmark", "search", *arguments)
-        assert code == 0
-        table = self.check(tmp_path, "search", ["head, 8 x 8, batch 8: a candidate of 4 steps"])
-        assert {"bare steps", "on the workbench"} <= set(table["name"])
-
-    @pytest.mark.slow
     def test_racing(self, script, tmp_path, monkeypatch):
         from benchmark import racing
 

@@ -1,7 +1,9 @@
 """The journal keeps what it was given, whatever happened to the file."""
 
+import builtins
 import json
 import os
+import pickle
 
 import pytest
 
@@ -127,3 +129,10 @@ def test_unwritable_place(tmp_path):
         Journal(tmp_path / "file" / "journal.jsonl")
     with pytest.raises(UserError, match="cannot write to"):
         Journal("/proc/nowhere/journal.jsonl")
+
+
+def test_can_be_sent_to_a_process_where_print_was_replaced(tmp_path, monkeypatch):
+    # Ray's driver does.
+    journal = Journal(tmp_path / "journal.jsonl")
+    monkeypatch.setattr(builtins, "print", lambda *_, **__: None)
+    assert pickle.loads(pickle.dumps(journal)).path == journal.path

@@ -79,7 +79,7 @@ class TestLabels:
     def test_are_taken(self, y):
         evaluate = fitness((X, y), (X, y))
         assert evaluate.classes == 4
-        (batch,) = evaluate.compiled.streams(0).validation.take(1)
+        batch = next(evaluate.compiled.streams(0).validation.as_numpy_iterator())
         np.testing.assert_array_equal(batch[1], EYE[:32])
 
     def test_bool(self):
@@ -91,7 +91,7 @@ class TestLabels:
         few = Y < 3
         evaluate = fitness((X[few], Y[few]), model_fn=lambda: model(5))
         assert evaluate.classes == 5
-        (batch,) = evaluate.compiled.streams(0).validation.take(1)
+        batch = next(evaluate.compiled.streams(0).validation.as_numpy_iterator())
         np.testing.assert_array_equal(batch[1], np.eye(5)[Y[:32]])
 
     @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ class TestInputs:
         mixed = made.shuffle(64, seed=1).batch(batch or 5)
         first, other = fitness(plain, plain), fitness(mixed, mixed)
         assert first.settings == other.settings
-        (batch,) = first.compiled.streams(0).validation.take(1)
-        (same,) = other.compiled.streams(0).validation.take(1)
+        batch = next(first.compiled.streams(0).validation.as_numpy_iterator())
+        same = next(other.compiled.streams(0).validation.as_numpy_iterator())
         np.testing.assert_array_equal(batch[0], same[0])
 
     def test_a_py_dataset(self):

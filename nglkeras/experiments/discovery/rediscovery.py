@@ -178,7 +178,7 @@ class Searches:
 
 
 class Rediscovery(script.Script):
-    """The searches, a table of what they have found, and a figure of the shares."""
+    """How often paper B's search finds Baikal: searches, a table and a figure of the shares."""
 
     scales = SCALES
 

@@ -11,7 +11,7 @@ from nglkeras.data import catalog
 from nglkeras.experiments.classification.tables import AccuracyCell, comparisons
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.expression import Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 from nglkeras.report import comparison, figures, output
 from nglkeras.report.latex import table as as_latex
 from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references

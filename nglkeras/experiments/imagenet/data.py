@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from nglkeras.data.catalog import MEMORY_BYTES
-from nglkeras.data.datasets import padded
+from nglkeras.data.pipeline import padded
 from nglkeras.errors import UserError
 from nglkeras.experiments.imagenet import augmentation, sources
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial, Policy

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.data import class_folders
+from nglkeras.data import class_folders, decoding
 from nglkeras.data import sources as common
 from nglkeras.data.catalog import FOLDER, MEMORY_BYTES
 from nglkeras.errors import UserError
@@ -151,7 +151,7 @@ def _folder(folder, seed, limits):
         # File names are bytes: some are no text.
         names = tuple(os.fsencode(paths[i]) for i in kept)
         labels = [found.labels[part][i] for i in kept]
-        parts[part] = replace(_indexed(names, labels, class_folders.decode), paths=names)
+        parts[part] = replace(_indexed(names, labels, decoding.decode), paths=names)
     return Source(**parts, classes=len(found.classes), folder=found)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 from keras.metrics import TopKCategoricalAccuracy
 
-from nglkeras.data import class_folders
+from nglkeras.data import decoding
 from nglkeras.experiments.classification.training import loss_of
 from nglkeras.experiments.imagenet import data, models
 from nglkeras.experiments.imagenet.protocol import ImageNetTrial
@@ -62,7 +62,7 @@ def run_trial(
 def _train(trial, data_dir, kept, monitor):
     streams = data.streams_of(trial, data_dir)
     model = compiled(trial, streams.classes, streams.steps)
-    with class_folders.naming_files(streams.paths):
+    with decoding.naming_files(streams.paths):
         checkpoint.fit(
             model,
             streams.batches,

@@ -18,7 +18,7 @@ from nglkeras.experiments.segmentation import VOID
 from nglkeras.experiments.segmentation.recipes import Views
 from nglkeras.experiments.segmentation.sources import Examples
 from nglkeras.seeds import derive_seed
-from nglkeras.training.streams import PARALLEL, settled
+from nglkeras.training.tensorflow_streams import PARALLEL, settled
 
 # The colour of added borders: ImageNet's mean, which preprocessing turns into about 0.
 FILL = (124, 116, 104)

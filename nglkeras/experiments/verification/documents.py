@@ -33,15 +33,16 @@ class Difference:
 
 
 def templates(folder: str | Path) -> list[Path]:
-    """Return the templates of a project's folder: those in it and in its `results/`.
+    """Return the templates of a project's folder: those in it, in its `results/` and its `docs/`.
 
     Raises:
         UserError: If there is none.
     """
     folder = paths.expand(folder)
-    found = [path for place in (folder, folder / "results") for path in place.glob(f"*.md{ENDING}")]
+    places = folder, folder / "results", folder / "docs"
+    found = [path for place in places for path in place.glob(f"*.md{ENDING}")]
     if not found:
-        raise UserError(f"no template *.md{ENDING} in {folder} and {folder / 'results'}")
+        raise UserError(f"no template *.md{ENDING} in {', '.join(map(str, places))}")
     return sorted(found)
 
 
@@ -67,15 +68,19 @@ class Documents:
         self._environment.globals |= self._functions
         self._environment.filters |= FILTERS
 
-    def render(self, template: Path) -> str:
+    def render(self, template: Path, **variables) -> str:
         """Return what a template gives.
+
+        Args:
+            template: The file, within the folder.
+            **variables: What it may use beside the functions.
 
         Raises:
             UserError: If it cannot be rendered; the message names the file, the line and the fault.
         """
         name = template.relative_to(self.folder).as_posix()
         try:
-            return self._environment.get_template(name).render()
+            return self._environment.get_template(name).render(variables)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{template}:{error.lineno}: {error.message}") from error
         except Exception as error:

@@ -38,6 +38,7 @@ from nglkeras.experiments.verification.selection import (
     numbers_of,
     wrong_runs,
 )
+from nglkeras.experiments.verification.shapes import shape
 from nglkeras.report import statistics
 from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
@@ -145,7 +146,7 @@ class Numbers:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
         own = (self.rate_curves, self.search, self.confirmation, self.table)
-        functions = (*cells, *own, paired, paper, welch)
+        functions = (*cells, *own, paired, paper, shape, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(

@@ -99,10 +99,10 @@ def check(model: keras.Model, loss: object, x: object, y: object = None) -> Chec
     Raises:
         UserError: If there are no inputs and labels to look at.
 
-    Example:
-    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    >>> check(model, "categorical_crossentropy", np.ones((2, 3)), np.eye(2)).ok
-    False
+    Examples:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> check(model, "categorical_crossentropy", np.ones((2, 3)), np.eye(2)).ok
+        False
     """
     x, y = _arrays(*_first_batch(x, y))
     leaves = keras.tree.flatten(x)

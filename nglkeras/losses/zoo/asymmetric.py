@@ -31,10 +31,10 @@ def asymmetric_multi_label(t, p, log_p, *, gamma_positive=1.0, gamma_negative=4.
         gamma_negative: Exponent γ- of labels 0; 4 likewise.
         margin: Probability m below which a label 0 costs nothing; 0.05 likewise.
 
-    Example:
-    >>> p = [[0.7, 0.2, 0.1]]
-    >>> float(asymmetric_multi_label([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
-    0.1070...
+    Examples:
+        >>> p = [[0.7, 0.2, 0.1]]
+        >>> float(asymmetric_multi_label([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
+        0.1070...
     """
     # The powers have an infinite derivative at 0 for exponents below 1.
     shifted = ops.maximum(p - margin, EPSILON)
@@ -75,10 +75,10 @@ def asymmetric_single_label(
         gamma_negative: Exponent γ- of the other classes; 4 likewise.
         smoothing: Share s of the label that is spread over the classes; 0.1 likewise.
 
-    Example:
-    >>> p = [[0.7, 0.2, 0.1]]
-    >>> float(asymmetric_single_label([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
-    0.3329...
+    Examples:
+        >>> p = [[0.7, 0.2, 0.1]]
+        >>> float(asymmetric_single_label([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
+        0.3329...
     """
     positive = ops.power(ops.maximum(1.0 - p, EPSILON), gamma_positive)
     negative = ops.power(ops.maximum(p, EPSILON), gamma_negative)

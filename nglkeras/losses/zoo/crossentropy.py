@@ -21,9 +21,9 @@ def crossentropy(t, log_p):
         one, and least for a certain and right one: 0. The gradient of a uniform prediction is
         1.0, 1.0 and 1.0 times cross entropy's with 2, 10 and 100 classes.
 
-    Example:
-    >>> float(crossentropy([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
-    0.3566...
+    Examples:
+        >>> float(crossentropy([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
+        0.3566...
     """
     return -t * log_p
 

@@ -36,10 +36,10 @@ def cse_autoloss_b(t, p, log_p, log_not_p, *, alpha=0.25):
     Constants:
         alpha: Weight α of labels 1; those of 0 have 1 - α. The default 0.25 is the authors'.
 
-    Example:
-    >>> p = [[0.7, 0.2, 0.1]]
-    >>> float(cse_autoloss_b([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
-    0.1798...
+    Examples:
+        >>> p = [[0.7, 0.2, 0.1]]
+        >>> float(cse_autoloss_b([[1, 0, 0]], p)[0])  # doctest: +ELLIPSIS
+        0.1798...
     """
     scaled_erf = (1.0 + ops.erf(math.sqrt(math.pi) / 4 * ops.sigmoid(1.0 - t))) / 2
     angle = ops.arctan(ops.tanh(math.pi / 8 * (log_p - log_not_p)))

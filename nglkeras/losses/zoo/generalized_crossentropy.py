@@ -28,9 +28,9 @@ def generalized_crossentropy(t, log_p, *, q=0.7):
         q: Exponent in (0, 1]; the default 0.7 is the authors'. Towards 0 it is cross entropy, at 1
             half the mean absolute error.
 
-    Example:
-    >>> float(generalized_crossentropy([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
-    0.3156...
+    Examples:
+        >>> float(generalized_crossentropy([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
+        0.3156...
     """
     # p^q from the logarithm, whose gradient is finite at p = 0.
     return -t * ops.expm1(q * log_p) / q

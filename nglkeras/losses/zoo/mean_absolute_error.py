@@ -24,9 +24,9 @@ def mean_absolute_error(t, p):
         and least for a certain and right one: 0. The gradient of a uniform prediction is 1.0, 0.2
         and 0.02 times cross entropy's with 2, 10 and 100 classes.
 
-    Example:
-    >>> float(mean_absolute_error([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
-    0.6...
+    Examples:
+        >>> float(mean_absolute_error([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
+        0.6...
     """
     return 2.0 * t * (1.0 - p)
 

@@ -27,9 +27,9 @@ def poly1(t, p, log_p, *, epsilon=2.0):
         epsilon: Coefficient ε of the linear term; the default 2 is the paper's for ImageNet. The
             paper uses -1 for detection and segmentation on COCO; 0 is cross entropy.
 
-    Example:
-    >>> float(poly1([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
-    0.9566...
+    Examples:
+        >>> float(poly1([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
+        0.9566...
     """
     return t * (epsilon * (1.0 - p) - log_p)
 

@@ -31,9 +31,9 @@ def sparse_lsr(t, p, log_p, classes, *, smoothing=0.1):
         smoothing: Share ξ of the label that is spread over the classes; 0 is cross entropy, and 0.1
             our choice.
 
-    Example:
-    >>> float(sparse_lsr([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
-    0.4593...
+    Examples:
+        >>> float(sparse_lsr([[1, 0, 0]], [[0.7, 0.2, 0.1]])[0])  # doctest: +ELLIPSIS
+        0.4593...
     """
     log_others = ops.log(ops.maximum(1.0 - p, 1e-7) / (classes - 1))
     share = smoothing / classes

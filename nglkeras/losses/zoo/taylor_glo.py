@@ -57,11 +57,11 @@ def taylor_glo(t, p, *, parameters="LossFromMNIST"):
             14 times cross entropy's at the start of a training with ten classes, or
             "LossFromOldLossgaTaylor".
 
-    Example:
-    >>> t, p = [[1, 0, 0]], [[0.7, 0.2, 0.1]]
-    >>> values = taylor_glo(t, p, parameters="LossFromOldLossgaTaylor")
-    >>> float(values[0])  # doctest: +ELLIPSIS
-    -14.41...
+    Examples:
+        >>> t, p = [[1, 0, 0]], [[0.7, 0.2, 0.1]]
+        >>> values = taylor_glo(t, p, parameters="LossFromOldLossgaTaylor")
+        >>> float(values[0])  # doctest: +ELLIPSIS
+        -14.41...
     """
     h0, h1, h2, h3, h4, h5, h6, h7 = TAYLOR_GLO.get(parameters, parameters)
     a = t - h0

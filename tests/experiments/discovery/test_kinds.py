@@ -16,7 +16,7 @@ from nglkeras.experiments.discovery.kinds import (
     trains_like,
 )
 from nglkeras.expression import Expression
-from nglkeras.losses.formulas import FORMULAS
+from nglkeras.expression.papers import FORMULAS
 
 CASES = {
     BAIKAL: [

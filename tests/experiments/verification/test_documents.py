@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_python
@@ -11,14 +12,15 @@ from conftest import ROOT, run_python
 from nglkeras.errors import UserError
 from nglkeras.experiments.verification import documents
 
-TEMPLATES = ("README.md", "results/README.md")
+TEMPLATES = ("README.md", "docs/which-loss.md", "results/README.md")
 
 
 @pytest.fixture
 def project(tmp_path):
     """A copy of the documents and their templates; rows are those of the project, by links."""
     folder = tmp_path / "project"
-    (folder / "results").mkdir(parents=True)
+    for name in ("docs", "results"):
+        (folder / name).mkdir(parents=True)
     for name in TEMPLATES:
         for ending in ("", ".j2"):
             shutil.copy(ROOT / f"{name}{ending}", folder / f"{name}{ending}")
@@ -48,7 +50,7 @@ def test_committed_documents_agree_with_their_rows(script):
     code, out, err = script("verify", ROOT)
     assert (code, err) == (0, "")
     assert [line.rpartition("/")[2] for line in out.splitlines()] == (
-        ["README.md agrees with the rows"] * 2
+        [f"{Path(name).name} agrees with the rows" for name in TEMPLATES]
     )
 
 
@@ -70,7 +72,8 @@ def test_committed_documents_agree_with_their_rows(script):
         ("results/README.md", "(4.7 times)", "(4.8 times)"),
         ("results/README.md", "−13.1 points", "−13.2 points"),
         ("README.md", "misses 0.9700 by 0.0072", "misses 0.9700 by 0.0071"),
-        ("README.md", "1,408 networks", "1,409 networks"),
+        ("README.md", "none of 21 is", "none of 22 is"),
+        ("docs/which-loss.md", "would need 926 times", "would need 925 times"),
     ],
 )
 def test_one_changed_digit_fails_and_its_line_is_named(document, before, after, project, script):
@@ -184,7 +187,7 @@ def test_a_fault_of_a_template_names_file_line_and_fault(text, message, project,
 
 def test_write_and_verify_again(project, script):
     before = {name: (project / name).read_text() for name in TEMPLATES}
-    replaced(project / "README.md", "1,408 networks", "1,508 networks")
+    replaced(project / "README.md", "none of 21 is", "none of 29 is")
     document = project / "results/README.md"
     replaced(document, "371 trained", "372 trained")
     # A line too few, and one too many.
@@ -250,4 +253,4 @@ runpy.run_path({str(ROOT / "reproduce" / "verify.py")!r}, run_name="__main__")
     run = run_python(code)
     assert time.perf_counter() - started < 60
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.count("agrees with the rows") == 2
+    assert run.stdout.count("agrees with the rows") == len(TEMPLATES)
