@@ -16,7 +16,7 @@ from nglkeras.search.numbers import whole_number
 from nglkeras.search.strategy import Evaluation
 from nglkeras.training.compiled import CompiledNetwork
 
-# Most losses of a group for a worker that decides itself on its places. A group is written down when
+# Most losses of a group for a worker that decides on its places. A group is written down when
 # its last loss is done: a larger one would lose more when its worker is killed.
 MOST = 64
 
