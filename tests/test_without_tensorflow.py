@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from conftest import ROOT, fill
 from PIL import Image
-from sklearn.datasets import load_digits
 
 import nglkeras
 from nglkeras import UserError
@@ -48,15 +47,14 @@ def test_all_modules_but_those_are_imported():
 def test_the_readme_s_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(import keras, nglkeras\n.*?)```", readme, re.DOTALL)
+    (code,) = re.findall(r"```python\n([^`]*GeneticProgramming[^`]*)```", readme)
     small = re.sub(
         r"population_size=\d+, generations=\d+", "population_size=6, generations=1", code
     )
-    assert small != code
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype("float32")
-    scope = {"x_train": x[:400], "y_train": y[:400], "x_validation": x[400:500]}
-    exec(small, scope | {"y_validation": y[400:500]})
+    # A confirmation takes minutes on PyTorch.
+    small = re.sub(r"(?m)^confirm\(.*$", "", small)
+    assert "generations=1)" in small
+    exec(small, {"__name__": "readme"})
     assert (tmp_path / "my_search" / "best.json").exists()
     assert "tensorflow" not in sys.modules
 
