@@ -26,11 +26,8 @@ from nglkeras.expression import (
 from nglkeras.losses import FORMULAS, ROWS
 
 FILE = Path(__file__).parents[1] / "explorer" / "losses.js"
-# Our forms of the losses for which the tables take Keras' own.
-_OURS = {
-    "CategoricalCrossentropy": losses.Crossentropy,
-    "CategoricalFocalCrossentropy": losses.Focal,
-}
+# Our forms of the losses for which the tables take Keras' own, by row: with all options.
+OURS = {"CE": losses.Crossentropy, "Focal": losses.Focal}
 # Bounds up to here only keep logarithms and powers finite; those of the grammar do so by ε.
 _PROTECTION = 1e-7
 
@@ -114,8 +111,7 @@ def formula_of(row: losses.Row) -> str:
     known = row.formula or FORMULAS.get(row.name)
     if known:
         return known
-    loss = row.make()
-    loss = _OURS[type(loss).__name__]() if type(loss).__name__ in _OURS else loss
+    loss = OURS.get(row.name, row.make)()
     definition = getattr(loss.function, "definition", None)
     if definition is None:
         raise NotWritableError("it is no sum of terms of the classes")

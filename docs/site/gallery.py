@@ -8,6 +8,7 @@ from functools import cache, cached_property
 
 import keras
 import numpy as np
+from explorer import OURS
 from matplotlib.figure import Figure
 
 from nglkeras import losses
@@ -19,9 +20,6 @@ from nglkeras.report.loss_curves import draw_binary
 
 # Rows that are no loss of their own: a penalty, and settings of a loss that has a page.
 _NO_PAGE = ("CE + L2", "NGL (sigmoid)", "TaylorGLO (LossGA)")
-# Keras' losses have their text, and all options, in these.
-_OF_KERAS = {"CE": losses.Crossentropy, "Focal": losses.Focal}
-CLASSES = (2, 10, 100)
 _SECTION = re.compile(r"^(Scale|Constants|Args|Returns|Raises|Examples):$")
 
 
@@ -43,7 +41,7 @@ class Entry:
     @property
     def kind(self) -> type[keras.losses.Loss]:
         """The class."""
-        return _OF_KERAS.get(self.row.name) or type(self.row.make())
+        return OURS.get(self.row.name) or type(self.row.make())
 
     @property
     def source(self) -> str:
@@ -58,7 +56,7 @@ class Entry:
     @property
     def is_over_classes(self) -> bool:
         """Whether the value of a sample follows from its own labels and predictions."""
-        return hasattr(self.loss, "class_reduction") or "class_reduction" in self.loss.get_config()
+        return "class_reduction" in self.loss.get_config()
 
     @property
     def is_softmax(self) -> bool:
@@ -105,10 +103,6 @@ class Entry:
         at = int(value.argmin())
         return (1.0 if at == len(p) - 1 else float(p[at])), float(value[at])
 
-    def at_uniform(self, classes: int) -> float:
-        """Return the loss of a uniform prediction."""
-        return float(_one_right(self.loss, np.array([1 / classes], "float32"), classes)[0])
-
     def gradient(self, classes: int, class_reduction: str | None = None) -> float:
         """Return the size of the gradient at a uniform prediction, cross entropy's being 1.
 
@@ -117,8 +111,19 @@ class Entry:
             class_reduction: "mean" or "sum"; `None` for the default.
         """
         own = self.kind(class_reduction=class_reduction) if class_reduction else self.loss
-        head = {} if self.is_softmax else {"head": "sigmoid"}
-        return size_at_uniform(own, classes) / size_at_uniform(losses.Crossentropy(**head), classes)
+        return size_at_uniform(own, classes) / size_at_uniform(losses.Crossentropy(), classes)
+
+    @property
+    def constants(self) -> list[str]:
+        """The lines that describe the constants."""
+        text = re.sub(r"\n\s{2,}", " ", self.sections["Constants"])
+        return [re.sub(r"^(\w+):", r"`\1`:", line) for line in text.splitlines()]
+
+    @property
+    def described(self) -> str:
+        """What the figure shows, for those who do not see it."""
+        p, value = self.minimum(2)
+        return f"Curves of {self.row.label}: least at p = {p:.2f} with two classes, {value:.4g}"
 
 
 @cache
@@ -175,12 +180,6 @@ def figure(entry: Entry) -> Figure:
     right.set_ylim(-1.5, 3)
     right.legend()
     return drawn
-
-
-def described(entry: Entry) -> str:
-    """Return what the figure shows, for those who do not see it."""
-    p, value = entry.minimum(2)
-    return f"Curves of {entry.row.label}: least at p = {p:.2f} with two classes, {value:.4g}"
 
 
 def files(render: Callable[..., str]) -> Iterator[tuple[str, str | Figure]]:

@@ -63,8 +63,7 @@ class Pages:
 
     def render(self, template: str, **variables) -> str:
         """Return the page that a template of the site gives."""
-        own = {"costs": self.costs, "constants": constants, "described": gallery.described}
-        return self._documents.render(self._templates / template, **own, **variables)
+        return self._documents.render(self._templates / template, costs=self.costs, **variables)
 
     def recomputed(self, source: str) -> str | None:
         """Return what the template of a file gives; `None` if it has none of the whole file.
@@ -125,9 +124,3 @@ def _table(path):
     import pandas as pd
 
     return pd.read_csv(path)
-
-
-def constants(entry: gallery.Entry) -> list[str]:
-    """Return the lines that describe the constants of a loss."""
-    text = re.sub(r"\n\s{2,}", " ", entry.sections["Constants"])
-    return [re.sub(r"^(\w+):", r"`\1`:", line) for line in text.splitlines()]

@@ -16,8 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import nglkeras  # noqa: F401, I001 - before Keras: it keeps TensorFlow's start-up lines off the screen
 import generated
 
-# The theme would fetch from a network what search needs in pages that are opened from a disk.
-_SHIM = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
 _PROJECT = Path(__file__).parents[2]
 _pages = generated.Pages(_PROJECT)
 
@@ -52,14 +50,3 @@ def on_page_markdown(markdown, page, config, files):
     place = page.file.src_uri
     source = generated.SOURCES.get(place, f"docs/{place}")
     return generated.linked(_pages.recomputed(source) or markdown, place, source)
-
-
-def on_post_page(output, page, config):
-    """Let search take its shim from the site."""
-    address, own = _SHIM
-    return output.replace(address, "../" * page.url.count("/") + own)
-
-
-def on_post_template(output_content, template_name, config):
-    """Do the same for pages without a source, such as 404.html."""
-    return output_content.replace(*_SHIM)

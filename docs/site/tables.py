@@ -49,7 +49,6 @@ def navigation() -> list[dict[str, str]]:
 def _experiments():
     """The lines of each experiment by its name."""
     frame = pd.read_csv(Path(__file__).with_name("experiments.csv"))
-    frame["standing"] = frame.standing.map(_moved)
     return dict(iter(frame.groupby("what", sort=False)))
 
 
@@ -86,13 +85,6 @@ def _title(what):
 
 def _page(what):
     return re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
-
-
-def _moved(text):
-    """Links of the project's folder as links of the site's tables."""
-    text = text.replace("](results/README.md", "](../results.md")
-    # A page shows its own figure.
-    return re.sub(r"\[(\w+)\]\(figures/[^)]*\)", r"\1", text)
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
