@@ -15,6 +15,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.losses import heads
+from nglkeras.search import samples
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.task import Task
 
@@ -273,6 +274,36 @@ def _mode(mode, name, direction):
             "mode='min'"
         )
     return mode or known
+
+
+def try_on(
+    measure: Measure,
+    task: Task,
+    model: keras.Model,
+    x: object,
+    y: np.ndarray,
+    batch_size: int,
+) -> None:
+    """Measure an untrained network on a few samples.
+
+    Args:
+        measure: What `read` returns.
+        task: The `Task`.
+        model: The network.
+        x: Inputs.
+        y: Labels, as `Task.targets` gives them.
+        batch_size: Samples at a time.
+
+    Raises:
+        UserError: If the metric cannot measure this network on these labels.
+    """
+    some = np.unique(np.linspace(0, len(y) - 1, TRIED).astype(int))
+    x = keras.tree.map_structure(lambda array: array[some], x)
+    outputs, all_labels, y = samples.outputs(model, x, batch_size), y, y[some]
+    if task.one_hot_classes is not None:
+        # PyTorch's one_hot takes no label beyond the classes, such as 255.
+        y = all_labels = (y[..., None] == np.arange(task.outputs)).astype("float32")
+    measure.check(task, y, outputs, all_labels)
 
 
 def read(metric: object, mode: str | None = None) -> Measure:

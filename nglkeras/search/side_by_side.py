@@ -8,11 +8,8 @@ does not take the others with it.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import keras
-
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
-from nglkeras.search.numbers import whole_number
 from nglkeras.search.strategy import Evaluation
 from nglkeras.training.compiled import CompiledNetwork
 
@@ -29,25 +26,6 @@ class Group:
 
     def __str__(self):
         return f"{len(self.tasks)} losses from {self.tasks[0]} on"
-
-
-def read(together: object, *, replicas: int = 1, callbacks: bool = False) -> int | str:
-    """Return how many networks train at once, or "auto".
-
-    Raises:
-        UserError: If that is no number, or only one network can train at a time.
-    """
-    if together != "auto":
-        together = whole_number("together", together)
-    if together == 1:
-        return 1
-    if keras.backend.backend() != "jax":
-        ours = keras.backend.backend()
-        raise UserError(f"together={together!r} trains one at a time on {ours}; it needs JAX")
-    if callbacks or replicas > 1:
-        why = "callbacks" if callbacks else f"{replicas} replicas"
-        raise UserError(f"together={together!r} trains one at a time with {why}: leave one out")
-    return together
 
 
 def each(fitness, tasks: Sequence, executor: Executor) -> Iterator[tuple[int, Evaluation]]:

@@ -7,14 +7,13 @@ from functools import cached_property, partial
 import keras
 import numpy as np
 
-from nglkeras import training as training_room
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
-from nglkeras.search import measures, optimizers, samples, scale, side_by_side
+from nglkeras.search import measures, optimizers, samples, scale, side_by_side, ways
 from nglkeras.search import racing as races
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
@@ -68,8 +67,8 @@ class TrainingFitness(Fitness):
         runs: Networks for each candidate; the fitness is their mean.
         seed: Seed of initial weights and of the order of samples.
         replicas: Devices that share each batch.
-        timeout: Seconds after which the training of a network stops; where it is one program or
-            compiled epochs, at the end of an epoch.
+        timeout: Seconds after which the training of a network stops; where it is one program, at
+            the end of an epoch.
         bounds: As in `Screening`; a training ends when its mean loss exceeds the upper bound.
         scale_free: Whether each loss is brought to cross entropy's size first: see `scale`.
         metric: What the fitness is on the validation data: "accuracy", "balanced_accuracy", "f1"
@@ -144,19 +143,11 @@ class TrainingFitness(Fitness):
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
         self._arguments["racing"] = self.racing = races.read(racing, **lengths)
-        if one_program and (callbacks or replicas > 1):
-            why = "callbacks" if callbacks else f"{replicas} replicas"
-            raise UserError(f"one_program=True: with {why} Keras' fit trains; leave one out")
-        if one_program and keras.backend.backend() == "torch":
-            raise UserError("one_program=True: on torch Keras' fit trains; leave it out")
-        self._arguments["one_program"] = one_program
+        self.together = ways.read(
+            one_program, together, replicas=replicas, callbacks=bool(callbacks)
+        )
+        self._arguments |= {"one_program": one_program, "together": self.together}
         self._bars = Bars()
-        own = {"replicas": replicas, "callbacks": bool(callbacks)}
-        self._arguments["together"] = self.together = side_by_side.read(together, **own)
-        if one_program is False and self.together != 1:
-            raise UserError(
-                f"one_program=False: together={together!r} trains in one program; leave one out"
-            )
         check_callbacks(self.callbacks())
         count = len(self._parts["train"][1])
         if batch_size > count:
@@ -206,7 +197,6 @@ class TrainingFitness(Fitness):
             validate=bool(callbacks),
             measure_epochs=self.racing is not None,
             bound=np.inf if self.bounds is None else self.bounds[1],
-            one_program="auto" if self.together in (1, "auto") else True,
         )
 
     def __reduce__(self):
@@ -254,24 +244,20 @@ class TrainingFitness(Fitness):
         task = look(model, heads.first(x), y, self.ignore_class)
         task = weighted(task, self._arguments["class_weights"], task.targets("train", y))
         x, y = self._parts["validation"]
-        y = task.targets("validation", y)
-        some = np.unique(np.linspace(0, len(y) - 1, measures.TRIED).astype(int))
-        self._check_metric(model, task, keras.tree.map_structure(lambda a: a[some], x), y, some)
+        size = self._arguments["batch_size"]
+        measures.try_on(self.measure, task, model, x, task.targets("validation", y), size)
         if self.measure.settings != "accuracy" or not task.is_plain:
             self.compiled.measure = partial(self.measure, task)
-        self.compiled.one_program = self._one_program(model)
+        how = self._arguments
+        self.compiled.one_program = ways.one_program(
+            how["one_program"],
+            self.together,
+            model,
+            how["epochs"] * (len(self._parts["train"][1]) // how["batch_size"]),
+            replicas=how["replicas"],
+            callbacks=bool(how["callbacks"]),
+        )
         return task, digest_model(model, self.model_fn)
-
-    def _one_program(self, model):
-        given, how = self._arguments["one_program"], self._arguments
-        if given is not None:
-            return given
-        if keras.backend.backend() != "tensorflow":
-            return self.compiled.one_program
-        if how["callbacks"] or how["replicas"] > 1:
-            return False
-        steps = how["epochs"] * (len(self._parts["train"][1]) // how["batch_size"])
-        return training_room.compiled_epochs.is_faster(model, steps)
 
     def as_begun(self, settings: dict) -> None:
         """Train as the search in the folder does, which an earlier version may have begun."""
@@ -279,14 +265,6 @@ class TrainingFitness(Fitness):
             self._arguments["one_program"] = settings.get("one_program") is True
             for read in ("_look", "settings"):
                 vars(self).pop(read, None)
-
-    def _check_metric(self, model, task, x, y, some):
-        outputs = samples.outputs(model, x, self._arguments["batch_size"])
-        all_labels, y = y, y[some]
-        if task.one_hot_classes is not None:
-            # PyTorch's one_hot takes no label beyond the classes, such as 255.
-            y = all_labels = (y[..., None] == np.arange(task.outputs)).astype("float32")
-        self.measure.check(task, y, outputs, all_labels)
 
     def build(self) -> keras.Model:
         """Return a new network."""
