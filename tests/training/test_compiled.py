@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import needs_jax, needs_two_devices
+from small_network import X, Y, build
 
 from nglkeras import UserError
 from nglkeras.expression import Expression
@@ -12,22 +13,8 @@ from nglkeras.training import compiled, streams
 from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Plateau, Schedule
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(96, 6)).astype("float32")
-LABELS = (X[:, :3] + 0.1 * RANDOM.normal(size=(96, 3))).argmax(axis=1)
-Y = np.eye(3, dtype="float32")[LABELS]
 NGL = Expression.parse(FORMULAS["NGL"])
 OTHERS = [Expression.parse(FORMULAS[name]) for name in ("Baikal", "f4", "f3")]
-
-
-def build(run):
-    keras.utils.set_random_seed(run)
-    inputs = keras.Input((6,))
-    # Everything that a reset must cover: statistics, a seed, optimizer slots.
-    x = keras.layers.Dense(16, "relu")(inputs)
-    x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dropout(0.5)(x)
-    return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
 
 
 def make_streams(run, epochs=3):

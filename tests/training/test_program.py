@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from small_network import X, Y, build
 
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
@@ -15,9 +16,6 @@ from nglkeras.training.schedule import Plateau, Schedule
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="one program is JAX's")
 RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(96, 6)).astype("float32")
-LABELS = (X[:, :3] + 0.1 * RANDOM.normal(size=(96, 3))).argmax(axis=1)
-Y = np.eye(3, dtype="float32")[LABELS]
 NGL = Expression.parse(FORMULAS["NGL"])
 EXPLODES = Expression.parse("1e7*y_true*y_pred")
 OVERFLOWS = Expression.parse("exp(exp(exp(3 + y_pred)))*y_true")
@@ -32,16 +30,6 @@ def dense(run):
     keras.utils.set_random_seed(run)
     inputs = keras.Input((6,))
     x = keras.layers.Dense(16, "relu", kernel_regularizer="l2")(inputs)
-    return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
-
-
-def with_everything(run):
-    """Everything that a state has: statistics, a seed, slots."""
-    keras.utils.set_random_seed(run)
-    inputs = keras.Input((6,))
-    x = keras.layers.Dense(16, "relu")(inputs)
-    x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dropout(0.5)(x)
     return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
 
 
@@ -66,7 +54,7 @@ def bfloat16(run):
     return keras.Model(inputs, keras.layers.Dense(3, "softmax", dtype="float32")(x))
 
 
-def network(one_program, build=with_everything, x=X, y=Y, classes=None, measure=None, **changes):
+def network(one_program, build=build, x=X, y=Y, classes=None, measure=None, **changes):
     own = {"validate", "measure_epochs", "bound", "make_loss"}
     how = {name: value for name, value in changes.items() if name in own}
     changes = {name: value for name, value in changes.items() if name not in own}
