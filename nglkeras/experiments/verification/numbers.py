@@ -39,6 +39,7 @@ from nglkeras.experiments.verification.selection import (
     wrong_runs,
 )
 from nglkeras.experiments.verification.shapes import shape
+from nglkeras.experiments.verification.studies import STUDIES, Outcome, judged, read_studies
 from nglkeras.report import statistics
 from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
@@ -145,8 +146,8 @@ class Numbers:
     def functions(self) -> dict[str, Callable]:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
-        own = (self.rate_curves, self.search, self.confirmation, self.table)
-        functions = (*cells, *own, paired, paper, shape, welch)
+        own = (self.rate_curves, self.search, self.confirmation, self.table, self.studies)
+        functions = (*cells, *own, judged, paired, paper, shape, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -256,6 +257,16 @@ class Numbers:
             return {**found, "by_loss": {one["loss"]: one for one in found["losses"]}}
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UserError(f"cannot read the confirmation in {path}: {error}") from error
+
+    def studies(self) -> dict[str, dict[str, Outcome]]:
+        """Return what each loss is worth in each study of studies.toml, by title and loss."""
+        found = {}
+        for study in read_studies(self.folder / STUDIES):
+            if study.function not in self.functions:
+                raise unknown(f"function in {STUDIES}", study.function, self.functions)
+            cells = study.cells(self.functions[study.function](study.place, **study.settings))
+            found[study.title] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
+        return found
 
     def _select(self, place, kind, losses, settings):
         path = self.folder / place / "journal.jsonl"

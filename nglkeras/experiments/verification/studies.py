@@ -1,0 +1,182 @@
+"""The comparisons with cross entropy that the report counts, and what each loss is worth in them.
+
+They are listed in `studies.toml` in the folder of results, as the functions of templates that take
+their rows: see `numbers`. Differences are in percentage points.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+
+# What needs Keras or Matplotlib is reached through packages: see `startup.lazy`.
+import nglkeras
+from nglkeras.errors import UserError
+from nglkeras.report import statistics, tables
+from nglkeras.report.tables import SAME, Cell, number
+
+STUDIES = "studies.toml"
+REPRODUCED, REFUTED, OPEN = "reproduced", "not reproduced", "not settled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One comparison of losses with cross entropy.
+
+    Attributes:
+        title: What was trained, on what, for how long.
+        own_rates: Whether each loss has its own best learning rate.
+        function: The function of templates that takes the rows, e.g. "best_rates".
+        place: Folder of the journal.
+        settings: Further arguments of the function.
+        names: Names of losses in the report, by those in the journal: under plain SGD a factor on
+            a loss stands for a learning rate.
+    """
+
+    title: str
+    own_rates: bool
+    function: str
+    place: str
+    settings: dict[str, object] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def cells(self, found: Mapping[str, Cell]) -> dict[str, Cell]:
+        """Return the cells of the function under the report's names, compared with its "CE".
+
+        Raises:
+            UserError: If no loss is "CE".
+        """
+        renamed = [
+            replace(cell, loss=self.names.get(cell.loss, cell.loss), reference=None, pairs=None)
+            for cell in found.values()
+        ]
+        if all(cell.loss != "CE" for cell in renamed):
+            raise UserError(f"{STUDIES}, {self.title!r}: no loss is CE")
+        return {cell.loss: cell for cell in tables.with_references(renamed)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A loss in a study, in percentage points.
+
+    Attributes:
+        study: The study.
+        cell: The loss's accuracies there.
+    """
+
+    study: Study
+    cell: Cell
+
+    @property
+    def percent(self) -> tuple[float | None, float | None, float | None]:
+        """Mean accuracy in %, and the ends of its interval."""
+        return self._points(self.cell.mean, *self.cell.interval)
+
+    @property
+    def points(self) -> tuple[float | None, float | None, float | None]:
+        """Mean difference to cross entropy in points, and the ends of its interval."""
+        paired = self.cell.paired
+        return self._points(paired.mean, paired.low, paired.high)
+
+    def _points(self, *values):
+        return tuple(None if value is None else self.cell.unit * value for value in values)
+
+
+_COLUMNS = {
+    "study": lambda one: one.study.title,
+    "own_rates": lambda one: one.study.own_rates,
+    "loss": lambda one: one.cell.loss,
+    "rate": lambda one: getattr(one.cell, "rate", None),
+    "runs": lambda one: one.cell.runs,
+    "test_accuracy": lambda one: one.percent[0],
+    "low": lambda one: one.percent[1],
+    "high": lambda one: one.percent[2],
+    "less_CE": lambda one: one.points[0],
+    "less_CE_low": lambda one: one.points[1],
+    "less_CE_high": lambda one: one.points[2],
+    "p_holm": lambda one: one.cell.p_holm,
+    "p_outside": lambda one: one.cell.p_outside,
+    "shown": lambda one: one.cell.shown,
+}
+
+
+def to_frame(studies: Mapping[str, Mapping[str, Outcome]]) -> pd.DataFrame:
+    """A line for each loss in each study, for CSV files; accuracies in %, differences in points."""
+    return tables.frame([one for found in studies.values() for one in found.values()], _COLUMNS)
+
+
+def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
+    """Rows of text: a line for each loss, a column for each study; differences to cross entropy."""
+    names = dict.fromkeys(loss for found in studies.values() for loss in found)
+    lines = [["loss", *studies]]
+    for name in names:
+        texts = [_text(found[name]) if name in found else "" for found in studies.values()]
+        lines.append([nglkeras.losses.label(name), *texts])
+    return lines
+
+
+def _text(one):
+    mean, low, high = one.points
+    if mean is None:
+        return f"{number(one.percent[0], '.2f')} % (n {one.cell.runs})"
+    ends = "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
+    return f"{mean:+.2f}{ends} {one.cell.shown} (n {one.cell.runs})"
+
+
+def figure(studies: Mapping[str, Mapping[str, Outcome]], title: str):
+    """The forest plot of the studies."""
+    found = {
+        heading: {
+            loss: nglkeras.report.forest.Difference(*one.points)
+            for loss, one in outcomes.items()
+            if one.points[0] is not None
+        }
+        for heading, outcomes in studies.items()
+    }
+    return nglkeras.report.forest.forest_plot(found, title)
+
+
+def read_studies(path: Path) -> list[Study]:
+    """Read the studies of a file.
+
+    Raises:
+        UserError: If it cannot be read, or is not what `Study` has.
+    """
+    try:
+        listed = tomllib.loads(path.read_text(encoding="utf-8"))["study"]
+        return msgspec.convert(listed, list[Study])
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"cannot read the studies in {path}: {error}") from error
+
+
+def judged(cell: Cell, printed: float, same: float = SAME) -> str:
+    """Say whether a comparison in pairs reproduces a printed difference to cross entropy.
+
+    A printed difference within ±`same` is reproduced if the measured one lies there, too (TOST),
+    and not reproduced if its interval lies outside. A larger one is reproduced if the loss is
+    better, or worse, with Holm's correction, as printed; and not reproduced if the interval
+    excludes differences as large as the printed one.
+
+    Args:
+        cell: The loss.
+        printed: The printed difference in percentage points.
+        same: What counts as the same, in points: paper A's ±0.5; 0 for a claim of any difference.
+
+    Returns:
+        "reproduced", "not reproduced", or "not settled" where the pairs show neither.
+    """
+    if cell.paired.low is None:
+        return OPEN
+    low, high = cell.unit * cell.paired.low, cell.unit * cell.paired.high
+    if abs(printed) <= same:
+        inside = cell.p_outside is not None and cell.p_outside < statistics.SIGNIFICANCE
+        outside = low > same or high < -same
+    else:
+        inside = cell.shown == ("better" if printed > 0 else "worse")
+        outside = high < printed if printed > 0 else low > printed
+    if inside:
+        return REPRODUCED
+    return REFUTED if outside else OPEN

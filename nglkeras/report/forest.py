@@ -1,0 +1,76 @@
+"""A forest plot: each loss less cross entropy, in every comparison that there is of it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from nglkeras import losses
+from nglkeras.report.figures import styled
+from nglkeras.report.tables import SAME
+
+_MARKERS = "osD^vPX*"
+
+
+class Difference(NamedTuple):
+    """A mean difference to cross entropy, in points.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of its 95 % interval; `None` without one.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@styled
+def forest_plot(
+    studies: Mapping[str, Mapping[str, Difference]], title: str, *, within: float = 3.0
+) -> Figure:
+    """A line for each loss, with a dot and its interval for each study that has it.
+
+    The band is paper A's ±0.5 points, which count as the same. An arrow stands for a mean outside
+    of the axis.
+
+    Args:
+        studies: By the title of the study and the name of the loss.
+        title: Title of the figure.
+        within: The axis shows differences up to this size, in points.
+    """
+    names = list(dict.fromkeys(name for found in studies.values() for name in found))
+    step = 0.8 / len(studies)
+    size = (8.5, 0.5 + 0.16 * len(names) * (len(studies) + 1) + 0.25 * len(studies) + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    axis.axvspan(-SAME, SAME, color="gray", alpha=0.15, linewidth=0)
+    axis.axvline(0, color="gray", linewidth=0.8)
+    for i, (heading, found) in enumerate(studies.items()):
+        style = {"color": f"C{i}", "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
+        axis.plot([], [], linestyle="none", label=heading, **style)
+        for name, one in found.items():
+            y = names.index(name) - 0.4 + (i + 0.5) * step
+            _draw(axis, y, one, within, style)
+    for i in range(1, len(names)):
+        axis.axhline(i - 0.5, color="gray", linewidth=0.4, alpha=0.5)
+    axis.grid(visible=False, axis="y")
+    axis.set(xlim=(-within, within), ylim=(len(names) - 0.5, -0.5))
+    axis.set(xlabel="test accuracy less cross entropy's, points (95 % interval)")
+    axis.set_yticks(range(len(names)), [losses.label(name) for name in names])
+    figure.suptitle(title)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    return figure
+
+
+def _draw(axis, y, one, within, style):
+    if abs(one.mean) > within:
+        side = within if one.mean > 0 else -within
+        beyond = style | {"marker": ">" if side > 0 else "<"}
+        axis.plot(0.985 * side, y, **beyond)
+        place = {"ha": "right" if side > 0 else "left", "va": "center", "fontsize": "x-small"}
+        axis.annotate(f"{one.mean:+.1f}", (0.95 * side, y), **place)
+        return
+    bars = None if one.low is None else [[one.mean - one.low], [one.high - one.mean]]
+    axis.errorbar(one.mean, y, xerr=bars, capsize=2, linewidth=1.2, **style)
