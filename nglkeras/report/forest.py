@@ -1,6 +1,6 @@
 """A forest plot: each loss less cross entropy, in every comparison that there is of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ _MARKERS = "osD^vPX*"
 
 
 class Difference(NamedTuple):
-    """A mean difference to cross entropy, in points.
+    """A mean difference to cross entropy, in points, in one of the studies.
 
     Attributes:
         mean: The mean.
@@ -28,7 +28,11 @@ class Difference(NamedTuple):
 
 @styled
 def forest_plot(
-    studies: Mapping[str, Mapping[str, Difference]], title: str, *, within: float = 3.0
+    studies: Mapping[str, Mapping[str, Difference]],
+    title: str,
+    *,
+    hollow: Collection[str] = (),
+    within: float = 3.0,
 ) -> Figure:
     """A line for each loss, with a dot and its interval for each study that has it.
 
@@ -38,19 +42,23 @@ def forest_plot(
     Args:
         studies: By the title of the study and the name of the loss.
         title: Title of the figure.
+        hollow: Titles of the studies whose dots are hollow.
         within: The axis shows differences up to this size, in points.
     """
-    names = list(dict.fromkeys(name for found in studies.values() for name in found))
+    found = {name for study in studies.values() for name in study}
+    names = sorted(found, key=[*losses.ROWS].index)
     step = 0.8 / len(studies)
     size = (8.5, 0.5 + 0.16 * len(names) * (len(studies) + 1) + 0.25 * len(studies) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     axis.axvspan(-SAME, SAME, color="gray", alpha=0.15, linewidth=0)
     axis.axvline(0, color="gray", linewidth=0.8)
-    for i, (heading, found) in enumerate(studies.items()):
+    for i, (heading, study) in enumerate(studies.items()):
         style = {"color": f"C{i}", "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
+        if heading in hollow:
+            style["markerfacecolor"] = "white"
         axis.plot([], [], linestyle="none", label=heading, **style)
-        for name, one in found.items():
+        for name, one in study.items():
             y = names.index(name) - 0.4 + (i + 0.5) * step
             _draw(axis, y, one, within, style)
     for i in range(1, len(names)):

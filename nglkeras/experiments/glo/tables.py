@@ -130,6 +130,15 @@ def curves(
     }
 
 
+def steps_until(row: TrialResult, accuracy: float) -> int | None:
+    """Steps until the test accuracy is at least this, in [0, 1]; `None` where it never is."""
+    every = row.trial["schedule"]["steps_per_epoch"]
+    for i, epoch in enumerate(row.history, start=1):
+        if epoch["test_accuracy"] >= accuracy:
+            return every * i
+    return None
+
+
 def steps_per_second(row: TrialResult) -> float | None:
     """Median rate of a training's epochs, evaluation aside; without the first, which compiles.
 

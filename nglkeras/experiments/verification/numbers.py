@@ -147,7 +147,7 @@ class Numbers:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
         own = (self.rate_curves, self.search, self.confirmation, self.table, self.studies)
-        functions = (*cells, *own, judged, paired, paper, shape, welch)
+        functions = (*cells, *own, judged, paired, paper, shape, steps_until, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -264,7 +264,7 @@ class Numbers:
         for study in read_studies(self.folder / STUDIES):
             if study.function not in self.functions:
                 raise unknown(f"function in {STUDIES}", study.function, self.functions)
-            cells = study.cells(self.functions[study.function](study.place, **study.settings))
+            cells = study.cells(self.functions[study.function])
             found[study.title] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
         return found
 
@@ -319,6 +319,18 @@ def paper(table: str, row: str, column: str) -> float:
 def paired(values: Sequence[float], references: Sequence[float]) -> statistics.Difference:
     """Return the mean difference of pairs, with Student's interval."""
     return statistics.paired_difference(values, references)
+
+
+def steps_until(cell: Cell, accuracy: float) -> list[int]:
+    """Return the steps until the test accuracy of each network of a cell was at least this.
+
+    Raises:
+        UserError: If it never was in one of them.
+    """
+    found = [glo_tables.steps_until(row, accuracy) for row in cell.finished]
+    if None in found:
+        raise UserError(f"{cell.loss}: a network never had a test accuracy of {accuracy:g}")
+    return sorted(found)
 
 
 def welch(cell: Cell, other: Cell) -> float | None:

@@ -5,7 +5,7 @@ their rows: see `numbers`. Differences are in percentage points.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,8 +30,8 @@ class Study:
         title: What was trained, on what, for how long.
         own_rates: Whether each loss has its own best learning rate.
         function: The function of templates that takes the rows, e.g. "best_rates".
-        place: Folder of the journal.
-        settings: Further arguments of the function.
+        parts: Arguments of the function, which is called with each of them; what they select is
+            put together. Runs are paired within a `place`.
         names: Names of losses in the report, by those in the journal: under plain SGD a factor on
             a loss stands for a learning rate.
     """
@@ -39,23 +39,34 @@ class Study:
     title: str
     own_rates: bool
     function: str
-    place: str
-    settings: dict[str, object] = field(default_factory=dict)
+    parts: list[dict[str, object]]
     names: dict[str, str] = field(default_factory=dict)
 
-    def cells(self, found: Mapping[str, Cell]) -> dict[str, Cell]:
+    def cells(self, function: Callable[..., Mapping[str, Cell]]) -> dict[str, Cell]:
         """Return the cells of the function under the report's names, compared with its "CE".
 
         Raises:
             UserError: If no loss is "CE".
         """
-        renamed = [
-            replace(cell, loss=self.names.get(cell.loss, cell.loss), reference=None, pairs=None)
-            for cell in found.values()
-        ]
-        if all(cell.loss != "CE" for cell in renamed):
+        found = {}
+        for part in self.parts:
+            for cell in function(**part).values():
+                loss = self.names.get(cell.loss, cell.loss)
+                runs = [(part["place"], run) for run in cell.run_numbers]
+                found.setdefault(loss, []).append(replace(cell, loss=loss, run_numbers=runs))
+        if "CE" not in found:
             raise UserError(f"{STUDIES}, {self.title!r}: no loss is CE")
-        return {cell.loss: cell for cell in tables.with_references(renamed)}
+        cells = tables.with_references(map(_together, found.values()))
+        return {cell.loss: cell for cell in cells}
+
+
+def _together(cells):
+    """One cell of the runs of several."""
+    joined = {
+        name: [one for cell in cells for one in getattr(cell, name)]
+        for name in ("values", "rows", "run_numbers")
+    }
+    return replace(cells[0], reference=None, pairs=None, **joined)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class Outcome:
     @property
     def percent(self) -> tuple[float | None, float | None, float | None]:
         """Mean accuracy in %, and the ends of its interval."""
-        return self._points(self.cell.mean, *self.cell.interval)
+        # A cell's own interval may be one of a change.
+        return self._points(self.cell.mean, *statistics.interval(self.cell.values))
 
     @property
     def points(self) -> tuple[float | None, float | None, float | None]:
@@ -90,7 +102,7 @@ _COLUMNS = {
     "own_rates": lambda one: one.study.own_rates,
     "loss": lambda one: one.cell.loss,
     "rate": lambda one: getattr(one.cell, "rate", None),
-    "runs": lambda one: one.cell.runs,
+    "networks": lambda one: one.cell.runs,
     "test_accuracy": lambda one: one.percent[0],
     "low": lambda one: one.percent[1],
     "high": lambda one: one.percent[2],
@@ -110,10 +122,11 @@ def to_frame(studies: Mapping[str, Mapping[str, Outcome]]) -> pd.DataFrame:
 
 def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
     """Rows of text: a line for each loss, a column for each study; differences to cross entropy."""
-    names = dict.fromkeys(loss for found in studies.values() for loss in found)
+    found = {loss for outcomes in studies.values() for loss in outcomes}
+    names = sorted(found, key=[*nglkeras.losses.ROWS].index)
     lines = [["loss", *studies]]
     for name in names:
-        texts = [_text(found[name]) if name in found else "" for found in studies.values()]
+        texts = [_text(one[name]) if name in one else "" for one in studies.values()]
         lines.append([nglkeras.losses.label(name), *texts])
     return lines
 
@@ -127,16 +140,23 @@ def _text(one):
 
 
 def figure(studies: Mapping[str, Mapping[str, Outcome]], title: str):
-    """The forest plot of the studies."""
+    """The forest plot of the studies; dots at one rate that all losses share are hollow."""
     found = {
         heading: {
             loss: nglkeras.report.forest.Difference(*one.points)
             for loss, one in outcomes.items()
-            if one.points[0] is not None
+            # The interval of two runs, often huge, is left to the table.
+            if one.cell.pairs and len(one.cell.pairs[0]) > 2
         }
         for heading, outcomes in studies.items()
     }
-    return nglkeras.report.forest.forest_plot(found, title)
+    shared = {
+        one.study.title
+        for outcomes in studies.values()
+        for one in outcomes.values()
+        if not one.study.own_rates
+    }
+    return nglkeras.report.forest.forest_plot(found, title, hollow=shared)
 
 
 def read_studies(path: Path) -> list[Study]:

@@ -1,0 +1,156 @@
+"""The studies that the report counts: what is paired, what is judged, what is drawn."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from nglkeras.errors import UserError
+from nglkeras.experiments.verification import numbers
+from nglkeras.experiments.verification.studies import Study, judged
+from nglkeras.report import forest
+from nglkeras.report.tables import Cell, with_references
+
+RESULTS = ROOT / "results"
+
+
+def compared(less, reference=(90.0, 91.0, 89.0, 90.5, 90.2)):
+    """A cell whose values are less cross entropy's by these points."""
+    values = np.add(reference, less)
+    cells = [
+        Cell(loss=loss, values=found, run_numbers=range(5))
+        for loss, found in (("CE", reference), ("NGL", values))
+    ]
+    return with_references(cells)[1]
+
+
+NOISE = np.array([0.01, -0.01, 0.02, -0.02, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("less", "printed", "same", "said"),
+    [
+        (0.1 + NOISE, 0.3, 0.5, "reproduced"),  # both within the band
+        (0.1 + NOISE, -0.3, 0.5, "reproduced"),
+        (2.0 + NOISE, 0.3, 0.5, "not reproduced"),  # outside of it
+        (100 * NOISE, 0.3, 0.5, "not settled"),
+        (0.3 + NOISE, 0.34, 0, "reproduced"),  # a claim of any difference
+        (0.1 + NOISE, 0.34, 0, "reproduced"),  # better, if by less
+        (NOISE, 0.34, 0, "not reproduced"),  # excludes one as large as printed
+        (-1.0 + NOISE, 0.34, 0, "not reproduced"),
+        (100 * NOISE, 0.34, 0, "not settled"),
+        (-2.0 + NOISE, -2.4, 0.5, "reproduced"),
+        (NOISE, -2.4, 0.5, "not reproduced"),
+        (200 * NOISE, -2.4, 0.5, "not settled"),
+    ],
+)
+def test_a_printed_difference_is_judged_by_the_interval(less, printed, same, said):
+    assert judged(compared(less), printed, same) == said
+
+
+def test_a_single_pair_settles_nothing():
+    one, other = (
+        Cell(loss=loss, values=[i], run_numbers=[0]) for i, loss in enumerate(("CE", "f4"))
+    )
+    assert judged(with_references([one, other])[1], 1.0) == "not settled"
+
+
+def study(**settings):
+    given = {"title": "a", "own_rates": True, "function": "f", "parts": [{"place": "here"}]}
+    return Study(**given | settings)
+
+
+def test_runs_are_paired_within_a_place_and_under_the_reports_names():
+    def function(place):
+        shift = {"here": 0.0, "there": 10.0}[place]
+        return {
+            "32 CE": Cell(loss="32 CE", values=[1 + shift, 3 + shift], run_numbers=[0, 1]),
+            "NGL": Cell(loss="NGL", values=[2 + shift], run_numbers=[1]),
+        }
+
+    two = study(parts=[{"place": "here"}, {"place": "there"}], names={"32 CE": "CE"})
+    cells = two.cells(function)
+    assert [*cells] == ["CE", "NGL"]
+    assert list(cells["CE"].values) == [1, 3, 11, 13]
+    assert [list(side) for side in cells["NGL"].pairs] == [[2, 12], [3, 13]]
+
+
+def test_a_study_without_cross_entropy_is_an_error():
+    with pytest.raises(UserError, match=r"studies.toml, 'a': no loss is CE"):
+        study().cells(lambda place: {"NGL": Cell(loss="NGL", values=[1.0], run_numbers=[0])})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read the studies in .*studies.toml: .*No such file"),
+        ("[[study]]\ntitle = 1", "cannot read the studies in .*: Expected `str`"),
+        ("study = ", "cannot read the studies in .*: Invalid value"),
+        (
+            '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "accuracy"\nparts = []',
+            "unknown function in studies.toml 'accuracy'; choose from: accuracies",
+        ),
+    ],
+)
+def test_a_faulty_list_is_named_in_a_line(text, message, tmp_path, script):
+    if text is not None:
+        (tmp_path / "studies.toml").write_text(text)
+    code, _, err = script("report", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    with pytest.raises(UserError, match=message):
+        numbers.Numbers(tmp_path).studies()
+
+
+def test_committed_verdicts_agree_with_the_rows(tmp_path, script):
+    for path in RESULTS.iterdir():
+        if path.name in ("learning_rates", "glo", "table2", "studies.toml"):
+            (tmp_path / path.name).symlink_to(path)
+    code, out, err = script("report", tmp_path, "--format", "svg")
+    assert (code, err) == (0, "")
+    assert "less cross entropy" in out
+    found, committed = (
+        pd.read_csv(folder / "report" / "verdicts.csv") for folder in (tmp_path, RESULTS)
+    )
+    pd.testing.assert_frame_equal(found, committed)
+    assert (tmp_path / "report" / "verdicts.svg").stat().st_size > 10_000
+
+
+def test_a_changed_row_changes_the_verdicts(tmp_path):
+    shutil.copytree(RESULTS / "glo", tmp_path / "glo")
+    shutil.copy(RESULTS / "studies.toml", tmp_path)
+    for name in ("learning_rates", "table2"):
+        (tmp_path / name).symlink_to(RESULTS / name)
+    title = "MNIST, paper B's one rate, 20,000 steps"
+    before = numbers.Numbers(tmp_path).studies()[title]
+    path = tmp_path / "glo" / "mnist" / "journal.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    marks = '"epochs": 80', '"loss": "Baikal"'
+    long = [i for i, line in enumerate(lines) if all(mark in line for mark in marks)]
+    lines.pop(long[0])
+    path.write_text("".join(lines))
+    with pytest.raises(UserError, match="of Baikal"):
+        numbers.Numbers(tmp_path).studies()
+    assert before["Baikal"].points[0] == pytest.approx(0.303, abs=1e-3)
+
+
+def test_intervals_are_of_accuracies_where_a_cell_has_those_of_a_change():
+    """The cells of table 2 print the interval of a percentual change."""
+    found = numbers.Numbers(RESULTS).studies()["Fashion-MNIST, paper A's protocol, to a plateau"]
+    for one in found.values():
+        mean, low, high = one.percent
+        assert low < mean < high
+
+
+def test_means_outside_of_the_axis_become_arrows_with_their_value():
+    one, other = forest.Difference(0.2, 0.1, 0.3), forest.Difference(-13.1, -19.2, -7.1)
+    figure = forest.forest_plot(
+        {"a": {"NGL": one, "f4": other}, "b": {"NGL": one}}, "t", hollow=["b"]
+    )
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["-13.1"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["f4", "f5 (NGL)"]
+    dots = {line.get_label(): line.get_markerfacecolor() for line in axis.lines}
+    assert dots["b"] == "white"
+    assert dots["a"] != "white"
