@@ -106,6 +106,8 @@ def confirm(
         raise UserError(f"{REFERENCE} is the name of cross entropy; give the contender another one")
     for name in candidates.keys() & against.keys():
         raise UserError(f"{name} is a candidate and a contender; give it another name")
+    same = _same(candidates, against)
+    against = {name: loss for name, loss in against.items() if name not in same}
     if not isinstance(fitness, Trainer):
         trainer = as_fitness(fitness).trainer(candidates | against, test)
     elif test is None:
@@ -125,6 +127,8 @@ def confirm(
         work.read()
         seconds = _seconds_each(found, trainer)
         result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
+    notes = [f"{name} is the candidate {candidate}." for name, candidate in same.items()]
+    result = replace(result, notes=(*notes, *result.notes))
     _write(result, work)
     if isinstance(found, Result):
         LivePage(work.journal.path.parent, quiet=quiet).finish(lambda: found)
@@ -275,6 +279,18 @@ def _candidates(found, count):
         if len(chosen) < count and loss.expression not in chosen.values():
             chosen[loss.id] = loss.expression
     return chosen
+
+
+def _same(candidates, contenders):
+    """Return the contenders that a search began with and found again, with the candidate's name."""
+    of = {loss: name for name, loss in candidates.items() if isinstance(loss, Expression)}
+    formulas = {
+        name: keras_losses.FORMULAS.get(loss.name)
+        for name, loss in contenders.items()
+        if isinstance(loss, keras_losses.Row)
+    }
+    known = {name: Expression.parse(text) for name, text in formulas.items() if text}
+    return {name: of[expression] for name, expression in known.items() if expression in of}
 
 
 def _rates(rates, own):

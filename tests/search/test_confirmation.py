@@ -231,6 +231,14 @@ class TestNetworks:
         assert made.cells["mine"].mean == made.cells["again"].mean
         assert {name for name, *_ in trainer.seen} == {"CE", "mine"}
 
+    def test_a_contender_that_the_search_began_with_is_trained_once(self, tmp_path):
+        strategy = GeneticProgramming(0, population_size=1, generations=0)
+        result = search(strategy, lambda e: 1.0, out=tmp_path, seeds=["NGL"], quiet=True)
+        made = confirm(result, trainer := Told({}), out=tmp_path, quiet=True)
+        assert list(made.cells) == ["0-0", "CE", "Baikal"]
+        assert {name for name, *_ in trainer.seen} == {"0-0", "CE", "Baikal"}
+        assert "NGL is the candidate 0-0." in str(made)
+
     @pytest.mark.parametrize("stop", [3, 14, 25])
     @pytest.mark.parametrize("minutes", [None, 0.5])
     def test_goes_on_after_an_interruption(self, stop, minutes, tmp_path):
