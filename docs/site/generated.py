@@ -18,6 +18,7 @@ _FIGURES = (".png", ".svg")
 # Pages that are files outside docs/.
 SOURCES = {
     "getting-started.md": "README.md",
+    "report.md": "results/REPORT.md",
     "results.md": "results/README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",

@@ -20,7 +20,7 @@ from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
 from nglkeras.training.measuring import Measuring, accuracy
-from nglkeras.training.monitor import Monitor, plateau_callbacks
+from nglkeras.training.monitor import Monitor, rate_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
 from nglkeras.training.schedule import Schedule
@@ -204,14 +204,14 @@ class CompiledNetwork:
         # Where Keras validates it measures the accuracy, too.
         if self.measure is not None if self.validate else self.measure_epochs:
             measuring = [Measuring(lambda: self._measured(streams.validation))]
-        plateaus = plateau_callbacks(self.schedule)
+        rates = rate_callbacks(self.schedule)
         with self._scope():
             if learning_rate is not None:
                 self.model.optimizer.learning_rate = learning_rate
             settings = {
                 "epochs": self.schedule.epochs,
                 "steps_per_epoch": streams.steps * self.schedule.accumulation,
-                "callbacks": [*measuring, monitor, *_seeding(run), *plateaus, *callbacks],
+                "callbacks": [*measuring, monitor, *_seeding(run), *rates, *callbacks],
             }
             if epochs is not None:
                 epochs.fit(streams.train, **settings)
@@ -230,6 +230,7 @@ class CompiledNetwork:
     def _one_program(self, streams):
         """Return what trains as one program; `None` where `fit` trains."""
         is_possible = keras.backend.backend() == "jax" and self.replicas == 1
+        is_possible = is_possible and not self.schedule.cosine
         if self._ours is None and self.one_program and is_possible:
             # It needs JAX.
             from nglkeras.training import one_program

@@ -40,21 +40,43 @@ class ReduceOrStop(keras.callbacks.ReduceLROnPlateau):
         return rate <= np.float32(self.min_lr) and self.wait >= self.stop_after
 
 
-def plateau_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that act on a plateau; none without a plateau."""
+class Cosine(keras.callbacks.Callback):
+    """Let the learning rate fall from epoch to epoch along half a cosine.
+
+    Args:
+        epochs: Number of epochs, after which the rate would be 0.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        """Keras' hook."""
+        self.peak = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keras' hook."""
+        share = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        self.model.optimizer.learning_rate = share * self.peak
+
+
+def rate_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that change the learning rate; none where it is constant."""
+    callbacks = [Cosine(schedule.epochs)] if schedule.cosine else []
     plateau = schedule.plateau
-    if plateau is None:
-        return []
-    return [
-        ReduceOrStop(
-            plateau.stop_after,
-            monitor=plateau.monitor,
-            mode=plateau.mode,
-            factor=plateau.factor,
-            patience=plateau.patience,
-            min_lr=plateau.min_learning_rate,
+    if plateau is not None:
+        callbacks.append(
+            ReduceOrStop(
+                plateau.stop_after,
+                monitor=plateau.monitor,
+                mode=plateau.mode,
+                factor=plateau.factor,
+                patience=plateau.patience,
+                min_lr=plateau.min_learning_rate,
+            )
         )
-    ]
+    return callbacks
 
 
 class Monitor(keras.callbacks.Callback):

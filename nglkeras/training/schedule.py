@@ -72,6 +72,8 @@ class Schedule:
         steps_per_epoch: Updates between two evaluations; `None` for one pass over the images.
         accumulation: Parts into which a batch is divided; their gradients are averaged before
             each update.
+        cosine: Whether the rate falls from epoch to epoch along half a cosine, which would reach 0
+            after the last one.
     """
 
     epochs: int
@@ -82,6 +84,7 @@ class Schedule:
     plateau: Plateau | None = field(default_factory=Plateau)
     steps_per_epoch: int | None = None
     accumulation: int = 1
+    cosine: bool = False
 
     @property
     def part_size(self) -> int:

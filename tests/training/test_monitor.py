@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from nglkeras import UserError
-from nglkeras.training.monitor import Monitor, plateau_callbacks
+from nglkeras.training.monitor import Monitor, rate_callbacks
 from nglkeras.training.schedule import Plateau, Schedule
 
 
@@ -15,7 +15,7 @@ def epochs_of(accuracies, **changes):
     """The learning rate of each epoch until a training with such accuracies ends."""
     settings = {"patience": 2, "min_learning_rate": 1e-4, "monitor": "val_accuracy"}
     plateau = Plateau(**settings | {"stop_after": 3} | changes)
-    (callback,) = plateau_callbacks(Schedule(len(accuracies), 8, plateau=plateau))
+    (callback,) = rate_callbacks(Schedule(len(accuracies), 8, plateau=plateau))
     optimizer = SimpleNamespace(learning_rate=keras.Variable(1e-3))
     model = SimpleNamespace(optimizer=optimizer, stop_training=False)
     callback.set_model(model)

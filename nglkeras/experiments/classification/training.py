@@ -15,7 +15,7 @@ from nglkeras.experiments.classification.trial import Trial
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import steps_per_execution
-from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.monitor import rate_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.streams import Streams
 
@@ -37,7 +37,7 @@ def train_once(trial: Trial, monitor, data_dir, log_dir):
     )
     # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.
     model.optimizer.build(model.trainable_variables)
-    callbacks = [monitor, *plateau_callbacks(schedule)]
+    callbacks = [monitor, *rate_callbacks(schedule)]
     if log_dir is not None:
         callbacks.append(keras.callbacks.TensorBoard(log_dir))
     with data.decoding.naming_files(splits.paths) if splits.paths else contextlib.nullcontext():

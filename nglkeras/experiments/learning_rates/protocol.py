@@ -45,6 +45,9 @@ OPTIMIZERS = {
 }
 
 
+DECAYS = ("constant", "cosine")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearningRateScale(Scale):
     """A study of learning rates.
@@ -54,7 +57,8 @@ class LearningRateScale(Scale):
         new_runs: Networks with new seeds for each loss at its own best rate.
         dataset: Name of the data set.
         model: Name of the network, or FILE.py:FUNCTION, see `architectures`.
-        optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam; the rate is constant.
+        optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam.
+        decay: Course of the rate: constant, or cosine, which falls along half a cosine to 0.
         rates: Rates that every loss begins with (default: six for each optimizer); more follow
             while the best one of a loss is the least or the greatest.
         steps: Steps of a training.
@@ -69,6 +73,7 @@ class LearningRateScale(Scale):
     dataset: str
     model: str
     optimizer: str = "SGD"
+    decay: str = "constant"
     rates: tuple[float, ...] | None = None
     steps: int
     evaluate_every: int
@@ -136,6 +141,8 @@ def plan(
     """
     if scale.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", scale.optimizer, OPTIMIZERS)
+    if scale.decay not in DECAYS:
+        raise unknown("decay", scale.decay, DECAYS)
     check_precision(scale.precision)
     rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
     if len(rates) < 3 or min(rates) <= 0:
@@ -158,10 +165,11 @@ def plan(
 
 
 def schedule(scale: LearningRateScale, rate: float) -> Schedule:
-    """A training at a constant rate."""
+    """A training that begins with this rate."""
     optimizer = OPTIMIZERS[scale.optimizer]
     every, size = scale.evaluate_every, scale.batch_size
-    return constant(scale.steps, every, size, optimizer.keras, optimizer.settings, rate)
+    made = constant(scale.steps, every, size, optimizer.keras, optimizer.settings, rate)
+    return replace(made, cosine=scale.decay == "cosine")
 
 
 def _common(scale, data_dir):

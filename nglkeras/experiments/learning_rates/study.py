@@ -12,9 +12,13 @@ from nglkeras.experiments.learning_rates.protocol import LearningRateScale
 from nglkeras.report.rates import MAX_ADDED
 
 _FIELDS = (
-    *("dataset", "model", "optimizer", "rates", "runs", "new_runs", "steps", "evaluate_every"),
-    *("batch_size", "image_size", "train_images", "evaluation_images", "precision"),
+    *("dataset", "model", "optimizer", "decay", "rates", "runs", "new_runs", "steps"),
+    *("evaluate_every", "batch_size", "image_size", "train_images", "evaluation_images"),
+    "precision",
 )
+
+
+_DECAYS = {"constant": "constant", "cosine": "the first one, and falls along half a cosine to 0"}
 
 
 class LearningRates(script.Experiment):
@@ -58,6 +62,7 @@ class LearningRates(script.Experiment):
             f"{scale.steps} steps, {scale.name} scale"
         )
         name = f"{scale.dataset}_{model}_{scale.optimizer}_{scale.steps}"
+        name += f"_{scale.decay}" * (scale.decay != "constant")
         script.show(
             args,
             out / "".join(letter if letter.isalnum() else "_" for letter in name),
@@ -73,8 +78,8 @@ class LearningRates(script.Experiment):
 def _notes(scale, table, info):
     same = report.tables.SAME
     notes = [
-        f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is constant; "
-        "losses over classes are their sum.",
+        f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is "
+        f"{_DECAYS[scale.decay]}; losses over classes are their sum.",
         "gradient: a sample's gradient by the logits at uniform predictions, as a multiple of "
         "CE's; as CE's: best rate times that, the rate at which CE's first step is as large.",
         "The second table is validation accuracy in %, the mean of "

@@ -17,7 +17,7 @@ from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
 from nglkeras.training import accumulation, checkpoint
 from nglkeras.training.checkpoint import Checkpoints
-from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.monitor import rate_callbacks
 from nglkeras.training.optimizer import make_optimizer
 
 # Images of the test set whose predictions are kept.
@@ -91,7 +91,7 @@ def _train(trial, data_dir, kept, monitor, shown):
             # Keras counts the parts of batches.
             steps=steps * schedule.accumulation,
             checkpoint=kept,
-            callbacks=[monitor, *plateau_callbacks(schedule)],
+            callbacks=[monitor, *rate_callbacks(schedule)],
             validation_data=validation and held(validation),
         )
     outcome = {"sizes": sets.sizes}

@@ -16,7 +16,7 @@ from nglkeras.experiments.classification import models
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.seeds import derive_seed
 from nglkeras.training import devices
-from nglkeras.training.monitor import plateau_callbacks
+from nglkeras.training.monitor import rate_callbacks
 from nglkeras.training.schedule import Plateau, Schedule
 
 TRIAL = Trial(
@@ -207,7 +207,7 @@ class TestRow:
         [("val_loss", "min"), ("val_accuracy", "max"), ("val_mean_iou", "max")],
     )
     def test_keras_is_told_what_to_monitor_and_which_way(self, monitor, mode):
-        (callback,) = plateau_callbacks(replace(TRIAL.schedule, plateau=Plateau(monitor=monitor)))
+        (callback,) = rate_callbacks(replace(TRIAL.schedule, plateau=Plateau(monitor=monitor)))
         assert (callback.monitor, callback.mode) == (monitor, mode)
 
     def test_epochs_are_told_of(self):

@@ -112,7 +112,7 @@ class TestKilled:
     def test_goes_on_in_mid_epoch_and_ends_the_same(self, tiny, tmp_path, monkeypatch):
         (trial,) = plan(replace(TINY, train_images=32), ["NGL"])
         killers = iter([Killer(-1), Killer(6), Killer(-1)])
-        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        monkeypatch.setattr(training, "rate_callbacks", lambda schedule: [next(killers)])
         weights = []
 
         def keep(model):
@@ -141,7 +141,7 @@ class TestKilled:
         monkeypatch.setitem(architectures.ARCHITECTURES, "deeplabv2_narrow", architecture)
         (trial,) = plan(replace(TINY, models=("deeplabv2_narrow",), epochs=1), ["CE"])
         killers = iter([Killer(2), Killer(-1)])
-        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        monkeypatch.setattr(training, "rate_callbacks", lambda schedule: [next(killers)])
         checkpoints = Checkpoints(tmp_path, seconds=0.0)
         with pytest.raises(KeyboardInterrupt):
             training.run_trial(trial, checkpoints=checkpoints)
@@ -204,7 +204,7 @@ class TestFrozen:
     @pytest.mark.slow
     def test_from_a_checkpoint_on(self, trial, tmp_path, monkeypatch):
         killers = iter([Killer(3), Killer(-1)])
-        monkeypatch.setattr(training, "plateau_callbacks", lambda schedule: [next(killers)])
+        monkeypatch.setattr(training, "rate_callbacks", lambda schedule: [next(killers)])
         checkpoints = Checkpoints(tmp_path / "checkpoints", seconds=0.0)
         with pytest.raises(KeyboardInterrupt):
             training.run_trial(trial, checkpoints=checkpoints)
@@ -334,10 +334,10 @@ class TestOptimizer:
         assert RECIPES["unet", "voc2012"].schedule.decay(20_000) is None
 
     def test_plateau_of_the_validation_iou(self):
-        (callback,) = training.plateau_callbacks(RECIPES["unet", "voc2012"].schedule)
+        (callback,) = training.rate_callbacks(RECIPES["unet", "voc2012"].schedule)
         assert (callback.monitor, callback.mode) == ("val_mean_iou", "max")
         assert (callback.factor, callback.patience, callback.min_lr) == (0.2, 5, 1e-5)
-        assert training.plateau_callbacks(RECIPES["deeplabv2", "voc2012"].schedule) == []
+        assert training.rate_callbacks(RECIPES["deeplabv2", "voc2012"].schedule) == []
 
 
 class TestProtocol:
