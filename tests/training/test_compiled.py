@@ -99,6 +99,15 @@ class TestRepeats:
         assert outcome(first) == outcome(second)
         assert "val_loss" in first.history[0]
 
+    @pytest.mark.parametrize("one_program", ["auto", True])
+    def test_a_rate_falls_along_half_a_cosine_each_time(self, one_program):
+        network = compiled_network(cosine=True)
+        network.one_program = one_program
+        first, second = network.train(NGL, learning_rate=0.1), network.train(NGL, learning_rate=0.1)
+        rates = [row["learning_rate"] for row in first.history]
+        assert rates == pytest.approx([0.1, 0.075, 0.025])
+        assert outcome(first) == outcome(second)
+
     @pytest.mark.parametrize("rate", [1e-4, 0.05])
     def test_a_rate_of_its_own_is_that_of_a_network_compiled_with_it(self, network, rate):
         own = network.train(NGL, learning_rate=rate)

@@ -85,3 +85,16 @@ def test_the_time_of_training_has_the_steps_that_are_still_running_when_an_evalu
     monitor.on_test_begin()
     monitor.on_epoch_end(0, {"loss": 1.0})
     assert monitor.history[0]["training_seconds"] >= 0.2
+
+
+def test_a_rate_falls_along_half_a_cosine():
+    (callback,) = rate_callbacks(Schedule(4, 8, plateau=None, cosine=True))
+    optimizer = SimpleNamespace(learning_rate=keras.Variable(0.1))
+    callback.set_model(SimpleNamespace(optimizer=optimizer))
+    callback.on_train_begin()
+    rates = []
+    for epoch in range(4):
+        callback.on_epoch_begin(epoch)
+        rates.append(optimizer.learning_rate)
+    assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-4)
+    assert rate_callbacks(Schedule(4, 8, plateau=None)) == []

@@ -74,6 +74,14 @@ class TestPlan:
         assert trial.schedule.optimizer == keras_name
         assert settings is None or dict(trial.schedule.optimizer_settings) == settings
 
+    def test_a_decay_is_a_field_of_the_schedule_and_keeps_other_keys(self):
+        constant, falling = (
+            protocol.plan(replace(DEMO, decay=decay), ["CE"])[0] for decay in protocol.DECAYS
+        )
+        assert (constant.schedule.cosine, falling.schedule.cosine) == (False, True)
+        assert falling.key != constant.key
+        assert replace(falling, schedule=constant.schedule).key == constant.key
+
     def test_sum_over_the_classes_where_a_loss_can_be_summed(self):
         by_loss = {t.loss: t.loss_settings for t in protocol.plan(DEMO, losses.rows_of("table2"))}
         assert by_loss["NGL"] == (("class_reduction", "sum"),)
@@ -99,6 +107,7 @@ class TestPlan:
         [
             ({"optimizer": "Lion"}, "unknown optimizer 'Lion'; choose from: SGD, momentum, Adam"),
             ({"precision": "float8"}, "float8"),
+            ({"decay": "linear"}, "unknown decay 'linear'; choose from: constant, cosine"),
             ({"steps": 100, "evaluate_every": 30}, "100 steps are not a multiple of the 30"),
             ({"rates": (0.1, 1.0)}, "rates 0.1, 1: wanted are at least three positive numbers"),
             ({"rates": (-0.1, 0.1, 1.0)}, "rates -0.1, 0.1, 1: wanted are"),
