@@ -18,6 +18,9 @@
     python reproduce/benchmark.py gpu       all that a card has to show in nine minutes (--minutes),
                                             on the backend that KERAS_BACKEND names; --tiny on a
                                             CPU; the same command goes on (docs/gpu.md)
+    python reproduce/benchmark.py cost      what the papers' experiments would cost: operations
+                                            counted from the plans of --scale paper, hours at an
+                                            assumed rate of a GPU (--tflops); nothing is timed
 
 Each takes minutes on two cores, on which nothing else should run.
 """
@@ -42,6 +45,7 @@ MODES = {
     "scaling": ("Trials an hour by the number of workers", 24),
     "step": ("A training step at the paper's scale", 2),
     "gpu": ("Kernels, training steps and searches on a card", None),
+    "cost": ("What the papers' experiments would cost", None),
 }
 # Those that measure other backends too.
 OTHERS = {"loss": ("jax", "torch"), "gpu": ("jax", "torch"), "search": ("jax",)}
@@ -68,6 +72,13 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="gpu in sizes for two CPU cores")
     parser.add_argument("--data", default="digits", help="data set of gpu (default: digits)")
     parser.add_argument("--data-dir", type=options.folder, help="folder of its data")
+    parser.add_argument(
+        "--tflops",
+        type=options.positive,
+        default=60,
+        metavar="N",
+        help="rate of a GPU that cost assumes (default: 60)",
+    )
     text = f"folder of the files (default: {OUT}, or {GPU_OUT})"
     parser.add_argument("--out", help=text)
     output.add_figure_options(parser)
@@ -91,6 +102,7 @@ def main():
         "search": {"names": args.models},
         "racing": {"path": out / name},
         "step": {"names": args.models, "memory": args.memory},
+        "cost": {"tflops": args.tflops},
         "gpu": {
             "path": out / name,
             "minutes": args.minutes,

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import needs_tensorflow
+from conftest import ROOT, needs_tensorflow
 
 from benchmark.measure import compared, in_new_process, interleaved, timed
 from nglkeras import UserError
+from nglkeras.experiments import classification, imagenet
 from nglkeras.search import Result
 
 pytestmark = needs_tensorflow
@@ -143,6 +144,7 @@ class TestScript:
             (["speed"], "unknown benchmark 'speed'; choose from: loss, search, racing, trial, gp"),
             (["search", "--models", "VGG"], "unknown model 'VGG'; choose from: small_cnn"),
             (["loss", "--rounds", "0"], "0 is not a positive number"),
+            (["cost", "--tflops", "-1"], "-1 is not a positive number"),
         ],
     )
     def test_bad_input(self, mistake, arguments, message):
@@ -216,6 +218,113 @@ class TestStep:
         assert images.shape == (1, 224, 224, 3)
         assert labels.shape == (1, 224, 224)
         assert model.output_shape[-1] == 21
+
+
+class TestCost:
+    @pytest.mark.parametrize(
+        ("build", "size", "published"),
+        [
+            # Table 1 of He et al. 2015; Szegedy et al. 2015 as counted by torchvision; Liu et al.
+            (partial(keras.applications.ResNet50, weights=None), 224, 3.8e9),
+            (partial(keras.applications.InceptionV3, weights=None), 299, 5.7e9),
+            (partial(imagenet.models.build, "Swin-T", 224, 1000), 224, 4.5e9),
+        ],
+    )
+    def test_multiply_adds_are_the_published_ones(self, build, size, published):
+        assert cost().multiply_adds(build(), size) == pytest.approx(published, rel=0.05)
+
+    def test_multiply_adds_by_hand(self):
+        build = classification.models.build
+        convolutions = 28**2 * 25 * 32 + 14**2 * 25 * 32 * 64
+        products = convolutions + 7**2 * 64 * 1024 + 1024 * 10
+        assert cost().multiply_adds(build("glo_mnist", (28, 28, 3), 10), 28) == products
+        # A network that enlarges its images has the multiply-adds of large ones.
+        enlarged, large = (
+            cost().multiply_adds(
+                build("small_cnn", (8 * n, 8 * n, 3), 10, upsampling=2 // n), 8 * n
+            )
+            for n in (1, 2)
+        )
+        assert enlarged == large
+
+    @pytest.mark.parametrize("dilation", [1, 2, 5])
+    def test_dilation_costs_nothing(self, dilation):
+        layer = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=dilation)
+        model = keras.Sequential([keras.Input((9, 9, 3)), layer])
+        assert cost().multiply_adds(model, 9) == 9 * 9 * 3 * 3 * 3 * 4
+
+    @pytest.mark.parametrize(
+        ("experiment", "dataset", "images"),
+        [
+            ("table 2", "cifar10", 200 * (45_000 // 128) * 128),
+            # Validated on its own split, and divided at random.
+            ("table 2", "patch_camelyon", 50 * 262_144),
+            ("table B.2.2", "malaria", 400 * ((27_558 - 2 * 2_756) // 32) * 32),
+            ("table 3", "imagenet2012", 180 * (1_281_167 // 256) * 256),
+            ("table 4", "voc2012", 100 * ((1_464 - 146) // 32) * 32),
+            ("table 4", "voc2012_aug", 20_000 * 10),
+            ("B: figure 1", "mnist", 20_000 * 100),
+        ],
+    )
+    def test_images_of_a_training(self, experiment, dataset, images):
+        trials = (trial for trial, _ in cost().experiments()[experiment])
+        assert cost().images_of(next(t for t in trials if t.dataset == dataset)) == images
+
+    def test_numbers_of_networks(self):
+        networks = {
+            name: cost().amount(planned)[0]
+            for name, planned in cost().experiments().items()
+            if "table" in name or "search" in name
+        }
+        candidates = 16 * 101
+        assert networks == {
+            "table 2": 630,
+            "table B.2.2": 630,
+            "table 3": 16,
+            "table 4": 40,
+            "table 5": 20,
+            "search 1": candidates,
+            "search 2": 3 * candidates,
+            "search 3": candidates,
+            "search 4": 3 * candidates,
+            # Cross entropy on three data sets.
+            "search 5": 3 * candidates + 3,
+            "B: search": 80 + 100 * 74 + 1 + 50 * 15,
+        }
+
+    def test_the_committed_table_is_of_todays_plans(self):
+        table = pd.read_csv(ROOT / "results/benchmark/cost.csv")
+        found = [
+            (name, pairs[0][0].dataset, pairs[0][0].model, *cost().amount(pairs))
+            for name, planned in cost().experiments().items()
+            for pairs in cost().by_network(planned)
+        ]
+        columns = ["experiment", "dataset", "network", "networks"]
+        assert table[columns].values.tolist() == [list(line[:4]) for line in found]
+        assert (table.images * table.networks).tolist() == [line[4] for line in found]
+
+    def test_the_script(self, script, tmp_path, monkeypatch):
+        planned = cost().experiments()
+        few = {name: planned[name] for name in ("B: figure 1", "B: transfer")}
+        monkeypatch.setattr(cost(), "experiments", lambda: few)
+        code, out, _ = script("benchmark", "cost", "--tflops", 30, "--out", tmp_path)
+        assert code == 0
+        assert "an assumption: 30 TFLOP/s" in out
+        table = pd.read_csv(tmp_path / "cost.csv").set_index("experiment")
+        operations = 6 * table.multiply_adds * table.images * table.networks
+        assert table.networks.to_dict() == {"B: figure 1": 30, "B: transfer": 36}
+        assert (table.eflop * 1e18).tolist() == pytest.approx(operations.tolist())
+        for hours, rate in (("gpu_hours", 30e12), ("cpu_hours", table.cpu_gflops * 1e9)):
+            assert table[hours].tolist() == pytest.approx((operations / rate / 3600).tolist())
+        *_, total = (line.split() for line in out.splitlines() if line.strip().startswith("all"))
+        assert float(total[2]) == pytest.approx(table.eflop.sum(), rel=0.01)
+
+
+def cost():
+    """The module, which needs TensorFlow."""
+    from benchmark import cost
+
+    return cost
 
 
 class TestScaling:
