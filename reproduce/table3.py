@@ -5,7 +5,7 @@
     python reproduce/table3.py --scale reduced     ResNet101 and Swin-T on Imagenette (10 classes,
                                                    160 pixels, 90 epochs): about a day on a GPU
     python reproduce/table3.py --scale paper       sixteen networks, 180 or 400 epochs of ImageNet:
-                                                   each some days on eight GPUs
+                                                   some 1,240 hours of a GPU together
     python reproduce/table3.py --scale paper --dataset folder --data-dir /data/imagenet
     python reproduce/table3.py --scale reduced --models Swin-T --precision mixed_bfloat16
 

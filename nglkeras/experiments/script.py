@@ -211,12 +211,18 @@ def main(run: Callable[[], None]) -> None:
     try:
         with extras.needed():
             run()
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(_fail(f"error: {error}", 2))
     except ModuleNotFoundError as error:
         sys.exit(_fail(f"error: {error}; the scripts need nglkeras[reproduce]", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("stopped; the same command goes on from here", 130))
+    except BrokenPipeError:
+        # The reader of what is printed, such as `head`, has gone: there is nobody to tell. Python
+        # would complain when it flushes the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _open_closed_streams():

@@ -62,6 +62,9 @@ def writing_to(folder: Path) -> Iterator[None]:
     """Turn a failure to write into a `UserError`."""
     try:
         yield
+    except BrokenPipeError:
+        # It is not the folder that cannot be written to, but the reader of what is printed.
+        raise
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error}") from error
 

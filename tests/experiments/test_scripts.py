@@ -426,3 +426,13 @@ def test_an_experiment_that_lacks_a_part_cannot_be_made():
 
     with pytest.raises(TypeError, match="plan"):
         Experiment("mine")
+
+
+@pytest.mark.parametrize("script", ["table_b21", "check_data"])
+def test_a_reader_that_goes_is_not_complained_about(script):
+    """As with `python reproduce/check_data.py | head -1`."""
+    with subprocess.Popen(
+        command_of(script), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        run.stdout.close()
+        assert (run.stderr.read(), run.wait()) == (b"", 1)
