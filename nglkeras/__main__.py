@@ -33,6 +33,7 @@ _EXPERIMENTS = {
     "calibration": "calibration.study.CALIBRATION",
     "check_data": "classification.data_sets.check_data",
     "status": "progress.status",
+    "weights": "archive.networks.save_networks",
 }
 # Functions that return a figure; their modules need Matplotlib.
 _FIGURES = {

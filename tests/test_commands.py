@@ -9,8 +9,8 @@ from conftest import HEAVY, ROOT, run_python
 
 from nglkeras.__main__ import COMMANDS, main
 
-# They measure and check the project's folder, which the package does not have.
-OF_THE_FOLDER = {"benchmark", "verify"}
+# They measure, check and pack the project's folder, which the package does not have.
+OF_THE_FOLDER = {"benchmark", "pack", "report", "verify"}
 SCRIPTS = {path.stem: path for path in (ROOT / "reproduce").glob("*.py")}
 
 

@@ -16,6 +16,11 @@ from nglkeras.startup import extras
 
 # In the working directory, wherever the package is installed.
 RESULTS = Path("results")
+# Folders in it that hold no committed results; .gitignore lists the same.
+SCRATCH = (
+    *("*/demo", "*/reduced", "*/paper", "figures", "benchmark/new", "gpu/new"),
+    "calibration/*/searches",
+)
 
 
 def add_out_option(parser: argparse.ArgumentParser, name: str) -> None:
@@ -55,6 +60,15 @@ def saver(args: argparse.Namespace) -> Callable[..., list[Path]]:
     formats = [kind.lower() for text in args.formats for kind in text.split(",") if kind]
     figures.check(formats, args.width, args.font_size)
     return partial(figures.save, formats=formats, width=args.width, font_size=args.font_size)
+
+
+def kept(folder: Path, *endings: str) -> list[Path]:
+    """Return the files in a folder of results whose names have these endings, but for `SCRATCH`."""
+    scratch = {path for pattern in SCRATCH for path in folder.glob(pattern)}
+    # A folder that is a link counts; `**` alone would leave it out.
+    patterns = [f"{place}*{ending}" for place in ("", "*/**/") for ending in endings]
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path for path in found if scratch.isdisjoint(path.parents))
 
 
 @contextlib.contextmanager

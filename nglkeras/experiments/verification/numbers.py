@@ -40,11 +40,12 @@ from nglkeras.experiments.verification.selection import (
 )
 from nglkeras.experiments.verification.shapes import shape
 from nglkeras.experiments.verification.studies import STUDIES, Outcome, judged, read_studies
-from nglkeras.report import statistics
+from nglkeras.report import output, statistics
 from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.printed import read_numbers
 from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
+from nglkeras.runs.trial import TrialResult
 from nglkeras.search.records import Record, header_or_record
 from nglkeras.search.result import Result
 
@@ -147,7 +148,7 @@ class Numbers:
         """The functions by their names in templates."""
         cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
         own = (self.rate_curves, self.search, self.confirmation, self.table, self.studies)
-        functions = (*cells, *own, judged, paired, paper, shape, steps_until, welch)
+        functions = (*cells, *own, self.rows, judged, paired, paper, shape, steps_until, welch)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -258,6 +259,21 @@ class Numbers:
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UserError(f"cannot read the confirmation in {path}: {error}") from error
 
+    def rows(self) -> list[dict[str, object]]:
+        """Return a summary of every row of every journal of trainings, a dictionary each.
+
+        It has the row's "journal", "dataset", "model", "loss", "status", "hardware", "backend" and
+        "date", "tested", whether it has a measure on the test set, and "minutes".
+        """
+        found = []
+        for path in output.kept(self.folder, "journal.jsonl", "trials.jsonl"):
+            journal = path.relative_to(self.folder).as_posix()
+            rows = self._journals.records(path, TrialResult.from_json)
+            # The last row of a trial counts.
+            latest = {row.key: row for row in rows}
+            found += [{"journal": journal, **_summary(row)} for row in latest.values()]
+        return found
+
     def studies(self) -> dict[str, dict[str, Outcome]]:
         """Return what each loss is worth in each study of studies.toml, by title and loss."""
         found = {}
@@ -271,6 +287,20 @@ class Numbers:
     def _select(self, place, kind, losses, settings):
         path = self.folder / place / "journal.jsonl"
         return self._journals.select(path, kind, losses, settings)
+
+
+def _summary(row):
+    where = row.environment
+    gpus = ", ".join(where.get("gpus", ()))
+    names = {name: row.trial.get(name) for name in ("dataset", "model", "loss")}
+    return names | {
+        "status": row.status,
+        "hardware": gpus or f"{where.get('cpu')}, {where.get('cores')} cores",
+        "backend": where.get("backend"),
+        "date": row.finished[:10],
+        "tested": row.accuracy is not None or bool(row.metrics),
+        "minutes": row.seconds / 60,
+    }
 
 
 def _cells(found, runs, losses, make, *arguments):

@@ -12,7 +12,7 @@ from conftest import ROOT, run_python
 from nglkeras.errors import UserError
 from nglkeras.experiments.verification import documents
 
-TEMPLATES = ("README.md", "docs/which-loss.md", "results/README.md")
+TEMPLATES = ("README.md", "docs/which-loss.md", "results/DATASHEET.md", "results/README.md")
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_committed_documents_agree_with_their_rows(script):
         ("README.md", "misses 0.9700 by 0.0072", "misses 0.9700 by 0.0071"),
         ("README.md", "none of 21 is", "none of 22 is"),
         ("docs/which-loss.md", "would need 926 times", "would need 925 times"),
+        ("results/DATASHEET.md", "| CamVid | 12 | 12 |", "| CamVid | 12 | 11 |"),
     ],
 )
 def test_one_changed_digit_fails_and_its_line_is_named(document, before, after, project, script):
@@ -102,7 +103,7 @@ def test_a_changed_accuracy_of_a_journal_fails(project, script):
     assert re.search(r"README.md:\d+: recomputed \| measured, five networks \| 0.9648 ", out)
 
 
-def test_rows_that_no_text_speaks_of_change_nothing(project, script):
+def test_rows_that_no_text_speaks_of_change_counts_only(project, script):
     """A further run, another seed and another learning rate, as trainings add them."""
     journal = own(project, "glo/mnist") / "journal.jsonl"
     row = json.loads(journal.read_text().splitlines()[0]) | {"validation_accuracy": 0.1}
@@ -112,7 +113,11 @@ def test_rows_that_no_text_speaks_of_change_nothing(project, script):
             added = row | {"key": f"added{i}", "trial": row["trial"] | change}
             file.write(json.dumps(added) + "\n")
     code, out, _ = script("verify", project)
-    assert code == 0, out
+    assert code == 1
+    differ = [line for line in out.splitlines() if ": recomputed " in line]
+    sheet = project / "results" / "DATASHEET.md"
+    assert differ
+    assert [line for line in differ if not line.startswith(f"{sheet}:")] == []
 
 
 def test_a_missing_journal_is_named_with_the_line_of_the_template(project, script):
