@@ -1,8 +1,8 @@
 """Train networks of a journal again, and save them.
 
 A journal has the accuracies of its networks, not their weights. The trial in a row has everything
-that decides a training, so that the same network can be trained again. Its accuracy may still differ,
-as rounding does from machine to machine: `networks.csv` has both accuracies.
+that decides a training, so that the same network can be trained again. Its accuracy may still
+differ, as rounding does from machine to machine: `networks.csv` has both accuracies.
 
 A file holds the network alone, without loss and optimizer. It therefore has no object of this
 package in it, and `keras.models.load_model` needs nothing else than Keras, on any backend.
