@@ -19,6 +19,7 @@ _FIGURES = (".png", ".svg")
 SOURCES = {
     "getting-started.md": "README.md",
     "report.md": "results/REPORT.md",
+    "datasheet.md": "results/DATASHEET.md",
     "results.md": "results/README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",

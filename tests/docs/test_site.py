@@ -14,7 +14,8 @@ pytest.importorskip("mkdocs", reason="the packages of requirements-docs.txt are 
 pytestmark = pytest.mark.slow
 READY = "document.readyState === 'complete' && document.querySelector('h1') !== null"
 PAGES = (
-    *("index", "getting-started", "which-loss", "results", "reproduce", "explorer/index"),
+    *("index", "getting-started", "which-loss", "report", "results", "datasheet", "reproduce"),
+    "explorer/index",
     *("gallery/index", "gallery/ngl", "gallery/asl-multi-label", "tables/index", "tables/table-2"),
     *("api/losses", "api/search", "contributing"),
 )
