@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.report.figures import styled
-from nglkeras.report.tables import SAME
+from nglkeras.report.tables import SAME, in_order
 
 _MARKERS = "osD^vPX*"
 
@@ -46,7 +46,7 @@ def forest_plot(
         within: The axis shows differences up to this size, in points.
     """
     found = {name for study in studies.values() for name in study}
-    names = sorted(found, key=[*losses.ROWS].index)
+    names = in_order(found)
     step = 0.8 / len(studies)
     size = (8.5, 0.5 + 0.16 * len(names) * (len(studies) + 1) + 0.25 * len(studies) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
@@ -64,7 +64,7 @@ def forest_plot(
     for i in range(1, len(names)):
         axis.axhline(i - 0.5, color="gray", linewidth=0.4, alpha=0.5)
     axis.grid(visible=False, axis="y")
-    axis.set(xlim=(-within, within), ylim=(len(names) - 0.5, -0.5))
+    axis.set(xlim=(-within, within), ylim=(max(len(names), 1) - 0.5, -0.5))
     axis.set(xlabel="test accuracy less cross entropy's, points (95 % interval)")
     axis.set_yticks(range(len(names)), [losses.label(name) for name in names])
     figure.suptitle(title)

@@ -10,6 +10,8 @@ from typing import ClassVar, TypeVar
 import numpy as np
 import pandas as pd
 
+# Losses, which need Keras, are reached through it: see `startup.lazy`.
+import nglkeras
 from nglkeras.report import statistics
 from nglkeras.runs.trial import Trial, TrialResult
 
@@ -196,6 +198,12 @@ def _with_reference(cell, reference):
     both = [run for run in here if run in there]
     pairs = ([here[run] for run in both], [there[run] for run in both]) if both else None
     return replace(cell, reference=reference.values, pairs=pairs)
+
+
+def in_order(losses: Iterable[str]) -> list[str]:
+    """Sort names of losses as `losses.ROWS` has them; others follow, in alphabetical order."""
+    places = {name: i for i, name in enumerate(nglkeras.losses.ROWS)}
+    return sorted(losses, key=lambda name: (places.get(name, len(places)), name))
 
 
 def number(value: float | None, form: str) -> str:

@@ -51,6 +51,14 @@ class Cosine(keras.callbacks.Callback):
         super().__init__()
         self.epochs = epochs
 
+    def get_state(self):
+        """Return what a checkpoint keeps: a training that goes on begins at a fallen rate."""
+        return self.peak
+
+    def set_state(self, state):
+        """Continue from what a checkpoint kept."""
+        self.peak = state
+
     def on_train_begin(self, logs=None):
         """Keras' hook."""
         self.peak = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

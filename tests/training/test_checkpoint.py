@@ -10,7 +10,7 @@ from nglkeras.losses import NGL
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.checkpoint import Checkpoint, Checkpoints, fit
-from nglkeras.training.monitor import ReduceOrStop
+from nglkeras.training.monitor import Cosine, ReduceOrStop
 
 EPOCHS, STEPS, BATCH = 4, 6, 16
 random = np.random.default_rng(0)
@@ -70,9 +70,16 @@ def batches(first):
     return tf.data.Dataset.from_tensor_slices((X[first:], Y[first:]))
 
 
-def train(path, kill_after=None, seconds=0.0, gently=False):
+def plateau():
+    return keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
+
+
+def cosine():
+    return Cosine(EPOCHS)
+
+
+def train(path, kill_after=None, seconds=0.0, gently=False, rates=plateau):
     model, killer = make_model(), Killer(kill_after, gently)
-    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
     checkpoint = None if path is None else Checkpoint(path, "one", seconds)
     try:
         fit(
@@ -81,7 +88,7 @@ def train(path, kill_after=None, seconds=0.0, gently=False):
             epochs=EPOCHS,
             steps=STEPS,
             checkpoint=checkpoint,
-            callbacks=[plateau, killer],
+            callbacks=[rates(), killer],
             validation_data=batches(EPOCHS * STEPS - 1),
         )
     except KilledError:
@@ -90,12 +97,15 @@ def train(path, kill_after=None, seconds=0.0, gently=False):
     return model.get_weights(), killer.epochs, rate, int(model.optimizer.iterations)
 
 
-@pytest.mark.parametrize("kill_after", [1, 4, 6, 7, 11, 20])
-def test_a_killed_training_ends_as_one_that_was_not(tmp_path, kill_after):
-    weights, epochs, rate, iterations = train(None)
+@pytest.mark.parametrize(
+    ("kill_after", "rates"),
+    [*((steps, plateau) for steps in (1, 4, 6, 7, 11, 20)), (20, cosine)],
+)
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path, kill_after, rates):
+    weights, epochs, rate, iterations = train(None, rates=rates)
     path = tmp_path / "folder" / "state.npz"
-    assert train(path, kill_after) is None
-    again, epochs_again, rate_again, iterations_again = train(path)
+    assert train(path, kill_after, rates=rates) is None
+    again, epochs_again, rate_again, iterations_again = train(path, rates=rates)
     for one, other in zip(weights, again, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
     assert (rate, iterations) == (rate_again, iterations_again)

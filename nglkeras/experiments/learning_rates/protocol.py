@@ -44,8 +44,11 @@ OPTIMIZERS = {
     "Adam": Optimizer("Adam", ADAM, (1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2)),
 }
 
-
-DECAYS = ("constant", "cosine")
+# Courses of the rate, and what notes say of each.
+DECAYS = {
+    "constant": "is constant",
+    "cosine": "falls from evaluation to evaluation along half a cosine",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,8 @@ class LearningRateScale(Scale):
         dataset: Name of the data set.
         model: Name of the network, or FILE.py:FUNCTION, see `architectures`.
         optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam.
-        decay: Course of the rate: constant, or cosine, which falls along half a cosine to 0.
+        decay: Course of the rate: constant, or cosine, which falls from evaluation to evaluation
+            along half a cosine; after the last one it would be 0.
         rates: Rates that every loss begins with (default: six for each optimizer); more follow
             while the best one of a loss is the least or the greatest.
         steps: Steps of a training.
@@ -143,6 +147,8 @@ def plan(
         raise unknown("optimizer", scale.optimizer, OPTIMIZERS)
     if scale.decay not in DECAYS:
         raise unknown("decay", scale.decay, DECAYS)
+    if scale.decay == "cosine" and scale.steps == scale.evaluate_every:
+        raise UserError("a rate that falls from evaluation to evaluation needs two or more of them")
     check_precision(scale.precision)
     rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
     if len(rates) < 3 or min(rates) <= 0:

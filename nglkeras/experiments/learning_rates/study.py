@@ -18,9 +18,6 @@ _FIELDS = (
 )
 
 
-_DECAYS = {"constant": "constant", "cosine": "the first one, and falls along half a cosine to 0"}
-
-
 class LearningRates(script.Experiment):
     """Losses x learning rates x networks, then each loss at its own best rate on new seeds."""
 
@@ -78,8 +75,8 @@ class LearningRates(script.Experiment):
 def _notes(scale, table, info):
     same = report.tables.SAME
     notes = [
-        f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate is "
-        f"{_DECAYS[scale.decay]}; losses over classes are their sum.",
+        f"Scale {scale.name}: {scale.note}. Layers in {scale.precision}; the rate "
+        f"{learning_rates.protocol.DECAYS[scale.decay]}; losses over classes are their sum.",
         "gradient: a sample's gradient by the logits at uniform predictions, as a multiple of "
         "CE's; as CE's: best rate times that, the rate at which CE's first step is as large.",
         "The second table is validation accuracy in %, the mean of "

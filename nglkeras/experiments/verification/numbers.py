@@ -146,9 +146,15 @@ class Numbers:
     @property
     def functions(self) -> dict[str, Callable]:
         """The functions by their names in templates."""
-        cells = (self.accuracies, self.best_rates, self.comparison, self.glo, self.segmentation)
-        own = (self.rate_curves, self.search, self.confirmation, self.table, self.studies)
-        functions = (*cells, *own, self.rows, judged, paired, paper, shape, steps_until, welch)
+        own = (self.comparison, self.rate_curves, self.search, self.confirmation, self.table)
+        own += (self.studies, self.rows)
+        functions = (*own, judged, paired, paper, shape, steps_until, welch)
+        return self._of_runs | {function.__name__: function for function in functions}
+
+    @property
+    def _of_runs(self):
+        """Those that return cells which know their runs, of which studies are made."""
+        functions = (self.accuracies, self.best_rates, self.glo, self.segmentation)
         return {function.__name__: function for function in functions}
 
     def accuracies(
@@ -278,9 +284,11 @@ class Numbers:
         """Return what each loss is worth in each study of studies.toml, by title and loss."""
         found = {}
         for study in read_studies(self.folder / STUDIES):
-            if study.function not in self.functions:
-                raise unknown(f"function in {STUDIES}", study.function, self.functions)
-            cells = study.cells(self.functions[study.function])
+            if study.function not in self._of_runs:
+                raise unknown(f"function in {STUDIES}", study.function, self._of_runs)
+            if study.title in found:
+                raise UserError(f"two studies in {STUDIES} are called {study.title!r}")
+            cells = study.cells(self._of_runs[study.function])
             found[study.title] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
         return found
 

@@ -4,10 +4,12 @@ They are listed in `studies.toml` in the folder of results, as the functions of 
 their rows: see `numbers`. Differences are in percentage points.
 """
 
+import inspect
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pandas as pd
@@ -46,16 +48,27 @@ class Study:
         """Return the cells of the function under the report's names, compared with its "CE".
 
         Raises:
-            UserError: If no loss is "CE".
+            UserError: If no loss is "CE", an argument is missing or unknown, or cells cannot be put
+                together: they have a run twice, or are of several networks or data sets.
         """
-        found = {}
+        where, found = f"{STUDIES}, {self.title!r}", {}
         for part in self.parts:
+            try:
+                inspect.signature(function).bind(**part)
+            except TypeError as error:
+                raise UserError(f"{where}: {self.function}: {error}") from error
             for cell in function(**part).values():
                 loss = self.names.get(cell.loss, cell.loss)
                 runs = [(part["place"], run) for run in cell.run_numbers]
                 found.setdefault(loss, []).append(replace(cell, loss=loss, run_numbers=runs))
         if "CE" not in found:
-            raise UserError(f"{STUDIES}, {self.title!r}: no loss is CE")
+            raise UserError(f"{where}: no loss is CE")
+        if len({(one.model, one.dataset) for cells in found.values() for one in cells}) > 1:
+            raise UserError(f"{where}: its parts are of several networks or data sets")
+        for loss, cells in found.items():
+            runs = [run for cell in cells for run in cell.run_numbers]
+            if len(set(runs)) < len(runs):
+                raise UserError(f"{where}: two parts have the same runs of {loss}")
         cells = tables.with_references(map(_together, found.values()))
         return {cell.loss: cell for cell in cells}
 
@@ -123,9 +136,8 @@ def to_frame(studies: Mapping[str, Mapping[str, Outcome]]) -> pd.DataFrame:
 def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
     """Rows of text: a line for each loss, a column for each study; differences to cross entropy."""
     found = {loss for outcomes in studies.values() for loss in outcomes}
-    names = sorted(found, key=[*nglkeras.losses.ROWS].index)
     lines = [["loss", *studies]]
-    for name in names:
+    for name in tables.in_order(found):
         texts = [_text(one[name]) if name in one else "" for one in studies.values()]
         lines.append([nglkeras.losses.label(name), *texts])
     return lines
@@ -135,8 +147,9 @@ def _text(one):
     mean, low, high = one.points
     if mean is None:
         return f"{number(one.percent[0], '.2f')} % (n {one.cell.runs})"
-    ends = "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
-    return f"{mean:+.2f}{ends} {one.cell.shown} (n {one.cell.runs})"
+    ends = "" if low is None else f"[{low:+.2f}, {high:+.2f}]"
+    texts = f"{mean:+.2f}", ends, one.cell.shown, f"(n {one.cell.runs})"
+    return " ".join(filter(None, texts))
 
 
 def figure(studies: Mapping[str, Mapping[str, Outcome]], title: str):
@@ -167,7 +180,7 @@ def read_studies(path: Path) -> list[Study]:
     """
     try:
         listed = tomllib.loads(path.read_text(encoding="utf-8"))["study"]
-        return msgspec.convert(listed, list[Study])
+        return msgspec.convert(listed, Annotated[list[Study], msgspec.Meta(min_length=1)])
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read the studies in {path}: {error}") from error
 
@@ -183,7 +196,8 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
     Args:
         cell: The loss.
         printed: The printed difference in percentage points.
-        same: What counts as the same, in points: paper A's ±0.5; 0 for a claim of any difference.
+        same: What counts as the same, in points: paper A's ±0.5; 0 if any printed difference is a
+            claim.
 
     Returns:
         "reproduced", "not reproduced", or "not settled" where the pairs show neither.
@@ -192,7 +206,8 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
         return OPEN
     low, high = cell.unit * cell.paired.low, cell.unit * cell.paired.high
     if abs(printed) <= same:
-        inside = cell.p_outside is not None and cell.p_outside < statistics.SIGNIFICANCE
+        p = statistics.equivalence_p(*cell.pairs, same / cell.unit, paired=True)
+        inside = p is not None and p < statistics.SIGNIFICANCE
         outside = low > same or high < -same
     else:
         inside = cell.shown == ("better" if printed > 0 else "worse")

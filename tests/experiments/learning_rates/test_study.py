@@ -108,6 +108,7 @@ class TestPlan:
             ({"optimizer": "Lion"}, "unknown optimizer 'Lion'; choose from: SGD, momentum, Adam"),
             ({"precision": "float8"}, "float8"),
             ({"decay": "linear"}, "unknown decay 'linear'; choose from: constant, cosine"),
+            ({"decay": "cosine", "evaluate_every": 200}, "needs two or more of them"),
             ({"steps": 100, "evaluate_every": 30}, "100 steps are not a multiple of the 30"),
             ({"rates": (0.1, 1.0)}, "rates 0.1, 1: wanted are at least three positive numbers"),
             ({"rates": (-0.1, 0.1, 1.0)}, "rates -0.1, 0.1, 1: wanted are"),

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from nglkeras.errors import UserError
-from nglkeras.experiments.verification import numbers
+from nglkeras.experiments.verification import numbers, studies
 from nglkeras.experiments.verification.studies import Study, judged
 from nglkeras.report import forest
 from nglkeras.report.tables import Cell, with_references
@@ -44,6 +44,9 @@ NOISE = np.array([0.01, -0.01, 0.02, -0.02, 0.0])
         (-2.0 + NOISE, -2.4, 0.5, "reproduced"),
         (NOISE, -2.4, 0.5, "not reproduced"),
         (200 * NOISE, -2.4, 0.5, "not settled"),
+        (0.3 + NOISE, 0.05, 0.1, "not reproduced"),  # a narrower band than paper A's
+        (0.05 + NOISE, 0.05, 0.1, "reproduced"),
+        (50 * NOISE, 0.05, 0.1, "not settled"),
     ],
 )
 def test_a_printed_difference_is_judged_by_the_interval(less, printed, same, said):
@@ -83,14 +86,48 @@ def test_a_study_without_cross_entropy_is_an_error():
 
 
 @pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([{"place": "a"}, {"place": "a"}], "'a': two parts have the same runs of CE"),
+        ([{"place": "a"}, {"place": "b", "model": "m"}], "are of several networks or data sets"),
+        ([{"place": "a", "loses": ["CE"]}], "'a': f: got an unexpected keyword argument 'loses'"),
+        ([{"model": "m"}], "'a': f: missing a required argument: 'place'"),
+    ],
+)
+def test_parts_that_cannot_be_put_together(parts, message):
+    def function(place, model=""):
+        return {"CE": Cell(loss="CE", model=model, values=[1.0], run_numbers=[0])}
+
+    with pytest.raises(UserError, match=message):
+        study(parts=parts).cells(function)
+
+
+def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
+    values = {"CE": [90.0], "mine": [91.0], "NGL": [90.5]}
+    cells = study().cells(
+        lambda place: {
+            loss: Cell(loss=loss, values=found, run_numbers=[0]) for loss, found in values.items()
+        }
+    )
+    found = {"a": {loss: studies.Outcome(study(), cell) for loss, cell in cells.items()}}
+    names, texts = zip(*studies.layout(found), strict=True)
+    assert names == ("loss", "CE", "f5 (NGL)", "mine")
+    assert texts == ("a", "90.00 % (n 1)", "+0.50 (n 1)", "+1.00 (n 1)")
+    # One pair has no interval, and an empty figure is drawn without a complaint.
+    studies.figure(found, "t")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot read the studies in .*studies.toml: .*No such file"),
         ("[[study]]\ntitle = 1", "cannot read the studies in .*: Expected `str`"),
         ("study = ", "cannot read the studies in .*: Invalid value"),
+        ("study = []", "cannot read the studies in .*: Expected `array` of length >= 1"),
         (
             '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "accuracy"\nparts = []',
-            "unknown function in studies.toml 'accuracy'; choose from: accuracies",
+            "in studies.toml 'accuracy'; choose from: accuracies, best_rates, glo, segmentation$",
         ),
     ],
 )
