@@ -56,6 +56,8 @@ class SavedNetworks(Journal):
     def __init__(self, folder: Path):
         super().__init__(folder / JOURNAL, partial(print, file=sys.stderr))
         self.folder = folder
+        # By keys: hashing all networks again after each training would take longer than that.
+        self._lines: dict[str, dict[str, object]] = {}
 
     def results(self) -> dict[str, TrialResult]:
         """Return the last row of every trial, but for rows of networks whose file is gone."""
@@ -69,13 +71,17 @@ class SavedNetworks(Journal):
             UserError: If one of them cannot be written.
         """
         super().append(result)
+        self._lines.pop(result.key, None)
         with output.writing_to(self.folder):
             self.write_list()
 
     def write_list(self) -> None:
         """Write a line about each network."""
         rows = [row for row in self.results().values() if row.status == "ok"]
-        lines = sorted((self._line(row) for row in rows), key=lambda line: line["file"])
+        for row in rows:
+            if row.key not in self._lines:
+                self._lines[row.key] = self._line(row)
+        lines = sorted((self._lines[row.key] for row in rows), key=lambda line: line["file"])
         if not lines:
             return
         part = self.folder / f"{LIST}.tmp"

@@ -286,8 +286,6 @@ class Numbers:
         for study in read_studies(self.folder / STUDIES):
             if study.function not in self._of_runs:
                 raise unknown(f"function in {STUDIES}", study.function, self._of_runs)
-            if study.title in found:
-                raise UserError(f"two studies in {STUDIES} are called {study.title!r}")
             cells = study.cells(self._of_runs[study.function])
             found[study.title] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
         return found

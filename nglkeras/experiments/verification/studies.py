@@ -176,13 +176,18 @@ def read_studies(path: Path) -> list[Study]:
     """Read the studies of a file.
 
     Raises:
-        UserError: If it cannot be read, or is not what `Study` has.
+        UserError: If it cannot be read, is not what `Study` has, or has a title twice.
     """
     try:
         listed = tomllib.loads(path.read_text(encoding="utf-8"))["study"]
-        return msgspec.convert(listed, Annotated[list[Study], msgspec.Meta(min_length=1)])
+        studies = msgspec.convert(listed, Annotated[list[Study], msgspec.Meta(min_length=1)])
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read the studies in {path}: {error}") from error
+    titles = [study.title for study in studies]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise UserError(f"several studies in {path} are called {title!r}")
+    return studies
 
 
 def judged(cell: Cell, printed: float, same: float = SAME) -> str:

@@ -131,6 +131,15 @@ def test_what_is_there_is_not_trained_again(planned, script, tmp_path):
 
 
 @pytest.mark.usefixtures("untrained")
+def test_each_file_is_hashed_once(planned, script, tmp_path, monkeypatch):
+    hashed, sha256 = [], networks.sha256
+    monkeypatch.setattr(networks, "sha256", lambda path: hashed.append(path) or sha256(path))
+    trials = [replace(SHARED, run=run) for run in range(3)]
+    script("weights", planned(*trials), "--out", tmp_path / "weights")
+    assert len(hashed) == len(set(hashed)) == 3
+
+
+@pytest.mark.usefixtures("untrained")
 def test_networks_of_several_journals_are_in_one_list(planned, script, tmp_path):
     folder, out = planned(SHARED, ALONE), tmp_path / "weights"
     for loss in ("CE", "NGL"):

@@ -124,6 +124,10 @@ def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
         (None, "cannot read the studies in .*studies.toml: .*No such file"),
         ("[[study]]\ntitle = 1", "cannot read the studies in .*: Expected `str`"),
         ("study = ", "cannot read the studies in .*: Invalid value"),
+        (
+            2 * '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "glo"\nparts = []\n',
+            "several studies in .*studies.toml are called 'a'",
+        ),
         ("study = []", "cannot read the studies in .*: Expected `array` of length >= 1"),
         (
             '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "accuracy"\nparts = []',
