@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import select
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -219,10 +220,18 @@ def main(run: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(_fail("stopped; the same command goes on from here", 130))
     except BrokenPipeError:
-        # The reader of what is printed, such as `head`, has gone: there is nobody to tell. Python
-        # would complain when it flushes the rest.
+        if not _reader_is_gone():
+            raise
+        # There is nobody to tell. Python would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _reader_is_gone():
+    """Whether nobody reads what is printed any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _open_closed_streams():

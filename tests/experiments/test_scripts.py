@@ -436,3 +436,11 @@ def test_a_reader_that_goes_is_not_complained_about(script):
     ) as run:
         run.stdout.close()
         assert (run.stderr.read(), run.wait()) == (b"", 1)
+
+
+def test_a_broken_pipe_that_is_not_the_reader_is_a_failure():
+    """Such as one to a worker that has died."""
+    code = "from nglkeras.experiments import script; script.main(lambda: exec('raise BrokenPipeError'))"
+    run = run_python(code)
+    assert run.returncode == 1
+    assert "BrokenPipeError" in run.stderr

@@ -139,9 +139,14 @@ def pack(doc: str) -> None:
     path = args.out / f"nglkeras-results-{nglkeras.__version__}.tar.gz"
     with output.writing_to(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
-        rows = write(path, files)
-        names = check(path)
-        digest, size = networks.sha256(path), path.stat().st_size
+        # Under its name once it is whole; `check` takes the name of its folder from that.
+        part = args.out / "part" / path.name
+        part.parent.mkdir(exist_ok=True)
+        rows = write(part, files)
+        names = check(part)
+        digest, size = networks.sha256(part), part.stat().st_size
+        part.replace(path)
+        part.parent.rmdir()
         sums = path.with_name(f"{path.name}.sha256")
         sums.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
     count = sum(name.endswith(".keras") for name in names)

@@ -21,7 +21,8 @@ from nglkeras.report import statistics, tables
 from nglkeras.report.tables import SAME, Cell, number
 
 STUDIES = "studies.toml"
-REPRODUCED, REFUTED, OPEN = "reproduced", "not reproduced", "not settled"
+REPRODUCED, SMALLER = "reproduced", "smaller than printed"
+REFUTED, OPEN = "not reproduced", "not settled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,7 @@ _COLUMNS = {
     "p_holm": lambda one: one.cell.p_holm,
     "p_outside": lambda one: one.cell.p_outside,
     "shown": lambda one: one.cell.shown,
+    "not_ok": lambda one: one.cell.failed,
 }
 
 
@@ -195,8 +197,8 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
 
     A printed difference within ±`same` is reproduced if the measured one lies there, too (TOST),
     and not reproduced if its interval lies outside. A larger one is reproduced if the loss is
-    better, or worse, with Holm's correction, as printed; and not reproduced if the interval
-    excludes differences as large as the printed one.
+    better, or worse, with Holm's correction, as printed; it is smaller than printed if the interval
+    then excludes the printed one, and not reproduced if only the latter holds.
 
     Args:
         cell: The loss.
@@ -205,7 +207,8 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
             claim.
 
     Returns:
-        "reproduced", "not reproduced", or "not settled" where the pairs show neither.
+        "reproduced", "smaller than printed", "not reproduced", or "not settled" where the pairs
+        show nothing of this.
     """
     if cell.paired.low is None:
         return OPEN
@@ -218,5 +221,5 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
         inside = cell.shown == ("better" if printed > 0 else "worse")
         outside = high < printed if printed > 0 else low > printed
     if inside:
-        return REPRODUCED
+        return SMALLER if outside else REPRODUCED
     return REFUTED if outside else OPEN

@@ -36,12 +36,13 @@ NOISE = np.array([0.01, -0.01, 0.02, -0.02, 0.0])
         (0.1 + NOISE, -0.3, 0.5, "reproduced"),
         (2.0 + NOISE, 0.3, 0.5, "not reproduced"),  # outside of it
         (100 * NOISE, 0.3, 0.5, "not settled"),
-        (0.3 + NOISE, 0.34, 0, "reproduced"),  # a claim of any difference
-        (0.1 + NOISE, 0.34, 0, "reproduced"),  # better, if by less
+        (0.3 + NOISE, 0.31, 0, "reproduced"),  # a claim of any difference
+        (0.1 + NOISE, 0.34, 0, "smaller than printed"),
         (NOISE, 0.34, 0, "not reproduced"),  # excludes one as large as printed
         (-1.0 + NOISE, 0.34, 0, "not reproduced"),
         (100 * NOISE, 0.34, 0, "not settled"),
-        (-2.0 + NOISE, -2.4, 0.5, "reproduced"),
+        (-2.0 + NOISE, -2.01, 0.5, "reproduced"),
+        (-2.0 + NOISE, -2.4, 0.5, "smaller than printed"),
         (NOISE, -2.4, 0.5, "not reproduced"),
         (200 * NOISE, -2.4, 0.5, "not settled"),
         (0.3 + NOISE, 0.05, 0.1, "not reproduced"),  # a narrower band than paper A's
