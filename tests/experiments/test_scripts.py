@@ -440,7 +440,10 @@ def test_a_reader_that_goes_is_not_complained_about(script):
 
 def test_a_broken_pipe_that_is_not_the_reader_is_a_failure():
     """Such as one to a worker that has died."""
-    code = "from nglkeras.experiments import script; script.main(lambda: exec('raise BrokenPipeError'))"
-    run = run_python(code)
+    run = run_python(
+        "from nglkeras.experiments import script\n"
+        "def work(): raise BrokenPipeError\n"
+        "script.main(work)"
+    )
     assert run.returncode == 1
     assert "BrokenPipeError" in run.stderr
