@@ -67,6 +67,16 @@ COMMITTED = [
         "mnist_glo_mnist_SGD_2000.csv",
         "learning_rates --scale reduced",
     ),
+    *(
+        (
+            "learning_rates/fashion_mnist",
+            f"fashion_mnist_small_cnn_{optimizer}_4220_cosine.csv",
+            "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn "
+            f"--image-size 14 --optimizer {optimizer} --decay cosine --batch-size 128 "
+            f"--steps 4220 --evaluate-every 422 --rates {rates} --runs 1",
+        )
+        for optimizer, rates in (("Adam", "1e-3,3.2e-3,1e-2"), ("momentum", "1e-2,3.2e-2,1e-1"))
+    ),
     (
         "glo/mnist",
         "figure1_2000_mixed_bfloat16.csv",
@@ -86,7 +96,8 @@ COMMITTED = [
     (
         "glo/mnist",
         "data_2000_mixed_bfloat16.csv",
-        "glo_data --scale reduced --runs 5 --precision mixed_bfloat16",
+        "glo_data --scale reduced --runs 5 --precision mixed_bfloat16 "
+        "--formula '32 CE=-32*(y_true*log(y_pred))'",
     ),
     (
         "glo/mnist",

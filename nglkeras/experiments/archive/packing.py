@@ -116,7 +116,7 @@ def check(path: Path) -> list[str]:
 
 
 def _read(path: Path, top: str) -> Iterator[tuple[str, bytes]]:
-    with gzip.open(path) as packed, tarfile.open(fileobj=packed) as archive:
+    with gzip.GzipFile(path) as packed, tarfile.open(fileobj=packed) as archive:
         for member in archive:
             yield member.name.removeprefix(top), archive.extractfile(member).read()
         # To the end, where gzip's own checksum stands.

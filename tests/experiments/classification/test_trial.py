@@ -91,6 +91,7 @@ class TestKey:
                 ("learning_rate", 1e-3),
                 ("steps_per_epoch", None),
                 ("accumulation", 1),
+                ("cosine", False),
                 ("factor", 0.2),
                 ("patience", 5),
                 ("min_learning_rate", 1e-4),
