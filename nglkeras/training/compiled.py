@@ -80,8 +80,8 @@ class CompiledNetwork:
             later trainings then begin with as many parts.
         one_program: Whether a training on JAX is one program: wherever it can be (`True`), nowhere
             (`False`), or where that is faster ("auto"). It cannot be where data are streamed or
-            change at random, devices share batches, or callbacks look on. Time limits then hold
-            from epoch to epoch. Its results are those of `fit` to the rounding of float32.
+            change at random, the rate falls, devices share batches, or callbacks look on. Time
+            limits hold from epoch to epoch. Its results are those of `fit` to float32's rounding.
             On TensorFlow `True` trains by `compiled_epochs`, "auto" with `fit`, as ever.
     """
 
@@ -229,9 +229,8 @@ class CompiledNetwork:
 
     def _one_program(self, streams):
         """Return what trains as one program; `None` where `fit` trains."""
-        is_possible = keras.backend.backend() == "jax" and self.replicas == 1
-        is_possible = is_possible and not self.schedule.cosine
-        if self._ours is None and self.one_program and is_possible:
+        is_possible = keras.backend.backend() == "jax" and not self.schedule.cosine
+        if self._ours is None and self.one_program and is_possible and self.replicas == 1:
             # It needs JAX.
             from nglkeras.training import one_program
 

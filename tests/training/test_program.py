@@ -233,6 +233,10 @@ class TestOneProgram:
         assert (training.status, training.path) == ("ok", "fit")
         averages = network(True, optimizer_settings=(("use_ema", True),)).train(NGL)
         assert (averages.status, averages.path) == ("ok", "fit")
+        falling = network(True, cosine=True).train(NGL)
+        assert (falling.status, falling.path) == ("ok", "fit")
+        rates = [row["learning_rate"] for row in falling.history]
+        assert rates == pytest.approx([1e-3, 8.53553e-4, 5e-4, 1.46447e-4], rel=1e-4)
 
     def test_where_it_is_faster(self):
         def convolutions(run):

@@ -154,24 +154,19 @@ def _text(one):
     return " ".join(filter(None, texts))
 
 
-def figure(studies: Mapping[str, Mapping[str, Outcome]], title: str):
+def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
     """The forest plot of the studies; dots at one rate that all losses share are hollow."""
     found = {
-        heading: {
+        title: {
             loss: nglkeras.report.forest.Difference(*one.points)
             for loss, one in outcomes.items()
             # The interval of two runs, often huge, is left to the table.
             if one.cell.pairs and len(one.cell.pairs[0]) > 2
         }
-        for heading, outcomes in studies.items()
+        for title, outcomes in studies.items()
     }
-    shared = {
-        one.study.title
-        for outcomes in studies.values()
-        for one in outcomes.values()
-        if not one.study.own_rates
-    }
-    return nglkeras.report.forest.forest_plot(found, title, hollow=shared)
+    shared = [title for title, one in studies.items() if not one["CE"].study.own_rates]
+    return nglkeras.report.forest.forest_plot(found, heading, hollow=shared)
 
 
 def read_studies(path: Path) -> list[Study]:

@@ -392,6 +392,7 @@ class TestTables:
         np.testing.assert_allclose(values, [[0.1, 0.2, 0.3, 0.4]])
         # The first epoch compiles: 50, 25 and 20 steps a second remain.
         assert tables.steps_per_second(row) == 25
+        assert [tables.steps_until(row, share) for share in (0.1, 0.25, 0.5)] == [500, 1500, None]
         assert tables.curve_layout({"CE": (steps, values)})[1] == ["CE"] + [
             f"{0.1 * i:.4f}" for i in range(1, 5)
         ]
