@@ -329,6 +329,23 @@ def reconstruction_note(names: Iterable[str]) -> list[str]:
     ]
 
 
+def plateau_notes(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[str]:
+    """Say how many networks ended on a plateau, where training may."""
+    ended = {}
+    for trial in trials:
+        plateau, row = trial.schedule.plateau, results[trial.key]
+        if plateau is not None and plateau.stop_after is not None and row.status == "ok":
+            on_plateau = len(row.history) < trial.schedule.epochs
+            measure = trial.measure.replace("_", " ").replace("iou", "IoU")
+            ended.setdefault((plateau.stop_after, measure), {})[trial.key] = on_plateau
+    return [
+        f"Training ends after {epochs} epochs without a better validation {measure} at the least "
+        f"learning rate: so did {sum(found.values())} of {len(found)} networks; the others ended "
+        "at the limit on epochs."
+        for (epochs, measure), found in ended.items()
+    ]
+
+
 def show(
     args: argparse.Namespace,
     path: Path,

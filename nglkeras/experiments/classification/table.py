@@ -101,7 +101,7 @@ class AccuracyTable(script.Experiment):
             [tables.layout(table, paper, bold=("**", "**")), *details],
             [
                 *_notes(scale, table),
-                *_ends(trials, results),
+                *script.plateau_notes(trials, results),
                 *split_notes(trials, args.data_dir),
                 *notes,
             ],
@@ -127,22 +127,6 @@ def split_notes(trials: Sequence[Trial], data_dir: Path | None = None) -> list[s
         if title not in titles:
             titles.append(title)
     return [f"{', '.join(titles)}: {kind}." for kind, titles in kinds.items()]
-
-
-def _ends(trials, results):
-    """Say how many networks ended on a plateau, where training may."""
-    ended = {}
-    for trial in trials:
-        plateau, row = trial.schedule.plateau, results[trial.key]
-        if plateau is not None and plateau.stop_after is not None and row.status == "ok":
-            on_plateau = len(row.history) < trial.schedule.epochs
-            ended.setdefault(plateau.stop_after, {})[trial.key] = on_plateau
-    return [
-        f"Training ends after {epochs} epochs without a better validation accuracy at the least "
-        f"learning rate: so did {sum(found.values())} of {len(found)} networks; the others ended "
-        "at the limit on epochs."
-        for epochs, found in ended.items()
-    ]
 
 
 def _notes(scale, table):

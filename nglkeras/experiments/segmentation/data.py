@@ -102,6 +102,13 @@ class Reader:
             self.error = error
             raise
 
+    def count_labels(self, classes: int) -> np.ndarray:
+        """Return the number of pixels of each class, of all examples."""
+        counts = np.zeros(VOID + 1, int)
+        for i in range(len(self)):
+            counts += np.bincount(self.get(i)[1].reshape(-1), minlength=len(counts))
+        return counts[:classes]
+
     def tensors(self, i):
         """Do what `get` does inside tf.data: float32 and uint8, `[height, width, 3 or 1]`."""
         image, mask = tf.numpy_function(self.get, [i], (tf.uint8, tf.uint8))

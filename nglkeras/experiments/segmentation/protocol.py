@@ -3,7 +3,7 @@
 `recipes` holds what the paper prints and what the scales of the scripts are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -33,6 +33,7 @@ class SegmentationTrial(Trial):
         scale_losses: Whether a network that reads its images at several scales has a loss for each
             scale and one for their maximum, instead of one for the enlarged maximum.
         validation: As in `Recipe`.
+        class_weights: As in `SegmentationScale`.
     """
 
     measure: ClassVar[str] = "mean_iou"
@@ -42,11 +43,17 @@ class SegmentationTrial(Trial):
     files_sha256: str = ""
     scale_losses: bool = False
     validation: bool = True
+    class_weights: str | None = None
 
 
-def make_loss(name: str) -> "keras.losses.Loss":
+def make_loss(name: str, class_weights: Sequence[float] | None = None) -> "keras.losses.Loss":
     """Make the loss of a row of `losses.ROWS`, for labels with void pixels and for logits."""
     arguments = {"from_logits": True, "ignore_class": segmentation.VOID}
+    if class_weights is not None:
+        arguments["class_weights"] = class_weights
+        if nglkeras.losses.row(name).make_sparse is nglkeras.losses.ROWS["CE"].make_sparse:
+            # Cross entropy: Keras' own has no such weights.
+            return nglkeras.losses.Poly1(epsilon=0.0, sparse=True, **arguments)
     return nglkeras.losses.get(name, sparse=True, **arguments)
 
 
@@ -131,6 +138,7 @@ def _blank(scale, model, data_dir):
         "views": views,
         "scale_losses": architecture.is_multiscale,
         "validation": recipe.validation,
+        "class_weights": scale.class_weights,
         **initial_weights(weights),
     }
 
@@ -178,6 +186,8 @@ def describe(trial: SegmentationTrial) -> str:
     parts = [length, batch, rate, *_described_views(views)]
     if trial.scale_losses:
         parts.append("a loss for each scale and for their maximum")
+    if trial.class_weights is not None:
+        parts.append(f"{trial.class_weights} class weights")
     if not trial.validation:
         parts.append("no validation set")
     start = "random weights" if trial.weights is None else Path(trial.weights).name

@@ -10,6 +10,7 @@ follows its configs/voc12.yaml, configs/cocostuff164k.yaml and main.py. The rest
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.training.schedule import ADAM, Decay, Plateau, Schedule
@@ -121,6 +122,8 @@ _DEEPLAB_RATES = (
 # the rate 1e-3 has a validation IoU of 27 %, the paper's 1e-4 24 % (cross entropy, one run each).
 _FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 _SHORT = replace(_FROM_SCRATCH, epochs=6, steps_per_epoch=90)
+# As the paper's, the rate may fall to a tenth of its first value.
+_ON_IOU = Plateau(0.2, 5, 1e-4, monitor="val_mean_iou", stop_after=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,8 @@ class SegmentationScale(Scale):
         precision: Dtype policy of the layers, float32 or mixed_bfloat16.
         learning_rates: Pairs of a model and its rate, where that is not the recipe's.
         datasets: Pairs of a model and its data set, where that is not `dataset`.
+        class_weights: Weights of the classes in the loss; balanced: all classes have the same total
+            weight over the training pixels; `None` for none.
     """
 
     dataset: str
@@ -154,6 +159,7 @@ class SegmentationScale(Scale):
     precision: str = "float32"
     learning_rates: tuple[tuple[str, float], ...] = ()
     datasets: tuple[tuple[str, str], ...] = ()
+    class_weights: Literal["balanced"] | None = None
 
     def dataset_of(self, model: str) -> str:
         """Return the name of the data set that a model is trained on."""
@@ -188,6 +194,20 @@ TABLE4_SCALES = by_name(
         runs=3,
         # 540 steps, evaluated every other pass over the 367 images.
         recipe=Recipe(_SHORT, Views(128, (0.75, 1.25))),
+        precision="mixed_bfloat16",
+        learning_rates=_DEEPLAB_RATES,
+    ),
+    SegmentationScale(
+        name="small",
+        note="a narrow U-Net from random weights on CamVid's scenes at 96 x 96 pixels, to a "
+        "plateau: training ends when the validation IoU has not improved for 10 epochs at the "
+        "least learning rate, or at the limit on epochs; not the paper's data set",
+        dataset="camvid",
+        models=("unet_narrow",),
+        runs=3,
+        recipe=Recipe(
+            Schedule(100, 8, "Adam", ADAM, 1e-3, _ON_IOU), Views(96, (0.75, 1.25), resize=96)
+        ),
         precision="mixed_bfloat16",
         learning_rates=_DEEPLAB_RATES,
     ),

@@ -32,7 +32,7 @@ class SegmentationTable(script.Experiment):
         """Add the options of both tables."""
         options.add_losses(parser, formulas=False)
         names = ("runs", "epochs", "train_images", "evaluation_images", "image_size", "dataset")
-        names += ("models", "weights", "precision")
+        names += ("models", "weights", "precision", "class_weights")
         options.add_fields(parser, SegmentationScale, names)
 
     def chosen_scale(self, args):
@@ -90,7 +90,7 @@ class SegmentationTable(script.Experiment):
             out / self.name,
             title,
             [layout(table, bold=("**", "**")), *details, tables.classes_layout(trials, results)],
-            [*_notes(scale, table, trials), *notes],
+            [*_notes(scale, table, trials), *script.plateau_notes(trials, results), *notes],
             report.tables.frame(table, tables.COLUMNS),
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
             printed=[layout(table), *details],

@@ -1,5 +1,6 @@
 """`run_trial`: build a segmentation network, train it, evaluate it, and return its row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ from nglkeras.experiments.segmentation.architectures import get_architecture
 from nglkeras.experiments.segmentation.catalog import Info, get_info
 from nglkeras.experiments.segmentation.metrics import SegmentationScores, class_ious
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial, make_loss
+from nglkeras.losses import balanced
 from nglkeras.runs.attempt import run_attempts
 from nglkeras.runs.trial import TrialResult
 from nglkeras.seeds import derive_seed
@@ -82,7 +84,8 @@ def _train(trial, data_dir, kept, monitor, shown):
     steps = schedule.steps_per_epoch or len(train) // schedule.batch_size
     updates = schedule.epochs * steps
     stream = data.Training(train, views, schedule.batch_size, updates, trial.run_seed)
-    model = build(trial, info, updates)
+    counts = None if trial.class_weights is None else train.count_labels(len(info.classes))
+    model = build(trial, info, updates, counts)
     with data.telling_mistakes(*filter(None, (train, validation))):
         checkpoint.fit(
             model,
@@ -122,8 +125,13 @@ def find_sets(trial: SegmentationTrial, data_dir: str | Path | None = None) -> d
     )
 
 
-def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
-    """Build the compiled network of a trial for a training of so many updates."""
+def build(
+    trial: SegmentationTrial, info: Info, steps: int, counts: Sequence[int] | None = None
+) -> keras.Model:
+    """Build the compiled network of a trial for a training of so many updates.
+
+    `counts` are the training pixels of each class, by which the loss balances them.
+    """
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
     model = models.build(
         trial.model,
@@ -135,7 +143,7 @@ def build(trial: SegmentationTrial, info: Info, steps: int) -> keras.Model:
     )
     model.compile(
         optimizer=make_optimizer(trial.schedule, trial.replicas, trial.schedule.decay(steps)),
-        loss=make_loss(trial.loss),
+        loss=make_loss(trial.loss, None if counts is None else balanced(counts)),
         metrics=[SegmentationScores(len(info.classes))],
     )
     # An optimizer that is built inside `fit` makes TensorFlow trace the step twice.

@@ -362,7 +362,7 @@ class TestHistories:
             )
             for trial, length in zip(trials, lengths, strict=True)
         }
-        return table2._ends(trials, results), tables.curves(trials, results)
+        return script.plateau_notes(trials, results), tables.curves(trials, results)
 
     def test_ends_are_counted(self):
         (note,), curves = self.table_of([3, 6, 5])
@@ -377,7 +377,7 @@ class TestHistories:
 
     def test_no_note_without_the_rule(self):
         trials, results = rows({"CE": CE})
-        assert table2._ends(trials, results) == []
+        assert script.plateau_notes(trials, results) == []
         # Rows without a history, of an earlier version.
         assert tables.curves(trials, results) == {}
 

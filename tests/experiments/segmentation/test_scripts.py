@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nglkeras.experiments.script import plateau_notes
 from nglkeras.experiments.segmentation import tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
@@ -82,12 +83,13 @@ class TestTable4:
             (["--losses", "CSE-B"], "CSE-Autoloss-B has no loss for class indices; choose from"),
             (["--models", "unet50"], "unknown model 'unet50'; choose from: unet, deeplabv2"),
             (["--dataset", "ade"], "unknown data set 'ade'; choose from: scenes, camvid"),
-            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, paper"),
+            (["--scale", "huge"], "unknown scale 'huge'; choose from: demo, reduced, small, paper"),
             (["--scale", "reduced"], "data set camvid wants --data-dir"),
             (["--scale", "paper", "--data-dir", "/nowhere"], "voc2012 is not at /nowhere"),
             (["--scale", "paper", "--models", "unet_narrow"], "the paper does not train"),
             (["--dataset", "folder", "--data-dir", "/nowhere"], "cannot read /nowhere/classes"),
             (["--precision", "half"], "unknown precision 'half'"),
+            (["--class-weights", "bal"], "invalid choice: 'bal' (choose from 'balanced')"),
             (["--image-size", "0"], "0 is not a positive number"),
             (["--train-images", "3"], "3 training images do not fill a batch of 8"),
             (["--weights", "gone.h5"], "no weights file gone.h5"),
@@ -179,6 +181,15 @@ class TestTables:
         table = tables.cells(self.trials, results, ["mean_iou"], {})
         divided = {cell.model: cell.divided for cell in table if cell.loss == "CE"}
         assert divided == {"unet": 5, "deeplabv2_multiscale": 0}
+
+    def test_networks_that_ended_on_a_plateau_are_counted(self):
+        trials = plan(TABLE4_SCALES["small"], ["CE"])
+        rows = results_of(trials, {"CE": [0.3, 0.4, 0.5]})
+        rows[trials[0].key].history.extend([{}] * 30)
+        rows[trials[1].key].history.extend([{}] * 100)
+        (note,) = plateau_notes(trials, rows)
+        assert "after 10 epochs without a better validation mean IoU" in note
+        assert "so did 2 of 3 networks" in note
 
     def test_layouts(self):
         table = tables.layout4(self.cells)

@@ -287,7 +287,7 @@ class TestRows:
             def call(self, y_true, y_pred):
                 return keras.ops.sum(y_pred) * float("nan")
 
-        monkeypatch.setattr(training, "make_loss", lambda name: Broken())
+        monkeypatch.setattr(training, "make_loss", lambda *_: Broken())
         row = training.run_trial(*plan(TINY, ["CE"]))
         assert row.status == "non_finite"
         assert len(row.history) == 1
@@ -338,6 +338,41 @@ class TestOptimizer:
         assert (callback.monitor, callback.mode) == ("val_mean_iou", "max")
         assert (callback.factor, callback.patience, callback.min_lr) == (0.2, 5, 1e-5)
         assert training.rate_callbacks(RECIPES["deeplabv2", "voc2012"].schedule) == []
+        (callback,) = training.rate_callbacks(TABLE4_SCALES["small"].recipe.schedule)
+        assert (callback.monitor, callback.min_lr, callback.stop_after) == (
+            "val_mean_iou",
+            1e-4,
+            10,
+        )
+
+
+class TestClassWeights:
+    @pytest.mark.parametrize("name", ["CE", "CE + L2", "Focal", "NGL"])
+    def test_are_the_weights_of_the_labels(self, name):
+        random = np.random.default_rng(0)
+        labels = random.integers(0, 3, (2, 4, 4))
+        labels[0, 0] = VOID
+        logits = random.normal(scale=5, size=(2, 4, 4, 3)).astype("float32")
+        weights = np.array([0.5, 2.0, 3.0])
+        of_pixels = np.append(weights, np.zeros(VOID))[np.where(labels == VOID, 3, labels)]
+        expected = make_loss(name)(labels, logits, sample_weight=of_pixels)
+        assert float(make_loss(name, weights)(labels, logits)) == pytest.approx(float(expected))
+        assert float(expected) != pytest.approx(float(make_loss(name)(labels, logits)))
+
+    def test_balance_the_pixels_that_are_trained_on(self, tiny, monkeypatch):
+        given = []
+
+        def keep(name, weights=None):
+            given.append(weights)
+            return make_loss(name, weights)
+
+        monkeypatch.setattr(training, "make_loss", keep)
+        (trial,) = plan(replace(TINY, epochs=1, class_weights="balanced"), ["CE"])
+        assert "balanced class weights" in protocol.describe(trial)
+        assert training.run_trial(trial).status == "ok"
+        examples, rows = training.find_sets(trial).train
+        masks = np.concatenate([examples.read(i, None)[1].ravel() for i in rows])
+        assert given == [losses.balanced(np.bincount(masks[masks != VOID]))]
 
 
 class TestProtocol:
@@ -389,6 +424,7 @@ class TestProtocol:
     def test_keys_tell_trials_apart(self):
         trials = [t for s in (TABLE4_SCALES, TABLE5_SCALES) for t in plan(s["paper"])]
         trials += plan(TINY) + plan(replace(TINY, image_size=48)) + plan(TINY, seed=1)
+        trials += plan(replace(TINY, class_weights="balanced"))
         assert len({trial.key for trial in trials}) == len(trials)
         a, b = plan(TINY, ["CE", "NGL"])
         assert a.kind == b.kind
