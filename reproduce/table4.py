@@ -3,6 +3,8 @@ r"""Table 4 of paper A: mean IoU of U-Net and DeepLabv2, trained with each loss;
     python reproduce/table4.py                     a demonstration: digits on photographs, minutes
     python reproduce/table4.py --scale reduced --data-dir CAMVID
                                                    U-Net (ResNet34) from random weights on CamVid
+    python reproduce/table4.py --scale small --data-dir CAMVID --class-weights balanced
+                                                   a narrow U-Net on CamVid, to a plateau
     python reproduce/table4.py --scale paper --data-dir VOC \
         --weights unet=resnet34.npz deeplabv2_multiscale=deeplabv1_resnet101-coco.npz
                                                    VOC 2012, 40 networks: the full protocol

@@ -5,9 +5,10 @@ their rows: see `numbers`. Differences are in percentage points.
 """
 
 import inspect
+import itertools
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 # What needs Keras or Matplotlib is reached through packages: see `startup.lazy`.
 import nglkeras
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
 from nglkeras.report import statistics, tables
 from nglkeras.report.tables import SAME, Cell, number
 
@@ -180,6 +181,10 @@ def read_studies(path: Path) -> list[Study]:
         studies = msgspec.convert(listed, Annotated[list[Study], msgspec.Meta(min_length=1)])
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"cannot read the studies in {path}: {error}") from error
+    known = [one.name for one in fields(Study)]
+    for name in itertools.chain.from_iterable(listed):
+        if name not in known:
+            raise unknown(f"setting of a study in {path}", name, known)
     titles = [study.title for study in studies]
     for title in titles:
         if titles.count(title) > 1:

@@ -134,6 +134,10 @@ def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
             '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "accuracy"\nparts = []',
             "in studies.toml 'accuracy'; choose from: accuracies, best_rates, glo, segmentation$",
         ),
+        (
+            '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "glo"\nparts = []\nname = {}',
+            "unknown setting of a study in .*studies.toml 'name'; choose from: title, own_rates",
+        ),
     ],
 )
 def test_a_faulty_list_is_named_in_a_line(text, message, tmp_path, script):
