@@ -20,7 +20,7 @@ _SHOWN = {
         ("results/table2/small_fashion_mnist/table2_curves.png",),
     ),
     "table 3": ("table3", ()),
-    "table 4": ("table4", ("results/table4/unet_camvid/table4.png",)),
+    "table 4": ("table4", ("results/table4/small_camvid/table4.png",)),
     "table 5": ("table5", ()),
     "table B.2.1": ("table_b21", ()),
     "table B.2.2": ("table_b22", ()),

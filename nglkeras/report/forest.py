@@ -34,7 +34,7 @@ def forest_plot(
     hollow: Collection[str] = (),
     within: float = 3.0,
 ) -> Figure:
-    """A line for each loss, with a dot and its interval for each study that has it.
+    """A block for each loss, in it a line for each study that has it: a dot and its interval.
 
     The band is paper A's ±0.5 points, which count as the same. An arrow stands for a mean outside
     of the axis.
@@ -45,10 +45,14 @@ def forest_plot(
         hollow: Titles of the studies whose dots are hollow.
         within: The axis shows differences up to this size, in points.
     """
-    found = {name for study in studies.values() for name in study}
-    names = in_order(found)
-    step = 0.8 / len(studies)
-    size = (8.5, 0.5 + 0.16 * len(names) * (len(studies) + 1) + 0.25 * len(studies) + 0.9)
+    names = in_order({name for study in studies.values() for name in study})
+    lines, middles, ends = {}, [], [0]
+    for name in names:
+        of_name = [heading for heading, study in studies.items() if name in study]
+        lines |= {(heading, name): ends[-1] + k for k, heading in enumerate(of_name, start=1)}
+        middles.append(ends[-1] + (len(of_name) + 1) / 2)
+        ends.append(ends[-1] + len(of_name) + 1)
+    size = (8.5, 0.5 + 0.16 * ends[-1] + 0.25 * len(studies) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     axis.axvspan(-SAME, SAME, color="gray", alpha=0.15, linewidth=0)
@@ -59,14 +63,13 @@ def forest_plot(
             style["markerfacecolor"] = "white"
         axis.plot([], [], linestyle="none", label=heading, **style)
         for name, one in study.items():
-            y = names.index(name) - 0.4 + (i + 0.5) * step
-            _draw(axis, y, one, within, style)
-    for i in range(1, len(names)):
-        axis.axhline(i - 0.5, color="gray", linewidth=0.4, alpha=0.5)
+            _draw(axis, lines[heading, name], one, within, style)
+    for end in ends[1:-1]:
+        axis.axhline(end, color="gray", linewidth=0.4, alpha=0.5)
     axis.grid(visible=False, axis="y")
-    axis.set(xlim=(-within, within), ylim=(max(len(names), 1) - 0.5, -0.5))
+    axis.set(xlim=(-within, within), ylim=(max(ends[-1], 1), 0))
     axis.set(xlabel="test accuracy less cross entropy's, points (95 % interval)")
-    axis.set_yticks(range(len(names)), [losses.label(name) for name in names])
+    axis.set_yticks(middles, [losses.label(name) for name in names])
     figure.suptitle(title)
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure

@@ -57,6 +57,12 @@ COMMITTED = [
         "--confirm-runs 0 --compare-runs 1",
     ),
     (
+        "table2/small_fashion_mnist_cpu",
+        "table2.csv",
+        "table2 --scale small --datasets fashion_mnist --models small_cnn --runs 2 "
+        "--losses CE NGL Focal SCE 'CE + L2' f4",
+    ),
+    (
         "table2/small_fashion_mnist",
         "table2.csv",
         "table2 --scale small --datasets fashion_mnist --models small_cnn --runs 2 "

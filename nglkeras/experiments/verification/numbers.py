@@ -148,7 +148,7 @@ class Numbers:
         """The functions by their names in templates."""
         own = (self.comparison, self.rate_curves, self.search, self.confirmation, self.table)
         own += (self.studies, self.rows)
-        functions = (*own, judged, paired, paper, shape, steps_until, welch)
+        functions = (*own, judged, paired, paper, shape, statistics.holm, steps_until, welch)
         return self._of_runs | {function.__name__: function for function in functions}
 
     @property

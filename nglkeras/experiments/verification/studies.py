@@ -22,7 +22,7 @@ from nglkeras.report import statistics, tables
 from nglkeras.report.tables import SAME, Cell, number
 
 STUDIES = "studies.toml"
-REPRODUCED, SMALLER = "reproduced", "smaller than printed"
+REPRODUCED, SMALLER, LARGER = "reproduced", "smaller than printed", "larger than printed"
 REFUTED, OPEN = "not reproduced", "not settled"
 
 
@@ -197,8 +197,9 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
 
     A printed difference within ±`same` is reproduced if the measured one lies there, too (TOST),
     and not reproduced if its interval lies outside. A larger one is reproduced if the loss is
-    better, or worse, with Holm's correction, as printed; it is smaller than printed if the interval
-    then excludes the printed one, and not reproduced if only the latter holds.
+    better, or worse, with Holm's correction, as printed; if the interval then excludes the printed
+    one, it is smaller or larger than printed. It is not reproduced if neither is shown and the
+    interval ends short of the printed one.
 
     Args:
         cell: The loss.
@@ -207,19 +208,19 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
             claim.
 
     Returns:
-        "reproduced", "smaller than printed", "not reproduced", or "not settled" where the pairs
-        show nothing of this.
+        "reproduced", "smaller than printed", "larger than printed", "not reproduced", or "not
+        settled" where the pairs show nothing of this.
     """
     if cell.paired.low is None:
         return OPEN
     low, high = cell.unit * cell.paired.low, cell.unit * cell.paired.high
     if abs(printed) <= same:
         p = statistics.equivalence_p(*cell.pairs, same / cell.unit, paired=True)
-        inside = p is not None and p < statistics.SIGNIFICANCE
-        outside = low > same or high < -same
-    else:
-        inside = cell.shown == ("better" if printed > 0 else "worse")
-        outside = high < printed if printed > 0 else low > printed
-    if inside:
-        return SMALLER if outside else REPRODUCED
-    return REFUTED if outside else OPEN
+        if p is not None and p < statistics.SIGNIFICANCE:
+            return REPRODUCED
+        return REFUTED if low > same or high < -same else OPEN
+    below, above = high < printed, low > printed
+    smaller, larger = (below, above) if printed > 0 else (above, below)
+    if cell.shown == ("better" if printed > 0 else "worse"):
+        return SMALLER if smaller else LARGER if larger else REPRODUCED
+    return REFUTED if smaller else OPEN

@@ -46,10 +46,14 @@ def test_cells_of_paper_b_are_those_of_figure_1(functions):
     assert found["CE"].paper == 0.9899
 
 
-def test_segmentation_is_table_4(functions):
-    table = pd.read_csv(RESULTS / "table4/unet_camvid/table4.csv").set_index("loss")
+@pytest.mark.parametrize(
+    ("place", "runs"),
+    [("table4/unet_camvid", 3), ("table4/small_camvid", 3), ("table4/small_camvid_balanced", 1)],
+)
+def test_segmentation_is_table_4(functions, place, runs):
+    table = pd.read_csv(RESULTS / place / "table4.csv").set_index("loss")
     table = table[table.measure == "mean_iou"]
-    found = functions["segmentation"]("table4/unet_camvid", runs=3)
+    found = functions["segmentation"](place, runs=runs)
     for loss, row in table.iterrows():
         assert (found[loss].mean, found[loss].paper) == pytest.approx((row["mean"], row.paper))
 

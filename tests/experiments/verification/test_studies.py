@@ -38,11 +38,13 @@ NOISE = np.array([0.01, -0.01, 0.02, -0.02, 0.0])
         (100 * NOISE, 0.3, 0.5, "not settled"),
         (0.3 + NOISE, 0.31, 0, "reproduced"),  # a claim of any difference
         (0.1 + NOISE, 0.34, 0, "smaller than printed"),
+        (0.5 + NOISE, 0.34, 0, "larger than printed"),
         (NOISE, 0.34, 0, "not reproduced"),  # excludes one as large as printed
         (-1.0 + NOISE, 0.34, 0, "not reproduced"),
         (100 * NOISE, 0.34, 0, "not settled"),
         (-2.0 + NOISE, -2.01, 0.5, "reproduced"),
         (-2.0 + NOISE, -2.4, 0.5, "smaller than printed"),
+        (-3.0 + NOISE, -2.4, 0.5, "larger than printed"),
         (NOISE, -2.4, 0.5, "not reproduced"),
         (200 * NOISE, -2.4, 0.5, "not settled"),
         (0.3 + NOISE, 0.05, 0.1, "not reproduced"),  # a narrower band than paper A's
@@ -197,6 +199,8 @@ def test_means_outside_of_the_axis_become_arrows_with_their_value():
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.texts] == ["-13.1"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["f4", "f5 (NGL)"]
+    # A loss takes as many lines as there are studies of it, and one between.
+    assert list(axis.get_yticks()) == [1.0, 3.5]
     dots = {line.get_label(): line.get_markerfacecolor() for line in axis.lines}
     assert dots["b"] == "white"
     assert dots["a"] != "white"
