@@ -197,7 +197,7 @@ def test_a_fault_of_a_template_names_file_line_and_fault(text, message, project,
 
 def test_write_and_verify_again(project, script):
     before = {name: (project / name).read_text() for name in TEMPLATES}
-    replaced(project / "README.md", "none of 21 is", "none of 29 is")
+    replaced(project / "README.md", "0 of 21 small", "0 of 29 small")
     document = project / "results/README.md"
     replaced(document, "371 trained", "372 trained")
     # A line too few, and one too many.
