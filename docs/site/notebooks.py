@@ -125,7 +125,8 @@ async def execute(path: Path) -> NotebookNode:
 
 def _failed(notebook):
     """The number and id of the cell that was executed last, for people."""
-    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata.get("execution")]
+    # Empty where the kernel died before it could say when it began.
+    begun = [i for i, cell in enumerate(notebook.cells) if "execution" in cell.metadata]
     number = begun[-1] if begun else 0
     return f"{number + 1} ({notebook.cells[number].id})"
 
