@@ -68,10 +68,12 @@ class TestTable4:
                     Image.fromarray(pixels).save(folder / f"{i}.png")
         (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
         code, out, _ = script(
-            "table4", *SMALL, "--losses", "Dice", "--dataset", "folder", "--data-dir", tmp_path,
-            "--out", tmp_path / "out",
+            "table4", "--scale", "small", *SMALL, "--losses", "Dice", "--class-weights", "balanced",
+            "--dataset", "folder", "--data-dir", tmp_path, "--out", tmp_path / "out",
         )  # fmt: skip
         assert code == 0
+        assert "balanced class weights" in out
+        assert "so did 0 of 1 networks" in out
         assert "Data: Folder" in out
         (row,) = map(json.loads, (tmp_path / "out" / "journal.jsonl").read_text().splitlines())
         assert row["trial"]["files_sha256"]
