@@ -15,7 +15,7 @@ from nglkeras.report import output
 
 _TITLE = "Each loss less cross entropy, in pairs of runs"
 _NOTE = (
-    "Points of test accuracy, with Student's 95 % interval and the number of networks n. Better "
+    "Points of the measure, with Student's 95 % interval; n pairs of runs, one a seed. Better "
     "and worse: Holm's p below 0.05; equivalent: both one-sided tests within ±0.5 points below "
     "0.05."
 )

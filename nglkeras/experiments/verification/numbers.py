@@ -184,6 +184,8 @@ class Numbers:
         **settings,
     ) -> ByLoss[Cell]:
         """Return the cells of table 4 or 5, in %; measure is e.g. "iou/pole"."""
+        if table not in segmentation_tables.TABLES:
+            raise unknown("table", table, segmentation_tables.TABLES)
         found = self._select(place, SegmentationTrial, losses, settings)
         printed = segmentation_tables.read_printed(table)
         return _cells(found, runs, losses, segmentation_tables.cells, [measure], printed)

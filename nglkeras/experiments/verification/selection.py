@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 
@@ -21,7 +21,8 @@ from nglkeras.runs.trial import Trial, TrialResult
 
 AnyCell = TypeVar("AnyCell", bound=Cell)
 AnyValue = TypeVar("AnyValue")
-Runs = int | Sequence[int]
+# The first so many runs, or the runs of these numbers.
+Runs = Annotated[int, msgspec.Meta(ge=1)] | Annotated[Sequence[int], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 # What needs Keras or Matplotlib is reached through packages: see `startup.lazy`.
@@ -35,7 +36,7 @@ class Study:
         own_rates: Whether each loss has its own best learning rate.
         function: The function of templates that takes the rows, e.g. "best_rates".
         parts: Arguments of the function, which is called with each of them; what they select is
-            put together. Runs are paired within a `place`.
+            put together. Runs are paired within a `place`; pairs of one seed count as one.
         names: Names of losses in the report, by those in the journal: under plain SGD a factor on
             a loss stands for a learning rate.
     """
@@ -50,19 +51,25 @@ class Study:
         """Return the cells of the function under the report's names, compared with its "CE".
 
         Raises:
-            UserError: If no loss is "CE", an argument is missing or unknown, or cells cannot be put
-                together: they have a run twice, or are of several networks or data sets.
+            UserError: If no loss is "CE", an argument or a name is missing, unknown or not what it
+                should be, a loss has no value, or cells cannot be put together: they have a run
+                twice, or are of several networks or data sets.
         """
-        where, found = f"{STUDIES}, {self.title!r}", {}
+        where, found, journal = f"{STUDIES}, {self.title!r}", {}, {}
         for part in self.parts:
             try:
-                inspect.signature(function).bind(**part)
+                _check(function, part)
             except TypeError as error:
                 raise UserError(f"{where}: {self.function}: {error}") from error
             for cell in function(**part).values():
-                loss = self.names.get(cell.loss, cell.loss)
+                if not cell.runs:
+                    raise UserError(f"{where}: {cell.loss} has no value of what is measured")
+                loss = journal[cell.loss] = self.names.get(cell.loss, cell.loss)
                 runs = [(part["place"], run) for run in cell.run_numbers]
                 found.setdefault(loss, []).append(replace(cell, loss=loss, run_numbers=runs))
+        for name in self.names:
+            if name not in journal:
+                raise unknown(f"loss in {where}", name, journal)
         if "CE" not in found:
             raise UserError(f"{where}: no loss is CE")
         if len({(one.model, one.dataset) for cells in found.values() for one in cells}) > 1:
@@ -72,7 +79,21 @@ class Study:
             if len(set(runs)) < len(runs):
                 raise UserError(f"{where}: two parts have the same runs of {loss}")
         cells = tables.with_references(map(_together, found.values()))
-        return {cell.loss: cell for cell in cells}
+        reference = next(cell for cell in cells if cell.loss == "CE")
+        cells = [_by_seed(cell, reference) for cell in cells]
+        adjusted = statistics.holm([cell.p_paired for cell in cells])
+        pairs = zip(cells, adjusted, strict=True)
+        return {cell.loss: replace(cell, p_holm=p) for cell, p in pairs}
+
+
+def _check(function, part):
+    """Compare a part with the function's arguments and their types."""
+    kinds = inspect.get_annotations(function)
+    for name, value in inspect.signature(function).bind(**part).arguments.items():
+        try:
+            msgspec.convert(value, kinds.get(name, object))
+        except msgspec.ValidationError as error:
+            raise TypeError(f"{name}: {error}") from error
 
 
 def _together(cells):
@@ -82,6 +103,18 @@ def _together(cells):
         for name in ("values", "rows", "run_numbers")
     }
     return replace(cells[0], reference=None, pairs=None, **joined)
+
+
+def _by_seed(cell, reference):
+    """The cell with one pair a seed, a mean over places: runs of one number share their split."""
+    if cell.pairs is None:
+        return cell
+    seeds = {}
+    both = [run for run in cell.run_numbers if run in reference.run_numbers]
+    for (_, run), *pair in zip(both, *cell.pairs, strict=True):
+        seeds.setdefault(run, []).append(pair)
+    means = [np.mean(found, axis=0).tolist() for found in seeds.values()]
+    return replace(cell, pairs=tuple(zip(*means, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -108,6 +141,11 @@ class Outcome:
         paired = self.cell.paired
         return self._points(paired.mean, paired.low, paired.high)
 
+    @property
+    def n(self) -> int:
+        """How many pairs the difference is of; of cross entropy how many networks there are."""
+        return len(self.cell.pairs[0]) if self.cell.pairs else self.cell.runs
+
     def _points(self, *values):
         return tuple(None if value is None else self.cell.unit * value for value in values)
 
@@ -118,6 +156,7 @@ _COLUMNS = {
     "loss": lambda one: one.cell.loss,
     "rate": lambda one: getattr(one.cell, "rate", None),
     "networks": lambda one: one.cell.runs,
+    "n": lambda one: one.n,
     "test_accuracy": lambda one: one.percent[0],
     "low": lambda one: one.percent[1],
     "high": lambda one: one.percent[2],
@@ -149,9 +188,9 @@ def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
 def _text(one):
     mean, low, high = one.points
     if mean is None:
-        return f"{number(one.percent[0], '.2f')} % (n {one.cell.runs})"
+        return f"{number(one.percent[0], '.2f')} % (n {one.n})"
     ends = "" if low is None else f"[{low:+.2f}, {high:+.2f}]"
-    texts = f"{mean:+.2f}", ends, one.cell.shown, f"(n {one.cell.runs})"
+    texts = f"{mean:+.2f}", ends, one.cell.shown, f"(n {one.n})"
     return " ".join(filter(None, texts))
 
 
@@ -162,7 +201,7 @@ def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
             loss: nglkeras.report.forest.Difference(*one.points)
             for loss, one in outcomes.items()
             # The interval of two runs, often huge, is left to the table.
-            if one.cell.pairs and len(one.cell.pairs[0]) > 2
+            if one.cell.pairs and one.n > 2
         }
         for title, outcomes in studies.items()
     }

@@ -1,6 +1,7 @@
 """The studies that the report counts: what is paired, what is judged, what is drawn."""
 
 import shutil
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from nglkeras.errors import UserError
-from nglkeras.experiments.verification import numbers, studies
+from nglkeras.experiments.verification import numbers, selection, studies
 from nglkeras.experiments.verification.studies import Study, judged
 from nglkeras.report import forest
 from nglkeras.report.tables import Cell, with_references
@@ -70,10 +71,10 @@ def study(**settings):
 
 def test_runs_are_paired_within_a_place_and_under_the_reports_names():
     def function(place):
-        shift = {"here": 0.0, "there": 10.0}[place]
+        shift, runs = {"here": (0.0, [0, 1]), "there": (10.0, [0, 2])}[place]
         return {
-            "32 CE": Cell(loss="32 CE", values=[1 + shift, 3 + shift], run_numbers=[0, 1]),
-            "NGL": Cell(loss="NGL", values=[2 + shift], run_numbers=[1]),
+            "32 CE": Cell(loss="32 CE", values=[1 + shift, 3 + shift], run_numbers=runs),
+            "NGL": Cell(loss="NGL", values=[2 + shift], run_numbers=runs[1:]),
         }
 
     two = study(parts=[{"place": "here"}, {"place": "there"}], names={"32 CE": "CE"})
@@ -81,6 +82,22 @@ def test_runs_are_paired_within_a_place_and_under_the_reports_names():
     assert [*cells] == ["CE", "NGL"]
     assert list(cells["CE"].values) == [1, 3, 11, 13]
     assert [list(side) for side in cells["NGL"].pairs] == [[2, 12], [3, 13]]
+
+
+def test_pairs_of_one_seed_at_several_places_count_as_their_mean():
+    values = {"here": ([1.0, 3.0], [2.0, 3.5]), "there": ([11.0], [14.0])}
+
+    def function(place):
+        return {
+            loss: Cell(loss=loss, values=found, run_numbers=range(len(found)))
+            for loss, found in zip(("CE", "NGL"), values[place], strict=True)
+        }
+
+    cells = study(parts=[{"place": "here"}, {"place": "there"}]).cells(function)
+    assert cells["NGL"].pairs == ((8.0, 3.5), (6.0, 3.0))
+    assert cells["NGL"].runs == 3
+    assert studies.Outcome(study(), cells["NGL"]).n == 2
+    assert cells["NGL"].p_holm == cells["NGL"].p_paired == pytest.approx(0.3440, abs=1e-4)
 
 
 def test_a_study_without_cross_entropy_is_an_error():
@@ -95,14 +112,27 @@ def test_a_study_without_cross_entropy_is_an_error():
         ([{"place": "a"}, {"place": "b", "model": "m"}], "are of several networks or data sets"),
         ([{"place": "a", "loses": ["CE"]}], "'a': f: got an unexpected keyword argument 'loses'"),
         ([{"model": "m"}], "'a': f: missing a required argument: 'place'"),
+        ([{"place": "a", "runs": 3.0}], "'a': f: runs: Expected `int | array`, got `float`"),
+        ([{"place": "a", "runs": 0}], "'a': f: runs: Expected `int` >= 1"),
+        ([{"place": "a", "runs": []}], "'a': f: runs: Expected `array` of length >= 1"),
+        ([{"place": "a", "losses": "CE"}], "'a': f: losses: Expected `array`, got `str`"),
+        ([{"place": "nothing"}], "'a': CE has no value of what is measured"),
     ],
 )
 def test_parts_that_cannot_be_put_together(parts, message):
-    def function(place, model=""):
-        return {"CE": Cell(loss="CE", model=model, values=[1.0], run_numbers=[0])}
+    def function(place, model="", runs: selection.Runs = 1, losses: Sequence[str] = ()):
+        found = {} if place == "nothing" else {"values": [1.0], "run_numbers": [0]}
+        return {"CE": Cell(loss="CE", model=model, **found)}
 
     with pytest.raises(UserError, match=message):
         study(parts=parts).cells(function)
+
+
+def test_a_name_that_no_loss_of_the_journal_has():
+    with pytest.raises(UserError, match=r"unknown loss in studies.toml, 'a' '42 CE'.*: CE"):
+        study(names={"42 CE": "CE"}).cells(
+            lambda place: {"CE": Cell(loss="CE", values=[1.0], run_numbers=[0])}
+        )
 
 
 def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
