@@ -16,7 +16,7 @@ from nglkeras import data
 from nglkeras.data import sources
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.catalog import data_directory, get_info
-from nglkeras.data.division import TEST, TRAIN, VALIDATION, Division, splits_with
+from nglkeras.data.division import TEST, TRAIN, UNUSED, VALIDATION, Division, splits_with
 from nglkeras.errors import UserError
 
 
@@ -73,6 +73,7 @@ def load(
         UserError: If there is no such data set or kind of splits, if the data set can neither be
             found nor downloaded, or if too few training images are left for a batch.
     """
+    division = Division(**division)
     source, info, parts, size = _divided(name, seed, image_size, data_dir, division)
     if find_spec("tensorflow") is None:
         raise UserError(
@@ -139,7 +140,9 @@ def load_arrays(
         UserError: If there is no such data set, it can neither be found nor downloaded, or a file
             of a folder cannot be read.
     """
-    source, info, parts, size = _divided(name, seed, image_size, data_dir, division, test_seed)
+    source, info, parts, size = _divided(
+        name, seed, image_size, data_dir, Division(**division), test_seed, test
+    )
 
     def in_memory(part):
         if info.image_size[0] is None or not info.fits_in_memory():
@@ -155,15 +158,22 @@ def load_arrays(
     return Arrays(in_memory(TRAIN), in_memory(VALIDATION), test_part, size, info.classes)
 
 
-def _divided(name, seed, image_size, data_dir, division, test_seed=None):
-    """Return a data set with the parts and the size of its images."""
-    division = Division(**division)
+def _divided(name, seed, image_size, data_dir, division, test_seed=None, test=True):
+    """Return a data set with the parts and the size of its images; none of the parts is empty."""
+    if image_size is not None and image_size < 1:
+        raise UserError(f"image_size is {image_size}, not 1 or more")
     info = get_info(name, data_dir)
     height, width, _ = info.image_size
     if image_size is None and height is None:
         raise UserError(f"the images of {name} differ in size: give image_size")
     source = sources.source(name, data_dir)
     parts = division.parts(source.sizes, seed, test_seed)
+    counts = np.bincount(np.concatenate([*parts.values()]), minlength=UNUSED)[:UNUSED].tolist()
+    if not all(counts if test else counts[:TEST]):
+        raise UserError(
+            f"the {sum(source.sizes.values()):,} images of {name} cannot be divided: {counts[0]} "
+            f"would be for training, {counts[1]} for validation, {counts[2]} for the test"
+        )
     size = (image_size, image_size) if image_size else (height, width)
     return source, info, parts, size
 

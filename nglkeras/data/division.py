@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nglkeras.data.catalog import get_info
-from nglkeras.errors import unknown
+from nglkeras.errors import UserError, unknown
 from nglkeras.seeds import derive_seed
 
 # Paper A "randomly generates" training, validation and test sets and does not say whether it uses
@@ -45,6 +45,9 @@ class Division:
     def __post_init__(self):
         if self.splits not in SPLITS:
             raise unknown("splits", self.splits, SPLITS)
+        for name in ("train_images", "evaluation_images", "validation_images"):
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise UserError(f"{name} is {limit}, not 1 or more")
 
     def parts(
         self, sizes: dict[str, int], seed: int, test_seed: int | None = None

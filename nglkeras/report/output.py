@@ -18,7 +18,7 @@ from nglkeras.startup import extras
 RESULTS = Path("results")
 # Folders in it that hold no committed results; .gitignore lists the same.
 SCRATCH = (
-    *("*/demo", "*/reduced", "*/paper", "figures", "benchmark/new", "gpu/new"),
+    *("*/demo", "*/small", "*/reduced", "*/paper", "figures", "benchmark/new", "gpu/new"),
     "calibration/*/searches",
 )
 
@@ -100,7 +100,7 @@ def write_table(
     Files that hold more than this table stay; it is written under a name that says what it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path = _beside_more(path, frame)
+    path = beside_more(path, frame)
     markdown = [f"# {title}", *map(report.tables.as_markdown, parts), *notes]
     markdown = "\n\n".join(markdown) + "\n"
     path.with_name(f"{path.name}.md").write_text(markdown, encoding="utf-8")
@@ -116,12 +116,15 @@ def write_table(
 # Columns that say what a line of a CSV file is about.
 _IDENTITY = (
     *("dataset", "model", "loss", "measure", "class_reduction", "precision", "train_images"),
-    *("steps", "run"),
+    *("steps", "learning_rate", "run", "scale_free", "task", "search", "epoch"),
 )
 
 
-def _beside_more(path, frame):
-    """The path, or one beside it if the CSV file there has rows or runs that the frame lacks."""
+def beside_more(path: Path, frame) -> Path:
+    """Return the path, or one beside it if its CSV file has rows or runs that the frame lacks.
+
+    `path` has no ending; `frame` is what shall be written there.
+    """
     try:
         there = report.tables.read_csv(path.with_name(f"{path.name}.csv"))
     except (OSError, ValueError):

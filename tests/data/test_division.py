@@ -65,6 +65,17 @@ class TestDivision:
             used = part != UNUSED
             np.testing.assert_array_equal(part[used], whole.parts(ALL, 3)[split][used])
 
+    @pytest.mark.parametrize("name", ["train_images", "evaluation_images", "validation_images"])
+    def test_a_limit_below_one(self, name):
+        with pytest.raises(UserError, match=f"{name} is 0, not 1 or more"):
+            Division(**{name: 0})
+
+    @pytest.mark.parametrize("load", [datasets.load, datasets.load_arrays])
+    def test_none_of_the_parts_is_empty(self, load):
+        said = "1,797 images of digits cannot be divided: 0 would be for training, 1617 for valid"
+        with pytest.raises(UserError, match=said):
+            load("digits", validation_images=5000)
+
     def test_limits_of_an_own_validation_split(self):
         assert counts(Division("official", True, 30, 5, 12).parts(ALL, 0)) == (30, 5, 5)
         assert counts(Division("official", True, None, None, 12).parts(ALL, 0)) == (100, 12, 30)

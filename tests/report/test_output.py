@@ -54,6 +54,13 @@ class TestSmallerTables:
         assert len(pd.read_csv(tmp_path / "t.csv")) == 3
         assert len(pd.read_csv(tmp_path / "t_2runs.csv")) == 2
 
+    @pytest.mark.parametrize("name", ["learning_rate", "task", "search", "scale_free", "epoch"])
+    def test_what_a_line_is_about(self, write, tmp_path, name):
+        table = pd.DataFrame({"loss": ["CE"] * 3, name: range(3)})
+        write(table)
+        write(table[:2])
+        assert len(pd.read_csv(tmp_path / "t.csv")) == 3
+
     def test_another_data_set(self, write, tmp_path):
         write(frame(["CE"]))
         write(frame(["CE"], dataset="mnist"))

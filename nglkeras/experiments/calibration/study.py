@@ -12,6 +12,8 @@ from nglkeras.experiments.options import Scale, by_name
 from nglkeras.report import output
 
 TASKS = ("shuffled", "outliers")
+# Searches of one root of all randomness and of the next have no seed in common.
+SEEDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,11 @@ class Searches:
     Args:
         scale: The scale.
         out: Folder of the searches.
+        timeout: Seconds after which the training of a network stops.
     """
 
-    def __init__(self, scale: CalibrationScale, out: Path):
-        self.scale, self.out = scale, out
+    def __init__(self, scale: CalibrationScale, out: Path, timeout: float | None = None):
+        self.scale, self.out, self.timeout = scale, out, timeout
 
     def __call__(self, case: Case) -> dict:
         """Search, confirm, and return a line of the CSV file."""
@@ -65,7 +68,8 @@ class Searches:
 
         keras.utils.clear_session()
         tasks, scale = calibration.tasks, self.scale
-        task, out = tasks.make(case.task, case.number), self.out / case.task / str(case.number)
+        task = tasks.make(case.task, case.number, self.timeout)
+        out = self.out / case.task / str(case.number)
         strategy = search.GeneticProgramming(
             case.number, population_size=scale.population, generations=scale.generations
         )
@@ -123,11 +127,14 @@ class Calibration(script.Script):
         scale = self.chosen_scale(args)
         save = output.saver(args)
         out = output.folder(args, self.name, scale.name)
-        cases = [Case(task, number) for number in range(scale.searches) for task in TASKS]
+        numbers = range(SEEDS * args.seed, SEEDS * args.seed + scale.searches)
+        cases = [Case(task, number) for number in numbers for task in TASKS]
         print(f"{len(cases)} searches; journals in {out / 'searches'}", flush=True)
+        work = Searches(scale, out / "searches", args.timeout)
+        # It is that of a network, and a task of the executor is a whole search.
+        args.timeout = None
         lines = {}
         with options.make_executor(args) as executor:
-            work = Searches(scale, out / "searches")
             for outcome in executor.run(work, cases):
                 if outcome.failure is not None:
                     raise UserError(f"{outcome.task}: {outcome.failure.message}")

@@ -34,8 +34,10 @@ class Task:
     test: tuple[np.ndarray, np.ndarray]
 
 
-def make(name: str, seed: int) -> Task:
+def make(name: str, seed: int, timeout: float | None = None) -> Task:
     """Return a task; the seed decides division, labels and outliers.
+
+    `timeout` is in seconds, after which the training of a network stops.
 
     Raises:
         UserError: If there is no such task.
@@ -65,6 +67,7 @@ def make(name: str, seed: int) -> Task:
         batch_size=50,
         learning_rate=0.01,
         seed=seed,
+        timeout=timeout,
     )
     return Task(fitness, (x[test], y[test]))
 

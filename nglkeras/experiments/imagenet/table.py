@@ -108,7 +108,9 @@ class Table3(ImageNetExperiment):
             title,
             [tables.layout(table, printed, bold=("**", "**")), *details],
             notes,
-            report.tables.frame(table, tables.COLUMNS).rename(columns={"mean": "accuracy"}),
+            report.tables.frame(table, tables.COLUMNS)
+            .rename(columns={"mean": "accuracy"})
+            .assign(dataset=scale.dataset),
             partial(report.plots.dot_plot, panels, title, xlabel="top-1 accuracy, %"),
             printed=[tables.layout(table, printed), *details],
         )
@@ -140,7 +142,9 @@ class Figure2(ImageNetExperiment):
             if results[trial.key].status != "ok":
                 lines.append(f"{trial}: {results[trial.key].status}, not drawn")
         print("", title, "", *lines, sep="\n")
-        imagenet.tables.curves_frame(curves).to_csv(out / f"{self.name}.csv", index=False)
+        frame = imagenet.tables.curves_frame(curves).assign(dataset=scale.dataset)
+        path = report.output.beside_more(out / self.name, frame)
+        frame.to_csv(path.with_name(f"{path.name}.csv"), index=False)
         last = max(epochs[-1] for epochs, _ in curves.values())
         figure = partial(
             report.plots.curve_plot,
@@ -150,8 +154,8 @@ class Figure2(ImageNetExperiment):
             ylabel="mean validation accuracy, %",
             zoom_from=protocol.zoomed_from(last),
         )
-        for path in report.output.saver(args)(figure, out, self.name):
-            print(f"written: {path}")
+        for saved in report.output.saver(args)(figure, out, path.name):
+            print(f"written: {saved}")
 
 
 TABLE_3 = Table3("table3", "Table 3: top-1 accuracy in %")

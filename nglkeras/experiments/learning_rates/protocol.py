@@ -7,6 +7,7 @@ and networks with new seeds (other splits, other initial weights), which nothing
 tested.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,7 +152,7 @@ def plan(
         raise UserError("a rate that falls from evaluation to evaluation needs two or more of them")
     check_precision(scale.precision)
     rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
-    if len(rates) < 3 or min(rates) <= 0:
+    if len(rates) < 3 or not all(0 < rate < math.inf for rate in rates):
         raise UserError(
             f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
             f"positive numbers, since the best one must have a neighbour on either side"
@@ -201,9 +202,13 @@ def _common(scale, data_dir):
 
 
 def curves(
-    trials: Iterable[Trial], results: Mapping[str, TrialResult], classes: int
+    trials: Iterable[Trial], results: Mapping[str, TrialResult], classes: int | None
 ) -> dict[str, RateCurve]:
-    """The curve of each loss from the trials that choose a rate, in the order of the losses."""
+    """The curve of each loss from the trials that choose a rate, in the order of the losses.
+
+    Without the number of `classes`, as of a folder that is not at hand, chance is not known.
+    """
+    chance = 1 / classes if classes else None
     by_loss = {}
     for trial in trials:
         if trial.run < FIRST_NEW:
@@ -211,7 +216,7 @@ def curves(
             row = results.get(trial.key)
             if row is not None:
                 rows.append((row.status, row.validation_accuracy))
-    return {loss: curve_of(outcomes, 1 / classes) for loss, outcomes in by_loss.items()}
+    return {loss: curve_of(outcomes, chance) for loss, outcomes in by_loss.items()}
 
 
 def further(

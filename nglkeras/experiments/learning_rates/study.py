@@ -14,7 +14,7 @@ from nglkeras.report.rates import MAX_ADDED
 _FIELDS = (
     *("dataset", "model", "optimizer", "decay", "rates", "runs", "new_runs", "steps"),
     *("evaluate_every", "batch_size", "image_size", "train_images", "evaluation_images"),
-    "precision",
+    *("validation_images", "precision"),
 )
 
 

@@ -218,7 +218,8 @@ def fingerprint(name: str, data_dir: str | Path | None = None) -> str:
     for split, examples in load(name, data_dir).items():
         for image, mask in zip(examples.images, examples.masks, strict=True):
             sizes = image.stat().st_size, mask.stat().st_size
-            digest.update(f"{split}/{image.name}/{sizes}".encode())
+            # A name that is not UTF-8 counts byte by byte.
+            digest.update(f"{split}/{image.name}/{sizes}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

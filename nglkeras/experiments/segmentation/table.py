@@ -83,6 +83,7 @@ class SegmentationTable(script.Experiment):
             dot = report.plots.dot_of(cell, tables.DETAILS["loss"](cell), ".1f")
             heading = f"{cell.model}\n{tables.TITLES[cell.measure]}, %"
             panels.setdefault(heading, []).append(dot)
+        datasets = "+".join(dict.fromkeys(trial.dataset for trial in trials))
         # What was measured may be of another data set.
         legend = "paper, on its own data"
         script.show(
@@ -91,7 +92,7 @@ class SegmentationTable(script.Experiment):
             title,
             [layout(table, bold=("**", "**")), *details, tables.classes_layout(trials, results)],
             [*_notes(scale, table, trials), *script.plateau_notes(trials, results), *notes],
-            report.tables.frame(table, tables.COLUMNS),
+            report.tables.frame(table, tables.COLUMNS).assign(dataset=datasets),
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
             printed=[layout(table), *details],
         )

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from nglkeras.errors import UserError
 from nglkeras.experiments.calibration import tasks
+from nglkeras.experiments.calibration.study import Searches
 
 TRAIN = tasks.TRAIN
 
@@ -58,6 +59,23 @@ def _labels_of(x):
     images, labels = load_digits(return_X_y=True)
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     return np.array([known[np.round(16.0 * row).astype(images.dtype).tobytes()] for row in x])
+
+
+def test_another_seed_has_other_searches(monkeypatch, script, tmp_path):
+    line = {"verdict": "no", "formula": "f", "runs_alone": "worse", "difference": 0.0}
+
+    def search(self, case):
+        assert self.timeout == 9
+        return {"task": case.task, "search": case.number, "low": -1.0, "high": 1.0, **line}
+
+    monkeypatch.setattr(Searches, "__call__", search)
+    found = []
+    for seed in (0, 1):
+        options = ("--seed", seed, "--searches", 3, "--timeout", 9, "--out", tmp_path / str(seed))
+        code, _, err = script("calibration", *options)
+        assert code == 0, err
+        found += pd.read_csv(tmp_path / str(seed) / "calibration.csv").search.unique().tolist()
+    assert found == [0, 1, 2, 1000, 1001, 1002]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The learning-rate study: which networks it wants, what it concludes, and its script."""
 
 import json
+import math
 from dataclasses import replace
 
 import msgspec
@@ -112,6 +113,8 @@ class TestPlan:
             ({"steps": 100, "evaluate_every": 30}, "100 steps are not a multiple of the 30"),
             ({"rates": (0.1, 1.0)}, "rates 0.1, 1: wanted are at least three positive numbers"),
             ({"rates": (-0.1, 0.1, 1.0)}, "rates -0.1, 0.1, 1: wanted are"),
+            ({"rates": (math.nan, 0.1, 1.0)}, "rates nan, 0.1, 1: wanted are"),
+            ({"rates": (0.1, 1.0, math.inf)}, "rates 0.1, 1, inf: wanted are"),
             ({"dataset": "nothing"}, "nothing"),
             ({"model": "nothing"}, "nothing"),
         ],
@@ -119,6 +122,12 @@ class TestPlan:
     def test_what_cannot_be_is_refused(self, change, message):
         with pytest.raises(UserError, match=message):
             protocol.plan(replace(DEMO, **change), ["CE"])
+
+
+def test_without_the_number_of_classes_chance_is_not_known():
+    trials, results = carried_out(DEMO, ["CE"], peak(0.1))
+    curve = protocol.curves(trials, results, 0)["CE"]
+    assert (curve.best, curve.chance) == (0.1, None)
 
 
 class TestFurther:

@@ -1,5 +1,7 @@
 """Folders of images and masks, what is refused, and streams that begin anywhere."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -114,6 +116,13 @@ class TestSources:
         write_mask(camvid / "train" / "masks" / "9.png", np.zeros((20, 30)))
         assert sources.fingerprint("folder", camvid) != before
         assert sources.fingerprint("camvid", camvid) == ""
+
+    def test_a_folder_with_a_name_that_is_not_utf_8(self, camvid):
+        (camvid / "classes.txt").write_text("\n".join("abcdefghijkl") + "\n")
+        for kind, name in (("images", b"\xdf.jpg"), ("masks", b"\xdf.png")):
+            (first, *_) = sorted((camvid / "train" / kind).iterdir())
+            first.rename(os.fsdecode(os.fsencode(first.parent) + b"/" + name))
+        assert len(sources.fingerprint("folder", camvid)) == 64
 
 
 class TestMistakes:
