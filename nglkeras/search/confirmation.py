@@ -7,11 +7,11 @@ each loss's rate by validation, and compares the losses on new runs: new initial
 divisions into train and validation, and test data that the search never saw.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from nglkeras import losses as keras_losses
@@ -125,11 +125,12 @@ def confirm(
     work = Trainings(trainer, candidates | against, out, executor, quiet)
     with work.journal.writing():
         work.read()
+        best = _read_best(work.journal.path.parent)
         seconds = _seconds_each(found, trainer)
         result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
     notes = [f"{name} is the candidate {candidate}." for name, candidate in same.items()]
     result = replace(result, notes=(*notes, *result.notes))
-    _write(result, work)
+    _write(result, work, best)
     if isinstance(found, Result):
         LivePage(work.journal.path.parent, quiet=quiet).finish(lambda: found)
     if not quiet:
@@ -314,13 +315,21 @@ def _seconds_each(found, trainer):
     return float(np.median(seconds)) if seconds else None
 
 
-def _write(result, work):
-    """Write the result to best.md, and to best.json if there is a formula beside it."""
+def _read_best(folder):
+    """Return the content of best.json, before anything is trained."""
+    path = folder / "best.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict) if path.exists() else {}
+    except (OSError, msgspec.DecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; mend or remove it") from error
+
+
+def _write(result, work, there):
+    """Write the result to best.md, and to best.json, which had this, if a formula is there."""
     folder = work.journal.path.parent
     best = work.losses.get(result.best)
     path = folder / "best.json"
     with output.writing_to(folder):
-        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         # The result of an earlier confirmation must not stay, whatever this one has found.
         there.pop("confirmation", None)
         if isinstance(best, Expression):
@@ -345,5 +354,8 @@ def _with_formula(there, expression, result, trainer):
 def _set_section(path, text):
     """Put the confirmation at the end of a Markdown file, in the place of an earlier one."""
     before = path.read_text(encoding="utf-8") if path.exists() else "# The best losses of a search"
-    before = before.partition(f"\n{HEADING}\n")[0].rstrip()
-    path.write_text(f"{before}\n\n{HEADING}\n\n{text}\n", encoding="utf-8")
+    before, _, earlier = before.partition(f"\n{HEADING}\n")
+    # What the user has written below the earlier one.
+    _, heading, after = earlier.partition("\n## ")
+    text = f"{before.rstrip()}\n\n{HEADING}\n\n{text}\n{heading}{after}"
+    path.write_text(text, encoding="utf-8")

@@ -49,7 +49,15 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
 
 
 def arguments_of(value: object) -> dict[str, bool | int | float | str]:
-    """Return the attributes that are arguments of the constructor; the others are state."""
-    names = inspect.signature(type(value)).parameters.keys() & vars(value).keys()
-    found = {name: getattr(value, name) for name in sorted(names)}
-    return {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}
+    """Return the attributes, public or private, that are arguments of the constructor.
+
+    Other attributes are state. What is no number and no text is given as its hash.
+    """
+    own, found = vars(value), {}
+    for name in sorted(inspect.signature(type(value)).parameters):
+        argument = own.get(name, own.get(f"_{name}"))
+        if isinstance(argument, bool | int | float | str):
+            found[name] = argument
+        elif argument is not None:
+            found[name] = fingerprint(argument)
+    return found

@@ -1,5 +1,6 @@
 """The base class of everything that evaluates losses for `search`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -200,7 +201,14 @@ def as_evaluation(outcome: Evaluation | float) -> Evaluation:
         details = as_json(outcome.details)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the evaluation {outcome} is neither numbers nor JSON") from error
-    outcome = replace(outcome, fitness=fitness, details=details, seconds=float(outcome.seconds))
+    seconds = float(outcome.seconds)
+    outcome = replace(
+        outcome,
+        fitness=fitness,
+        details=details,
+        seconds=seconds if math.isfinite(seconds) else 0.0,
+        message=str(outcome.message or ""),
+    )
     if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
         return replace(
             outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"

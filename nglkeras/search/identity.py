@@ -97,6 +97,8 @@ class _Reader:
                 return self._all((value.__func__, value.__self__))
             case types.FunctionType():
                 return self._function(value)
+            case types.BuiltinFunctionType():
+                return value.__qualname__
             case types.CodeType():
                 constants = self._all(value.co_consts)
                 return value.co_code.hex(), value.co_names, value.co_varnames, constants

@@ -16,6 +16,7 @@ import numpy as np
 from nglkeras.errors import UserError, unknown
 from nglkeras.losses import heads
 from nglkeras.search import samples
+from nglkeras.search.digests import arguments_of
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.task import Task
 
@@ -205,6 +206,10 @@ class _OfKeras(Measure):
         self._is_of_keras = self._kind.__module__.split(".")[0] == "keras"
         # Keras numbers the names of its objects.
         self.name = self._kind.__name__
+        if not self._is_of_keras and arguments_of(self._anew()) != arguments_of(metric):
+            raise UserError(
+                f"the metric {self.name} has arguments that its get_config lacks: add them"
+            )
         if self._config.get("from_logits") or getattr(metric, "_from_logits", False):
             raise UserError(
                 f"the metric {self.name} has from_logits=True, and gets probabilities: leave it out"
@@ -215,8 +220,11 @@ class _OfKeras(Measure):
         self.settings = [self.name, config, *code]
         self._wants_indices = self._kind.__name__.startswith("Sparse")
 
+    def _anew(self):
+        return self._kind.from_config(self._config)
+
     def value(self, task, batches):
-        metric = self._kind.from_config(self._config)
+        metric = self._anew()
         for labels, p in batches:
             metric.update_state(*self._arguments(task, metric, labels, p))
         found = metric.result()

@@ -4,11 +4,12 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
 import keras
+import numpy as np
 
 from nglkeras import losses
 from nglkeras.errors import UserError, unknown
@@ -16,8 +17,10 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.registry import Row
+from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search.digests import arguments_of
 from nglkeras.search.identity import fingerprint, name_of
+from nglkeras.training.outcome import STATUSES
 
 # Parts of the test data.
 PARTS = 10
@@ -62,6 +65,38 @@ class Measured:
     seconds: float = 0.0
     message: str = ""
     parts: tuple[float, ...] = ()
+
+
+def as_measured(outcome: Measured, network: Network) -> Measured:
+    """Return what a trainer gave for a network as the journal can hold it.
+
+    A network whose measure is not finite has none: its status is "non_finite".
+
+    Raises:
+        UserError: If it is no `Measured`, its status is unknown, its values are no numbers, or one
+            is missing.
+    """
+    if not isinstance(outcome, Measured):
+        raise UserError(f"the trainer gave {outcome!r} for {network.name}, not a Measured")
+    if outcome.status not in STATUSES:
+        raise unknown("status of a Measured", outcome.status, STATUSES)
+    wanted = ("validation", "test") if network.run >= FIRST_NEW else ("validation",)
+    values = {name: getattr(outcome, name) for name in ("validation", "test")}
+    try:
+        values = {k: None if v is None else float(v) for k, v in values.items()}
+        parts = tuple(map(float, outcome.parts))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"what the trainer gave is no number: {outcome}") from error
+    found = replace(outcome, **values, parts=parts, message=str(outcome.message or ""))
+    if outcome.status != "ok":
+        return found
+    missing = [name for name in wanted if values[name] is None]
+    if missing:
+        raise UserError(f"the trainer gave no {missing[0]} for {network.name}: {outcome}")
+    if not np.isfinite([value for value in values.values() if value is not None]).all():
+        message = f"its measure is not finite: {values}"
+        return Measured("non_finite", seconds=outcome.seconds, message=message)
+    return found
 
 
 class Trainer(ABC):

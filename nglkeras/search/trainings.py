@@ -14,7 +14,7 @@ from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.columns import Number
 from nglkeras.runs.journal import Records
 from nglkeras.runs.live_status import StatusWriter
-from nglkeras.search.trainer import Loss, Network, Trainer, formula_of
+from nglkeras.search.trainer import Loss, Network, Trainer, as_measured, formula_of
 from nglkeras.training.outcome import FINAL_STATUSES
 
 JOURNAL = "confirm.jsonl"
@@ -131,13 +131,14 @@ class Trainings:
         with bar, status, self.executor.reporting_to(None if self.quiet else bar.write):
             for index, measured in self.trainer.each(networks, self.executor):
                 key, network = keys[index], networks[index]
+                measured = as_measured(measured, network)
                 row = NetworkRow(
                     key=key,
                     loss=network.name,
                     formula=formula_of(network.loss),
                     learning_rate=network.learning_rate,
                     run=network.run,
-                    **asdict(replace(measured, parts=list(map(float, measured.parts)))),
+                    **asdict(measured),
                 )
                 self.journal.append(asdict(row))
                 self._rows[key] = row

@@ -21,9 +21,43 @@ from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
 from nglkeras.search.screening import screening
 from nglkeras.search.simplification import simplified
-from nglkeras.search.trainer import as_keras, as_loss, formula_of, identity
+from nglkeras.search.trainer import as_keras, as_loss, as_measured, formula_of, identity
 
 MINE, OTHER = "y_pred - y_true", "y_true*y_pred - y_true"
+
+
+TRIED = types.SimpleNamespace(name="NGL", run=0)
+TESTED = types.SimpleNamespace(name="NGL", run=FIRST_NEW)
+
+
+class TestWhatATrainerGives:
+    def test_numbers_of_any_kind(self):
+        given = Measured("ok", np.float32(0.5), np.float64(0.25), parts=np.ones(2))
+        found = as_measured(given, TESTED)
+        assert json.dumps([found.validation, found.test, found.parts]) == "[0.5, 0.25, [1.0, 1.0]]"
+
+    @pytest.mark.parametrize("values", [(np.nan, 0.9), (0.9, np.nan), (np.inf, 0.9)])
+    def test_a_measure_that_is_not_finite(self, values):
+        found = as_measured(Measured("ok", *values, seconds=2.0), TESTED)
+        assert (found.status, found.validation, found.test) == ("non_finite", None, None)
+        assert (found.seconds, "not finite" in found.message) == (2.0, True)
+
+    @pytest.mark.parametrize(
+        ("given", "network", "message"),
+        [
+            (0.9, TRIED, "the trainer gave 0.9 for NGL, not a Measured"),
+            (Measured("finished", 0.9), TRIED, "unknown status of a Measured 'finished'; .*: ok,"),
+            (Measured("ok"), TRIED, "the trainer gave no validation for NGL"),
+            (Measured("ok", 0.9), TESTED, "the trainer gave no test for NGL"),
+            (Measured("ok", "x"), TRIED, "what the trainer gave is no number: .*'x'"),
+        ],
+    )
+    def test_mistakes(self, given, network, message):
+        with pytest.raises(UserError, match=message):
+            as_measured(given, network)
+
+    def test_a_network_without_a_test_that_did_not_end_well(self):
+        assert as_measured(Measured("exploded"), TESTED).status == "exploded"
 
 
 class Told(Trainer):
@@ -330,6 +364,21 @@ class TestBudget:
 
 
 class TestFiles:
+    def test_a_damaged_best_json_is_told_before_anything_is_trained(self, tmp_path):
+        (tmp_path / "best.json").write_text('{"formula": "-(y')
+        trainer = Told({})
+        with pytest.raises(UserError, match=r"cannot read .*best.json: .*; mend or remove it"):
+            confirm({"m": MINE}, trainer, out=tmp_path, quiet=True)
+        assert not trainer.seen
+
+    def test_what_stands_below_the_section_stays(self, tmp_path):
+        path, notes = tmp_path / "best.md", "\n## My notes\n\nhours of thought\n"
+        confirm({"m": MINE}, Told({"m": 0.9}), out=tmp_path, quiet=True)
+        text = path.read_text()
+        path.write_text(text + notes)
+        confirm({"m": MINE}, Told({"m": 0.9}), out=tmp_path, quiet=True)
+        assert path.read_text() == text + notes
+
     def test_best_json_and_best_md(self, tmp_path):
         (tmp_path / "best.md").write_text("# Mine\n")
         nglkeras.losses.save_loss(tmp_path / "best.json", MINE, simplified=MINE, generation=3)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from nglkeras.errors import UserError
 from nglkeras.search import measures
 from nglkeras.search.task import Task
 
@@ -118,6 +119,16 @@ class TestOfClasses:
         for make in (Power, keras.metrics.TopKCategoricalAccuracy):
             one, same, other = (measures.read(make(i), "max").settings for i in (1, 1, 2))
             assert one == same != other
+
+    def test_a_metric_that_loses_its_arguments_is_refused(self):
+        class Power(keras.metrics.Mean):
+            def __init__(self, power=1, **others):
+                super().__init__(**others)
+                self.power = power
+
+        with pytest.raises(UserError, match="Power has arguments that its get_config lacks"):
+            measures.read(Power(2), "max")
+        assert measures.read(Power(), "max").name == "Power"
 
     def test_a_prediction_that_is_not_finite(self):
         for metric in ("accuracy", keras.metrics.CategoricalAccuracy()):
