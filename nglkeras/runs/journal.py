@@ -213,6 +213,8 @@ def _sync_folder(path):
     """Make the name of a new file as durable as its content."""
     folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        # Some network file systems cannot do it for folders.
+        with contextlib.suppress(OSError):
+            os.fsync(folder)
     finally:
         os.close(folder)

@@ -7,6 +7,7 @@ each loss's rate by validation, and compares the losses on new runs: new initial
 divisions into train and validation, and test data that the search never saw.
 """
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -295,7 +296,7 @@ def _same(candidates, contenders):
 
 
 def _rates(rates, own):
-    if isinstance(rates, int):
+    if isinstance(rates, numbers.Real):
         return rates_around(own, whole_number("rates", rates, 5))
     found = tuple(sorted({positive("rates", rate) for rate in rates}))
     if len(found) < 5:

@@ -12,16 +12,20 @@ from nglkeras.errors import UserError
 from nglkeras.search.identity import fingerprint
 
 
-def check_callbacks(callbacks: Iterable[object]) -> None:
-    """Check the callbacks of a training.
+def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
+    """Return the callbacks of a training as a list.
 
     Raises:
-        UserError: If one is no callback of Keras.
+        UserError: If they are no list, or one is no callback of Keras.
     """
+    if not isinstance(callbacks, Iterable):
+        raise UserError(f"callbacks is a {type(callbacks).__name__}; give a list of them")
+    callbacks = list(callbacks)
     for one in callbacks:
         if not isinstance(one, keras.callbacks.Callback):
             kind = type(one).__name__
             raise UserError(f"callbacks have a {kind}; give objects of keras.callbacks")
+    return callbacks
 
 
 def digest_callbacks(callbacks: Sequence[keras.callbacks.Callback] | Callable) -> object:

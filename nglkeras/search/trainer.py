@@ -274,13 +274,16 @@ def identity(loss: Loss) -> object:
     return [loss.name, loss.formula] if isinstance(loss, Row) else str(loss)
 
 
-def named(given: Mapping[str, object] | Sequence[object]) -> dict[str, Loss]:
-    """Return losses by name; those without a name are named after their row, class or formula.
+def named(given: Mapping[str, object] | Sequence[object] | Loss | str) -> dict[str, Loss]:
+    """Return one loss or several by name.
+
+    Those without a name are named after their row, class or formula.
 
     Raises:
         UserError: If one is no loss, or two have one name.
     """
     if not isinstance(given, Mapping):
+        given = [given] if isinstance(given, str | Loss) else given
         made = [as_loss(loss) for loss in given]
         names = [one.name if isinstance(one, Row | keras.losses.Loss) else str(one) for one in made]
         twice = next((name for name in names if names.count(name) > 1), None)

@@ -148,7 +148,7 @@ class TrainingFitness(Fitness):
         )
         self._arguments |= {"one_program": one_program, "together": self.together}
         self._bars = Bars()
-        check_callbacks(self.callbacks())
+        self.callbacks()
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
@@ -157,7 +157,7 @@ class TrainingFitness(Fitness):
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]
         self.seed = self._arguments["seed"]
-        self.timeout = timeout
+        self.timeout = self._arguments["timeout"]
         self.bounds = self._arguments["bounds"]
         ignores = optimizers.ignores_scale(name, config)
         self.gradients = "scaled" if ignores or scale_free else "exact"
@@ -226,7 +226,7 @@ class TrainingFitness(Fitness):
         """Return the callbacks of one training."""
         given = self._arguments["callbacks"]
         # A callback remembers its training.
-        return list(given()) if callable(given) else copy.deepcopy(list(given))
+        return check_callbacks(given() if callable(given) else copy.deepcopy(given))
 
     def check(self) -> None:
         """Build the model and check its output on one batch, once.

@@ -21,7 +21,7 @@ from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
 from nglkeras.search.screening import screening
 from nglkeras.search.simplification import simplified
-from nglkeras.search.trainer import as_keras, as_loss, as_measured, formula_of, identity
+from nglkeras.search.trainer import as_keras, as_loss, as_measured, formula_of, identity, named
 
 MINE, OTHER = "y_pred - y_true", "y_true*y_pred - y_true"
 
@@ -361,6 +361,17 @@ class TestBudget:
         assert len(trainer.seen) == 2
         assert made.verdict == "not settled"
         assert "It takes at least 0:20:00; 0:10:00 were given." in str(made)
+
+
+@pytest.mark.parametrize("given", [MINE, Expression.parse(MINE), nglkeras.losses.NGL()])
+def test_one_loss_needs_no_list(given):
+    assert len(named(given)) == 1
+
+
+@pytest.mark.parametrize("rates", [0.01, np.float64(0.5), True])
+def test_a_rate_is_no_number_of_rates(rates, tmp_path):
+    with pytest.raises(UserError, match="rates"):
+        confirm({"m": MINE}, Told({}), out=tmp_path, rates=rates, quiet=True)
 
 
 class TestFiles:

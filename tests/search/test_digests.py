@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from nglkeras.search.digests import arguments_of, digest_callbacks
+from nglkeras.errors import UserError
+from nglkeras.search.digests import arguments_of, check_callbacks, digest_callbacks
 
 
 class Own(keras.callbacks.Callback):
@@ -27,6 +28,11 @@ class Own(keras.callbacks.Callback):
 def test_arguments_of_any_kind(one, other):
     first, same, second = (digest_callbacks([Own(*given)]) for given in (one, one, other))
     assert first == same != second
+
+
+def test_callbacks_are_a_list():
+    with pytest.raises(UserError, match="callbacks is a Own; give a list of them"):
+        check_callbacks(Own(1))
 
 
 def test_numbers_and_texts_stay_what_they_are_and_state_does_not_count():
