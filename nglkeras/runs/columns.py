@@ -9,9 +9,10 @@ from typing import Annotated
 from msgspec import Meta
 
 # Limits in absolute value: sums of such numbers stay finite, and `msgspec` knows 64 bits.
-_REAL, _WHOLE = 1e300, 2**63 - 1
+LARGEST, _WHOLE = 1e300, 2**63 - 1
 
-Number = Annotated[int, Meta(ge=-_WHOLE, le=_WHOLE)] | Annotated[float, Meta(ge=-_REAL, le=_REAL)]
+_Real = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Number = Annotated[int, Meta(ge=-_WHOLE, le=_WHOLE)] | _Real
 Count = Annotated[int, Meta(ge=0, le=_WHOLE)]
 Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 Measures = dict[str, Number | None]

@@ -13,6 +13,7 @@ import numpy as np
 from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
+from nglkeras.runs.columns import LARGEST
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
 from nglkeras.search.screening import BOUNDS
@@ -209,7 +210,9 @@ def as_evaluation(outcome: Evaluation | float) -> Evaluation:
         seconds=seconds if math.isfinite(seconds) else 0.0,
         message=str(outcome.message or ""),
     )
-    if outcome.status == "ok" and not (fitness and np.isfinite(fitness).all()):
+    # NaN fails it, too.
+    is_number = np.abs(fitness) <= LARGEST
+    if outcome.status == "ok" and not (fitness and is_number.all()):
         return replace(
             outcome, status="non_finite", fitness=(), message=f"its fitness is {fitness}"
         )

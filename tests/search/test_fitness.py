@@ -8,7 +8,7 @@ from search_tools import TINY, lines
 
 from nglkeras import UserError, executors
 from nglkeras.search import Evaluation, Fitness, GeneticProgramming, Screening, search
-from nglkeras.search.fitness import as_fitness
+from nglkeras.search.fitness import as_evaluation, as_fitness
 
 
 class Shortness(Fitness):
@@ -134,3 +134,14 @@ class TestFunctions:
     def test_what_cannot_be_called(self):
         with pytest.raises(UserError, match="evaluate is of type int; give a function"):
             as_fitness(3)
+
+
+@pytest.mark.parametrize("fitness", [(-1e308,), (0.5, np.nan), (np.inf,), ()])
+def test_a_fitness_that_the_journal_cannot_hold_is_not_finite(fitness):
+    found = as_evaluation(Evaluation("ok", fitness, seconds=np.nan))
+    assert (found.status, found.fitness, found.seconds) == ("non_finite", (), 0.0)
+
+
+@pytest.mark.parametrize(("message", "text"), [(None, ""), (ValueError("x"), "x")])
+def test_a_message_of_any_kind_is_a_text(message, text):
+    assert as_evaluation(Evaluation("crashed", message=message)).message == text
