@@ -73,13 +73,20 @@ def _for_all_pixels(weights, values):
         UserError: If they are weights of neither images nor pixels.
     """
     shape = () if weights is None else shape_of_weights(weights)
-    if weights is None or len(shape) > len(values.shape):
+    if weights is None:
         return weights
-    if len(shape) < len(values.shape) and any(size != 1 for size in shape[1:]):
+    more = shape[len(values.shape) :]
+    is_less = len(shape) < len(values.shape)
+    # Those of several outputs would be multiplied with each other's samples.
+    if any(size not in (1, None) for size in more) or (
+        is_less and any(size != 1 for size in shape[1:])
+    ):
         raise UserError(
             f"sample weights of shape {shape} are weights of neither samples nor pixels, shape "
             f"{tuple(values.shape)}"
         )
+    if more:
+        return weights
     weights = ops.convert_to_tensor(weights, dtype=values.dtype)
     missing = tuple(range(len(shape), len(values.shape)))
     return ops.expand_dims(weights, axis=missing) * ops.ones_like(values)

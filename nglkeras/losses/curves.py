@@ -42,10 +42,14 @@ def size_at_uniform(loss: keras.losses.Loss, classes: int) -> float:
 def gradient_at_uniform(loss: keras.losses.Loss, classes: int) -> np.ndarray:
     """Return a sample's gradient by the logits where all are 0; the label is the first class."""
     label = np.eye(classes, dtype="float32")[:1]
-    activation = getattr(keras.ops, getattr(loss, "head", "softmax"))
+    activate = getattr(keras.ops, getattr(loss, "head", "softmax"))
+    is_of_logits = getattr(loss, "from_logits", False)
+    if getattr(loss, "sparse", False):
+        label = np.zeros(1, "int32")
 
     def function(logits):
-        return loss.call(keras.ops.convert_to_tensor(label), activation(logits))
+        output = logits if is_of_logits else activate(logits)
+        return loss.call(keras.ops.convert_to_tensor(label), output)
 
     return value_and_gradient(function, np.zeros((1, classes), "float32"))[1][0]
 

@@ -29,7 +29,8 @@ def save_loss(
         **origin: Further JSON values, e.g. how the loss was found.
 
     Raises:
-        UserError: If `formula` is not a formula, or the file cannot be written.
+        UserError: If `formula` is not a formula, an origin is no JSON data, or the file cannot be
+            written.
     """
     expression = Expression.parse(formula)
     content = {
@@ -39,11 +40,15 @@ def save_loss(
         **({"options": dict(options)} if options else {}),
         **origin,
     }
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False, default=lambda value: value.tolist())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the loss or its origin is no JSON data: {error}") from error
     path = paths.expand(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
+            file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -100,29 +100,43 @@ DOCUMENTATION = {
 }
 
 
-def balanced(counts: Sequence[int]) -> tuple[float, ...]:
+def balanced(counts: Sequence[int] | Mapping[int, int]) -> tuple[float, ...]:
     """Return class weights that give all classes the same total weight: n / (k n_c).
 
     n is the number of samples, k the number of classes that occur. The mean weight of a sample is
     1, so that the learning rate keeps its meaning. A class without samples has the weight 0.
 
     Args:
-        counts: Number of samples, or of pixels, of each class; of the labels 0 and 1 for a
+        counts: Number of samples, or of pixels, of each class, in their order or by class as in
+            a dictionary, a `Counter` or `value_counts()` of pandas; of the labels 0 and 1 for a
             sigmoid head.
 
     Raises:
-        UserError: If a count is negative or not finite, or all are zero.
+        UserError: If a count is negative or not finite, a class is missing, or all are zero.
 
     Examples:
         >>> balanced([90, 10])
         (0.5555555555555556, 5.0)
     """
-    counts = np.asarray(counts, "float64")
+    try:
+        counts = np.asarray(_in_order(counts, "counts"), "float64")
+    except (TypeError, ValueError):
+        raise UserError(f"counts {counts!r} are no numbers of samples") from None
     if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or not counts.any():
         raise UserError(f"counts {counts.tolist()} are no numbers of samples, one for each class")
     occur = counts > 0
     weights = np.divide(counts.sum(), occur.sum() * counts, where=occur, out=np.zeros_like(counts))
     return tuple(weights.tolist())
+
+
+def _in_order(values, name):
+    """Numbers in the order of the classes; those by class, also of pandas, know their class."""
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        return values
+    values = dict(values.items())
+    if set(values) != set(range(len(values))):
+        raise UserError(f"{name} for {sorted(values, key=str)}: give every class from 0 on")
+    return [values[label] for label in range(len(values))]
 
 
 def check_class_weights(weights, head: str = "softmax") -> tuple | None:
@@ -139,10 +153,7 @@ def check_class_weights(weights, head: str = "softmax") -> tuple | None:
             f"class_weights={weights!r}: give numbers, e.g. nglkeras.losses.balanced(counts) with "
             "the number of samples of each class"
         )
-    if isinstance(weights, Mapping):
-        if set(weights) != set(range(len(weights))):
-            raise UserError(f"class_weights for {sorted(weights)}: give every class from 0 on")
-        weights = [weights[label] for label in range(len(weights))]
+    weights = _in_order(weights, "class_weights")
     try:
         array = np.asarray(weights, "float64")
     except (TypeError, ValueError):

@@ -44,6 +44,9 @@ class MissingPackageError(UserError, ImportError):
         super().__init__(f"{project} is not installed: pip install 'nglkeras[{extra}]'")
         self.name = package
 
+    def __reduce__(self):
+        return type(self), (self.name,)
+
 
 class MissingBackendError(UserError, ImportError):
     """Says that Keras' backend is not installed, and which installed one to choose instead."""
@@ -56,6 +59,9 @@ class MissingBackendError(UserError, ImportError):
             f"{choose}pip install {backend}"
         )
         self.name = backend
+
+    def __reduce__(self):
+        return type(self), (self.name,)
 
 
 @contextlib.contextmanager

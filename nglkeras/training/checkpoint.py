@@ -5,6 +5,7 @@ Here a training that was killed ends with the same numbers as one that was not, 
 `MirroredStrategy` too, where each device has its own averages and means.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -141,7 +142,9 @@ class Checkpoints:
     def discard(self, key: str) -> None:
         """Remove all checkpoints of a trial."""
         for path in self.folder.glob(f"{key}-*.npz*"):
-            path.unlink(missing_ok=True)
+            # One that stays, as in a folder that is read-only, does no harm.
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 class _Keeper(keras.callbacks.Callback):

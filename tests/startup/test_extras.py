@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,14 @@ import tomllib
 import pytest
 from conftest import ROOT, run_python
 
-from nglkeras.startup.extras import _PROJECTS, EXTRAS, MissingPackageError, needed, require
+from nglkeras.startup.extras import (
+    _PROJECTS,
+    EXTRAS,
+    MissingBackendError,
+    MissingPackageError,
+    needed,
+    require,
+)
 
 # For each package, code that cannot do without it.
 USES = {
@@ -135,7 +143,7 @@ def test_a_missing_backend_names_the_installed_ones(code, tmp_path):
     missing = "sys.modules.update(tensorflow=None, torch=None)"
     run = run_python(f"{setting}; {missing}; sys.path[:0] = [{str(tmp_path)!r}]; {code}")
     assert run.stderr.splitlines()[-1] == (
-        "nglkeras.startup.extras.MissingBackendError: tensorflow, the backend that Keras is to "
+        "nglkeras.startup.MissingBackendError: tensorflow, the backend that Keras is to "
         "use, is not installed: set KERAS_BACKEND=jax, or pip install tensorflow"
     )
 
@@ -164,3 +172,9 @@ def test_it_is_an_import_error_and_a_mistake_of_the_user():
     assert issubclass(MissingPackageError, ImportError)
     assert MissingPackageError("sklearn").name == "sklearn"
     assert "scikit-learn" in str(MissingPackageError("sklearn"))
+
+
+@pytest.mark.parametrize("error", [MissingPackageError("tqdm"), MissingBackendError("jax")])
+def test_an_error_comes_whole_out_of_a_worker(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), found.name) == (type(error), str(error), error.name)
