@@ -143,7 +143,7 @@ def test_a_missing_backend_names_the_installed_ones(code, tmp_path):
     missing = "sys.modules.update(tensorflow=None, torch=None)"
     run = run_python(f"{setting}; {missing}; sys.path[:0] = [{str(tmp_path)!r}]; {code}")
     assert run.stderr.splitlines()[-1] == (
-        "nglkeras.startup.MissingBackendError: tensorflow, the backend that Keras is to "
+        "nglkeras.startup.extras.MissingBackendError: tensorflow, the backend that Keras is to "
         "use, is not installed: set KERAS_BACKEND=jax, or pip install tensorflow"
     )
 
