@@ -73,7 +73,6 @@ def load(
         UserError: If there is no such data set or kind of splits, if the data set can neither be
             found nor downloaded, or if too few training images are left for a batch.
     """
-    division = Division(**division)
     source, info, parts, size = _divided(name, seed, image_size, data_dir, division)
     if find_spec("tensorflow") is None:
         raise UserError(
@@ -141,7 +140,7 @@ def load_arrays(
             of a folder cannot be read.
     """
     source, info, parts, size = _divided(
-        name, seed, image_size, data_dir, Division(**division), test_seed, test
+        name, seed, image_size, data_dir, division, test_seed, test
     )
 
     def in_memory(part):
@@ -160,6 +159,7 @@ def load_arrays(
 
 def _divided(name, seed, image_size, data_dir, division, test_seed=None, test=True):
     """Return a data set with the parts and the size of its images; none of the parts is empty."""
+    division = Division(**division)
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size is {image_size}, not 1 or more")
     info = get_info(name, data_dir)

@@ -40,6 +40,12 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
             )
         if learning_rate is not None:
             raise UserError("give the learning rate to the optimizer or beside its name, not twice")
+        kind = type(found)
+        if getattr(keras.optimizers, kind.__name__, None) is not kind:
+            raise UserError(
+                f"the optimizer {kind.__module__}.{kind.__name__} is none of Keras' own: a search "
+                "makes it anew from its settings, and may not have its code"
+            )
         config = found.get_config()
         optimizer, learning_rate = type(found).__name__, config.pop("learning_rate", None)
         config.pop("name", None)

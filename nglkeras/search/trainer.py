@@ -84,10 +84,12 @@ def as_measured(outcome: Measured, network: Network) -> Measured:
     values = {name: getattr(outcome, name) for name in ("validation", "test")}
     try:
         values = {k: None if v is None else float(v) for k, v in values.items()}
-        parts = tuple(map(float, outcome.parts))
+        parts, seconds = tuple(map(float, outcome.parts)), float(outcome.seconds)
     except (TypeError, ValueError) as error:
         raise UserError(f"what the trainer gave is no number: {outcome}") from error
-    found = replace(outcome, **values, parts=parts, message=str(outcome.message or ""))
+    found = replace(
+        outcome, **values, parts=parts, seconds=seconds, message=str(outcome.message or "")
+    )
     if outcome.status != "ok":
         return found
     missing = [name for name in wanted if values[name] is None]
@@ -95,7 +97,7 @@ def as_measured(outcome: Measured, network: Network) -> Measured:
         raise UserError(f"the trainer gave no {missing[0]} for {network.name}: {outcome}")
     if not np.isfinite([value for value in values.values() if value is not None]).all():
         message = f"its measure is not finite: {values}"
-        return Measured("non_finite", seconds=outcome.seconds, message=message)
+        return Measured("non_finite", seconds=seconds, message=message)
     return found
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import types
 import zlib
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -372,6 +373,22 @@ def test_one_loss_needs_no_list(given):
 def test_a_rate_is_no_number_of_rates(rates, tmp_path):
     with pytest.raises(UserError, match="rates"):
         confirm({"m": MINE}, Told({}), out=tmp_path, rates=rates, quiet=True)
+
+
+def test_a_network_that_cannot_be_measured_is_no_result(tmp_path):
+    class Unlucky(Told):
+        def __call__(self, name, loss, *, learning_rate, run):
+            found = super().__call__(name, loss, learning_rate=learning_rate, run=run)
+            is_lost = name == "m" and run == FIRST_NEW
+            return replace(found, test=np.nan) if is_lost else found
+
+    one, again = (
+        confirm({"m": MINE}, Unlucky({"m": 0.9, "CE": 0.8}), out=tmp_path, quiet=True)
+        for _ in range(2)
+    )
+    assert str(one) == str(again)
+    rows = [row for row in one.rows if row["status"] == "non_finite"]
+    assert [(row["loss"], row["run"], row["test"]) for row in rows] == [("m", FIRST_NEW, None)]
 
 
 class TestFiles:

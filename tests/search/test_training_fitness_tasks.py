@@ -9,7 +9,7 @@ import nglkeras
 from nglkeras import UserError
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
-from nglkeras.search import GeneticProgramming, TrainingFitness, confirm, search
+from nglkeras.search import GeneticProgramming, TrainingFitness, confirm, optimizers, search
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(240, 6)).astype("float32")
@@ -263,3 +263,9 @@ def test_default_settings_are_those_of_earlier_journals():
         *("fitness", "model", "data", "epochs", "batch_size", "optimizer", "learning_rate"),
         *("runs", "seed", "replicas", "backend"),
     }
+
+
+def test_an_optimizer_of_ones_own_is_not_taken_for_one_of_keras():
+    adam = type("Adam", (keras.optimizers.Adam,), {})
+    with pytest.raises(UserError, match=r"the optimizer .*\.Adam is none of Keras' own"):
+        optimizers.read(adam(0.1), None)

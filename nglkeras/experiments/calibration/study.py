@@ -10,10 +10,9 @@ from nglkeras.errors import UserError
 from nglkeras.experiments import calibration, options, script
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.report import output
+from nglkeras.seeds import numbered
 
 TASKS = ("shuffled", "outliers")
-# Searches of one root of all randomness and of the next have no seed in common.
-SEEDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ class Calibration(script.Script):
         scale = self.chosen_scale(args)
         save = output.saver(args)
         out = output.folder(args, self.name, scale.name)
-        numbers = range(SEEDS * args.seed, SEEDS * args.seed + scale.searches)
+        numbers = [numbered(args.seed, number) for number in range(scale.searches)]
         cases = [Case(task, number) for number in numbers for task in TASKS]
         print(f"{len(cases)} searches; journals in {out / 'searches'}", flush=True)
         work = Searches(scale, out / "searches", args.timeout)

@@ -14,6 +14,7 @@ from nglkeras.experiments.options import Scale, by_name
 from nglkeras.report import output
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import duration
+from nglkeras.seeds import numbered
 from nglkeras.startup import extras
 
 # Known losses that every search is compared with.
@@ -80,10 +81,6 @@ SCALES = by_name(
 )
 
 
-# Searches of one root of all randomness and of the next have no seed in common.
-SEEDS = 1_000
-
-
 @dataclass(frozen=True)
 class Case:
     """One search: its kind and its number, from which its seed follows."""
@@ -120,7 +117,7 @@ class Searches:
 
         started = time.perf_counter()
         keras.utils.clear_session()
-        scale, seed = self.scale, SEEDS * self.seed + case.number
+        scale, seed = self.scale, numbered(self.seed, case.number)
         out = self.out / VARIANTS[case.scale_free].replace(" ", "_") / str(case.number)
         fitness = discovery.TrialFitness(
             partial(glo.protocol.candidate, scale.of_search, seed=seed),

@@ -55,7 +55,7 @@ class Study:
                 should be, a loss has no value, or cells cannot be put together: they have a run
                 twice, or are of several networks or data sets.
         """
-        where, found, journal = f"{STUDIES}, {self.title!r}", {}, {}
+        where, found, known = f"{STUDIES}, {self.title!r}", {}, set()
         for part in self.parts:
             try:
                 _check(function, part)
@@ -64,12 +64,13 @@ class Study:
             for cell in function(**part).values():
                 if not cell.runs:
                     raise UserError(f"{where}: {cell.loss} has no value of what is measured")
-                loss = journal[cell.loss] = self.names.get(cell.loss, cell.loss)
+                known.add(cell.loss)
+                loss = self.names.get(cell.loss, cell.loss)
                 runs = [(part["place"], run) for run in cell.run_numbers]
                 found.setdefault(loss, []).append(replace(cell, loss=loss, run_numbers=runs))
         for name in self.names:
-            if name not in journal:
-                raise unknown(f"loss in {where}", name, journal)
+            if name not in known:
+                raise unknown(f"loss in {where}", name, known)
         if "CE" not in found:
             raise UserError(f"{where}: no loss is CE")
         if len({(one.model, one.dataset) for cells in found.values() for one in cells}) > 1:
