@@ -69,6 +69,7 @@ def main():
     parser.add_argument(
         "--minutes", type=options.positive, default=9, help="limit of gpu (default: 9)"
     )
+    parser.add_argument("--parts", nargs="+", metavar="NAME", help="parts of gpu (default: all)")
     parser.add_argument("--tiny", action="store_true", help="gpu in sizes for two CPU cores")
     parser.add_argument("--data", default="digits", help="data set of gpu (default: digits)")
     parser.add_argument("--data-dir", type=options.folder, help="folder of its data")
@@ -107,6 +108,7 @@ def main():
             "path": out / name,
             "minutes": args.minutes,
             "tiny": args.tiny,
+            "parts": args.parts,
             "data": args.data,
             "data_dir": args.data_dir,
         },

@@ -9,7 +9,7 @@ whichever `KERAS_BACKEND` names.
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from benchmark.gpu_rows import DONE, MEASURED, Row, Rows, machine
 from benchmark.gpu_training import Network
 from benchmark.loss import SHAPES
 from nglkeras.data.catalog import get_info
+from nglkeras.errors import unknown
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES, setting_of
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import as_text
@@ -128,6 +129,7 @@ def measure(
     path: Path,
     minutes: float,
     tiny: bool,
+    parts: Sequence[str] | None = None,
     data: str = "digits",
     data_dir: str | Path | None = None,
 ) -> list[tuple[Row, dict]]:
@@ -138,9 +140,16 @@ def measure(
         path: Folder and name of the file, without an ending.
         minutes: Limit on the time of everything.
         tiny: Whether all sizes are so small that two CPU cores take two minutes.
+        parts: Which parts of `SHARES`; `None` for all.
         data: Data set of the column of table 2.
         data_dir: Its folder.
+
+    Raises:
+        UserError: If there is no such part.
     """
+    for part in parts or ():
+        if part not in SHARES:
+            raise unknown("part", part, SHARES)
     name = "tiny" if tiny else "full"
     sizes = dict(SIZES[name])
     if rounds is not None:
@@ -151,7 +160,8 @@ def measure(
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     rows = Rows(path.with_suffix(".jsonl"), name)
     seconds, say = 60 * minutes - RESERVE, partial(print, flush=True)
-    gpu_limits.run(tasks(sizes, data, data_dir), rows, seconds, SHARES, say)
+    wanted = [task for task in tasks(sizes, data, data_dir) if task.part in (parts or SHARES)]
+    gpu_limits.run(wanted, rows, seconds, SHARES, say)
     return list(rows.last().values())
 
 

@@ -263,3 +263,14 @@ class TestScript:
     def test_unknown_data(self, mistake):
         error = mistake("benchmark", "gpu", "--tiny", "--data", "faces")
         assert "unknown data set 'faces'" in error
+
+    def test_unknown_part(self, mistake):
+        error = mistake("benchmark", "gpu", "--tiny", "--parts", "kernels", "losses")
+        assert "unknown part 'losses'" in error
+        assert "kernels, step, candidates, memory, column" in error
+
+    def test_some_parts(self, tmp_path, monkeypatch):
+        run = []
+        monkeypatch.setattr(gpu_limits, "run", lambda tasks, *rest: run.extend(tasks))
+        gpu.measure(None, path=tmp_path / "gpu", minutes=1, tiny=True, parts=["memory", "kernels"])
+        assert [task.part for task in run] == ["kernels", "memory"]
