@@ -57,15 +57,21 @@ def dice(
     """Dice loss: `1 - 2 Σ p t / (Σ p + Σ t)`, mean over the classes.
 
     The sums are over the pixels of an image, the mean is over the classes that occur in it: absent
-    classes would have a constant score. There is one value per image, `[batch]`, in [0, 1]; void
-    pixels are left out of all sums, and class weights are those of the mean over the classes.
-    Dense labels without an axis of pixels are images of a single pixel.
+    classes would have a constant score. Void pixels are left out of all sums. Dense labels without
+    an axis of pixels are images of a single pixel.
 
     Scale:
         All classes have equally many pixels here. With 10 classes the value is 0.9 for a uniform
         prediction, 1 for a certain and wrong one, and least for a certain and right one: 0. The
         gradient of a uniform prediction is 0.5, 0.1 and 0.01 times cross entropy's with 2, 10 and
         100 classes.
+
+    Constants:
+        class_weights: One number a class, its weight in the mean over the classes that occur. With
+            the sigmoid head the weights of the labels 0 and 1: one pair, or a pair for each output.
+
+    Returns:
+        One value per image, `[batch]`, in [0, 1], float32 unless `y_pred` is float64.
     """
     options = Options(
         head=head,
@@ -157,7 +163,14 @@ def sparse_dice(
     axis=-1,
     pixel_weight=None,
 ):
-    """Dice loss for class indices: see `dice`."""
+    """Dice loss for class indices: see `dice`.
+
+    Constants:
+        class_weights: One number a class, its weight in the mean over the classes that occur.
+
+    Returns:
+        One value per image, `[batch]`, in [0, 1], float32 unless `y_pred` is float64.
+    """
     return dice(
         y_true,
         y_pred,

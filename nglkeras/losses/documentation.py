@@ -1,6 +1,7 @@
 """Docstrings of the losses, put together from their own text and that of the shared options."""
 
 import inspect
+import re
 import textwrap
 
 from nglkeras.losses.options import DOCUMENTATION
@@ -18,11 +19,10 @@ _KERAS = {
 }
 _LEARNING_RATE = """Plain SGD needs the learning rate of cross entropy divided by this factor; Adam
     hardly sees it."""
-_ENDS = """Returns:
+_RETURNS = """Returns:
     One value per sample (per pixel in dense prediction): the shape of `y_pred` without the class
-    axis, float32 unless `y_pred` is float64.
-
-Raises:
+    axis, float32 unless `y_pred` is float64."""
+_RAISES = """Raises:
     UserError: If shapes or arguments do not fit."""
 
 
@@ -30,8 +30,9 @@ def document(text: str | None, signature: inspect.Signature, *, y_true: bool) ->
     """Return the docstring of a loss function or class.
 
     Args:
-        text: Its own text. A section `Constants:` describes those arguments that are its own, a
-            section `Scale:` the size of its values and gradient.
+        text: Its own text. A section `Constants:` describes those arguments that are its own or
+            mean something else here, a section `Scale:` the size of its values and gradient, and a
+            last section `Returns:` what is not one value per sample.
         signature: Its signature.
         y_true: Whether it is a function of `y_true` and `y_pred`.
     """
@@ -41,12 +42,15 @@ def document(text: str | None, signature: inspect.Signature, *, y_true: bool) ->
     text = _with_advice(inspect.cleandoc(text))
     before, _, after = text.partition("\nConstants:\n")
     constants, _, after = after.partition("\n\n")
-    known = _DATA | DOCUMENTATION | _KERAS
-    lines = {name: _entry(name, known[name]) for name in signature.parameters if name in known}
+    known, own = _DATA | DOCUMENTATION | _KERAS, re.findall(r"^    (\w+): ", constants, re.M)
+    names = [name for name in signature.parameters if name in known and name not in own]
+    lines = {name: _entry(name, known[name]) for name in names}
     parts = [lines.pop(name) for name in _DATA if name in lines]
     parts += [constants] if constants else []
     sections = [before.strip(), "\n".join(["Args:", *parts, *lines.values()])]
-    sections += [_ENDS] if y_true else []
+    after, returns, own = after.partition("Returns:\n")
+    if y_true:
+        sections += [returns + own.rstrip() if own else _RETURNS, _RAISES]
     return "\n\n".join([*sections, after.strip()]).strip() + "\n"
 
 

@@ -1,8 +1,10 @@
 """What the losses' docstrings say about their scale is what they compute."""
 
+import inspect
 import re
 from decimal import Decimal
 
+import keras
 import numpy as np
 import pytest
 from conftest import needs_tensorflow, to_numpy
@@ -147,3 +149,22 @@ class TestScale:
     @pytest.mark.parametrize("cls", **named([c for c in CLASSES if is_of_outputs(c)]))
     def test_of_independent_outputs(self, cls):
         assert_agree(numbers_of(OF_OUTPUTS, cls.__doc__), scale_of_outputs(cls()))
+
+
+FUNCTIONS = [f for f in PUBLIC if callable(f) and getattr(f, "text", None)]
+
+
+@pytest.mark.parametrize("function", **named(FUNCTIONS))
+def test_returns_what_it_says(function):
+    options = {"formula": "y_pred - y_true"} if function is losses.formula_loss else {}
+    indices = np.arange(24).reshape(2, 3, 4) % 2
+    # The losses for class indices have no such option.
+    is_sparse = "sparse" not in inspect.signature(function).parameters
+    is_sparse &= function is not losses.binary_ngl
+    labels = indices if is_sparse else np.eye(2)[indices]
+    values = function(labels, np.full((2, 3, 4, 2), 0.5, "float32"), **options)
+    of_images = values.shape == (2,)
+    assert of_images or values.shape == (2, 3, 4)
+    says = function.__doc__.partition("\nReturns:\n")[2]
+    assert says.startswith(f"    One value per {'image' if of_images else 'sample'}")
+    assert keras.backend.standardize_dtype(values.dtype) == "float32"
