@@ -19,7 +19,7 @@ from nglkeras.errors import UserError
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
-from nglkeras.training.measuring import Measuring, accuracy
+from nglkeras.training.measuring import Measuring, accuracy, is_right
 from nglkeras.training.monitor import Monitor, rate_callbacks
 from nglkeras.training.optimizer import make_optimizer
 from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
@@ -295,7 +295,7 @@ class CompiledNetwork:
         with self._scope():
             labels, outputs = map(np.concatenate, zip(*self._predictions(test), strict=True))
         if self.measure is None:
-            right = labels.argmax(axis=-1) == outputs.argmax(axis=-1)
+            right = is_right(labels, outputs)
             return [float(right[rows].mean()) for rows in subsets.random(len(labels), count)]
         parts = subsets.with_all_classes(labels, count) or subsets.random(len(labels), count)
         return [float(self.measure([(labels[rows], outputs[rows])])) for rows in parts]

@@ -22,14 +22,25 @@ class Measuring(keras.callbacks.Callback):
         logs["val_accuracy"] = self.measured()
 
 
+def is_right(labels, outputs):
+    """Return for each sample, as a bool, whether its greatest output is its label's.
+
+    A single output is a probability, and right on the label's side of one half. Arrays are
+    NumPy's or JAX's, `[..., outputs]`.
+    """
+    if labels.shape[-1] == 1:
+        return ((outputs > 0.5) == (labels > 0.5))[..., 0]
+    return labels.argmax(axis=-1) == outputs.argmax(axis=-1)
+
+
 def accuracy(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the share of samples whose greatest output is their label's.
+    """Return the share of samples that are right, as `is_right` says.
 
     Args:
         batches: Labels and outputs.
     """
     right, total = 0, 0
     for labels, outputs in batches:
-        right += np.count_nonzero(labels.argmax(axis=-1) == outputs.argmax(axis=-1))
+        right += np.count_nonzero(is_right(labels, outputs))
         total += len(labels)
     return right / total

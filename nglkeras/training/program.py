@@ -18,6 +18,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from nglkeras.training.batches import Batches
+from nglkeras.training.measuring import is_right
 from nglkeras.training.schedule import Plateau
 
 # Ways to validate after an epoch: as Keras does; by the share of right outputs alone; on the host,
@@ -213,7 +214,7 @@ class Program:
         if RIGHT in self.validated or OUTPUTS in self.validated:
             outputs = self._outputs(state, held)
         if RIGHT in self.validated:
-            right = outputs.argmax(-1) == held.y[held.order].argmax(-1)
+            right = is_right(held.y[held.order], outputs)
             counts = held.weights > 0
             found["val_accuracy"] = (right & counts).sum() / counts.sum()
         rows = dict(course.rows)

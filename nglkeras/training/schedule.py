@@ -60,6 +60,13 @@ class Decay:
     warmup: int = 0
     power: float | None = None
 
+    def __post_init__(self):
+        if self.warmup and self.power is not None:
+            raise UserError(
+                f"a warm-up of {self.warmup} steps and a polynomial of power {self.power:g} do not "
+                "go together: leave one out"
+            )
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -85,6 +92,12 @@ class Schedule:
     steps_per_epoch: int | None = None
     accumulation: int = 1
     cosine: bool = False
+
+    def __post_init__(self):
+        if self.cosine and self.plateau is not None:
+            raise UserError(
+                "the rate falls along half a cosine or on a plateau, not both: plateau=None"
+            )
 
     @property
     def part_size(self) -> int:

@@ -6,6 +6,7 @@ import keras
 import pytest
 from conftest import to_numpy
 
+from nglkeras.errors import UserError
 from nglkeras.training.optimizer import learning_rate, make_optimizer
 from nglkeras.training.schedule import SGD, Decay, Schedule
 
@@ -38,3 +39,15 @@ def test_polynomial_by_the_formula():
     assert float(optimizer.learning_rate) == pytest.approx(2.5e-5)
     optimizer._iterations.assign(20_000)
     assert float(optimizer.learning_rate) == pytest.approx(2.5e-5 * 0.5**0.9, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Decay(40, warmup=10, power=0.9), "a warm-up of 10 steps"),
+        (lambda: Schedule(3, 8, cosine=True), "plateau=None"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(make, says):
+    with pytest.raises(UserError, match=says):
+        make()
