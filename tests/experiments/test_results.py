@@ -69,6 +69,12 @@ COMMITTED = [
         "--losses CE NGL Focal SCE 'CE + L2' f4",
     ),
     (
+        "table2/small_inceptionv3",
+        "table2.csv",
+        "table2 --scale small --datasets fashion_mnist cifar10 --models InceptionV3 --upsampling 3 "
+        "--train-images 10240 --losses CE NGL --runs 2",
+    ),
+    (
         "learning_rates/mnist",
         "mnist_glo_mnist_SGD_2000.csv",
         "learning_rates --scale reduced",

@@ -207,7 +207,8 @@ def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
         for title, outcomes in studies.items()
     }
     shared = [title for title, one in studies.items() if not one["CE"].study.own_rates]
-    return nglkeras.report.forest.forest_plot(found, heading, hollow=shared)
+    drawn = {title: differences for title, differences in found.items() if differences}
+    return nglkeras.report.forest.forest_plot(drawn, heading, hollow=shared)
 
 
 def read_studies(path: Path) -> list[Study]:

@@ -146,8 +146,8 @@ def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
     names, texts = zip(*studies.layout(found), strict=True)
     assert names == ("loss", "CE", "f5 (NGL)", "mine")
     assert texts == ("a", "90.00 % (n 1)", "+0.50 (n 1)", "+1.00 (n 1)")
-    # One pair has no interval, and an empty figure is drawn without a complaint.
-    studies.figure(found, "t")
+    # One pair has no interval, and an empty figure is drawn without a complaint or a legend.
+    assert not studies.figure(found, "t").legends[0].get_texts()
     assert not recwarn.list
 
 
