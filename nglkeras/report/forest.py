@@ -71,7 +71,8 @@ def forest_plot(
     axis.set(xlabel="test accuracy less cross entropy's, points (95 % interval)")
     axis.set_yticks(middles, [losses.label(name) for name in names])
     figure.suptitle(title)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    if studies:
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 
