@@ -22,6 +22,12 @@ class LabelLoss(keras.losses.Loss):
     Keras casts labels to the dtype of the loss, and half precision would round class indices.
     """
 
+    @property
+    def dtype(self) -> str:
+        """Dtype of the computation, at least float32: half precision would round predictions."""
+        dtype = super().dtype
+        return "float32" if dtype in ("float16", "bfloat16") else dtype
+
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Compute the reduced loss, as `keras.losses.Loss` does.
 
@@ -137,7 +143,7 @@ class FunctionLoss(LabelLoss):
         requested = {name: arguments.pop(name) for name in _OF_KERAS}
         requested["name"] = requested["name"] or self.function.__name__
         super().__init__(**requested)
-        self._requested_dtype = getattr(requested["dtype"], "name", requested["dtype"])
+        self._requested_dtype = _name_of_dtype(requested["dtype"])
         checked = self.function.checked(arguments)
         for name, value in checked.items():
             setattr(self, name, value)
@@ -173,6 +179,13 @@ def _text(cls):
         # Python runs with -OO.
         return None
     return f"{inspect.cleandoc(own)}\n{inspect.cleandoc(of_function).partition(chr(10))[2]}"
+
+
+def _name_of_dtype(dtype):
+    """Return the name of a dtype or policy as a file can hold it."""
+    if dtype is None or isinstance(dtype, str):
+        return dtype
+    return getattr(dtype, "name", None) or keras.backend.standardize_dtype(dtype)
 
 
 def _as_lists(value):

@@ -192,3 +192,17 @@ class TestConfigs:
     def test_unknown_argument(self):
         with pytest.raises(TypeError, match="gamma"):
             losses.F4(gamma=2)
+
+    @pytest.mark.parametrize("cls", [losses.NGL, losses.SparseDice, losses.Crossentropy])
+    @pytest.mark.parametrize(
+        "dtype", ["bfloat16", "float16", np.float32, np.dtype("float32"), None], ids=str
+    )
+    def test_every_dtype_computes_in_float32_at_least_and_is_saved(self, cls, dtype):
+        p = PIXELS + np.float32(1e-4)
+        labels = PIXEL_LABELS if cls is losses.SparseDice else one_hot(PIXEL_LABELS, 5)
+        loss = cls(dtype=dtype)
+        again = keras.losses.deserialize(json.loads(json.dumps(keras.losses.serialize(loss))))
+        # Half precision would round the predictions to three digits.
+        expected = to_numpy(cls()(labels, p))
+        assert to_numpy(loss(labels, p)) == to_numpy(again(labels, p)) == expected
+        assert again.get_config() == loss.get_config()
