@@ -1,5 +1,6 @@
 """The GPUs of this machine, how workers share them, and the environment of workers."""
 
+import math
 import os
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def worker_share(wanted: float | None, gpus: int) -> float:
     """
     if wanted is None:
         return 1.0 if gpus else 0.0
-    if wanted < 0 or (wanted > 1 and wanted != int(wanted)):
+    if not 0 <= wanted < math.inf or (wanted > 1 and wanted != int(wanted)):
         raise UserError(
             f"{wanted:g} GPUs per worker: wanted is a whole number, or a share between 0 and 1"
         )

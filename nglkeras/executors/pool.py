@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import cloudpickle
@@ -79,8 +80,8 @@ class Pool(Executor):
         attempts: int = ATTEMPTS,
     ):
         super().__init__()
-        if workers < 1:
-            raise UserError(f"{workers} workers cannot do anything")
+        if not isinstance(workers, Integral) or workers < 1:
+            raise UserError(f"workers={workers!r} is not a whole number of at least 1")
         self.workers = workers
         self.timeout = timeout
         self.tasks_per_worker = tasks_per_worker

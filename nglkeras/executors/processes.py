@@ -62,12 +62,12 @@ class Processes(Pool):
             raise UserError(f"a worker takes {share} GPUs, and there are {len(gpus)}")
         if workers is None:
             workers = max(_cores() // 2, 1) if room is None else room
+        super().__init__(workers, **settings)
         if room is not None and workers > room:
             raise UserError(
                 f"{workers} workers with {self.gpus_per_worker:g} GPUs each are wanted, and there "
                 f"are {len(gpus)} GPUs"
             )
-        super().__init__(workers, **settings)
         self._gpus = gpus
 
     def _start(self, number):

@@ -246,13 +246,19 @@ class TestProcesses:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
         with pytest.raises(UserError, match=r"5 workers with 0.5 GPUs each are wanted.* 2 GPUs"):
             Processes(5, gpus_per_worker=0.5)
-        with pytest.raises(UserError, match=r"1.5 GPUs per worker"):
-            Processes(gpus_per_worker=1.5)
+        for share in (1.5, -1, float("inf"), float("nan")):
+            with pytest.raises(UserError, match=f"{share:g} GPUs per worker"):
+                Processes(gpus_per_worker=share)
         with pytest.raises(UserError, match="a worker takes 4 GPUs, and there are 2"):
             Processes(gpus_per_worker=4)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         with pytest.raises(UserError, match="a worker takes 1 GPUs, and there are 0"):
             Processes(gpus_per_worker=1)
+
+    @pytest.mark.parametrize("workers", [0, -1, 2.0, "2"])
+    def test_no_number_of_workers(self, workers):
+        with pytest.raises(UserError, match=f"workers={workers!r} is not a whole number"):
+            Processes(workers)
 
     @pytest.mark.slow
     def test_one_that_cannot_start_does_not_end_the_others(self, monkeypatch, tmp_path):
