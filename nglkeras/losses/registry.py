@@ -225,23 +225,32 @@ def rows_of(table: str) -> list[str]:
     Args:
         table: "table2", "table3", "table4", "table5", "table_b22", "figure2", "glo",
             "glo_transfer" or "learning_rates".
+
+    Raises:
+        UserError: If there is no such table.
     """
+    known = dict.fromkeys(table for row in ROWS.values() for table in row.tables)
+    if table not in known:
+        raise unknown("table", table, known)
     return [row.name for row in ROWS.values() if table in row.tables]
 
 
 def label(name: str) -> str:
     """Return the name of a row in print; other names stay as they are."""
-    return ROWS[name].label if name in ROWS else name
+    found = _find(name)
+    return name if found is None else found.label
 
 
 def color(name: str) -> str | None:
     """Return the colour of a loss in figures; `None` for the next one of Matplotlib's cycle."""
-    return ROWS[name].color if name in ROWS else None
+    found = _find(name)
+    return None if found is None else found.color
 
 
 def is_reconstructed(name: str) -> bool:
     """Return whether this is a row whose formula is a guess at an illegible one."""
-    return name in ROWS and ROWS[name].reconstructed
+    found = _find(name)
+    return found is not None and found.reconstructed
 
 
 def get(name: str, *, sparse: bool = False, **arguments) -> keras.losses.Loss:

@@ -136,3 +136,16 @@ def test_unknown_name_lists_the_valid_ones():
 def test_a_row_without_a_loss_is_refused(formula, message):
     with pytest.raises(UserError, match=message):
         registry.Row("bad", formula=formula)
+
+
+def test_a_row_is_printed_alike_by_each_of_its_names():
+    assert {losses.label(name) for name in ("NGL", "ngl", "f5", "f5 (NGL)")} == {"f5 (NGL)"}
+    assert losses.color("f5") == losses.color("NGL") is not None
+    assert losses.is_reconstructed("F1")
+    assert losses.label("winner") == "winner"
+    assert losses.color("winner") is None
+
+
+def test_an_unknown_table():
+    with pytest.raises(UserError, match=r"unknown table 'table9'.*table2"):
+        losses.rows_of("table9")
