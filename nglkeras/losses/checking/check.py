@@ -141,7 +141,7 @@ def _first_batch(x, y):
         return x, y
     try:
         batch = x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
-    except (TypeError, StopIteration) as error:
+    except (TypeError, StopIteration, IndexError) as error:
         raise UserError("x has no batches of inputs and labels; give y, too") from error
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise UserError("the batches of x are not (inputs, labels); give y, too")
@@ -196,6 +196,8 @@ def _pairs(model, found, noisy, loss, y):
         names = [f"output {i}" for i in range(len(flat))] if len(flat) > 1 else ["output"]
     losses = loss if isinstance(loss, dict | list | tuple) else [loss] * len(flat)
     losses = _of_outputs("losses", losses, names)
+    if all(one is None for one in losses):
+        raise UserError("there is no loss")
     labels = _of_outputs("labels", y if isinstance(y, dict | list) else [y], names)
     for i, name in enumerate(names):
         if losses[i] is None:

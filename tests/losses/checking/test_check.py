@@ -471,9 +471,23 @@ def test_the_first_batch_of_a_data_set(batches):
     assert not check(logits(), NGL(), batches()).ok
 
 
+class Empty(keras.utils.PyDataset):
+    def __len__(self):
+        return 0
+
+    def __getitem__(self, index):
+        return [][index]
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
-    [(X, "give y, too"), (3, "no batches"), ([], "no batches"), ([(X,)], "give y, too")],
+    [
+        (X, "give y, too"),
+        (3, "no batches"),
+        ([], "no batches"),
+        (Empty(), "no batches"),
+        ([(X,)], "give y, too"),
+    ],
 )
 def test_without_labels(x, message):
     with pytest.raises(UserError, match=message):
@@ -488,6 +502,11 @@ def test_without_labels(x, message):
 def test_inputs_that_are_none(x):
     with pytest.raises(UserError, match=r"x cannot be read|x has no samples"):
         check(model(), NGL(), x, EYE)
+
+
+@pytest.mark.parametrize("loss", [None, [None], {}])
+def test_without_a_loss(loss):
+    assert check(model(), loss, X, EYE).problems == ("there is no loss",)
 
 
 def test_all_labels_are_looked_at():
