@@ -29,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).resolve().parent.parent
 # Modules that are imported where JAX or PyTorch is the backend.
 OF_ONE_BACKEND = ("kernel_torch", "program", "one_program", "places")
+# Where pytest's cache has the tests that no run has run yet.
+SKIPPED = "nglkeras/skipped"
 # What neither `import nglkeras` nor a script's --help may import: it takes seconds.
 HEAVY = ("keras", "tensorflow", "matplotlib", "pandas", "scipy", "sklearn", "gplearn", "PIL")
 
@@ -56,10 +58,27 @@ def pytest_addoption(parser):
         action="store_true",
         help="faults in full: 500 trials, 20 kills and more; whole segmentation networks",
     )
+    parser.addoption(
+        "--skipped",
+        action="store_true",
+        help="only what earlier runs have skipped and none has run: after packages were installed",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--skipped"):
+        known = set(config.cache.get(SKIPPED, []))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in known])
+        items[:] = [item for item in items if item.nodeid in known]
 
 
 def pytest_terminal_summary(terminalreporter):
     reports = terminalreporter.stats.get("passed", [])
+    skipped = {report.nodeid for report in terminalreporter.stats.get("skipped", [])}
+    done = {report.nodeid for report in reports}
+    cache = getattr(terminalreporter.config, "cache", None)
+    if cache is not None:
+        cache.set(SKIPPED, sorted(skipped | set(cache.get(SKIPPED, [])) - done))
     counts = [n for r in reports for name, n in r.user_properties if name == "combinations"]
     if counts:
         terminalreporter.write_line(
