@@ -37,6 +37,7 @@ _SHOWN = {
     "learning rates": (None, ("results/learning_rates/mnist/mnist_glo_mnist_SGD_2000.png",)),
     "speed": (None, ("results/benchmark/loss.png",)),
     "racing": (None, ("results/benchmark/racing.png",)),
+    "a GPU": (None, ("results/gpu/h200/gpu_jax.png",)),
 }
 
 
