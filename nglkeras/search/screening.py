@@ -149,6 +149,8 @@ class Screen:
         self._ids: list[str] = []
         self._values: list[np.ndarray] = []
         self._gradients: list[np.ndarray] = []
+        # The greatest absolute gradient of each.
+        self._scales: list[float] = []
         random = np.random.default_rng(0)
         self._t, self._p = random_samples(random, _POINTS, classes)
         self._logits = random.normal(size=(_LOGITS, classes))
@@ -185,12 +187,13 @@ class Screen:
         values, gradients = self._fingerprint(expression)
         self._values.append(values)
         self._gradients.append(gradients)
+        self._scales.append(np.abs(gradients).max())
 
     def are_one_function(self, expressions: Iterable[Expression]) -> bool:
         """Return whether all of these trees have the same formula or the same values."""
         first, *others = dict.fromkeys(expressions)
         values = first(self._t, self._p)
-        return all(_close(other(self._t, self._p)[None], values)[0] for other in others)
+        return all(_alike([other(self._t, self._p)], values) for other in others)
 
     def _out_of_bounds(self, expression):
         values = expression.of_samples(self._t, self._p)
@@ -212,22 +215,19 @@ class Screen:
         values, gradients = self._fingerprint(expression)
         if not self._ids or not (np.isfinite(values).all() and np.isfinite(gradients).all()):
             return "", ""
-        same = _close(np.stack(self._gradients), gradients)
+        same = _alike(self._gradients, gradients)
         if self.screening.equals:
-            matches = np.flatnonzero(same & _close(np.stack(self._values), values))
-            if len(matches):
-                return self._ids[matches[0]], "equal"
+            for i in same:
+                if _alike([self._values[i]], values):
+                    return self._ids[i], "equal"
         if self.screening.gradients == "off":
             return "", ""
         if self.screening.gradients == "scaled":
-            known = np.stack(self._gradients)
-            scales = np.abs(known).max(axis=(1, 2))
-            scale = np.abs(gradients).max()
+            scales, scale = np.array(self._scales), np.abs(gradients).max()
             with np.errstate(all="ignore"):
-                same = _close(known / scales[:, None, None], gradients / scale)
-                same &= np.abs(np.log(scales / scale)) <= np.log(_MAX_SCALE)
-        matches = np.flatnonzero(same)
-        return (self._ids[matches[0]], "gradient") if len(matches) else ("", "")
+                is_near = np.abs(np.log(scales / scale)) <= np.log(_MAX_SCALE)
+                same = [i for i in _alike(self._gradients, gradients / scale, scales) if is_near[i]]
+        return (self._ids[same[0]], "gradient") if same else ("", "")
 
     def _teaches(self, expression):
         """Return whether gradient descent on free logits improves the accuracy."""
@@ -260,12 +260,19 @@ def random_samples(
     return np.eye(classes)[random.integers(0, classes, count)], p
 
 
-def _close(known, new):
-    """Return which of the known values `[trees, points, classes]` agree with new ones."""
+def _alike(known, new, scales=None):
+    """Return the numbers of the known values that agree with new ones, `[points, classes]` each.
+
+    Known values are divided by their scales, where there are any.
+    """
+    scales = np.ones(len(known)) if scales is None else scales
     size = np.abs(new)
     allowed = _TOLERANCE * size.max(axis=1, keepdims=True) + _SLACK * size.max()
     with np.errstate(all="ignore"):
-        return (np.abs(known - new) <= allowed).all(axis=(1, 2))
+        # Most differ at the first point: with many classes the others cost much more.
+        first = np.stack([one[0] for one in known]) / scales[:, None]
+        near = np.flatnonzero((np.abs(first - new[0]) <= allowed[0]).all(axis=1))
+        return [i for i in near if (np.abs(known[i] / scales[i] - new) <= allowed).all()]
 
 
 def logits_gradient(
