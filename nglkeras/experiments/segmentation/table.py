@@ -96,12 +96,15 @@ class SegmentationTable(script.Experiment):
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
             printed=[layout(table), *details],
         )
-        for model in dict.fromkeys(trial.model for trial in trials):
-            first = [trial for trial in trials if (trial.model, trial.run) == (model, 0)]
+        of_first_runs = {}
+        for trial in trials:
+            if trial.run == 0:
+                of_first_runs.setdefault((trial.model, trial.dataset), []).append(trial)
+        for first in of_first_runs.values():
             self._draw_predictions(args, first, out)
 
     def _draw_predictions(self, args, trials, out):
-        """Draw what the networks of a model's first run predict for some test images."""
+        """Draw what a model's networks of the first run predict for some test images."""
         trial = trials[0]
         maps = {trial.loss: _predictions(out, trial) for trial in trials}
         maps = {loss: found for loss, found in maps.items() if found}
@@ -124,7 +127,8 @@ class SegmentationTable(script.Experiment):
             segmentation.plots.palette(trial.dataset, len(info.classes)),
             f"{architectures.get_architecture(trial.model).title} on test images of {info.title}",
         )
-        for path in report.output.saver(args)(figure, out, f"{self.name}_{trial.model}"):
+        name = f"{self.name}_{trial.model}_{trial.dataset}"
+        for path in report.output.saver(args)(figure, out, name):
             print(f"written: {path}")
 
 

@@ -35,7 +35,7 @@ class TestTable4:
             "our choice",
         ):
             assert part in out
-        names = ["table4.csv", "table4.md", "table4.png", "table4_unet_narrow.png"]
+        names = ["table4.csv", "table4.md", "table4.png", "table4_unet_narrow_scenes.png"]
         for name in names:
             assert (tmp_path / name).stat().st_size > 100
         assert "| background |" in (tmp_path / "table4.md").read_text()
