@@ -69,6 +69,11 @@ COMMITTED = [
         "--losses CE NGL Focal SCE 'CE + L2' f4",
     ),
     (
+        "table2/small_cifar10",
+        "table2.csv",
+        "table2 --scale small --datasets cifar10 --models small_cnn --losses CE NGL --runs 4",
+    ),
+    (
         "table2/small_inceptionv3",
         "table2.csv",
         "table2 --scale small --datasets fashion_mnist cifar10 --models InceptionV3 --upsampling 3 "
