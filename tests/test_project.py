@@ -3,7 +3,9 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest
 import keras
 import matplotlib
 import pytest
@@ -164,3 +166,27 @@ def test_blocks_of_these_guides_run_in_order(name, tmp_path, monkeypatch):
     namespace = {"__name__": "docs"}
     for line, code in blocks_of(path):
         run_block(path, line, code, namespace)
+
+
+def test_skipped_tests_are_run_once_their_packages_are_there():
+    cache, deselected = {}, []
+    config = SimpleNamespace(
+        cache=SimpleNamespace(get=cache.get, set=cache.__setitem__),
+        getoption={"--skipped": True}.get,
+        hook=SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items)),
+    )
+
+    def run(**outcomes):
+        stats = {
+            outcome: [SimpleNamespace(nodeid=name, user_properties=[]) for name in names.split()]
+            for outcome, names in outcomes.items()
+        }
+        conftest.pytest_terminal_summary(SimpleNamespace(stats=stats, config=config))
+
+    run(passed="a b", skipped="c d")
+    # Another run: other tests, and one whose package has come since.
+    run(passed="d e", skipped="f")
+    items = [SimpleNamespace(nodeid=name) for name in "abcdef"]
+    conftest.pytest_collection_modifyitems(config, items)
+    assert [item.nodeid for item in items] == ["c", "f"]
+    assert [item.nodeid for item in deselected] == ["a", "b", "d", "e"]
