@@ -71,7 +71,7 @@ COMMITTED = [
     (
         "table2/small_cifar10",
         "table2.csv",
-        "table2 --scale small --datasets cifar10 --models small_cnn --losses CE NGL --runs 4",
+        "table2 --scale small --datasets cifar10 --models small_cnn --losses CE NGL --runs 5",
     ),
     (
         "table2/small_inceptionv3",
