@@ -9,7 +9,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import PAPER, Screening
 from nglkeras.search.known import cross_entropy
-from nglkeras.search.screening import CHECKS, Screen, logits_gradient, screening
+from nglkeras.search.screening import CHECKS, Screen, _alike, logits_gradient, screening
 
 
 class TestScreening:
@@ -113,3 +113,10 @@ class TestScreening:
     def test_bad_gradients(self):
         with pytest.raises(UserError, match="unknown gradients 'some'; choose from: scaled"):
             Screening(gradients="some")
+
+
+def test_values_are_alike_at_all_points_or_are_others():
+    new = np.ones((2, 3))
+    known = [np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]]), new, 2 * new]
+    assert _alike(known, new) == [1]
+    assert _alike(known, new, scales=np.array([1.0, 1.0, 2.0])) == [1, 2]
