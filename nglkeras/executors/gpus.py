@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from itertools import takewhile
+from numbers import Real
 from pathlib import Path
 
 from nglkeras.errors import UserError
@@ -42,9 +43,10 @@ def worker_share(wanted: float | None, gpus: int) -> float:
     """
     if wanted is None:
         return 1.0 if gpus else 0.0
-    if not 0 <= wanted < math.inf or (wanted > 1 and wanted != int(wanted)):
+    is_number = isinstance(wanted, Real) and 0 <= wanted < math.inf
+    if not is_number or (wanted > 1 and wanted != int(wanted)):
         raise UserError(
-            f"{wanted:g} GPUs per worker: wanted is a whole number, or a share between 0 and 1"
+            f"{wanted!r} GPUs per worker: wanted is a whole number, or a share between 0 and 1"
         )
     return float(wanted)
 

@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
-from numbers import Integral
 from typing import Any
 
 import cloudpickle
@@ -18,6 +17,7 @@ import cloudpickle
 from nglkeras.errors import UserError
 from nglkeras.executors.base import Executor, Failure, Outcome, Running
 from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
+from nglkeras.numbers import positive, whole_number
 
 # How often a task is started before it counts as failed.
 ATTEMPTS = 4
@@ -69,6 +69,9 @@ class Pool(Executor):
         tasks_per_worker: Number of tasks after which a worker is replaced, because some libraries
             never return all memory. By default workers are kept.
         attempts: How often a task is started before it counts as failed.
+
+    Raises:
+        UserError: If one of these is no such number.
     """
 
     def __init__(
@@ -80,12 +83,12 @@ class Pool(Executor):
         attempts: int = ATTEMPTS,
     ):
         super().__init__()
-        if not isinstance(workers, Integral) or workers < 1:
-            raise UserError(f"workers={workers!r} is not a whole number of at least 1")
-        self.workers = workers
-        self.timeout = timeout
+        self.workers = whole_number("workers", workers)
+        self.timeout = timeout if timeout is None else positive("timeout", timeout)
+        if tasks_per_worker is not None:
+            tasks_per_worker = whole_number("tasks_per_worker", tasks_per_worker)
         self.tasks_per_worker = tasks_per_worker
-        self.attempts = attempts
+        self.attempts = whole_number("attempts", attempts)
         self._pool: dict[int, Worker] = {}
         self._failed_starts = Counter()
         self._work = None

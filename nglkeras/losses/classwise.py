@@ -39,6 +39,7 @@ from nglkeras.losses.options import (
     check_head,
     check_length,
     check_number,
+    check_switch,
 )
 from nglkeras.losses.predictions import (
     along,
@@ -126,6 +127,8 @@ class Definition:
         arguments = {**arguments, **self.fixed}
         options = Options(**{name: arguments[name] for name in OPTIONS})
         check_head(options.head, self.heads)
+        if arguments.get("fast") is not None:
+            arguments["fast"] = check_switch("fast", arguments["fast"])
         constants = {name: arguments[name] for name in self.constants}
         for name, value in constants.items():
             check = self.checks.get(name, partial(check_number, name))

@@ -203,6 +203,8 @@ def _known_shape(y_pred, axis):
         raise UserError("y_pred is of unknown rank; give it its shape with tf.ensure_shape")
     if not -len(shape) <= axis < len(shape):
         raise UserError(f"y_pred of shape {_text(shape)} has no axis {axis} of classes")
+    if axis == -len(shape) < -1:
+        raise UserError(f"axis={axis} of y_pred of shape {_text(shape)} is that of the samples")
     return shape
 
 

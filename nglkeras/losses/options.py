@@ -9,6 +9,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.losses.labels import check_ignore_class
+from nglkeras.numbers import whole_number
 
 CLASS_REDUCTIONS = ("mean", "sum")
 HEADS = ("softmax", "sigmoid")
@@ -33,15 +34,26 @@ class Options:
     def __post_init__(self):
         check_head(self.head)
         check_class_reduction(self.class_reduction)
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(f"label_smoothing={self.label_smoothing!r} is not in [0, 1)")
+        smoothing = self.label_smoothing
+        if not is_number(smoothing) or not 0.0 <= smoothing < 1.0:
+            raise UserError(f"label_smoothing={smoothing!r} is not in [0, 1)")
+        axis = whole_number("axis", self.axis, least=None)
+        if axis == 0:
+            raise UserError("axis=0 is the axis of the samples, and cannot be that of the classes")
+        plain = {
+            "sparse": check_switch("sparse", self.sparse),
+            "from_logits": check_switch("from_logits", self.from_logits),
+            "label_smoothing": float(smoothing),
+            "axis": axis,
+            "class_weights": check_class_weights(self.class_weights, self.head),
+            "ignore_class": check_ignore_class(self.ignore_class),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if self.head == "sigmoid" and self.sparse:
             raise UserError(
                 "sparse=True is of a softmax: the labels of sigmoid outputs are 0 and 1 already"
             )
-        weights = check_class_weights(self.class_weights, self.head)
-        object.__setattr__(self, "class_weights", weights)
-        object.__setattr__(self, "ignore_class", check_ignore_class(self.ignore_class))
 
 
 OPTIONS = tuple(option.name for option in fields(Options))
@@ -190,14 +202,28 @@ def check_head(head, heads=HEADS):
         raise unknown("head", head, heads)
 
 
-def check_number(name, value):
-    """Return a constant if it is a number or a tensor.
+def check_switch(name, value):
+    """Return a switch as `True` or `False`.
 
     Raises:
-        UserError: If it is not.
+        UserError: If it is neither, as the text "no" would count as true.
     """
-    if not is_number(value) and not hasattr(value, "dtype"):
-        raise UserError(f"{name}={value!r} is not a number")
+    if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
+        raise UserError(f"{name}={value!r} is neither True nor False")
+    return bool(value)
+
+
+def check_number(name, value):
+    """Return a constant if it is a finite number, in the form that a file can hold, or a tensor.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    is_tensor = hasattr(value, "dtype")
+    if not is_tensor and not (is_number(value) and np.isfinite(value)):
+        raise UserError(f"{name}={value!r} is not a finite number")
     return value
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.search.numbers import convert_whole_numbers, positive
+from nglkeras.numbers import convert_whole_numbers, positive
 from nglkeras.search.screening import Screening
 from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
 from nglkeras.startup.extras import needed

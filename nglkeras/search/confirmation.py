@@ -19,6 +19,7 @@ from nglkeras import losses as keras_losses
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
+from nglkeras.numbers import positive, whole_number
 from nglkeras.report import output, tables
 from nglkeras.report.best_rates import cell_of
 from nglkeras.report.rates import DIVERGED, FIRST_NEW, MAX_ADDED, rates_around
@@ -27,7 +28,6 @@ from nglkeras.runs.live_status import duration
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.fitness import Fitness, as_fitness
 from nglkeras.search.known import is_cross_entropy
-from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.page import LivePage
 from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified

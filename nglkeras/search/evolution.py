@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
+from nglkeras.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.adaptation import Success, SuccessHistory
-from nglkeras.search.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Individual, Member, Strategy, best_first, generator
 from nglkeras.search.variation import Variation
 

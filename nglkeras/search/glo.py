@@ -18,7 +18,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
-from nglkeras.search.numbers import check_rates, convert_whole_numbers
+from nglkeras.numbers import check_rates, convert_whole_numbers
 from nglkeras.search.screening import screening
 from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
 

@@ -17,12 +17,12 @@ from nglkeras import losses
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
+from nglkeras.numbers import whole_number
 from nglkeras.report import output
 from nglkeras.runs.live_status import StatusWriter, duration
 from nglkeras.search.course import Course
 from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
 from nglkeras.search.known import known_loss
-from nglkeras.search.numbers import whole_number
 from nglkeras.search.page import LivePage, Progress
 from nglkeras.search.presentation import shown
 from nglkeras.search.records import NOT_TRAINED, Generation, Record

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from nglkeras.errors import UserError, unknown
-from nglkeras.search.numbers import positive
+from nglkeras.numbers import positive
 
 # Optimizers that divide a gradient by its own size.
 _SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")

@@ -21,8 +21,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.numbers import convert_whole_numbers
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.numbers import convert_whole_numbers
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.training.outcome import Training
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
-from nglkeras.search.numbers import whole_number
+from nglkeras.numbers import whole_number
 
 # What a known loss is made by.
 SEED = ("seed",)

@@ -13,11 +13,11 @@ from nglkeras.expression import Expression
 from nglkeras.losses import heads
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.losses.labels import check_ignore_class
+from nglkeras.numbers import positive, whole_number
 from nglkeras.search import measures, optimizers, samples, scale, side_by_side, ways
 from nglkeras.search import racing as races
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
-from nglkeras.search.numbers import positive, whole_number
 from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds

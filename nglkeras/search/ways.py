@@ -7,7 +7,7 @@ import keras
 
 from nglkeras import training
 from nglkeras.errors import UserError
-from nglkeras.search.numbers import whole_number
+from nglkeras.numbers import whole_number
 
 
 def read(

@@ -246,8 +246,8 @@ class TestProcesses:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
         with pytest.raises(UserError, match=r"5 workers with 0.5 GPUs each are wanted.* 2 GPUs"):
             Processes(5, gpus_per_worker=0.5)
-        for share in (1.5, -1, float("inf"), float("nan")):
-            with pytest.raises(UserError, match=f"{share:g} GPUs per worker"):
+        for share in (1.5, -1, float("inf"), float("nan"), "1"):
+            with pytest.raises(UserError, match=f"{share!r} GPUs per worker"):
                 Processes(gpus_per_worker=share)
         with pytest.raises(UserError, match="a worker takes 4 GPUs, and there are 2"):
             Processes(gpus_per_worker=4)
@@ -255,10 +255,16 @@ class TestProcesses:
         with pytest.raises(UserError, match="a worker takes 1 GPUs, and there are 0"):
             Processes(gpus_per_worker=1)
 
-    @pytest.mark.parametrize("workers", [0, -1, 2.0, "2"])
-    def test_no_number_of_workers(self, workers):
-        with pytest.raises(UserError, match=f"workers={workers!r} is not a whole number"):
-            Processes(workers)
+    @pytest.mark.parametrize("name", ["workers", "tasks_per_worker", "attempts"])
+    @pytest.mark.parametrize("value", [0, -1, 2.0, "2"])
+    def test_no_whole_number(self, name, value):
+        with pytest.raises(UserError, match=f"{name}={value!r} is not a whole number of at least"):
+            Processes(**{"workers": 2, name: value})
+
+    @pytest.mark.parametrize("seconds", [0, -1, "soon", float("nan")])
+    def test_no_limit_of_time(self, seconds):
+        with pytest.raises(UserError, match=f"timeout={seconds!r} is not a positive number"):
+            Processes(2, timeout=seconds)
 
     @pytest.mark.slow
     def test_one_that_cannot_start_does_not_end_the_others(self, monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ options are tried. Compiling takes long, so it is tried with one of them for eac
 """
 
 import itertools
+import json
 
 import keras
 import numpy as np
@@ -267,6 +268,27 @@ def test_equals_a_loss_of_keras(ours, keras_loss, arguments, from_logits):
     assert float(ours(y, x)) == pytest.approx(float(theirs(y, x)), rel=1e-5)
 
 
+NUMPY_SCALARS = {
+    bool: lambda value: np.bool_(value),
+    int: lambda value: np.int64(value),
+    float: lambda value: np.asarray(value, "float32"),
+}
+
+
+@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
+def test_scalars_of_numpy_are_kept_as_numbers_that_a_file_can_hold(cls):
+    """Constants often come from an array of values to be tried."""
+    config = cls(**reference.definition_of(cls).needed).get_config()
+    plain = {name: value for name, value in config.items() if type(value) in NUMPY_SCALARS}
+    assert "axis" in plain
+    scalars = {name: NUMPY_SCALARS[type(value)](value) for name, value in plain.items()}
+    if "label_smoothing" in scalars:
+        scalars["label_smoothing"] = np.float32(0.25)
+    again = json.loads(json.dumps(cls(**config | scalars).get_config()))
+    expected = {name: type(value)(scalars[name]) for name, value in plain.items()}
+    assert {name: again[name] for name in plain} == expected
+
+
 class TestMistakes:
     """Mistakes that all losses know, each with an answer of one line that says what is valid."""
 
@@ -287,7 +309,14 @@ class TestMistakes:
             ({"head": "sigmoid", "fast": True}, "fast=True is not for probabilities; it takes log"),
             ({"label_smoothing": 1}, r"label_smoothing=1 is not in \[0, 1\)"),
             ({"label_smoothing": -0.1}, r"label_smoothing=-0.1 is not in \[0, 1\)"),
+            ({"label_smoothing": "0.1"}, r"label_smoothing='0.1' is not in \[0, 1\)"),
             ({"class_reduction": "max"}, "unknown class_reduction 'max'; choose from: mean, sum"),
+            ({"sparse": "no"}, "sparse='no' is neither True nor False"),
+            ({"from_logits": None}, "from_logits=None is neither True nor False"),
+            ({"fast": 2}, "fast=2 is neither True nor False"),
+            ({"axis": "last"}, "axis='last' is not a whole number"),
+            ({"axis": 0}, "axis=0 is the axis of the samples"),
+            ({"axis": -3}, r"axis=-3 of y_pred of shape \(2, 3, 5\) is that of the samples"),
         ],
     )
     def test_are_refused_by_every_loss(self, arguments, message):

@@ -174,8 +174,10 @@ class TestConfigs:
         ("arguments", "message"),
         [
             ({"scaling": "softmax"}, "unknown scaling 'softmax'; choose from: None, sigmoid"),
-            ({"alpha": "2"}, "alpha='2' is not a number"),
-            ({"alpha": None}, "alpha=None is not a number"),
+            ({"alpha": "2"}, "alpha='2' is not a finite number"),
+            ({"alpha": None}, "alpha=None is not a finite number"),
+            ({"alpha": np.nan}, "alpha=nan is not a finite number"),
+            ({"alpha": -np.inf}, "alpha=-inf is not a finite number"),
         ],
     )
     def test_bad_argument(self, arguments, message):
