@@ -71,6 +71,8 @@ assert seconds < 0.3, seconds
 
 def test_everything_public_can_be_had():
     assert dir(nglkeras) == sorted(nglkeras.__all__)
+    # A room without public names shows its modules.
+    assert {"compiled", "schedule"} <= set(dir(nglkeras.training))
     with pytest.raises(AttributeError, match="module 'nglkeras' has no attribute 'NLG'"):
         nglkeras.NLG  # noqa: B018 - it is looked up
 

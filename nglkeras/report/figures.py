@@ -51,7 +51,7 @@ def save(
     figure: "Figure | Callable[[], Figure]",
     folder: str | Path,
     name: str,
-    formats: Sequence[str] = ("png", "svg"),
+    formats: str | Sequence[str] = ("png", "svg"),
     width: float | None = None,
     font_size: float | None = None,
 ) -> list[Path]:
@@ -61,7 +61,7 @@ def save(
         figure: A function that draws the figure, or a finished one.
         folder: Folder of the files; it is made if it is missing.
         name: Name of the files without the ending.
-        formats: Any of `FORMATS`.
+        formats: One or more of `FORMATS`.
         width: Width in inches; the height changes in proportion. `None` keeps the figure's own.
         font_size: Size of normal text in points, to which all other text is relative. Needs a
             function that draws.
@@ -72,6 +72,7 @@ def save(
     Raises:
         UserError: If a format is unknown or the figure does not fit into the width.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     check(formats, width, font_size)
     folder = paths.expand(folder)
     style = _DRAWING | _SAVING

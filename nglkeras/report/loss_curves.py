@@ -47,26 +47,30 @@ def draw_binary(axis: "Axes", loss: keras.losses.Loss, title: str) -> None:
     p = np.linspace(0.005, 0.995, 400, dtype="float32")
     value, gradient = value_and_gradient(binary(loss), p)
     (line,) = axis.plot(p, value, label="loss")
-    axis.set(title=title, xlabel="p", ylim=_without_poles(value))
+    axis.set(title=title, xlabel="p")
+    axis.set_ylim(*_without_poles(value))
     axis.set_ylabel("loss", color=line.get_color())
     slope = axis.twinx()
     slope.grid(visible=False)
     slope.plot(p, gradient, color="tab:red", linestyle="--")
     slope.set_ylabel("gradient", color="tab:red")
-    slope.set_ylim(_without_poles(gradient))
-    if np.diff(value)[-1] > 0:
+    slope.set_ylim(*_without_poles(gradient))
+    if value[-1] > value[-2]:
         mark_minimum(axis, p, value)
 
 
 def mark_minimum(axis: "Axes", x: np.ndarray, values: np.ndarray) -> None:
     """Mark the smallest value with a vertical line and its position, e.g. "min 0.57"."""
-    at = values.argmin()
+    at = np.nanargmin(values)
     axis.axvline(x[at], color="gray", linewidth=0.8)
     axis.annotate(f"min {x[at]:.2f}", (x[at], values[at]), (4, 8), textcoords="offset points")
 
 
 def _without_poles(values):
-    """Limits of the y axis that cut off poles at the ends of a curve."""
+    """Limits of the y axis that cut off poles at the ends of a curve; of no numbers `None`."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None, None
     low, high = np.quantile(values, [0.03, 0.97])
     margin = 0.15 * (high - low)
     return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02

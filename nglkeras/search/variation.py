@@ -4,9 +4,11 @@ Only this module imports gplearn. A child that breaks a rule of the paper (heigh
 terminals) is drawn again.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -66,10 +68,10 @@ class Variation:
                 raise unknown("operator", name, OPERATORS)
         if not any(OPERATORS[name].arity == 2 for name in self.operators):
             raise UserError("without an operator of two arguments no tree holds both terminals")
-        if not 1 <= self.depths[0] <= self.depths[1]:
-            raise UserError(f"depths={self.depths} is not a range of depths from 1")
-        if not self.constants[0] <= self.constants[1]:
-            raise UserError(f"constants={self.constants} is not a range")
+        if not _is_range(self.depths, Integral, 1):
+            raise UserError(f"depths={self.depths!r} is not a range of depths from 1")
+        if not _is_range(self.constants, Real, -math.inf):
+            raise UserError(f"constants={self.constants!r} is not a range")
         if self.max_size > MAX_SIZE:
             raise UserError(f"max_size={self.max_size}; the paper's trees have at most {MAX_SIZE}")
         if self.max_size < max(4, self.min_height + 2):
@@ -200,6 +202,14 @@ class Variation:
             return None
         expression = Expression(tuple(map(_name, nodes)))
         return expression if self.is_valid(expression) else None
+
+
+def _is_range(ends, kind, least):
+    """Return whether these are two numbers of a kind, finite and in order."""
+    are_two = isinstance(ends, tuple | list) and len(ends) == 2
+    if not are_two or not all(isinstance(end, kind) for end in ends):
+        return False
+    return all(map(math.isfinite, ends)) and least <= ends[0] <= ends[1]
 
 
 def _name(node):

@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pkgutil import iter_modules
 
 
 def attributes(
@@ -16,7 +17,8 @@ def attributes(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` for a package (PEP 562).
 
-    All modules of the package become attributes of it.
+    All modules of the package become attributes of it. `dir` lists its public names, or its
+    modules where it has none.
     """
     homes = {name: module for module, names in (public or {}).items() for name in names}
 
@@ -30,4 +32,8 @@ def attributes(
             return importlib.import_module(module)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get, lambda: sorted(homes)
+    def names():
+        modules = (module.name for module in iter_modules(sys.modules[package].__path__))
+        return sorted(homes) if public else sorted(modules)
+
+    return get, names

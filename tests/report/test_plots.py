@@ -5,13 +5,14 @@ from typing import ClassVar
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from nglkeras import UserError, losses
 from nglkeras.experiments.classification import plots
 from nglkeras.experiments.glo import plots as glo_plots
 from nglkeras.expression import Expression
 from nglkeras.losses.curves import binary, value_and_gradient
-from nglkeras.report import figures
+from nglkeras.report import figures, loss_curves
 from nglkeras.report import plots as report_plots
 from nglkeras.search import plots as search_plots
 
@@ -88,6 +89,14 @@ def test_files_are_the_same_every_time(make, tmp_path):
     assert b"/Type3" not in first[2]
 
 
+@pytest.mark.parametrize("formula", ["exp(exp(exp(5*y_pred)))*y_true", "log(y_pred - 1)"])
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_loss_that_is_no_number_somewhere_is_drawn(formula, tmp_path):
+    figure = Figure()
+    loss_curves.draw_binary(figure.subplots(), losses.FormulaLoss(formula), "overflows")
+    assert figures.save(figure, tmp_path, "overflows", "png")[0].exists()
+
+
 class TestSave:
     def draw(self):
         return search_plots.tree(Expression.parse("1 - y_pred"))
@@ -124,7 +133,7 @@ class TestSave:
             figures.save(self.draw, tmp_path, "figure", **arguments)
 
     def test_a_finished_figure_keeps_its_font_size(self, tmp_path):
-        assert figures.save(self.draw(), tmp_path / "new", "tree", ["pdf"])[0].exists()
+        assert figures.save(self.draw(), tmp_path / "new", "tree", "pdf")[0].exists()
         with pytest.raises(UserError, match="give a function that draws it"):
             figures.save(self.draw(), tmp_path, "tree", font_size=8)
 

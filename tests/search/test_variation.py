@@ -69,6 +69,10 @@ class TestVariation:
             ({"max_size": 3}, "no tree of at most 3 nodes"),
             ({"max_size": 101}, "max_size=101; the paper's trees have at most 100"),
             ({"depths": (6, 2)}, r"depths=\(6, 2\) is not a range"),
+            ({"depths": 3}, "depths=3 is not a range of depths from 1"),
+            ({"depths": (2.5, 4)}, r"depths=\(2.5, 4\) is not a range"),
+            ({"constants": (0, float("inf"))}, r"constants=\(0, inf\) is not a range"),
+            ({"constants": "04"}, "constants='04' is not a range"),
             ({"constants": (4.0, 0.0)}, "is not a range"),
         ],
     )
