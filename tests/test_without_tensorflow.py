@@ -1,4 +1,4 @@
-"""What runs on JAX and PyTorch in an environment without TensorFlow; `.ci/run` makes two."""
+"""What runs on JAX and PyTorch in an environment without TensorFlow; `.ci/run` makes one."""
 
 import importlib
 import io

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +142,10 @@ def beside_more(path: Path, frame) -> Path:
         if set(map(str, frame[name])) != set(map(str, there[name])) and name != "run"
     ]
     runs = max(ours.values()) or frame.get("run", frame.index).nunique()
-    held = re.sub(r"[^\w.+-]+", "", "_".join([*held, f"{runs}runs"]))[:100]
+    held = re.sub(r"[^\w.+-]+", "", "_".join([*held, f"{runs}runs"]))
+    if len(held) > 100:
+        # Tables whose names begin alike are still two.
+        held = f"{held[:91]}-{hashlib.sha256(held.encode()).hexdigest()[:8]}"
     print(f"\n{path.name}.csv has more than this table and stays; this one is {path.name}_{held}")
     return path.with_name(f"{path.name}_{held}")
 

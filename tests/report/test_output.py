@@ -41,6 +41,15 @@ class TestSmallerTables:
         assert losses_in(tmp_path / "t_CE-NGL_5runs.csv") == ["CE", "NGL"]
         assert {path.suffix for path in tmp_path.glob("t_*")} == {".csv", ".md", ".tex", ".png"}
 
+    def test_long_names_that_begin_alike_are_two(self, write, tmp_path):
+        names = [f"loss number {number} of a long table" for number in range(8)]
+        write(frame(names))
+        write(frame(names[:6]))
+        write(frame([*names[:5], names[7]]))
+        tables = sorted(tmp_path.glob("t_*.csv"))
+        assert {losses_in(path)[-1] for path in tables} == {names[5], names[7]}
+        assert all(len(path.name) < 120 for path in tables)
+
     def test_fewer_runs_too(self, write, tmp_path):
         write(frame(["CE", "NGL"]))
         write(frame(["CE", "NGL"], runs=2))

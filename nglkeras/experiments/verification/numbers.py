@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import correlation
 
 import pandas as pd
 
@@ -148,7 +149,8 @@ class Numbers:
         """The functions by their names in templates."""
         own = (self.comparison, self.rate_curves, self.search, self.confirmation, self.table)
         own += (self.studies, self.rows)
-        functions = (*own, judged, paired, paper, shape, statistics.holm, steps_until, welch)
+        own += (correlation, epochs_at_first_rate, judged, paired, paper, shape)
+        functions = (*own, statistics.holm, steps_until, welch)
         return self._of_runs | {function.__name__: function for function in functions}
 
     @property
@@ -369,6 +371,12 @@ def steps_until(cell: Cell, accuracy: float) -> list[int]:
     if None in found:
         raise UserError(f"{cell.loss}: a network never had a test accuracy of {accuracy:g}")
     return sorted(found)
+
+
+def epochs_at_first_rate(cell: Cell) -> list[int]:
+    """Return the epochs before the first reduction of the learning rate, of each network."""
+    rates = [[epoch["learning_rate"] for epoch in row.history] for row in cell.finished]
+    return [sum(rate == first for rate in (first, *later)) for first, *later in rates]
 
 
 def welch(cell: Cell, other: Cell) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,14 @@ class TestRates:
             study["rate_curves"]("rates", runs=2, losses=["Focal"])
         with pytest.raises(UserError, match=r"1002 1003 of CE, there are 0 1 1000 1001 1002$"):
             study["best_rates"]("rates", runs=2, new_runs=4, losses=["CE"])
+
+
+def test_epochs_at_the_first_rate(functions):
+    def row(*rates):
+        return SimpleNamespace(history=[{"learning_rate": rate} for rate in rates])
+
+    cell = SimpleNamespace(finished=[row(0.1, 0.1, 0.02), row(0.1), row(0.1, 0.02, 0.02)])
+    assert functions["epochs_at_first_rate"](cell) == [2, 1, 1]
 
 
 def test_printed_numbers(functions):
