@@ -90,7 +90,7 @@ async def _execute_all(missing):
         async with free:
             notebook = await execute(path)
         for old in place.parent.glob(f"{path.stem}-*.ipynb"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         nbformat.write(notebook, place)
 
     await asyncio.gather(*(one(path, place) for path, place in missing.items()))

@@ -108,6 +108,8 @@ class Journals:
     ) -> Selection:
         """Return the trials with these losses (`None` for all) and settings.
 
+        A list is of values of which a trial has one, e.g. the rates among which one is chosen.
+
         Raises:
             UserError: If the journal cannot be read, or there is no such setting.
         """
@@ -116,7 +118,8 @@ class Journals:
         for row in rows.values():
             trial = msgspec.convert(row.trial, kind)
             if (losses is None or trial.loss in losses) and all(
-                setting(trial, name) == value for name, value in settings.items()
+                setting(trial, name) in (value if isinstance(value, list) else [value])
+                for name, value in settings.items()
             ):
                 trials.append(trial)
                 results[trial.key] = row

@@ -231,6 +231,13 @@ class TestRates:
         assert found["NGL"].validation == pytest.approx(92.05)
         assert found["NGL"].rate_seen is None
 
+    def test_chosen_among_some_rates(self, study):
+        rates = [0.01, 0.1]
+        found = study["best_rates"]("rates", runs=2, new_runs=3, losses=["CE"], learning_rate=rates)
+        assert found["CE"].rate == 0.1
+        with pytest.raises(UserError, match=r"learning_rate=\[0.01\]: wanted are"):
+            study["best_rates"]("rates", runs=2, new_runs=3, losses=["CE"], learning_rate=[0.01])
+
     def test_curves(self, study):
         found = study["rate_curves"]("rates", runs=2, losses=["CE", "NGL"])
         assert found["CE"].accuracies[0.01] == pytest.approx(0.8005)
