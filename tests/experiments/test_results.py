@@ -106,7 +106,14 @@ COMMITTED = [
         "cifar10_small_cnn_Adam_3520_cosine.csv",
         "learning_rates --scale reduced --dataset cifar10 --model small_cnn --image-size 16 "
         "--optimizer Adam --decay cosine --batch-size 128 --steps 3520 --evaluate-every 352 "
-        "--rates 1e-3,3.2e-3,1e-2 --runs 3 --losses CE NGL",
+        "--rates 1e-3,3.2e-3,1e-2 --runs 3 --new-runs 10 --losses CE NGL",
+    ),
+    (
+        "glo/mnist",
+        "transfer_mixed_bfloat16.csv",
+        "glo_transfer --scale reduced --precision mixed_bfloat16 --losses CE Baikal "
+        "--formula '10 CE=-10*(y_true*log(y_pred))' --durations "
+        + ",".join(str(steps) for steps in range(50, 901, 50)),
     ),
     (
         "glo/mnist",
