@@ -102,6 +102,13 @@ COMMITTED = [
         "--rates 1e-2,3.2e-2,1e-1 --runs 3 --new-runs 10 --losses CE NGL",
     ),
     (
+        "learning_rates/fashion_mnist",
+        "fashion_mnist_small_cnn_Adam_4220_cosine_CE-NGL_0.001-0.0032-0.01-0.032_13runs.csv",
+        "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
+        "--optimizer Adam --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
+        "--rates 1e-3,3.2e-3,1e-2 --runs 3 --new-runs 10 --losses CE NGL",
+    ),
+    (
         "learning_rates/cifar10",
         "cifar10_small_cnn_Adam_3520_cosine.csv",
         "learning_rates --scale reduced --dataset cifar10 --model small_cnn --image-size 16 "
