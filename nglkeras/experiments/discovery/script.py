@@ -14,6 +14,7 @@ from nglkeras import search
 from nglkeras.errors import unknown
 from nglkeras.experiments import discovery, draws, options, script
 from nglkeras.experiments.options import Scale
+from nglkeras.numbers import positive
 from nglkeras.report import output
 from nglkeras.runs.journal import Journal
 from nglkeras.search.screening import CHECKS, Screening, screening
@@ -102,7 +103,7 @@ class SearchScript(script.Script):
             if check not in self.checks:
                 raise unknown("check", check, self.checks)
         if args.confirm_minutes is not None:
-            search.numbers.positive("--confirm-minutes", args.confirm_minutes)
+            positive("--confirm-minutes", args.confirm_minutes)
         extras.require(*self.packages)
         # What cannot be drawn is refused before a training, not after it.
         output.saver(args)
