@@ -269,8 +269,8 @@ def test_equals_a_loss_of_keras(ours, keras_loss, arguments, from_logits):
 
 
 NUMPY_SCALARS = {
-    bool: lambda value: np.bool_(value),
-    int: lambda value: np.int64(value),
+    bool: np.bool_,
+    int: np.int64,
     float: lambda value: np.asarray(value, "float32"),
 }
 
