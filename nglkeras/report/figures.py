@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nglkeras import paths
 from nglkeras.errors import UserError, unknown
 from nglkeras.startup.extras import needed
@@ -117,3 +119,14 @@ def check(formats: Sequence[str], width: float | None, font_size: float | None) 
     for what, (value, limit) in sizes.items():
         if value is not None and not 0 < value <= limit:
             raise UserError(f"a {what} of {value:g} is not between 0 and {limit:g}")
+
+
+def without_poles(values: np.ndarray) -> tuple[float, float] | tuple[()]:
+    """Return limits of an axis that cut off poles at the ends of a curve; of no numbers nothing."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return ()
+    low, high = np.quantile(values, [0.03, 0.97])
+    margin = 0.15 * (high - low)
+    low, high = max(values.min(), low - margin), min(values.max(), high + margin)
+    return float(low) - 0.02, float(high) + 0.02

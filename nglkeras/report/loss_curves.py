@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from nglkeras.losses.curves import binary, value_and_gradient
+from nglkeras.report.figures import without_poles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,13 +49,13 @@ def draw_binary(axis: "Axes", loss: keras.losses.Loss, title: str) -> None:
     value, gradient = value_and_gradient(binary(loss), p)
     (line,) = axis.plot(p, value, label="loss")
     axis.set(title=title, xlabel="p")
-    axis.set_ylim(*_without_poles(value))
+    axis.set_ylim(*without_poles(value))
     axis.set_ylabel("loss", color=line.get_color())
     slope = axis.twinx()
     slope.grid(visible=False)
     slope.plot(p, gradient, color="tab:red", linestyle="--")
     slope.set_ylabel("gradient", color="tab:red")
-    slope.set_ylim(*_without_poles(gradient))
+    slope.set_ylim(*without_poles(gradient))
     if value[-1] > value[-2]:
         mark_minimum(axis, p, value)
 
@@ -64,13 +65,3 @@ def mark_minimum(axis: "Axes", x: np.ndarray, values: np.ndarray) -> None:
     at = np.nanargmin(values)
     axis.axvline(x[at], color="gray", linewidth=0.8)
     axis.annotate(f"min {x[at]:.2f}", (x[at], values[at]), (4, 8), textcoords="offset points")
-
-
-def _without_poles(values):
-    """Limits of the y axis that cut off poles at the ends of a curve; of no numbers `None`."""
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return None, None
-    low, high = np.quantile(values, [0.03, 0.97])
-    margin = 0.15 * (high - low)
-    return max(values.min(), low - margin) - 0.02, min(values.max(), high + margin) + 0.02

@@ -13,6 +13,7 @@ from bokeh.resources import Resources
 
 from nglkeras.expression import Expression
 from nglkeras.expression.papers import FORMULAS
+from nglkeras.report.figures import without_poles
 from nglkeras.search.ancestry import MAKERS, first_parents, maker
 from nglkeras.search.presentation import SPARED, origin, shortened, shown
 from nglkeras.search.records import Record
@@ -196,7 +197,7 @@ def curves(expression: Expression, class_reduction: str) -> tuple[str, dict[str,
     limits = {name: [] for name in plots}
     for label, (loss, reduction, color, dash) in drawn.items():
         for (name, plot), values in zip(plots.items(), binary(loss, p, reduction), strict=True):
-            limits[name] += _without_poles(values)
+            limits[name] += without_poles(values)
             style = {"color": color, "line_dash": dash, "line_width": 2, "legend_label": label}
             plot.line(p, values, **style)
     for name, plot in plots.items():
@@ -333,13 +334,3 @@ def _focus(plot, values):
     if finite:
         margin = 0.12 * (max(finite) - min(finite)) or 0.05 * abs(finite[0]) or 0.05
         plot.y_range = Range1d(min(finite) - margin, max(finite) + margin)
-
-
-def _without_poles(values):
-    """Return limits of an axis that cut off poles at the ends of a curve; none without values."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return []
-    low, high = np.quantile(values, [0.05, 0.95])
-    margin = 0.1 * (high - low) or 0.1
-    return [float(max(values.min(), low) - margin), float(min(values.max(), high) + margin)]

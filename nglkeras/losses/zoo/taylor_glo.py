@@ -1,5 +1,7 @@
 """TaylorGLO: losses that are polynomials of label and prediction, with parameters from a search."""
 
+import numpy as np
+
 from nglkeras.errors import UserError
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes
@@ -19,9 +21,9 @@ TAYLOR_GLO = {
 def _check_parameters(parameters):
     if isinstance(parameters, str) and parameters in TAYLOR_GLO:
         return parameters
-    is_sequence = isinstance(parameters, (list, tuple)) and len(parameters) == 8
-    if is_sequence and all(map(is_number, parameters)):
-        return tuple(map(float, parameters))
+    numbers = parameters.tolist() if isinstance(parameters, np.ndarray) else parameters
+    if isinstance(numbers, (list, tuple)) and len(numbers) == 8 and all(map(is_number, numbers)):
+        return tuple(map(float, numbers))
     raise UserError(
         f"parameters={parameters!r} is neither eight numbers h0 to h7 nor one of: "
         + ", ".join(TAYLOR_GLO)

@@ -181,7 +181,13 @@ class TestTaylorGLO:
         found = to_numpy(losses.taylor_glo(t, PROBABILITIES, parameters=name))
         np.testing.assert_allclose(found, wide, rtol=1e-6)
 
-    @pytest.mark.parametrize("parameters", ["MNIST", (1, 2, 3), [*range(7), "8"], None])
+    def test_parameters_of_a_search_may_be_an_array(self):
+        loss = losses.TaylorGLO(np.arange(8, dtype="float32"))
+        assert loss.get_config()["parameters"] == [*map(float, range(8))]
+
+    @pytest.mark.parametrize(
+        "parameters", ["MNIST", (1, 2, 3), [*range(7), "8"], np.eye(8), np.array(1.0), None]
+    )
     def test_bad_parameters(self, parameters):
         with pytest.raises(UserError, match="eight numbers h0 to h7 nor one of: LossFromMNIST"):
             losses.TaylorGLO(parameters)
