@@ -5,7 +5,7 @@ preprocessing.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from nglkeras.data import sources
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.catalog import data_directory, get_info
 from nglkeras.data.division import TEST, TRAIN, UNUSED, VALIDATION, Division, splits_with
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
+from nglkeras.numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def load(
         UserError: If there is no such data set or kind of splits, if the data set can neither be
             found nor downloaded, or if too few training images are left for a batch.
     """
+    batch_size = whole_number("batch_size", batch_size)
     source, info, parts, size = _divided(name, seed, image_size, data_dir, division)
     if find_spec("tensorflow") is None:
         raise UserError(
@@ -159,9 +161,14 @@ def load_arrays(
 
 def _divided(name, seed, image_size, data_dir, division, test_seed=None, test=True):
     """Return a data set with the parts and the size of its images; none of the parts is empty."""
-    division = Division(**division)
-    if image_size is not None and image_size < 1:
-        raise UserError(f"image_size is {image_size}, not 1 or more")
+    for setting in division:
+        if setting not in (known := [one.name for one in fields(Division)]):
+            raise unknown("setting of the division", setting, known)
+    division, seed = Division(**division), whole_number("seed", seed, None)
+    if image_size is not None:
+        image_size = whole_number("image_size", image_size)
+    if test_seed is not None:
+        test_seed = whole_number("test_seed", test_seed, 0)
     info = get_info(name, data_dir)
     height, width, _ = info.image_size
     if image_size is None and height is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from nglkeras.data.catalog import get_info
-from nglkeras.errors import UserError, unknown
+from nglkeras.errors import unknown
+from nglkeras.numbers import convert_whole_numbers
 from nglkeras.seeds import derive_seed
 
 # Paper A "randomly generates" training, validation and test sets and does not say whether it uses
@@ -46,8 +47,8 @@ class Division:
         if self.splits not in SPLITS:
             raise unknown("splits", self.splits, SPLITS)
         for name in ("train_images", "evaluation_images", "validation_images"):
-            if (limit := getattr(self, name)) is not None and limit < 1:
-                raise UserError(f"{name} is {limit}, not 1 or more")
+            if getattr(self, name) is not None:
+                convert_whole_numbers(self, **{name: 1})
 
     def parts(
         self, sizes: dict[str, int], seed: int, test_seed: int | None = None

@@ -45,8 +45,8 @@ def make(
         workers: Number of workers; by default as many as there are GPUs, or CPUs of a cluster.
         gpus_per_worker: GPUs of each worker, or a share of one; by default one if there are any.
         address: Address of a Ray cluster; by default RAY_ADDRESS, else a new one on this machine.
-        timeout: Seconds after which a task should end; see `Pool`.
-        tasks_per_worker: Number of tasks after which a worker is replaced.
+        timeout: Seconds after which a task should end; see `Pool`. "local" does not end tasks.
+        tasks_per_worker: Number of tasks after which a worker is replaced; "local" has none.
 
     Raises:
         UserError: If there is no such executor, or it does not take one of the arguments.

@@ -7,6 +7,9 @@ from nglkeras.experiments import options
 from nglkeras.report import output
 from nglkeras.runs import status as journals
 
+# A clock's limit is far beyond it.
+_DAY = 86_400
+
 
 def status(doc: str) -> None:
     """Print what is done, running and failed in a folder of results, and the time left."""
@@ -21,5 +24,5 @@ def status(doc: str) -> None:
             print(journals.describe(journals.read(journal), failures=args.failures))
         if args.watch is None:
             return
-        time.sleep(args.watch)
+        time.sleep(min(args.watch, _DAY))
         print()

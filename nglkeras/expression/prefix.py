@@ -4,6 +4,7 @@ A node is the name of an operator or terminal, or a constant. Prefix order needs
 no recursion: a subtree is a slice, and everything computed from a tree is one fold.
 """
 
+import numbers
 from collections.abc import Callable, Sequence
 
 from nglkeras.errors import UserError, unknown
@@ -39,6 +40,8 @@ def _checked_node(node):
         if node not in OPERATORS and node not in TERMINALS:
             raise unknown("operator or terminal", node, (*OPERATORS, *TERMINALS))
         return node
+    if not isinstance(node, numbers.Real):
+        raise UserError(f"{node!r} is neither an operator, a terminal nor a constant")
     # The comparison also refuses NaN and infinity; an int may be too long to become a float.
     if not abs(node) <= MAX_CONSTANT:
         raise UserError(f"a constant is not within ±{MAX_CONSTANT:g}")

@@ -22,8 +22,8 @@ class Difference(NamedTuple):
     """
 
     mean: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 @styled

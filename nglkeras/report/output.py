@@ -117,7 +117,7 @@ def write_table(
 # Columns that say what a line of a CSV file is about.
 _IDENTITY = (
     *("dataset", "model", "loss", "measure", "class_reduction", "precision", "train_images"),
-    *("steps", "learning_rate", "run", "scale_free", "task", "search", "epoch"),
+    *("weights", "steps", "learning_rate", "run", "scale_free", "task", "search", "epoch"),
 )
 
 

@@ -182,12 +182,22 @@ def with_references(cells: Iterable[AnyCell]) -> list[AnyCell]:
     for i, cell in enumerate(cells):
         places.setdefault((cell.model, cell.dataset, cell.measure), []).append(i)
     for of_place in places.values():
-        reference = next((cells[i] for i in of_place if cells[i].loss == "CE"), None)
-        compared = [_with_reference(cells[i], reference) for i in of_place]
-        adjusted = statistics.holm([cell.p_paired for cell in compared])
-        for i, cell, p in zip(of_place, compared, adjusted, strict=True):
-            cells[i] = replace(cell, p_holm=p)
+        compared = with_holm(with_pairs([cells[i] for i in of_place]))
+        for i, cell in zip(of_place, compared, strict=True):
+            cells[i] = cell
     return cells
+
+
+def with_pairs(cells: Sequence[AnyCell]) -> list[AnyCell]:
+    """Give each cell of a place the values of cross entropy and the pairs."""
+    reference = next((cell for cell in cells if cell.loss == "CE"), None)
+    return [_with_reference(cell, reference) for cell in cells]
+
+
+def with_holm(cells: Sequence[AnyCell]) -> list[AnyCell]:
+    """Give each cell its p in pairs with Holm's correction for all these cells."""
+    adjusted = statistics.holm([cell.p_paired for cell in cells])
+    return [replace(cell, p_holm=p) for cell, p in zip(cells, adjusted, strict=True)]
 
 
 def _with_reference(cell, reference):

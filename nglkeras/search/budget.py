@@ -81,7 +81,7 @@ def fitting(plan: Plan, seconds_each: float, budget: float | None) -> tuple[Plan
     if cut.rate_runs < plan.rate_runs:
         networks = f"{cut.rate_runs} network{'s' * (cut.rate_runs > 1)}"
         said.append(f"{networks} a rate instead of {plan.rate_runs}")
-    return cut, [f"Cut to {duration(budget)}: {', '.join(said)}."]
+    return cut, [f"Cut to {duration(budget)}: {', '.join(said)}."] if said else []
 
 
 def affordable(plan: Plan, seconds_each: float, budget: float, *, rates_done: bool = False) -> int:

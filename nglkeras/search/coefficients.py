@@ -13,6 +13,7 @@ import numpy as np
 
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.expression.prefix import MAX_CONSTANT
 from nglkeras.numbers import convert_whole_numbers, positive
 from nglkeras.search.screening import Screening
 from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
@@ -45,7 +46,7 @@ class CMAParameters:
         convert_whole_numbers(self, generations=0)
         if self.population_size is not None:
             convert_whole_numbers(self, population_size=2)
-        positive("sigma", self.sigma)
+        object.__setattr__(self, "sigma", positive("sigma", self.sigma))
 
 
 class CoefficientSearch(Strategy):
@@ -69,6 +70,8 @@ class CoefficientSearch(Strategy):
             import cma
 
         super().__init__(seed, **parameters)
+        if not isinstance(expression, Expression):
+            raise UserError(f"{expression!r} is no Expression; make one with Expression.parse")
         self.expression = expression
         count = count_coefficients(expression)
         options = {
@@ -158,7 +161,8 @@ def with_coefficients(expression: Expression, coefficients: Sequence[float]) -> 
     Args:
         expression: The tree.
         coefficients: One for each node in prefix order, without a minus sign at the root. A number
-            in the tree becomes its product with the coefficient.
+            in the tree becomes its product with the coefficient. What is greater than the greatest
+            constant of a formula becomes that.
     """
     nodes = list(expression.nodes)
     prefix = (nodes.pop(0),) if nodes[0] == "neg" else ()
@@ -166,7 +170,10 @@ def with_coefficients(expression: Expression, coefficients: Sequence[float]) -> 
         raise UserError(f"{len(coefficients)} coefficients for {len(nodes)} nodes")
     made = []
     for node, coefficient in zip(nodes, map(float, coefficients), strict=True):
-        made += [node * coefficient] if isinstance(node, float) else ["mul", coefficient, node]
+        is_number = isinstance(node, float)
+        value = node * coefficient if is_number else coefficient
+        value = float(np.clip(value, -MAX_CONSTANT, MAX_CONSTANT))
+        made += [value] if is_number else ["mul", value, node]
     return Expression((*prefix, *made))
 
 

@@ -126,12 +126,12 @@ def confirm(
     work = Trainings(trainer, candidates | against, out, executor, quiet)
     with work.journal.writing():
         work.read()
-        best = _read_best(work.journal.path.parent)
+        _read_best(work.journal.path.parent)
         seconds = _seconds_each(found, trainer)
         result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
     notes = [f"{name} is the candidate {candidate}." for name, candidate in same.items()]
     result = replace(result, notes=(*notes, *result.notes))
-    _write(result, work, best)
+    _write(result, work)
     if isinstance(found, Result):
         LivePage(work.journal.path.parent, quiet=quiet).finish(lambda: found)
     if not quiet:
@@ -317,7 +317,7 @@ def _seconds_each(found, trainer):
 
 
 def _read_best(folder):
-    """Return the content of best.json, before anything is trained."""
+    """Return the content of best.json; an error is better raised before anything is trained."""
     path = folder / "best.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict) if path.exists() else {}
@@ -325,9 +325,11 @@ def _read_best(folder):
         raise UserError(f"cannot read {path}: {error}; mend or remove it") from error
 
 
-def _write(result, work, there):
-    """Write the result to best.md, and to best.json, which had this, if a formula is there."""
+def _write(result, work):
+    """Write the result to best.md, and to best.json if a formula is there."""
     folder = work.journal.path.parent
+    # The search may have gone on meanwhile.
+    there = _read_best(folder)
     best = work.losses.get(result.best)
     path = folder / "best.json"
     with output.writing_to(folder):

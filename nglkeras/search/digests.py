@@ -38,7 +38,9 @@ def digest_callbacks(callbacks: Sequence[keras.callbacks.Callback] | Callable) -
 def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str:
     """Hash a model's architecture, without the numbers that Keras adds to names.
 
-    A subclass of `keras.Model` does not tell its layers: it has the hash of the function.
+    Of layers and activation functions that are not Keras' own, the config has the names only: their
+    code is hashed, too. A subclass of `keras.Model` does not tell its layers: it has the hash of
+    the function.
     """
     try:
         config = model.get_config()
@@ -49,7 +51,24 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
         # The config of a subclass does not name its layers; its code does.
         return fingerprint(model_fn)
     text = json.dumps(config, sort_keys=True, default=str)
+    if own := [fingerprint(one) for layer in _layers(model) for one in _own_code(layer)]:
+        text += json.dumps(own)
     return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
+
+
+def _layers(model):
+    """Yield the layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def _own_code(layer):
+    """Return the class of a layer and the functions that it holds, but for Keras' own."""
+    held = [value for value in vars(layer).values() if inspect.isfunction(value)]
+    known = "keras", "nglkeras"
+    return [one for one in (type(layer), *held) if one.__module__.partition(".")[0] not in known]
 
 
 def arguments_of(value: object) -> dict[str, bool | int | float | str]:

@@ -61,6 +61,8 @@ class Parameters:
     def __post_init__(self):
         convert_whole_numbers(self, population_size=1, generations=0)
         check_rates(self, RATES)
+        if not isinstance(self.variation, Variation):
+            raise UserError(f"variation={self.variation!r} is no Variation")
         for name in RULES:
             if getattr(self, name) not in (True, False, None):
                 raise UserError(f"{name}={getattr(self, name)!r} is neither True, False nor None")

@@ -23,7 +23,7 @@ from nglkeras.training.outcome import STATUSES
 
 # What a plain function may have as attributes.
 _OPTIONAL = (
-    *("classes", "gradients", "bounds", "class_reduction"),
+    *("classes", "gradients", "bounds", "class_reduction", "soft_labels"),
     *("settings", "values", "prepare", "writing"),
 )
 
@@ -46,6 +46,8 @@ class Fitness(ABC):
             what it refuses is rejected by the screening. `None` (default) refuses nothing.
         found: Method that says in a line what network and data are taken for; its argument is not
             used. `None` (default) says nothing.
+        soft_labels: Whether some labels are neither 0 nor 1, so that the screening may not take t
+            and its powers for one; default: `False`.
         executor: Runs the trainings of a fitness that distributes them itself. With `None`
             (default) `search` sends copies of the fitness to the workers of its own executor.
         notes: Sentences for the reader of the results; default: none.
@@ -58,6 +60,7 @@ class Fitness(ABC):
     values: Callable[[Expression], np.ndarray] | None = None
     refuse: Callable[[Expression], str] | None = None
     found: Callable[[None], str] | None = None
+    soft_labels: bool = False
     executor: Executor | None = None
     notes: Sequence[str] = ()
 
@@ -108,9 +111,9 @@ class Fitness(ABC):
         """Return a context in which no other process writes the files of this fitness."""
         return nullcontext()
 
-    def look(self, _: object = None) -> tuple[int, dict]:
-        """Return `classes` and `settings`."""
-        return self.classes, self.settings
+    def look(self, _: object = None) -> tuple[int, dict, bool]:
+        """Return `classes`, `settings` and `soft_labels`."""
+        return self.classes, self.settings, self.soft_labels
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor
@@ -122,12 +125,29 @@ class Fitness(ABC):
             names: Ids of their individuals.
             executor: Evaluates them, unless the fitness has its own.
         """
-        for outcome in executor.run(self, expressions):
+        has_hooks = any(
+            name in vars(self) or getattr(type(self), name) is not getattr(Fitness, name)
+            for name in ("prepare", "begin_generation")
+        )
+        # Workers keep their copy of an object, so that one which hooks may have changed is sent in
+        # a new one. What has an `each` of its own sends what has changed itself.
+        work = _AsItIs(self) if has_hooks and type(self).each is Fitness.each else self
+        for outcome in executor.run(work, expressions):
             failure = outcome.failure
             if failure is None:
                 yield outcome.index, outcome.result
             else:
                 yield outcome.index, Evaluation(failure.status, message=failure.message)
+
+
+class _AsItIs:
+    """A fitness as its hooks have left it."""
+
+    def __init__(self, fitness):
+        self.fitness = fitness
+
+    def __call__(self, expression):
+        return self.fitness(expression)
 
 
 class FunctionFitness(Fitness):

@@ -1,8 +1,8 @@
 """Hash a user's function, to recognise it when a search goes on.
 
 The hash covers the bytecode, the constants, the defaults, and the values that the function reads
-from its closure, its module and its object: numbers, text, arrays, containers of them, and
-functions, classes and objects of the same module. It does not cover values that the code itself
+from its closure, its module, its object and its class: numbers, text, arrays, containers of them,
+and functions, classes and objects of the same module. It does not cover values that the code itself
 changes, such as a counter or a cache, or that have no plain content, such as a network. The source
 text is not enough: two lambdas may be in one line. Nor is a pickle (cloudpickle): it contains
 counters, caches, weights, comments' line numbers and docstrings. Another version of Python may
@@ -32,6 +32,8 @@ _PRINTED = (
     *(range, slice, pathlib.PurePath, enum.Enum, re.Pattern, decimal.Decimal),
     *(fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
 )
+# What a class has as a setting.
+_PLAIN = (*(bool, int, float, complex, str, bytes, tuple, list, dict, set, np.ndarray, np.generic),)
 # Methods that change a list, a dict or a set.
 _CHANGING = {
     *("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "clear"),
@@ -103,11 +105,16 @@ class _Reader:
                 constants = self._all(value.co_consts)
                 return value.co_code.hex(), value.co_names, value.co_varnames, constants
             case type():
-                return value.__qualname__, self._all(self._methods(value))
+                methods = self._methods(value)
+                found = [value.__qualname__, self._all(methods)]
+                read = _settings(self._attributes(value), [one.__code__ for one in methods])
+                return [*found, self.describe(read)] if read else tuple(found)
             case types.SimpleNamespace() | argparse.Namespace():
                 return self.describe(vars(value))
         if isinstance(value, _PRINTED):
             return repr(value)
+        if hasattr(value, "__wrapped__"):  # a function with a cache
+            return self.describe(value.__wrapped__)
         # Tensors and data frames, but no variables (with `assign`), which training changes.
         if hasattr(value, "__array__") and not hasattr(value, "assign"):
             with contextlib.suppress(Exception):
@@ -127,11 +134,26 @@ class _Reader:
     def _all(self, values: Iterable) -> list:
         return [self.describe(value) for value in values]
 
+    def _members(self, kind):
+        """Return what a class has from classes of the module, inherited too, by name."""
+        found = {}
+        for one in kind.__mro__:
+            if one.__module__ == self.module:
+                found = {**found, **{k: v for k, v in vars(one).items() if k not in found}}
+        return found
+
     def _methods(self, kind):
-        """Return the methods of a class of the module; none of a class of a library."""
-        found = vars(kind).values() if kind.__module__ == self.module else ()
-        found = [getattr(value, "__func__", value) for value in found]
+        """Return the methods and properties of a class, as functions."""
+        found = map(_function_of, self._members(kind).values())
         return [value for value in found if isinstance(value, types.FunctionType)]
+
+    def _attributes(self, kind):
+        """Return the plain values of a class, such as a number of epochs."""
+        return {
+            name: value
+            for name, value in self._members(kind).items()
+            if not name.startswith("__") and isinstance(value, _PLAIN)
+        }
 
     def _function(self, function):
         code = function.__code__
@@ -157,17 +179,32 @@ class _Reader:
         return self._all((type(value), _settings(getattr(value, "__dict__", {}), methods)))
 
 
+def _function_of(member):
+    """The function behind a method, a property or a function with a cache; else the member."""
+    for name in ("__func__", "fget", "func", "__wrapped__"):
+        member = getattr(member, name, None) or member
+    return member
+
+
 def _settings(values: Mapping[str, object], codes: Iterable) -> dict[str, object]:
     """Return the values that the code reads and does not change."""
     whole = [inner for code in codes for inner in _codes(code)]
-    steps = [step for code in whole for step in dis.get_instructions(code)]
-    stored = {step.argval for step in steps if step.opname in _STORES}
-    changes = any(step.opname in _ITEM_STORES or step.argval in _CHANGING for step in steps)
+    changed, stores_items = set(), False
+    for code in whole:
+        before = None
+        for step in dis.get_instructions(code):
+            if step.opname in _STORES:
+                changed.add(step.argval)
+            elif step.argval in _CHANGING:
+                # One instruction may load several names; the last is on top.
+                changed.add(before[-1] if isinstance(before, tuple) else before)
+            stores_items |= step.opname in _ITEM_STORES
+            before = step.argval
     return {
         name: value
         for name, value in values.items()
-        if name not in stored
-        and not (changes and isinstance(value, list | dict | set | np.ndarray))
+        # Which list or dict the items are stored in, the bytecode does not tell simply.
+        if name not in changed and not (stores_items and isinstance(value, list | dict))
     }
 
 

@@ -6,7 +6,7 @@ and answered from the journal.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -83,8 +83,15 @@ def search(
     if not isinstance(screening, Screening):
         kind = type(screening).__name__
         raise UserError(f"screening is of type {kind}; give a Screening, such as Screening()")
+    for name, value in (("order", order), ("on_generation", on_generation)):
+        if value is not None and not callable(value):
+            raise UserError(f"{name}={value!r} is no function")
+    if not isinstance(seeds, Iterable):
+        raise UserError(f"seeds={seeds!r} are no losses; give a list of names or formulas")
     if classes is not None:
         classes = whole_number("classes", classes, 2)
+    if executor is not None and not isinstance(executor, Executor):
+        raise UserError(f"executor={executor!r} is none of nglkeras.executors, e.g. Processes(2)")
     if executor is not None and fitness.executor is not None:
         raise UserError("this fitness has an executor of its own; give it the other one instead")
     if patience is not None:
@@ -144,11 +151,11 @@ class _Search:
             fitness.as_begun(begun)
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
-        known_classes, settings = asked("look", None)
+        known_classes, settings, soft_labels = asked("look", None)
         classes = classes or known_classes
         values = partial(asked, "values") if fitness.values else None
         refuse = partial(asked, "refuse") if fitness.refuse else None
-        self.screen = Screen(screening, classes, values, refuse)
+        self.screen = Screen(screening, classes, values, refuse, soft_labels)
         known = [seeds] if isinstance(seeds, str | Expression) else seeds
         strategy.begin_with(known_loss(one, classes, fitness.class_reduction) for one in known)
         settings = {
@@ -260,7 +267,10 @@ class _Search:
                 for record in settled:
                     self._take(record, bar)
                 if not settled:
-                    self._train(order([one for one in waiting if plans[one.id] is None]), bar)
+                    ordered = order([one for one in waiting if plans[one.id] is None])
+                    if not ordered:
+                        raise UserError("order returned none of the losses that wait")
+                    self._train(ordered, bar)
                     trained = True
         return trained
 

@@ -12,6 +12,7 @@ from nglkeras.numbers import positive
 # Optimizers that divide a gradient by its own size.
 _SCALE_FREE = ("adam", "adamax", "adamw", "nadam", "rmsprop")
 # Settings with which the scale of a gradient matters to every optimizer.
+_MAX_EPSILON = 1e-6
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -69,7 +70,10 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
 
 def ignores_scale(optimizer: str, config: Mapping[str, object] | None = None) -> bool:
     """Return whether a factor on the loss does not change a training with this optimizer."""
-    return optimizer.lower() in _SCALE_FREE and not any(map((config or {}).get, _CLIPPING))
+    config = config or {}
+    # Beside a large epsilon gradients are small or not.
+    is_small = config.get("epsilon", 0) <= _MAX_EPSILON
+    return optimizer.lower() in _SCALE_FREE and is_small and not any(map(config.get, _CLIPPING))
 
 
 def _learning_rate(value):

@@ -11,6 +11,7 @@ import msgspec
 from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
+from nglkeras.numbers import whole_number
 from nglkeras.runs.journal import read_records
 from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.found import FoundLoss
@@ -152,7 +153,7 @@ class Result:
             if record.evaluation.rank > best.evaluation.rank:
                 found[first] = record
         ranked = sorted(found.values(), key=lambda one: one.evaluation.level, reverse=True)
-        return list(map(self._loss, ranked[:count]))
+        return list(map(self._loss, ranked[: whole_number("count", count, 0)]))
 
     @property
     def front(self) -> list[FoundLoss]:
@@ -172,7 +173,13 @@ class Result:
         )
 
     def ancestors(self, id: str) -> dict[str, Record]:  # noqa: A002
-        """Return the records of an individual and of all its ancestors, by id."""
+        """Return the records of an individual and of all its ancestors, by id.
+
+        Raises:
+            UserError: If there is no such individual.
+        """
+        if id not in self.records:
+            raise UserError(f"this search has no individual {id!r}; its ids are such as 0-0")
         family, open_ids = {}, [id]
         while open_ids:
             current = open_ids.pop()

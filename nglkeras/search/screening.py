@@ -65,20 +65,26 @@ class Screening:
         check_bounds(self.bounds)
         if self.gradients not in GRADIENTS:
             raise unknown("gradients", self.gradients, GRADIENTS)
+        for name in ("duplicates", "equals", "rejection"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UserError(f"{name}={value!r} is neither True nor False")
 
 
 def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return valid bounds.
 
     Raises:
-        UserError: If they are not two numbers with 0 <= low < high.
+        UserError: If they are not two finite numbers with 0 <= low < high.
     """
     try:
-        if bounds is None or (len(bounds) == 2 and 0 <= bounds[0] < bounds[1]):
+        if bounds is None or (len(bounds) == 2 and 0 <= bounds[0] < bounds[1] < np.inf):
             return bounds
     except TypeError:
         pass
-    raise UserError(f"bounds={bounds!r} are not two numbers LOW and HIGH with 0 <= LOW < HIGH")
+    raise UserError(
+        f"bounds={bounds!r} are not two finite numbers LOW and HIGH with 0 <= LOW < HIGH; "
+        "None stands for no bounds"
+    )
 
 
 def screening(
@@ -132,6 +138,7 @@ class Screen:
         values: Maps a tree to the losses of further samples, such as a batch under the untrained
             model, which must be within the bounds too.
         refuse: Maps a tree to the reason why it cannot be trained; to "" if it can.
+        soft_labels: Whether some labels are neither 0 nor 1.
     """
 
     def __init__(
@@ -140,6 +147,7 @@ class Screen:
         classes: int = 10,
         values: Callable[[Expression], np.ndarray] | None = None,
         refuse: Callable[[Expression], str] | None = None,
+        soft_labels: bool = False,
     ):
         self.screening = Screening() if screening is None else screening
         self.classes = classes
@@ -153,6 +161,10 @@ class Screen:
         self._scales: list[float] = []
         random = np.random.default_rng(0)
         self._t, self._p = random_samples(random, _POINTS, classes)
+        if soft_labels:
+            # On 0 and 1 alone t and its powers are one.
+            self._t = np.concatenate([self._t, 0.9 * self._t + 0.1 / classes])
+            self._p = np.tile(self._p, (2, 1))
         self._logits = random.normal(size=(_LOGITS, classes))
         self._labels = np.eye(classes)[random.integers(0, classes, _LOGITS)]
 

@@ -30,6 +30,7 @@ class Task:
             of a single unit.
         ignore_class: Label that does not count; `None` without one.
         class_weights: Weights of the classes, as losses take them.
+        soft_labels: Whether some labels for training are neither 0 nor 1.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +39,7 @@ class Task:
     has_indices: bool = True
     ignore_class: int | None = None
     class_weights: tuple | None = None
+    soft_labels: bool = False
 
     @property
     def outputs(self) -> int:
@@ -244,7 +246,9 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
         head = "softmax" if has_indices or _sum_to_1(y, ignore_class) else "sigmoid"
     if head == "sigmoid" and has_indices and outputs > 1:
         raise UserError(heads.not_softmax(model, x, output))
-    return Task(shape, head, kind == "logits", has_indices, ignore_class)
+    counted = y if ignore_class is None else y[y != ignore_class]
+    is_soft = not has_indices and not np.isin(counted, (0, 1)).all()
+    return Task(shape, head, kind == "logits", has_indices, ignore_class, soft_labels=is_soft)
 
 
 def _check_logits(model, x):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -284,6 +284,8 @@ def named(given: Mapping[str, object] | Sequence[object] | Loss | str) -> dict[s
     Raises:
         UserError: If one is no loss, or two have one name.
     """
+    if not isinstance(given, Iterable | Loss):
+        raise UserError(f"{given!r} is no loss, no list of losses, and no dict of them by name")
     if not isinstance(given, Mapping):
         given = [given] if isinstance(given, str | Loss) else given
         made = [as_loss(loss) for loss in given]

@@ -209,6 +209,11 @@ class TrainingFitness(Fitness):
         return self.task.classes
 
     @property
+    def soft_labels(self) -> bool:
+        """Whether some labels are neither 0 nor 1."""
+        return self.task.soft_labels
+
+    @property
     def task(self) -> Task:
         """What outputs and labels are."""
         return self._look[0]
@@ -345,8 +350,7 @@ class TrainingFitness(Fitness):
     ) -> Iterator[tuple[int, Evaluation]]:
         """Yield the index and the evaluation of each loss, as they finish."""
         # Workers have copies of this object, which do not hear of a new generation.
-        entrants = [Entrant(expression, self._bars) for expression in expressions]
-        tasks = entrants if self.racing else expressions
+        tasks = [Entrant(one, self._bars) for one in expressions] if self.racing else expressions
         if self.together == 1:
             return super().each(tasks, names, executor)
         return side_by_side.each(self, tasks, executor)

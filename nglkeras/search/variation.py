@@ -5,7 +5,7 @@ terminals) is drawn again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -14,6 +14,7 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import OPERATORS, PAPER_A, TERMINALS, Expression
+from nglkeras.numbers import convert_whole_numbers
 from nglkeras.startup.extras import needed
 
 # Attempts to draw a valid child before the parent is kept unchanged.
@@ -63,6 +64,9 @@ class Variation:
     max_size: int = MAX_SIZE
 
     def __post_init__(self):
+        convert_whole_numbers(self, max_size=1, min_height=0)
+        if not isinstance(self.operators, Iterable):
+            raise UserError(f"operators={self.operators!r} are no names of operators")
         for name in self.operators:
             if name not in OPERATORS:
                 raise unknown("operator", name, OPERATORS)

@@ -18,7 +18,7 @@ import numpy as np
 
 from nglkeras import paths
 from nglkeras.errors import UserError
-from nglkeras.training.monitor import ReduceOrStop
+from nglkeras.training.monitor import Monitor, ReduceOrStop
 
 # Seconds between two checkpoints within an epoch; each epoch ends with one.
 SECONDS = 600.0
@@ -51,6 +51,8 @@ def fit(
     keeper = _Keeper(checkpoint, callbacks, steps)
     done = 0 if checkpoint is None else keeper.restore(model)
     if any(isinstance(one, ReduceOrStop) and one.is_done(model) for one in callbacks):
+        return
+    if any(isinstance(one, Monitor) and one.status != "ok" for one in callbacks):
         return
     ends = [steps * epochs]
     if done % steps:

@@ -117,8 +117,10 @@ class Monitor(keras.callbacks.Callback):
         return self.history
 
     def set_state(self, state):
-        """Continue from what a checkpoint kept."""
+        """Continue from what a checkpoint kept; of a training that has failed, too."""
         self.history = list(state)
+        if self.history:
+            self._look_at_the_loss(len(self.history) - 1, self.history[-1])
 
     def on_epoch_begin(self, epoch, logs=None):
         """Keras' hook."""
@@ -160,17 +162,20 @@ class Monitor(keras.callbacks.Callback):
     def judge(self, epoch: int, row: dict, epochs: int) -> None:
         """Take the row of an epoch, counted from 0, into the history, and set the status by it."""
         self.history.append(row)
+        self._look_at_the_loss(epoch, row)
+        if self.status == "ok" and epoch + 1 < epochs:
+            self._look_at_the_bar(epoch, row)
+            self.look_at_the_clock()
+        if self.on_epoch is not None:
+            self.on_epoch(epoch + 1, row)
+
+    def _look_at_the_loss(self, epoch, row):
         # The test set must not stop a training.
         sizes = [abs(row[name]) for name in ("loss", "val_loss") if name in row]
         if not all(map(math.isfinite, sizes)):
             self._stop("non_finite", f"the loss left the finite numbers in epoch {epoch + 1}")
         elif max(sizes) > self.bound:
             self._stop("exploded", f"the loss went beyond {self.bound:g} in epoch {epoch + 1}")
-        elif epoch + 1 < epochs:
-            self._look_at_the_bar(epoch, row)
-            self.look_at_the_clock()
-        if self.on_epoch is not None:
-            self.on_epoch(epoch + 1, row)
 
     def _look_at_the_bar(self, epoch, row):
         if epoch >= len(self.bars):

@@ -3,6 +3,7 @@
 import keras
 from keras.optimizers import schedules
 
+from nglkeras.errors import UserError
 from nglkeras.training.schedule import Decay, Schedule
 
 
@@ -12,6 +13,9 @@ def make_optimizer(
     """Make the optimizer of a schedule, not yet built.
 
     `replicas` devices share a batch; the learning rate changes only as plateaus and `decay` say.
+
+    Raises:
+        UserError: If Keras has no such optimizer.
     """
     rate = schedule.learning_rate
     if decay is not None:
@@ -23,7 +27,12 @@ def make_optimizer(
     mirrored = replicas > 1 and keras.backend.backend() == "tensorflow"
     if parts > 1 and not mirrored:
         config["gradient_accumulation_steps"] = parts
-    optimizer = keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
+    try:
+        optimizer = keras.optimizers.get({"class_name": schedule.optimizer, "config": config})
+    except ValueError as error:
+        raise UserError(f"Keras has no optimizer {schedule.optimizer!r}") from error
+    if mirrored and any(map(config.get, ("clipnorm", "global_clipnorm", "clipvalue"))):
+        optimizer = _clipping_the_sum(optimizer, replicas)
     return _accumulating(optimizer, parts) if parts > 1 and mirrored else optimizer
 
 
@@ -36,6 +45,24 @@ def learning_rate(peak: float, decay: Decay) -> schedules.LearningRateSchedule:
     if not decay.warmup:
         return schedules.CosineDecay(peak, rest)
     return schedules.CosineDecay(0.0, rest, warmup_target=peak, warmup_steps=decay.warmup)
+
+
+def _clipping_the_sum(optimizer, replicas):
+    """Make an optimizer on several devices clip the gradient of the whole batch.
+
+    Keras clips that of each device and then adds them up: on R devices the limit would be R times
+    what it says. Of a batch in parts each part is clipped, and not their mean.
+    """
+    import tensorflow as tf
+
+    class Clipping(type(optimizer)):
+        # Keras has no public place between the gradients and the clipping.
+        def _clip_gradients(self, grads):
+            total = tf.distribute.get_replica_context().all_reduce("SUM", grads)
+            # The devices' gradients are added up afterwards.
+            return [gradient / replicas for gradient in super()._clip_gradients(total)]
+
+    return Clipping.from_config(optimizer.get_config())
 
 
 def _accumulating(optimizer, parts):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from nglkeras.errors import UserError, unknown
+from nglkeras.numbers import convert_whole_numbers
 
 ADAM = (("beta_1", 0.9), ("beta_2", 0.999), ("epsilon", 1e-7))
 SGD = (("momentum", 0.9),)
@@ -94,6 +95,9 @@ class Schedule:
     cosine: bool = False
 
     def __post_init__(self):
+        convert_whole_numbers(self, epochs=1, batch_size=1, accumulation=1)
+        if self.steps_per_epoch is not None:
+            convert_whole_numbers(self, steps_per_epoch=1)
         if self.cosine and self.plateau is not None:
             raise UserError(
                 "the rate falls along half a cosine or on a plateau, not both: plateau=None"

@@ -67,8 +67,32 @@ class TestDivision:
 
     @pytest.mark.parametrize("name", ["train_images", "evaluation_images", "validation_images"])
     def test_a_limit_below_one(self, name):
-        with pytest.raises(UserError, match=f"{name} is 0, not 1 or more"):
+        with pytest.raises(UserError, match=f"{name}=0 is not a whole number of at least 1"):
             Division(**{name: 0})
+
+    @pytest.mark.parametrize("load", [datasets.load, datasets.load_arrays])
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"train_images": 1.5}, "train_images=1.5 is not a whole number"),
+            ({"train_images": "5"}, "train_images='5' is not a whole number"),
+            ({"evaluation_images": True}, "evaluation_images=True is not a whole number"),
+            ({"image_size": 8.5}, "image_size=8.5 is not a whole number"),
+            ({"image_size": 0}, "image_size=0 is not a whole number of at least 1"),
+            ({"seed": "x"}, "seed='x' is not a whole number"),
+            ({"split": "random"}, "unknown setting of the division 'split'; choose from: splits"),
+        ],
+    )
+    def test_numbers_and_names(self, load, settings, message):
+        with pytest.raises(UserError, match=message):
+            load("digits", **settings)
+
+    def test_a_batch_and_a_seed_of_the_test(self):
+        for size in (0, -5, 2.5):
+            with pytest.raises(UserError, match=f"batch_size={size} is not a whole number"):
+                datasets.load("digits", batch_size=size)
+        with pytest.raises(UserError, match="test_seed=-1 is not a whole number of at least 0"):
+            datasets.load_arrays("digits", test=True, test_seed=-1)
 
     @pytest.mark.parametrize("load", [datasets.load, datasets.load_arrays])
     def test_none_of_the_parts_is_empty(self, load):

@@ -170,6 +170,8 @@ class TestTable2:
             (["--change", "percent"], "unknown change 'percent'; choose from: relative, points"),
             (["--formula", "CE=y_pred"], "CE is a row of the papers, the reference of all changes"),
             (["--image-size", "75", "96"], "--image-size has more than one upper limit"),
+            (["--image-size", "digits=8", "digits=16"], "--image-size has two values for digits"),
+            (["--upsampling", "digits=2", "digits=1"], "--upsampling has two values for digits"),
             (["--upsampling", "malaria=3"], "unknown data set 'malaria'; choose from: digits"),
             (["--image-size", "digits=x"], "x is not a positive number"),
             (["--image-size", "=8"], "=8 is neither N nor NAME=N"),
@@ -243,7 +245,9 @@ class TestTableB22:
         assert "pre-training on turned digits" in out
         assert "Table B.2.2: accuracy after pre-training, demo scale" in out
         rows = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-        assert all(row["trial"]["weights_sha256"] for row in rows)
+        (sha256,) = {row["trial"]["weights_sha256"] for row in rows}
+        assert "Backbones start from: turned_digits_" in out
+        assert sha256[:8] in (tmp_path / "table_b22.csv").read_text()
         code, out, _ = script("table_b22", *arguments)
         assert code == 0
         assert "pre-training" not in out.split("Table B.2.2")[0]

@@ -146,8 +146,13 @@ class TestCoefficientSearch:
             ({"generations": -1}, "generations=-1"),
             ({"population_size": 1}, "population_size=1 is not a whole number of at least 2"),
             ({"sigma": 0.0}, "sigma=0.0 is not a positive number"),
+            ({"expression": "y_pred*y_true"}, "'y_pred\\*y_true' is no Expression"),
         ],
     )
     def test_mistakes(self, parameters, message):
         with pytest.raises(UserError, match=message):
-            CoefficientSearch(BAIKAL, **parameters)
+            CoefficientSearch(**{"expression": BAIKAL} | parameters)
+
+    def test_coefficients_grow_to_the_greatest_constant_only(self):
+        huge = with_coefficients(Expression.parse("y_true + 3"), [1e12, -1e9, 1e9])
+        assert huge.nodes == ("mul", 1e8, "add", "mul", -1e8, "y_true", 1e8)

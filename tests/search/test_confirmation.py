@@ -399,6 +399,20 @@ class TestFiles:
             confirm({"m": MINE}, trainer, out=tmp_path, quiet=True)
         assert not trainer.seen
 
+    def test_what_the_search_has_written_meanwhile_stays(self, tmp_path):
+        path = tmp_path / "best.json"
+        nglkeras.losses.save_loss(path, MINE, generation=1)
+
+        class Meanwhile(Told):
+            def __call__(self, *network, **settings):
+                nglkeras.losses.save_loss(path, MINE, generation=6, ending="all 6 generations")
+                return super().__call__(*network, **settings)
+
+        told({"a": MINE}, Meanwhile({"CE": 0.9, "a": 0.95}), tmp_path)
+        content = json.loads(path.read_text())
+        assert (content["generation"], content["ending"]) == (6, "all 6 generations")
+        assert content["confirmation"]["verdict"] == "yes"
+
     def test_what_stands_below_the_section_stays(self, tmp_path):
         path, notes = tmp_path / "best.md", "\n## My notes\n\nhours of thought\n"
         confirm({"m": MINE}, Told({"m": 0.9}), out=tmp_path, quiet=True)
@@ -507,6 +521,7 @@ class TestLosses:
             (([MINE, MINE], {}), "two losses are named"),
             ((["NGL"], {"contenders": {"CE": MINE}}), "CE is the name of cross entropy"),
             ((["NGL"], {"contenders": ["NGL"]}), "NGL is a candidate and a contender"),
+            (([MINE], {"contenders": None}), "None is no loss, no list of losses"),
             (([MINE], {"rates": 4}), "rates=4 is not a whole number of at least 5"),
             (([MINE], {"rates": [0.1, 0.2]}), "2 learning rates; wanted are at least five"),
             (([MINE], {"new_runs": 1}), "new_runs=1 is not a whole number of at least 2"),

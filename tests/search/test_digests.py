@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from nglkeras.errors import UserError
-from nglkeras.search.digests import arguments_of, check_callbacks, digest_callbacks
+from nglkeras.search.digests import (
+    arguments_of,
+    check_callbacks,
+    digest_callbacks,
+    digest_model,
+)
 
 
 class Own(keras.callbacks.Callback):
@@ -28,6 +33,34 @@ class Own(keras.callbacks.Callback):
 def test_arguments_of_any_kind(one, other):
     first, same, second = (digest_callbacks([Own(*given)]) for given in (one, one, other))
     assert first == same != second
+
+
+def _with_layer(factor):
+    class Scaled(keras.layers.Layer):
+        def call(self, x):
+            return factor * x
+
+    return [Scaled()]
+
+
+def _nested(factor):
+    return [keras.Sequential(_with_layer(factor))]
+
+
+def _with_activation(factor):
+    def scaled(x):
+        return factor * x
+
+    return [keras.layers.Dense(3, scaled)]
+
+
+@pytest.mark.parametrize("layers", [_with_layer, _nested, _with_activation])
+def test_layers_and_activations_of_ones_own_have_their_code(layers):
+    first, same, other = (
+        digest_model(keras.Sequential([keras.Input((4,)), *layers(factor)]), None)
+        for factor in (1, 1, 2)
+    )
+    assert first == same != other
 
 
 def test_callbacks_are_a_list():

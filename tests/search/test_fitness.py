@@ -102,6 +102,26 @@ class TestFitness:
         by_id = [{row["id"]: row for row in rows[1:]} for rows in journals]
         assert by_id[0] == by_id[1]
 
+    def test_workers_see_what_hooks_have_changed(self, tmp_path):
+        class Changing(Fitness):
+            bonus, generation = 0.0, -1
+
+            def prepare(self):
+                self.bonus = 100.0
+
+            def begin_generation(self, rivals, trained):
+                self.generation += 1
+
+            def __call__(self, expression):
+                return expression.size + self.bonus + 1000 * self.generation
+
+        found = []
+        for name, workers in (("local", None), ("processes", 1)):
+            with executors.make(name, workers=workers) as executor:
+                result = run(Changing(), tmp_path / name, executor=executor)
+            found.append([(one.id, one.fitness) for one in result.best_losses(9)])
+        assert found[0] == found[1]
+
 
 class TestFunctions:
     def test_may_have_attributes_of_a_fitness(self, tmp_path):

@@ -76,6 +76,71 @@ def _variants():
         yield [closure(0, value) for value in values]
     yield [closure(0, pathlib.Path("a")), closure(0, pathlib.Path("b"))]
     yield [lambda e, k=1: k, lambda e, k=2: k, lambda e, *, k=1: k]
+    yield [_collecting(np.full(5, 0.1)), _collecting(np.full(5, 0.9)), _collecting([0.1])]
+    yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9))]
+    for make in (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache):
+        yield [make(1), make(2)]
+
+
+def _collecting(data):
+    def evaluate(expression):
+        found = []
+        for value in data:
+            found.append(expression.size * value)
+        return sum(found)
+
+    return evaluate
+
+
+def _storing(data):
+    def evaluate(expression):
+        found = np.zeros(2)
+        found[0] = data.sum()
+        return found.sum()
+
+    return evaluate
+
+
+def _with_a_constant(number):
+    class Own:
+        EPOCHS = number
+
+        def __call__(self, expression):
+            return self.EPOCHS * expression.size
+
+    return Own()
+
+
+def _with_a_base(number):
+    class Base:
+        def __call__(self, expression):
+            return number * self.score(expression)
+
+    class Own(Base):
+        def score(self, expression):
+            return expression.size
+
+    return Own()
+
+
+def _with_a_property(number):
+    class Own:
+        @property
+        def factor(self):
+            return number
+
+        def __call__(self, expression):
+            return self.factor * expression.size
+
+    return Own()
+
+
+def _with_a_cache(number):
+    @functools.lru_cache
+    def evaluate(expression):
+        return number * expression.size
+
+    return evaluate
 
 
 class TestIdentity:

@@ -55,6 +55,11 @@ class TestLoop:
         content = json.loads((tmp_path / "best.json").read_text())
         assert content["formula"] == str(result.best)
         assert content["search"]["seed"] == 0
+        assert result.best_losses(0) == []
+        with pytest.raises(UserError, match="count=-1 is not a whole number of at least 0"):
+            result.best_losses(-1)
+        with pytest.raises(UserError, match="this search has no individual 'zz'"):
+            result.ancestors("zz")
         family = result.ancestors(result.population[0].individual.id)
         assert any(record.individual.made_by == ("random",) for record in family.values())
 
@@ -188,12 +193,32 @@ class TestLoop:
             search(GeneticProgramming(0), lambda expression: outcome, out=tmp_path, quiet=True)
 
     @pytest.mark.parametrize(
-        "settings", [{"classes": 1}, {"classes": -1}, {"classes": "3"}, {"screening": "paper"}]
+        ("settings", "message"),
+        [
+            ({"classes": 1}, "classes=1 is not a whole number of at least 2"),
+            ({"classes": -1}, "classes=-1 is not a whole number of at least 2"),
+            ({"classes": "3"}, "classes='3' is not a whole number"),
+            ({"screening": "paper"}, "screening is of type str"),
+            ({"executor": "processes"}, "executor='processes' is none of nglkeras.executors"),
+            ({"order": "size"}, "order='size' is no function"),
+            ({"on_generation": "x"}, "on_generation='x' is no function"),
+            ({"seeds": 5}, "seeds=5 are no losses; give a list"),
+            ({"seeds": None}, "seeds=None are no losses; give a list"),
+        ],
     )
-    def test_settings_that_cannot_be(self, tmp_path, settings):
-        with pytest.raises(UserError, match=r"is not a whole number|is of type str"):
+    def test_settings_that_cannot_be(self, tmp_path, settings, message):
+        with pytest.raises(UserError, match=message):
             search(GeneticProgramming(0), lambda e: 0.5, out=tmp_path, quiet=True, **settings)
         assert not list(tmp_path.iterdir())
+
+    def test_an_order_of_nothing(self, tmp_path):
+        with pytest.raises(UserError, match="order returned none of the losses that wait"):
+            search(GeneticProgramming(0), by_hash, out=tmp_path, quiet=True, order=lambda one: [])
+
+    @pytest.mark.parametrize("variation", [None, {"max_size": 50}])
+    def test_a_variation_is_one(self, variation):
+        with pytest.raises(UserError, match=r"variation=.* is no Variation"):
+            GeneticProgramming(0, variation=variation)
 
     @pytest.mark.parametrize("seed", ["a", 1.5, None, True])
     def test_seeds_that_cannot_be(self, seed):

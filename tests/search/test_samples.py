@@ -349,6 +349,7 @@ class TestSettings:
             (keras.optimizers.Adam(0.05), "scaled"),
             (keras.optimizers.Adam, "scaled"),
             (keras.optimizers.Adam(0.05, clipnorm=1.0), "exact"),
+            (keras.optimizers.Adam(0.05, epsilon=1.0), "exact"),
             (keras.optimizers.SGD(0.05, momentum=0.9), "exact"),
             (keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.05, 100)), "scaled"),
             ("sgd", "exact"),

@@ -97,10 +97,22 @@ class TestScreening:
             numeric = (loss(z + step) - loss(z - step)) / (2 * h)
             np.testing.assert_allclose(logits_gradient(NGL, t, p)[:, i], numeric, rtol=1e-6)
 
-    @pytest.mark.parametrize("bounds", [(1.0,), (2, 1), (-1, 1), (1, float("nan")), 3, "ab"])
+    @pytest.mark.parametrize("bounds", [(1.0,), (2, 1), (-1, 1), (1, np.nan), (0, np.inf), 3, "ab"])
     def test_bad_bounds(self, bounds):
-        with pytest.raises(UserError, match="are not two numbers LOW and HIGH"):
+        with pytest.raises(UserError, match="are not two finite numbers LOW and HIGH"):
             Screening(bounds=bounds)
+
+    @pytest.mark.parametrize("name", ["duplicates", "equals", "rejection"])
+    def test_a_switch_is_no_word(self, name):
+        with pytest.raises(UserError, match=f"{name}='off' is neither True nor False"):
+            Screening(**{name: "off"})
+
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_powers_of_soft_labels_are_others(self, soft):
+        screen = Screen(soft_labels=soft)
+        screen.remember("ce", cross_entropy(10))
+        fourth = Expression.parse("-(y_true*y_true*y_true*y_true*log(y_pred))")
+        assert screen.judge(fourth).status == ("new" if soft else "twin")
 
     def test_by_the_names_of_checks(self):
         assert screening(CHECKS, gradients="scaled") == Screening()

@@ -1,5 +1,7 @@
 """A training that is killed and goes on ends as one that was not."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from nglkeras.losses import NGL
 from nglkeras.runs.journal import Journal
 from nglkeras.runs.trial import TrialResult
 from nglkeras.training.checkpoint import Checkpoint, Checkpoints, fit
-from nglkeras.training.monitor import Cosine, ReduceOrStop
+from nglkeras.training.monitor import Cosine, Monitor, ReduceOrStop
 
 EPOCHS, STEPS, BATCH = 4, 6, 16
 random = np.random.default_rng(0)
@@ -161,6 +163,20 @@ def test_what_is_finished_is_not_begun_again(tmp_path):
     assert epochs == epochs_again
     for one, other in zip(weights, again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_that_has_failed_is_not_continued():
+    monitor = Monitor()
+    monitor.set_state([{"loss": 1.0}, {"loss": math.nan, "val_loss": 1.0}])
+    assert (monitor.status, monitor.message) == (
+        "non_finite",
+        "the loss left the finite numbers in epoch 2",
+    )
+
+    def batches(first):
+        raise AssertionError("nothing is trained")
+
+    fit(None, batches, epochs=3, steps=1, callbacks=[monitor])
 
 
 def test_what_ended_on_a_plateau_is_not_continued(tmp_path):

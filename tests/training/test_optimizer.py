@@ -1,9 +1,12 @@
 """Optimizers of a schedule: their arguments and the learning rate of each step."""
 
+import contextlib
 import math
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import to_numpy
 
 from nglkeras.errors import UserError
@@ -20,6 +23,42 @@ def test_arguments_are_the_schedules():
 def test_gradients_of_parts_are_accumulated():
     assert make_optimizer(Schedule(1, 8)).gradient_accumulation_steps is None
     assert make_optimizer(Schedule(1, 8, accumulation=2)).gradient_accumulation_steps == 2
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only it has a strategy")
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("limit", ["global_clipnorm", "clipnorm", "clipvalue"])
+def test_the_gradient_of_the_whole_batch_is_clipped(mirrored, limit, parts):
+    schedule = Schedule(1, 8, "SGD", ((limit, 5.0),), 1.0, None, accumulation=parts)
+    updates = []
+    for replicas, scope in ((1, contextlib.nullcontext()), (2, mirrored.scope())):
+        with scope:
+            dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((1,)), dense])
+            # Its gradient is 20.
+            model.compile(make_optimizer(schedule, replicas), loss=lambda t, p: 20 * p)
+            model.optimizer.build(model.trainable_variables)
+        x = np.ones((8, 1), "float32")
+        batches = tf.data.Dataset.from_tensor_slices((x, x)).batch(schedule.part_size)
+        model.fit(batches, shuffle=False, verbose=0)
+        updates.append(abs(model.get_weights()[0].item()))
+    assert updates == pytest.approx([5.0, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0 is not a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size=0 is not a whole number of at least 1"),
+        ({"batch_size": 2.5}, "batch_size=2.5 is not a whole number"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch=0 is not a whole number of at least 1"),
+        ({"accumulation": 0}, "accumulation=0 is not a whole number of at least 1"),
+        ({"optimizer": "Adamm"}, "Keras has no optimizer 'Adamm'"),
+    ],
+)
+def test_a_schedule_that_cannot_be_trained(settings, message):
+    with pytest.raises(UserError, match=message):
+        make_optimizer(Schedule(**{"epochs": 1, "batch_size": 8} | settings))
 
 
 def test_warm_up_and_cosine_by_the_formula():

@@ -200,6 +200,10 @@ def save_networks(doc: str) -> None:
     """Train the tested networks of a journal again, and save them."""
     args = _parser(doc).parse_args()
     journal = args.folder / JOURNAL
+    names = [name for name, _ in args.where]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--where has two values for {name}")
     wanted = of_journal(journal, args.losses, args.runs, dict(args.where))
     for name in {trial.backend for trial in wanted} - {devices.backend()}:
         raise UserError(

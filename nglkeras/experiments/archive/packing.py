@@ -8,6 +8,7 @@ import csv
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,9 @@ def pack(doc: str) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         # Under its name once it is whole; `check` takes the name of its folder from that.
         part = args.out / "part" / path.name
-        part.parent.mkdir(exist_ok=True)
+        # One that was broken off may have left another version's.
+        shutil.rmtree(part.parent, ignore_errors=True)
+        part.parent.mkdir()
         rows = write(part, files)
         names = check(part)
         digest, size = networks.sha256(part), part.stat().st_size

@@ -4,6 +4,7 @@ The demonstration has no ImageNet: its small network is first trained with cross
 by how many quarter turns a digit is turned, and then fine-tuned on the digits.
 """
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ class PretrainedTable(AccuracyTable):
             folder.mkdir(parents=True, exist_ok=True)
             for path, trial in files.items():
                 if not path.is_file():
-                    pretrain(path.resolve(), trial, executor)
+                    pretrain(path.resolve(), trial, executor, args.timeout)
         return list(map(str, files))
 
 
@@ -76,22 +77,23 @@ def weights_of(trials: list[Trial], folder: Path, chosen: list[str]) -> dict[Pat
     return {folder / f"{_PREFIX}{trial.key}{_SUFFIX}": trial for trial in map(begun, trials)}
 
 
-def train_trunk(path: Path, trial: Trial) -> TrialResult:
+def train_trunk(path: Path, timeout: float | None, trial: Trial) -> TrialResult:
     """Train the small network on turned digits, and save its trunk's weights."""
 
     def save(model):
-        # Under another name until it is whole: a file that is there can be trusted.
-        part = path.with_name(f"part-{path.name}")
+        # Under another name, of this process, until it is whole: a file that is there can be
+        # trusted.
+        part = path.with_name(f"part{os.getpid()}-{path.name}")
         model.get_layer("small_trunk").save_weights(part)
         part.replace(path)
 
-    return classification.shared_networks.run_trial(trial, on_model=save)
+    return classification.shared_networks.run_trial(trial, on_model=save, timeout=timeout)
 
 
-def pretrain(path: Path, trial: Trial, executor: Executor) -> None:
+def pretrain(path: Path, trial: Trial, executor: Executor, timeout: float | None = None) -> None:
     """Have the small network's trunk trained on turned digits."""
     print(f"pre-training on turned digits for run {trial.run + 1} ...")
-    (outcome,) = executor.run(partial(train_trunk, path), [trial])
+    (outcome,) = executor.run(partial(train_trunk, path, timeout), [trial])
     ended = outcome.failure or outcome.result
     if ended.status != "ok":
         raise UserError(f"pre-training ended as {ended.status}: {ended.message}")

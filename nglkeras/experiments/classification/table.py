@@ -61,9 +61,13 @@ class AccuracyTable(script.Experiment):
         if args.train_images is not None:
             # It is a limit for all models.
             scale = replace(scale, model_images=())
-        for name, _ in (*scale.image_sizes, *scale.upsamplings):
-            if name not in scale.datasets:
-                raise unknown("data set", name, scale.datasets)
+        for option, pairs in (("image-size", scale.image_sizes), ("upsampling", scale.upsamplings)):
+            names = [name for name, _ in pairs]
+            for name in names:
+                if name not in scale.datasets:
+                    raise unknown("data set", name, scale.datasets)
+                if names.count(name) > 1:
+                    raise UserError(f"--{option} has two values for {name}")
         return scale
 
     def plan(self, args, scale, replicas):
@@ -101,11 +105,12 @@ class AccuracyTable(script.Experiment):
             [tables.layout(table, paper, bold=("**", "**")), *details],
             [
                 *_notes(scale, table),
+                *_start_notes(trials),
                 *script.plateau_notes(trials, results),
                 *split_notes(trials, args.data_dir),
                 *notes,
             ],
-            tables.to_frame(table).assign(precision=scale.precision),
+            tables.to_frame(table).assign(precision=scale.precision, **_start(trials)),
             partial(classification.plots.accuracy_table, table, title),
             printed=[tables.layout(table, paper), *details],
         )
@@ -116,6 +121,20 @@ class AccuracyTable(script.Experiment):
 
 
 TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")
+
+
+def _start(trials):
+    """The column of a CSV file that says what the backbones start from, if it is not random."""
+    starts = dict.fromkeys(
+        f"{Path(trial.weights).name} {trial.weights_sha256[:8]}".strip()
+        for trial in trials
+        if trial.weights is not None
+    )
+    return {"weights": ", ".join(starts)} if starts else {}
+
+
+def _start_notes(trials):
+    return [f"Backbones start from: {names}." for names in _start(trials).values()]
 
 
 def split_notes(trials: Sequence[Trial], data_dir: Path | None = None) -> list[str]:

@@ -144,6 +144,10 @@ def _trial(scale, dataset, info, model, row):
         upsampling = scale.upsampling or 1
     image_size = dict(scale.image_sizes).get(dataset, image_size)
     splits = scale.splits or setting.splits
+    # The other scales' keys rest on the size of table B.2.1.
+    in_memory = image_size if scale.own_size else setting.image_size
+    if info.image_size[0] is None:
+        in_memory = max(in_memory, image_size)
     return Trial(
         dataset=dataset,
         loss=row.name,
@@ -156,8 +160,7 @@ def _trial(scale, dataset, info, model, row):
         augmentation=setting.augmentation,
         train_images=dict(scale.model_images).get(model["model"], scale.train_images),
         evaluation_images=scale.evaluation_images,
-        # The other scales' keys rest on the size of table B.2.1.
-        compile_once=info.fits_in_memory(image_size if scale.own_size else setting.image_size),
+        compile_once=info.fits_in_memory(in_memory),
         splits=splits,
         precision=scale.precision,
         own_validation=splits == "official" and info.has_validation,

@@ -216,7 +216,7 @@ def plan(
     check_precision(precision)
     if loss_names is None:
         loss_names = nglkeras.losses.rows_of("table3")
-    rows = [nglkeras.losses.row(name) for name in loss_names]
+    rows = {row.name: row for row in map(nglkeras.losses.row, loss_names)}.values()
     for row in rows:
         if row.activation != "softmax":
             raise UserError(f"{row.name} is of {row.activation} outputs; table 3 has a softmax")

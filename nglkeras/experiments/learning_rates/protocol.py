@@ -151,11 +151,13 @@ def plan(
     if scale.decay == "cosine" and scale.steps == scale.evaluate_every:
         raise UserError("a rate that falls from evaluation to evaluation needs two or more of them")
     check_precision(scale.precision)
+    if scale.runs > FIRST_NEW:
+        raise UserError(f"{scale.runs} runs a rate; the numbers of new runs begin at {FIRST_NEW}")
     rates = scale.rates or OPTIMIZERS[scale.optimizer].rates
-    if len(rates) < 3 or not all(0 < rate < math.inf for rate in rates):
+    if len(set(rates)) < 3 or not all(0 < rate < math.inf for rate in rates):
         raise UserError(
             f"rates {', '.join(f'{rate:g}' for rate in rates)}: wanted are at least three "
-            f"positive numbers, since the best one must have a neighbour on either side"
+            f"different positive numbers, since the best one must have a neighbour on either side"
         )
     registry = nglkeras.losses.registry
     rows = [registry.row(name) for name in loss_names]

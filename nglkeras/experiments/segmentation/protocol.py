@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import nglkeras
-from nglkeras.errors import UserError
+from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import segmentation
 from nglkeras.experiments.segmentation.architectures import check_weights, get_architecture
 from nglkeras.experiments.segmentation.catalog import get_info
@@ -82,6 +82,7 @@ def plan(
     rows = {row.name: row for row in map(nglkeras.losses.row, names)}
     for name in rows:
         make_loss(name)  # raises an error for rows without a loss for class indices
+    _check_weights(scale)
     blanks = [_blank(scale, model, data_dir) for model in scale.models]
     return [
         SegmentationTrial(
@@ -141,6 +142,19 @@ def _blank(scale, model, data_dir):
         "class_weights": scale.class_weights,
         **initial_weights(weights),
     }
+
+
+def _check_weights(scale):
+    """Raise an error if weights are given for a model that is not trained, or twice."""
+    places = []
+    for text in scale.weights:
+        name, equals, _ = text.partition("=")
+        place = get_architecture(name) if equals else None
+        if equals and place not in map(get_architecture, scale.models):
+            raise unknown("model of --weights", name, scale.models)
+        if place in places:
+            raise UserError(f"--weights has two values for {name if equals else 'all models'}")
+        places.append(place)
 
 
 def _weights(given, model):

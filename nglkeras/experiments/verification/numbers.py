@@ -12,7 +12,7 @@ other, by default all: name them for `p_holm`. Paths are relative to the folder 
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import correlation
@@ -30,6 +30,15 @@ from nglkeras.experiments.learning_rates import protocol as rates_protocol
 from nglkeras.experiments.learning_rates import tables as rates_tables
 from nglkeras.experiments.segmentation import tables as segmentation_tables
 from nglkeras.experiments.segmentation.protocol import SegmentationTrial
+from nglkeras.experiments.verification.computed import (
+    difference,
+    epochs_at_first_rate,
+    holds,
+    paired,
+    paper,
+    steps_until,
+    welch,
+)
 from nglkeras.experiments.verification.selection import (
     ByLoss,
     Journals,
@@ -43,7 +52,6 @@ from nglkeras.experiments.verification.shapes import shape
 from nglkeras.experiments.verification.studies import STUDIES, Outcome, judged, read_studies
 from nglkeras.report import output, statistics
 from nglkeras.report.best_rates import BestRateCell
-from nglkeras.report.printed import read_numbers
 from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
 from nglkeras.runs.trial import TrialResult
@@ -149,8 +157,8 @@ class Numbers:
         """The functions by their names in templates."""
         own = (self.comparison, self.rate_curves, self.search, self.confirmation, self.table)
         own += (self.studies, self.rows)
-        own += (correlation, epochs_at_first_rate, judged, paired, paper, shape)
-        functions = (*own, statistics.holm, steps_until, welch)
+        of_cells = (difference, epochs_at_first_rate, paired, paper, steps_until, welch)
+        functions = (*own, *of_cells, correlation, holds, judged, shape, statistics.holm)
         return self._of_runs | {function.__name__: function for function in functions}
 
     @property
@@ -232,12 +240,13 @@ class Numbers:
     def comparison(self, place: str, **settings) -> ByLoss[AccuracyCell]:
         """Return the accuracies in %, by loss, of a search's comparison.csv."""
         table = self.table(f"{place}/comparison.csv")
-        names = dict.fromkeys(table.values("loss", **settings))
-        accuracies = {name: table.values("accuracy", **settings, loss=name) for name in names}
-        cells = with_references(
-            AccuracyCell(loss=name, values=[100 * value for value in values])
-            for name, values in accuracies.items()
-        )
+        cells = []
+        for dataset in dict.fromkeys(table.values("dataset", **settings)):
+            where = settings | {"dataset": dataset}
+            for name in dict.fromkeys(table.values("loss", **where)):
+                values = [100 * one for one in table.values("accuracy", **where, loss=name)]
+                cells.append(AccuracyCell(loss=name, dataset=dataset, values=values))
+        cells = with_references(cells)
         return ByLoss(by_loss(cells, table.path), str(table.path))
 
     def table(self, place: str) -> Table:
@@ -285,13 +294,17 @@ class Numbers:
         return found
 
     def studies(self) -> dict[str, dict[str, Outcome]]:
-        """Return what each loss is worth in each study of studies.toml, by title and loss."""
+        """Return what each loss is worth in each study of studies.toml, by key and loss."""
+        return self._outcomes
+
+    @cached_property
+    def _outcomes(self):
         found = {}
         for study in read_studies(self.folder / STUDIES):
             if study.function not in self._of_runs:
                 raise unknown(f"function in {STUDIES}", study.function, self._of_runs)
             cells = study.cells(self._of_runs[study.function])
-            found[study.title] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
+            found[study.key] = {loss: Outcome(study, cell) for loss, cell in cells.items()}
         return found
 
     def _select(self, place, kind, losses, settings):
@@ -319,6 +332,14 @@ def _cells(found, runs, losses, make, *arguments):
     trials = [trial for trial in found.trials if trial.run in wanted]
     wrong = wrong_runs(trials, wanted, lambda trial: trial.model)
     trials = [trial for trial in trials if trial.loss not in wrong]
+    settings = {}
+    for trial in trials:
+        other = settings.setdefault((trial.loss, trial.model), trial)
+        if replace(trial, run=other.run) != other:
+            raise UserError(
+                f"{found.where}: runs {other.run} and {trial.run} of {trial.loss} differ in more "
+                "than their number; name a setting"
+            )
     cells = make(trials, found.results, *arguments) if trials else []
     cells = ByLoss(by_loss(cells, found.where), found.where, wrong, wanted)
     return cells.require(losses or ())
@@ -338,50 +359,6 @@ def _curves(found, runs):
     for dataset in datasets:
         curves = rates_protocol.curves(trials, found.results, catalog.get_info(dataset).classes)
     return ByLoss(curves, found.where, wrong, wanted)
-
-
-def paper(table: str, row: str, column: str) -> float:
-    """Return a number that a paper prints; table is the name of a file in experiments/paper/.
-
-    Raises:
-        UserError: If there is no such table, row or column.
-    """
-    try:
-        numbers = read_numbers(table)
-    except OSError as error:
-        raise UserError(f"no printed table {table!r}") from error
-    for kind, name, names in (("row", row, numbers.index), ("column", column, numbers.columns)):
-        if name not in names:
-            raise unknown(f"{kind} of the printed {table}", name, names)
-    return float(numbers.at[row, column])
-
-
-def paired(values: Sequence[float], references: Sequence[float]) -> statistics.Difference:
-    """Return the mean difference of pairs, with Student's interval."""
-    return statistics.paired_difference(values, references)
-
-
-def steps_until(cell: Cell, accuracy: float) -> list[int]:
-    """Return the steps until the test accuracy of each network of a cell was at least this.
-
-    Raises:
-        UserError: If it never was in one of them.
-    """
-    found = [glo_tables.steps_until(row, accuracy) for row in cell.finished]
-    if None in found:
-        raise UserError(f"{cell.loss}: a network never had a test accuracy of {accuracy:g}")
-    return sorted(found)
-
-
-def epochs_at_first_rate(cell: Cell) -> list[int]:
-    """Return the epochs before the first reduction of the learning rate, of each network."""
-    rates = [[epoch["learning_rate"] for epoch in row.history] for row in cell.finished]
-    return [sum(rate == first for rate in (first, *later)) for first, *later in rates]
-
-
-def welch(cell: Cell, other: Cell) -> float | None:
-    """Return Welch's two-sided p of equal means of two cells."""
-    return statistics.welch_p(cell.values, other.values)
 
 
 def _text(settings):

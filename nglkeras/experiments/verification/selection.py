@@ -94,7 +94,7 @@ class Journals:
     """Journals, each read once; lines that cannot be read are reported and passed over."""
 
     def __init__(self):
-        self._read = {}
+        self._read, self._trials = {}, {}
 
     def records(self, path: Path, convert: Callable[[dict], object]) -> list:
         """Return `convert(record)` for each record; see `read_records`."""
@@ -106,7 +106,7 @@ class Journals:
     def select(
         self, path: Path, kind: type[Trial], losses: Sequence[str] | None, settings: dict
     ) -> Selection:
-        """Return the trials with these losses (`None` for all) and settings.
+        """Return the trials with these losses (`None` for all) and settings, in order of runs.
 
         A list is of values of which a trial has one, e.g. the rates among which one is chosen.
 
@@ -116,13 +116,17 @@ class Journals:
         rows = {row.key: row for row in self.records(path, TrialResult.from_json)}
         trials, results = [], {}
         for row in rows.values():
-            trial = msgspec.convert(row.trial, kind)
+            if (row.key, kind) not in self._trials:
+                self._trials[row.key, kind] = msgspec.convert(row.trial, kind)
+            trial = self._trials[row.key, kind]
             if (losses is None or trial.loss in losses) and all(
                 setting(trial, name) in (value if isinstance(value, list) else [value])
                 for name, value in settings.items()
             ):
                 trials.append(trial)
                 results[trial.key] = row
+        # Several workers write rows in the order in which they are done.
+        trials.sort(key=lambda trial: trial.run)
         return Selection(trials, results, ", ".join([str(path), *described(settings)]))
 
 

@@ -32,6 +32,7 @@ class Study:
     """One comparison of losses with cross entropy.
 
     Attributes:
+        key: Its name in templates.
         title: What was trained, on what, for how long.
         own_rates: Whether each loss has its own best learning rate.
         function: The function of templates that takes the rows, e.g. "best_rates".
@@ -41,6 +42,7 @@ class Study:
             a loss stands for a learning rate.
     """
 
+    key: str
     title: str
     own_rates: bool
     function: str
@@ -52,8 +54,9 @@ class Study:
 
         Raises:
             UserError: If no loss is "CE", an argument or a name is missing, unknown or not what it
-                should be, a loss has no value, or cells cannot be put together: they have a run
-                twice, or are of several networks or data sets.
+                should be, a loss has no value or a network that was not trained to the end, or
+                cells cannot be put together: they have a run twice, or are of several networks,
+                data sets or best rates.
         """
         where, found, known = f"{STUDIES}, {self.title!r}", {}, set()
         for part in self.parts:
@@ -64,27 +67,34 @@ class Study:
             for cell in function(**part).values():
                 if not cell.runs:
                     raise UserError(f"{where}: {cell.loss} has no value of what is measured")
+                if cell.failed:
+                    # The mean of the others would say nothing of them.
+                    raise UserError(f"{where}: networks of {cell.loss} are {cell.failed}")
                 known.add(cell.loss)
                 loss = self.names.get(cell.loss, cell.loss)
                 runs = [(part["place"], run) for run in cell.run_numbers]
-                found.setdefault(loss, []).append(replace(cell, loss=loss, run_numbers=runs))
+                # "equivalent" means the same in all studies.
+                points = {"reading": "points"} if hasattr(cell, "reading") else {}
+                cell = replace(cell, loss=loss, run_numbers=runs, **points)
+                found.setdefault(loss, []).append(cell)
         for name in self.names:
             if name not in known:
                 raise unknown(f"loss in {where}", name, known)
         if "CE" not in found:
             raise UserError(f"{where}: no loss is CE")
-        if len({(one.model, one.dataset) for cells in found.values() for one in cells}) > 1:
+        rows = [row.trial for cells in found.values() for one in cells for row in one.rows]
+        if len({(trial["model"], trial["dataset"]) for trial in rows}) > 1:
             raise UserError(f"{where}: its parts are of several networks or data sets")
         for loss, cells in found.items():
+            if len({getattr(cell, "rate", None) for cell in cells}) > 1:
+                raise UserError(f"{where}: two parts have different best rates of {loss}")
             runs = [run for cell in cells for run in cell.run_numbers]
             if len(set(runs)) < len(runs):
                 raise UserError(f"{where}: two parts have the same runs of {loss}")
-        cells = tables.with_references(map(_together, found.values()))
+        cells = tables.with_pairs([*map(_together, found.values())])
         reference = next(cell for cell in cells if cell.loss == "CE")
-        cells = [_by_seed(cell, reference) for cell in cells]
-        adjusted = statistics.holm([cell.p_paired for cell in cells])
-        pairs = zip(cells, adjusted, strict=True)
-        return {cell.loss: replace(cell, p_holm=p) for cell, p in pairs}
+        cells = tables.with_holm([_by_seed(cell, reference) for cell in cells])
+        return {cell.loss: cell for cell in cells}
 
 
 def _check(function, part):
@@ -179,7 +189,7 @@ def to_frame(studies: Mapping[str, Mapping[str, Outcome]]) -> pd.DataFrame:
 def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
     """Rows of text: a line for each loss, a column for each study; differences to cross entropy."""
     found = {loss for outcomes in studies.values() for loss in outcomes}
-    lines = [["loss", *studies]]
+    lines = [["loss", *(one["CE"].study.title for one in studies.values())]]
     for name in tables.in_order(found):
         texts = [_text(one[name]) if name in one else "" for one in studies.values()]
         lines.append([nglkeras.losses.label(name), *texts])
@@ -196,17 +206,20 @@ def _text(one):
 
 
 def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
-    """The forest plot of the studies; dots at one rate that all losses share are hollow."""
-    found = {
-        title: {
-            loss: nglkeras.report.forest.Difference(*one.points)
+    """The forest plot of the studies; dots at one rate that all losses share are hollow.
+
+    The interval of two pairs, often huge, is left to the table.
+    """
+    found, shared = {}, []
+    for outcomes in studies.values():
+        study = outcomes["CE"].study
+        found[study.title] = {
+            loss: nglkeras.report.forest.Difference(*(one.points if one.n > 2 else one.points[:1]))
             for loss, one in outcomes.items()
-            # The interval of two runs, often huge, is left to the table.
-            if one.cell.pairs and one.n > 2
+            if one.cell.pairs
         }
-        for title, outcomes in studies.items()
-    }
-    shared = [title for title, one in studies.items() if not one["CE"].study.own_rates]
+        if not study.own_rates:
+            shared.append(study.title)
     drawn = {title: differences for title, differences in found.items() if differences}
     return nglkeras.report.forest.forest_plot(drawn, heading, hollow=shared)
 
@@ -215,7 +228,7 @@ def read_studies(path: Path) -> list[Study]:
     """Read the studies of a file.
 
     Raises:
-        UserError: If it cannot be read, is not what `Study` has, or has a title twice.
+        UserError: If it cannot be read, is not what `Study` has, or has a key or a title twice.
     """
     try:
         listed = tomllib.loads(path.read_text(encoding="utf-8"))["study"]
@@ -226,10 +239,9 @@ def read_studies(path: Path) -> list[Study]:
     for name in itertools.chain.from_iterable(listed):
         if name not in known:
             raise unknown(f"setting of a study in {path}", name, known)
-    titles = [study.title for study in studies]
-    for title in titles:
-        if titles.count(title) > 1:
-            raise UserError(f"several studies in {path} are called {title!r}")
+    for name in itertools.chain(*((study.key, study.title) for study in studies)):
+        if sum(name in (study.key, study.title) for study in studies) > 1:
+            raise UserError(f"several studies in {path} are called {name!r}")
     return studies
 
 
@@ -255,7 +267,7 @@ def judged(cell: Cell, printed: float, same: float = SAME) -> str:
     if cell.paired.low is None:
         return OPEN
     low, high = cell.unit * cell.paired.low, cell.unit * cell.paired.high
-    if abs(printed) <= same:
+    if same and abs(printed) <= same:
         p = statistics.equivalence_p(*cell.pairs, same / cell.unit, paired=True)
         if p is not None and p < statistics.SIGNIFICANCE:
             return REPRODUCED

@@ -194,6 +194,7 @@ def test_which_networks(losses, runs, settings, found, planned):
         (["--where", "epochs=3"], "epochs=3: no tested network"),
         (["--where", "test=false"], "test=False: no tested network"),
         (["--where", "epochs"], "epochs is not NAME=VALUE"),
+        (["--where", "run=1", "run=2"], "--where has two values for run"),
         (["--runs", "0"], "0 is not a positive number"),
         (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
     ],

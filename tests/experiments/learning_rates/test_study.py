@@ -111,7 +111,12 @@ class TestPlan:
             ({"decay": "linear"}, "unknown decay 'linear'; choose from: constant, cosine"),
             ({"decay": "cosine", "evaluate_every": 200}, "needs two or more of them"),
             ({"steps": 100, "evaluate_every": 30}, "100 steps are not a multiple of the 30"),
-            ({"rates": (0.1, 1.0)}, "rates 0.1, 1: wanted are at least three positive numbers"),
+            ({"rates": (0.1, 1.0)}, "rates 0.1, 1: wanted are at least three different positive"),
+            (
+                {"rates": (0.1, 0.1, 0.1)},
+                "rates 0.1, 0.1, 0.1: wanted are at least three different",
+            ),
+            ({"runs": 1001}, "1001 runs a rate; the numbers of new runs begin at 1000"),
             ({"rates": (-0.1, 0.1, 1.0)}, "rates -0.1, 0.1, 1: wanted are"),
             ({"rates": (math.nan, 0.1, 1.0)}, "rates nan, 0.1, 1: wanted are"),
             ({"rates": (0.1, 1.0, math.inf)}, "rates 0.1, 1, inf: wanted are"),
@@ -344,7 +349,7 @@ class TestScript:
         [
             (("--optimizer", "sgd"), "unknown optimizer 'sgd'"),
             (("--rates", "0.1,x"), "0.1,x is not a list of numbers"),
-            (("--rates", "0.1"), "at least three positive numbers"),
+            (("--rates", "0.1"), "at least three different positive numbers"),
             (("--losses", "nothing"), "nothing"),
             (("--steps", "30", "--evaluate-every", "20"), "30 steps are not a multiple"),
             (("--scale", "nothing"), "nothing"),

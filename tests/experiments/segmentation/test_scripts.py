@@ -95,6 +95,11 @@ class TestTable4:
             (["--image-size", "0"], "0 is not a positive number"),
             (["--train-images", "3"], "3 training images do not fill a batch of 8"),
             (["--weights", "gone.h5"], "no weights file gone.h5"),
+            (
+                ["--weights", "unet=gone.h5"],
+                "unknown model of --weights 'unet'; choose from: unet_n",
+            ),
+            (["--weights", "none", "gone.h5"], "--weights has two values for all models"),
             (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
         ],
     )

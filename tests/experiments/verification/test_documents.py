@@ -108,12 +108,20 @@ def test_a_changed_accuracy_of_a_journal_fails(project, script):
     first, *others = journal.read_text().splitlines(keepends=True)
     row = json.loads(first)
     assert (row["trial"]["loss"], row["trial"]["run"]) == ("CE", 0)
-    row["validation_accuracy"] += 0.01
+    row["validation_accuracy"] += 0.005
     journal.write_text("".join([json.dumps(row) + "\n", *others]))
     code, out, _ = script("verify", project)
     assert code == 1
     assert re.search(r"README.md:\d+: found +\| measured, five networks \| 0.9628 ", out)
-    assert re.search(r"README.md:\d+: recomputed \| measured, five networks \| 0.9648 ", out)
+    assert re.search(r"README.md:\d+: recomputed \| measured, five networks \| 0.9638 ", out)
+
+
+def test_a_sentence_that_is_no_longer_true_is_named(project, script):
+    path = own(project, "rediscovery/full") / "rediscovery.csv"
+    path.write_text(re.sub(r",no,", ",yes,", path.read_text(), count=1))
+    code, _, err = script("verify", project)
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(r"\.md\.j2:\d+: no longer true, write it anew: '", err)
 
 
 def test_rows_that_no_text_speaks_of_change_counts_only(project, script):

@@ -12,8 +12,10 @@ from conftest import ROOT
 from nglkeras.errors import UserError
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
 from nglkeras.experiments.classification.trial import plan
+from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.experiments.learning_rates import protocol as rates_protocol
 from nglkeras.experiments.verification import numbers, selection, texts
+from nglkeras.experiments.verification.computed import difference, holds
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.report.statistics import Difference
 from nglkeras.report.tables import Cell
@@ -88,6 +90,38 @@ def test_a_comparison_is_what_the_search_has_printed(functions):
         functions["comparison"]("search/small_cnn_mnist", dataset="digits")
 
 
+def test_a_comparison_on_several_data_sets_wants_one_named(tmp_path):
+    lines = [f"{data},{loss},{0.5}" for data in ("mnist", "cifar10") for loss in ("CE", "winner")]
+    (tmp_path / "comparison.csv").write_text("\n".join(["dataset,loss,accuracy", *lines]))
+    comparison = numbers.Numbers(tmp_path).functions["comparison"]
+    with pytest.raises(UserError, match="CE has several cells; name a model or data set"):
+        comparison(".")
+    assert set(comparison(".", dataset="mnist")) == {"CE", "winner"}
+
+
+class TestDifference:
+    def cell(self, runs, values=(1.0, 2.0, 4.0)):
+        return GLOCell(loss="CE", values=values, run_numbers=runs)
+
+    def test_is_in_points_and_of_the_same_runs(self):
+        one, other = self.cell([2, 0, 1]), self.cell([1, 2, 5])
+        found = difference(one, other)
+        assert found.mean == pytest.approx(100 * ((4 - 1) + (1 - 2)) / 2)
+        assert difference(one, other, skip=1).mean == pytest.approx(-100)
+
+    def test_places_of_a_study_are_of_no_account(self):
+        one, other = self.cell([("a", i) for i in range(3)]), self.cell(range(3), (0, 0, 0))
+        assert difference(one, other).mean == pytest.approx(700 / 3)
+        with pytest.raises(UserError, match="CE: runs of the same number, at several places"):
+            difference(self.cell([("a", 0), ("b", 0), ("a", 1)]), other)
+
+
+def test_a_sentence_holds_or_is_an_error():
+    assert holds(True, "Focal is worse.") == "Focal is worse."
+    with pytest.raises(UserError, match=r"no longer true, write it anew: 'Focal is worse\.'"):
+        holds(False, "Focal is worse.")
+
+
 def test_single_runs_by_their_numbers(functions):
     found = functions["glo"]("glo/mnist", "test", runs=[250], dataset="cifar10", steps=250)
     assert {cell.runs for cell in found.values()} == {1}
@@ -160,6 +194,18 @@ class TestSelection:
         with pytest.raises(UserError, match=r"wanted are the runs 0 1 of CE, there are 0 0$"):
             self.accuracies(tmp_path, trials, runs=2)["CE"]
         assert self.accuracies(tmp_path, [*trials, second], runs=2, seed=0)["CE"].runs == 2
+
+    def test_runs_that_differ_in_more_than_their_number(self, tmp_path):
+        first, second = trials_of(losses=("CE",))
+        trials = [first, replace(second, image_size=16)]
+        with pytest.raises(UserError, match="runs 0 and 1 of CE differ in more than their number"):
+            self.accuracies(tmp_path, trials, runs=2)
+
+    def test_values_are_in_the_order_of_runs_not_of_lines(self, tmp_path):
+        trials = trials_of(losses=("CE",), runs=3)
+        found = self.accuracies(tmp_path, [trials[i] for i in (2, 0, 1)], runs=3)["CE"]
+        assert found.run_numbers == [0, 1, 2]
+        assert found.values == pytest.approx([50, 51, 52])
 
     def test_several_data_sets_want_one_named(self, tmp_path):
         trials = trials_of(datasets=("mnist", "fashion_mnist"))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,15 @@ import pytest
 from conftest import ROOT
 
 from nglkeras.errors import UserError
+from nglkeras.experiments.classification.tables import AccuracyCell
 from nglkeras.experiments.verification import numbers, selection, studies
 from nglkeras.experiments.verification.studies import Study, judged
 from nglkeras.report import forest
+from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.tables import Cell, with_references
 
 RESULTS = ROOT / "results"
+LISTED = '[[study]]\nkey = "k"\ntitle = "a"\nown_rates = true\nfunction = "glo"\nparts = []\n'
 
 
 def compared(less, reference=(90.0, 91.0, 89.0, 90.5, 90.2)):
@@ -65,8 +69,13 @@ def test_a_single_pair_settles_nothing():
 
 
 def study(**settings):
-    given = {"title": "a", "own_rates": True, "function": "f", "parts": [{"place": "here"}]}
-    return Study(**given | settings)
+    given = {"key": "k", "title": "a", "own_rates": True, "function": "f"}
+    return Study(**given | {"parts": [{"place": "here"}]} | settings)
+
+
+def row(model="m", dataset="d", status="ok"):
+    """A row of a journal, as far as studies look at it."""
+    return SimpleNamespace(trial={"model": model, "dataset": dataset}, status=status)
 
 
 def test_runs_are_paired_within_a_place_and_under_the_reports_names():
@@ -117,15 +126,40 @@ def test_a_study_without_cross_entropy_is_an_error():
         ([{"place": "a", "runs": []}], "'a': f: runs: Expected `array` of length >= 1"),
         ([{"place": "a", "losses": "CE"}], "'a': f: losses: Expected `array`, got `str`"),
         ([{"place": "nothing"}], "'a': CE has no value of what is measured"),
+        ([{"place": "lost"}], "'a': networks of CE are 1 non_finite"),
     ],
 )
 def test_parts_that_cannot_be_put_together(parts, message):
     def function(place, model="", runs: selection.Runs = 1, losses: Sequence[str] = ()):
         found = {} if place == "nothing" else {"values": [1.0], "run_numbers": [0]}
-        return {"CE": Cell(loss="CE", model=model, **found)}
+        status = "ok" if place != "lost" else "non_finite"
+        return {"CE": Cell(loss="CE", rows=[row(model, status=status)], **found)}
 
     with pytest.raises(UserError, match=message):
         study(parts=parts).cells(function)
+
+
+def test_parts_at_different_best_rates():
+    def function(place):
+        rate = {"here": 0.1, "there": 0.01}[place]
+        return {"CE": BestRateCell(loss="CE", rate=rate, values=[1.0], run_numbers=[0])}
+
+    with pytest.raises(UserError, match="'a': two parts have different best rates of CE"):
+        study(parts=[{"place": "here"}, {"place": "there"}]).cells(function)
+
+
+def test_equivalent_is_half_a_point_of_accuracies_too():
+    def function(place):
+        values = {"CE": [50.0, 50.1, 49.9, 50.0], "NGL": [49.68, 49.81, 49.59, 49.72]}
+        return {
+            loss: AccuracyCell(loss=loss, values=found, run_numbers=range(4))
+            for loss, found in values.items()
+        }
+
+    found = study().cells(function)["NGL"]
+    assert found.margin == 0.5  # of a relative change it would be 0.25
+    assert found.shown == "worse"
+    assert judged(found, 0.1) == "reproduced"
 
 
 def test_a_name_that_no_loss_of_the_journal_has():
@@ -146,8 +180,9 @@ def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
     names, texts = zip(*studies.layout(found), strict=True)
     assert names == ("loss", "CE", "f5 (NGL)", "mine")
     assert texts == ("a", "90.00 % (n 1)", "+0.50 (n 1)", "+1.00 (n 1)")
-    # One pair has no interval, and an empty figure is drawn without a complaint or a legend.
-    assert not any(legend.get_texts() for legend in studies.figure(found, "t").legends)
+    # One pair has no interval: a dot without a bar.
+    (legend,) = studies.figure(found, "t").legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a"]
     assert not recwarn.list
 
 
@@ -155,20 +190,20 @@ def test_losses_of_ones_own_and_single_pairs_are_shown(recwarn):
     ("text", "message"),
     [
         (None, "cannot read the studies in .*studies.toml: .*No such file"),
-        ("[[study]]\ntitle = 1", "cannot read the studies in .*: Expected `str`"),
+        ('[[study]]\nkey = "k"\ntitle = 1', "cannot read the studies in .*: Expected `str`"),
         ("study = ", "cannot read the studies in .*: Invalid value"),
         (
-            2 * '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "glo"\nparts = []\n',
-            "several studies in .*studies.toml are called 'a'",
+            2 * LISTED,
+            "several studies in .*studies.toml are called 'k'",
         ),
         ("study = []", "cannot read the studies in .*: Expected `array` of length >= 1"),
         (
-            '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "accuracy"\nparts = []',
+            LISTED.replace("glo", "accuracy"),
             "in studies.toml 'accuracy'; choose from: accuracies, best_rates, glo, segmentation$",
         ),
         (
-            '[[study]]\ntitle = "a"\nown_rates = true\nfunction = "glo"\nparts = []\nname = {}',
-            "unknown setting of a study in .*studies.toml 'name'; choose from: title, own_rates",
+            f"{LISTED}name = {{}}",
+            "unknown setting of a study in .*studies.toml 'name'; choose from: key, title, own",
         ),
     ],
 )
@@ -200,8 +235,7 @@ def test_a_changed_row_changes_the_verdicts(tmp_path):
     shutil.copy(RESULTS / "studies.toml", tmp_path)
     for name in ("learning_rates", "table2"):
         (tmp_path / name).symlink_to(RESULTS / name)
-    title = "MNIST, paper B's one rate, 20,000 steps"
-    before = numbers.Numbers(tmp_path).studies()[title]
+    before = numbers.Numbers(tmp_path).studies()["mnist_one_rate"]
     path = tmp_path / "glo" / "mnist" / "journal.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     marks = '"epochs": 80', '"loss": "Baikal"'
@@ -215,7 +249,7 @@ def test_a_changed_row_changes_the_verdicts(tmp_path):
 
 def test_intervals_are_of_accuracies_where_a_cell_has_those_of_a_change():
     """The cells of table 2 print the interval of a percentual change."""
-    found = numbers.Numbers(RESULTS).studies()["Fashion-MNIST, paper A's protocol, to a plateau"]
+    found = numbers.Numbers(RESULTS).studies()["fashion_plateau"]
     for one in found.values():
         mean, low, high = one.percent
         assert low < mean < high
