@@ -33,7 +33,7 @@ _PRINTED = (
     *(fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
 )
 # What a class has as a setting.
-_PLAIN = (*(bool, int, float, complex, str, bytes, tuple, list, dict, set, np.ndarray, np.generic),)
+_PLAIN = int | float | complex | str | bytes | tuple | list | dict | set | np.ndarray | np.generic
 # Methods that change a list, a dict or a set.
 _CHANGING = {
     *("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "clear"),
@@ -106,9 +106,9 @@ class _Reader:
                 return value.co_code.hex(), value.co_names, value.co_varnames, constants
             case type():
                 methods = self._methods(value)
-                found = [value.__qualname__, self._all(methods)]
+                found = value.__qualname__, self._all(methods)
                 read = _settings(self._attributes(value), [one.__code__ for one in methods])
-                return [*found, self.describe(read)] if read else tuple(found)
+                return (*found, self.describe(read)) if read else found
             case types.SimpleNamespace() | argparse.Namespace():
                 return self.describe(vars(value))
         if isinstance(value, _PRINTED):
@@ -137,9 +137,9 @@ class _Reader:
     def _members(self, kind):
         """Return what a class has from classes of the module, inherited too, by name."""
         found = {}
-        for one in kind.__mro__:
+        for one in reversed(kind.__mro__):
             if one.__module__ == self.module:
-                found = {**found, **{k: v for k, v in vars(one).items() if k not in found}}
+                found |= vars(one)
         return found
 
     def _methods(self, kind):
@@ -182,7 +182,9 @@ class _Reader:
 def _function_of(member):
     """The function behind a method, a property or a function with a cache; else the member."""
     for name in ("__func__", "fget", "func", "__wrapped__"):
-        member = getattr(member, name, None) or member
+        # What decorates a function is a function, and has code of its own.
+        if not isinstance(member, types.FunctionType):
+            member = getattr(member, name, None) or member
     return member
 
 

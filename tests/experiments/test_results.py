@@ -74,6 +74,12 @@ COMMITTED = [
         "table2 --scale small --datasets cifar10 --models small_cnn --losses CE NGL --runs 5",
     ),
     (
+        "table2/small_cifar10",
+        "table2_CE-SCE-Focal-CE+L2-f4-NGL_2runs.csv",
+        "table2 --scale small --datasets cifar10 --models small_cnn --runs 2 "
+        "--losses CE SCE Focal 'CE + L2' f4 NGL",
+    ),
+    (
         "table2/small_inceptionv3",
         "table2.csv",
         "table2 --scale small --datasets fashion_mnist cifar10 --models InceptionV3 --upsampling 3 "
@@ -100,6 +106,15 @@ COMMITTED = [
         "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
         "--optimizer momentum --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
         "--rates 1e-2,3.2e-2,1e-1 --runs 3 --new-runs 10 --losses CE NGL",
+    ),
+    (
+        "learning_rates/fashion_mnist",
+        "fashion_mnist_small_cnn_momentum_4220_cosine_CE-Poly-1-CE+L2-SCE-GCE-ASLsingle-label-"
+        "SparseLSR_0.01-0.032-0.1-0.0032-0.32_8runs.csv",
+        "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
+        "--optimizer momentum --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
+        "--rates 1e-2,3.2e-2,1e-1 --runs 3 --new-runs 5 "
+        "--losses CE Poly-1 'CE + L2' SCE GCE 'ASL (single-label)' SparseLSR",
     ),
     (
         "learning_rates/fashion_mnist",

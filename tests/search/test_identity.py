@@ -78,7 +78,8 @@ def _variants():
     yield [lambda e, k=1: k, lambda e, k=2: k, lambda e, *, k=1: k]
     yield [_collecting(np.full(5, 0.1)), _collecting(np.full(5, 0.9)), _collecting([0.1])]
     yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9))]
-    for make in (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache):
+    makers = (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache, _with_a_decorator)
+    for make in makers:
         yield [make(1), make(2)]
 
 
@@ -131,6 +132,22 @@ def _with_a_property(number):
 
         def __call__(self, expression):
             return self.factor * expression.size
+
+    return Own()
+
+
+def _with_a_decorator(number):
+    def multiplied(method):
+        @functools.wraps(method)
+        def call(self, expression):
+            return number * method(self, expression)
+
+        return call
+
+    class Own:
+        @multiplied
+        def __call__(self, expression):
+            return expression.size
 
     return Own()
 

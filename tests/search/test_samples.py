@@ -335,7 +335,7 @@ class TestSettings:
             ({"optimizer": "Adma"}, "unknown optimizer 'Adma'; choose from: .*Adam"),
             ({"optimizer": 3}, "optimizer=3 is no Keras optimizer"),
             ({"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1}, "not twice"),
-            ({"bounds": (1, 0)}, r"bounds=\(1, 0\) are not two numbers"),
+            ({"bounds": (1, 0)}, r"bounds=\(1, 0\) are not two finite numbers"),
         ],
     )
     def test_mistakes(self, settings, message):

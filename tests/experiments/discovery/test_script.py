@@ -119,7 +119,7 @@ class TestScript:
             (["--without", "all"], "unknown check 'all'; choose from: duplicates, equals"),
             (["--screen", "all"], "unknown check 'all'; choose from: duplicates, equals"),
             (["--draws", "new"], "unknown draws 'new'; choose from: shared, fresh"),
-            (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two numbers"),
+            (["--bounds", "2", "1"], "bounds=(2.0, 1.0) are not two finite numbers"),
             (["--datasets", "cats"], "unknown data set 'cats'"),
             (["--model", "LeNet"], "unknown model 'LeNet'"),
             (["--racing", "--epochs", "1"], "there is one epoch of one run"),
