@@ -106,7 +106,7 @@ class Schedule:
     @property
     def part_size(self) -> int:
         """Number of images in a part of a batch; `UserError` if the parts are not whole."""
-        if self.accumulation < 1 or self.batch_size % self.accumulation:
+        if self.batch_size % self.accumulation:
             raise UserError(
                 f"a batch of {self.batch_size} does not divide into {self.accumulation} parts"
             )
