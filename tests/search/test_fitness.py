@@ -102,6 +102,14 @@ class TestFitness:
         by_id = [{row["id"]: row for row in rows[1:]} for rows in journals]
         assert by_id[0] == by_id[1]
 
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_soft_labels_tell_powers_apart(self, tmp_path, soft):
+        fitness = Shortness()
+        fitness.soft_labels = soft
+        seeds = ["-(y_true*log(y_pred))", "-(y_true*y_true*log(y_pred))"]
+        result = run(fitness, tmp_path, seeds=seeds)
+        assert bool(result.records["0-1"].twin) == (not soft)
+
     def test_workers_see_what_hooks_have_changed(self, tmp_path):
         class Changing(Fitness):
             bonus, generation = 0.0, -1

@@ -42,6 +42,12 @@ def fitness(**changes):
     )
 
 
+def test_soft_labels_are_seen():
+    assert not fitness().soft_labels
+    data = X, 0.9 * np.eye(3)[LABELS] + 0.1 / 3
+    assert TrainingFitness(model_fn, data, data, metric="auc").soft_labels
+
+
 class TestTrainingFitness:
     def test_a_search_of_one_s_own(self, tmp_path):
         evaluate = fitness()

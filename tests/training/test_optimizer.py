@@ -27,22 +27,23 @@ def test_gradients_of_parts_are_accumulated():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only it has a strategy")
 @pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize("limit", ["global_clipnorm", "clipnorm", "clipvalue"])
-def test_the_gradient_of_the_whole_batch_is_clipped(mirrored, limit, parts):
-    schedule = Schedule(1, 8, "SGD", ((limit, 5.0),), 1.0, None, accumulation=parts)
+@pytest.mark.parametrize("limit", [5.0, 15.0, 30.0])
+@pytest.mark.parametrize("name", ["global_clipnorm", "clipnorm", "clipvalue"])
+def test_the_gradient_of_the_whole_batch_is_clipped(mirrored, name, limit, parts):
+    schedule = Schedule(1, 8, "SGD", ((name, limit),), 1.0, None, accumulation=parts)
     updates = []
     for replicas, scope in ((1, contextlib.nullcontext()), (2, mirrored.scope())):
         with scope:
             dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
             model = keras.Sequential([keras.Input((1,)), dense])
-            # Its gradient is 20.
+            # Its gradient is 20, of which each of two devices has 10.
             model.compile(make_optimizer(schedule, replicas), loss=lambda t, p: 20 * p)
             model.optimizer.build(model.trainable_variables)
         x = np.ones((8, 1), "float32")
         batches = tf.data.Dataset.from_tensor_slices((x, x)).batch(schedule.part_size)
         model.fit(batches, shuffle=False, verbose=0)
         updates.append(abs(model.get_weights()[0].item()))
-    assert updates == pytest.approx([5.0, 5.0])
+    assert updates == pytest.approx(2 * [min(limit, 20.0)])
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,16 @@ def test_same_content_same_bytes(project, script, tmp_path):
     assert archives[0] == archives[1]
 
 
+def test_what_a_broken_off_one_has_left_is_removed(project, script, tmp_path):
+    left = tmp_path / "part" / "nglkeras-results-0.0.1.tar.gz"
+    left.parent.mkdir()
+    left.write_bytes(b"half an archive")
+    code, _, err = script("pack", "--results", project / "results", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} >= {f"{NAME}.tar.gz", f"{NAME}.tar.gz.sha256"}
+    assert not left.parent.exists()
+
+
 def test_sha256sum_agrees(project, script, tmp_path):
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum")

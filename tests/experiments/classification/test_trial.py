@@ -4,11 +4,12 @@ from dataclasses import MISSING, fields, replace
 
 import pytest
 
-from nglkeras import UserError
+from nglkeras import UserError, losses
 from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.catalog import Info
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.trial import Trial, plan
+from nglkeras.experiments.classification.trial import Trial, _trial, plan
 from nglkeras.runs import trial
 from nglkeras.seeds import derive_seed
 from nglkeras.training.schedule import ON_ACCURACY, Plateau, Schedule
@@ -298,3 +299,12 @@ def test_a_reconstruction_counts_by_its_formula(monkeypatch):
     after = {trial.loss: trial.key for trial in plan(scale, ["CE", "f1", "f4"])}
     assert before["f1"] != after["f1"]
     assert (before["CE"], before["f4"]) == (after["CE"], after["f4"])
+
+
+def test_a_folder_of_large_images_is_not_read_into_memory():
+    info = Info("Folder", 2, 1_700, (None, None, 3), True, "none", "")
+    scale = replace(TABLE2_SCALES["paper"], datasets=("folder",))
+    for size, fits in ((64, True), (1024, False)):
+        large = replace(scale, image_sizes=(("folder", size),))
+        made = _trial(large, "folder", info, {"model": "small_cnn"}, losses.row("CE"))
+        assert (made.image_size, made.compile_once) == (size, fits)

@@ -600,6 +600,12 @@ def result(trial, accuracy, status="ok", **others):
     return TrialResult(key=trial.key, trial={}, status=status, seconds=7200.0, **outcome, **others)
 
 
+def test_a_loss_given_twice_is_planned_once():
+    scale = replace(SCALES["demo"], runs=1)
+    trials = plan(scale, ["NGL", "NGL"], classes=10)
+    assert len(trials) == len(scale.models)
+
+
 class TestTables:
     scale = replace(SCALES["paper"], models=("ResNet101", "Swin-T"), runs=2, epochs=3)
     trials = plan(scale, classes=1000)
