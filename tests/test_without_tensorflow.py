@@ -60,7 +60,7 @@ def test_the_readme_s_search(tmp_path, monkeypatch):
 
 
 def test_a_table_s_demonstration(script, tmp_path):
-    options = ["--losses", "CE", "NGL", "--runs", "1", "--out", tmp_path]
+    options = ["--losses", "CE", "NGL", "--runs", "1", "--epochs", "2", "--out", tmp_path]
     code, out, err = script("table2", *options)
     assert code == 0, err
     assert f"written: {tmp_path}" in out
