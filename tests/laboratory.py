@@ -29,6 +29,11 @@ class Work:
         time.sleep(seconds)
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
+    def keras_settings(self, on_epoch=None):
+        import keras
+
+        return keras.config.dtype_policy().name, keras.config.epsilon()
+
     def epochs(self, count, pause, on_epoch=None):
         for epoch in range(1, count + 1):
             time.sleep(pause)

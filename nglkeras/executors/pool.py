@@ -16,7 +16,7 @@ import cloudpickle
 
 from nglkeras.errors import UserError
 from nglkeras.executors.base import Executor, Failure, Outcome, Running
-from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT
+from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT, keras_settings
 from nglkeras.numbers import positive, whole_number
 
 # How often a task is started before it counts as failed.
@@ -161,7 +161,7 @@ class Pool(Executor):
     def _set_work(self, work):
         if work is not self._work:
             try:
-                self._content = cloudpickle.dumps(work)
+                self._content = cloudpickle.dumps((keras_settings(), cloudpickle.dumps(work)))
             # Objects may refuse to be pickled with any exception.
             except Exception as error:
                 raise UserError(f"{work} cannot be sent to workers: {error}") from error

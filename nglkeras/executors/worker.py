@@ -23,6 +23,23 @@ from nglkeras.errors import UserError
 REPORT_INTERVAL = 1.0
 # Kinds of messages from a worker.
 READY, PROGRESS, RESULT, ERROR = "ready", "progress", "result", "error"
+# Keras' global settings, in the order in which they are set.
+_USUAL = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "dtype_policy": "float32",
+}
+
+
+def keras_settings() -> dict[str, object]:
+    """Return Keras' global settings of this process where they are not those of `_USUAL`."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        return {}
+    found = {name: getattr(keras.config, name)() for name in _USUAL}
+    found["dtype_policy"] = found["dtype_policy"].name
+    return {name: value for name, value in found.items() if value != _USUAL[name]}
 
 
 class TaskRunner:
@@ -32,9 +49,21 @@ class TaskRunner:
         self.work = None
 
     def set_work(self, content: bytes) -> None:
-        """Load the work from its pickle; after an error there is none, not the one before."""
+        """Load the work from its pickle; after an error there is none, not the one before.
+
+        Args:
+            content: Pickle of the driver's `keras_settings` and of the pickle of the work.
+        """
         self.work = None
-        self.work = cloudpickle.loads(content)
+        settings, work = cloudpickle.loads(content)
+        # Keras takes seconds to import, and not all work needs it.
+        if settings or "keras" in sys.modules:
+            import keras
+
+            for name, value in (_USUAL | settings).items():
+                getattr(keras.config, f"set_{name}")(value)
+        # Only now: it may build networks.
+        self.work = cloudpickle.loads(work)
 
     def run(self, method: str, task: Any, report: Callable | None = None) -> tuple:
         """Return the message with the result: (`RESULT`, pickle), or that of `error_message`.

@@ -214,7 +214,8 @@ def _concluded(plan, curves, rows, tested, work, notes):
     cells = []
     for name in plan.losses:
         own = [row for row in tested if row.loss == name]
-        values = {row.run: guess if row.status in DIVERGED else row.test for row in own}
+        ended = [row for row in own if row.status in ("ok", *DIVERGED)]
+        values = {row.run: guess if row.status in DIVERGED else row.test for row in ended}
         values = {run: 100 * value for run, value in values.items() if value is not None}
         sample = {"rows": own, "values": [*values.values()], "run_numbers": [*values]}
         if parts and name != REFERENCE:

@@ -47,6 +47,13 @@ def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
                 f"the optimizer {kind.__module__}.{kind.__name__} is none of Keras' own: a search "
                 "makes it anew from its settings, and may not have its code"
             )
+        # Keras has no public place for them.
+        excluded = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
+        if any(getattr(found, name, None) for name in excluded):
+            raise UserError(
+                f"the optimizer {kind.__name__} has variables that exclude_from_weight_decay has "
+                "named, which its settings do not hold: a search would decay them"
+            )
         config = found.get_config()
         optimizer, learning_rate = type(found).__name__, config.pop("learning_rate", None)
         config.pop("name", None)

@@ -133,14 +133,21 @@ def bars(
     """
     try:
         found = [of(member.evaluation.details) for member in rivals]
-        curves = [curve for one in trained for curve in of(one.evaluation.details)[0] if curve]
-        ends = list(zip(*([c[-1] for c in one if c] for one, _ in found), strict=False))
+        curves = [
+            _ordered(curve) for one in trained for curve in of(one.evaluation.details)[0] if curve
+        ]
+        ends = list(zip(*(_ordered(c[-1] for c in one if c) for one, _ in found), strict=False))
     except (KeyError, TypeError, ValueError):
         # A journal that was written by hand; nobody is stopped without a reason.
         return Bars()
     epochs = tuple(_after_epochs(curves, _lowest(values), racing.neighbours) for values in ends)
     runs = tuple(map(_lowest, zip(*(means for _, means in found), strict=False)))
     return Bars(epochs, runs)
+
+
+def _ordered(values):
+    """Return measures with the least number for those that are none: NaN, or null in a journal."""
+    return [-np.inf if value is None or np.isnan(value) else value for value in values]
 
 
 def _lowest(values):

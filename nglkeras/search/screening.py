@@ -29,8 +29,9 @@ _POINTS = 64
 # operations stay below it, the differences between two functions do not in every sample. The slack
 # is for entries that would be 0 without rounding.
 _TOLERANCE, _SLACK = 1e-8, 1e-13
-# Gradients whose scales differ more are no twins: Adam's ε = 1e-7 makes a difference there.
-_MAX_SCALE = 1e3
+# Gradients whose scales differ more, or are less, must be equal to be twins: Adam's ε = 1e-7 makes
+# a difference there.
+_MAX_SCALE, _LEAST_SCALE = 1e3, 1e-3
 # NumPy by another name: with NumPy itself, expressions compute in float64 whatever they are given.
 _NUMPY = SimpleNamespace(**vars(np))
 # The rejection test: number of samples, of steps, length of a step, least gain of accuracy.
@@ -238,6 +239,8 @@ class Screen:
             scales, scale = np.array(self._scales), np.abs(gradients).max()
             with np.errstate(all="ignore"):
                 is_near = np.abs(np.log(scales / scale)) <= np.log(_MAX_SCALE)
+                is_near &= np.minimum(scales, scale) >= _LEAST_SCALE
+                is_near[same] = True
                 same = [i for i in _alike(self._gradients, gradients / scale, scales) if is_near[i]]
         return (self._ids[same[0]], "gradient") if same else ("", "")
 

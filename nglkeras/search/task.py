@@ -251,6 +251,13 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
     return Task(shape, head, kind == "logits", has_indices, ignore_class, soft_labels=is_soft)
 
 
+def has_penalty(model: keras.Model) -> bool:
+    """Return whether a model that was called adds something to the loss, as regularizers do."""
+    return bool(model.losses) or any(
+        layer.activity_regularizer is not None for layer in model._flatten_layers()
+    )
+
+
 def _check_logits(model, x):
     """Raise an error if outputs are cut off, as by a ReLU or tanh: logits are of any size."""
     noisy = [heads.with_noise(model, x, noise) for noise in (1e3, -1e3)]

@@ -23,7 +23,7 @@ from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.side_by_side import Group
 from nglkeras.search.strategy import Evaluation, Member
-from nglkeras.search.task import Task, look, weighted
+from nglkeras.search.task import Task, has_penalty, look, weighted
 from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
@@ -159,8 +159,6 @@ class TrainingFitness(Fitness):
         self.seed = self._arguments["seed"]
         self.timeout = self._arguments["timeout"]
         self.bounds = self._arguments["bounds"]
-        ignores = optimizers.ignores_scale(name, config)
-        self.gradients = "scaled" if ignores or scale_free else "exact"
         self.scale_free = scale_free
         if scale_free:
             self.refuse = self._problem
@@ -214,6 +212,13 @@ class TrainingFitness(Fitness):
         return self.task.soft_labels
 
     @property
+    def gradients(self) -> str:
+        """Which gradients train alike, as in `Screening`."""
+        # A factor on the loss changes its share beside a penalty, such as that of a regularizer.
+        ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look[2]
+        return "scaled" if ignores or self.scale_free else "exact"
+
+    @property
     def task(self) -> Task:
         """What outputs and labels are."""
         return self._look[0]
@@ -243,7 +248,7 @@ class TrainingFitness(Fitness):
 
     @cached_property
     def _look(self):
-        """The task and the hash of the model."""
+        """The task, the hash of the model, and whether it adds a penalty to the loss."""
         model = self.build()
         x, y = self._parts["train"]
         task = look(model, heads.first(x), y, self.ignore_class)
@@ -262,7 +267,7 @@ class TrainingFitness(Fitness):
             replicas=how["replicas"],
             callbacks=bool(how["callbacks"]),
         )
-        return task, digest_model(model, self.model_fn)
+        return task, digest_model(model, self.model_fn), has_penalty(model)
 
     def as_begun(self, settings: dict) -> None:
         """Train as the search in the folder does, which an earlier version may have begun."""
@@ -394,6 +399,9 @@ class TrainingFitness(Fitness):
         details = {"accuracies": accuracies} | details
         if trainings[-1].path != FIT:
             details["path"] = trainings[-1].path
+        parts = max(one.accumulation for one in trainings)
+        if parts > 1:
+            details["accumulation"] = parts
         if self.racing:
             details[CURVES] = [races.curve_of(one.history) for one in trainings]
         return races.evaluation_of(trainings, details, lambda: (float(np.mean(accuracies)),))

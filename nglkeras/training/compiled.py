@@ -21,7 +21,7 @@ from nglkeras.training import accumulation, subsets
 from nglkeras.training.devices import distribution
 from nglkeras.training.measuring import Measuring, accuracy, is_right
 from nglkeras.training.monitor import Monitor, rate_callbacks
-from nglkeras.training.optimizer import make_optimizer
+from nglkeras.training.optimizer import averages, make_optimizer
 from nglkeras.training.outcome import COMPILED_EPOCHS, FIT, ONE_PROGRAM, Training
 from nglkeras.training.schedule import Schedule
 from nglkeras.training.streams import Streams, in_parts, size
@@ -222,8 +222,9 @@ class CompiledNetwork:
             )
 
     def _validated(self, history, streams, callbacks):
-        # Callbacks may have restored other weights at the end.
-        if (self.validate or self.measure_epochs) and not callbacks:
+        # Callbacks may have restored other weights at the end, and averages have taken their place.
+        is_changed = callbacks or averages(self.model.optimizer)
+        if (self.validate or self.measure_epochs) and not is_changed:
             return history[-1]["val_accuracy"]
         return self.measured(streams.validation)
 

@@ -16,6 +16,7 @@ import numpy as np
 from nglkeras.training import program
 from nglkeras.training.batches import Batches
 from nglkeras.training.monitor import Monitor
+from nglkeras.training.optimizer import averages
 from nglkeras.training.program import AT_THE_LEAST, KERAS, OUTPUTS, RIGHT, Part, Program
 from nglkeras.training.schedule import Schedule
 from nglkeras.training.streams import Streams
@@ -177,9 +178,7 @@ def of(
         validated += (OUTPUTS,) if validate or measure_epochs else ()
     elif measure_epochs and not validate:
         validated = (RIGHT,)
-    # Keras replaces averaged weights at the end of `fit`.
-    averages = getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema
-    possible = not averages and _is_plain(schedule, measure) and _fits(streams)
+    possible = not averages(model.optimizer) and _is_plain(schedule, measure) and _fits(streams)
     if not possible or not (wanted or _is_faster(model, streams.train[0][0])):
         return None
     return OneProgram(model, slots, streams, schedule, validated, measure)

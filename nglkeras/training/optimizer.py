@@ -21,8 +21,12 @@ def make_optimizer(
     if decay is not None:
         # The form that an optimizer's configuration holds.
         rate = schedules.serialize(learning_rate(rate, decay))
+    elif isinstance(rate, dict) and schedule.accumulation > 1:
+        rate = _OfBatches(schedules.deserialize(rate), schedule.accumulation)
+        rate = schedules.serialize(rate)
     config = dict(schedule.optimizer_settings) | {"learning_rate": rate}
-    parts = schedule.accumulation
+    # The settings may have their own, in batches.
+    parts = schedule.accumulation * (config.pop("gradient_accumulation_steps", None) or 1)
     # Keras' own accumulation crashes under MirroredStrategy.
     mirrored = replicas > 1 and keras.backend.backend() == "tensorflow"
     if parts > 1 and not mirrored:
@@ -36,6 +40,11 @@ def make_optimizer(
     return _accumulating(optimizer, parts) if parts > 1 and mirrored else optimizer
 
 
+def averages(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether averages take the place of the weights at the end of Keras' `fit`."""
+    return getattr(optimizer, "inner_optimizer", optimizer).use_ema
+
+
 def learning_rate(peak: float, decay: Decay) -> schedules.LearningRateSchedule:
     """Make the learning rate of each step; its peak is the warm-up's end, or else the start."""
     if decay.power is not None:
@@ -45,6 +54,24 @@ def learning_rate(peak: float, decay: Decay) -> schedules.LearningRateSchedule:
     if not decay.warmup:
         return schedules.CosineDecay(peak, rest)
     return schedules.CosineDecay(0.0, rest, warmup_target=peak, warmup_steps=decay.warmup)
+
+
+@keras.saving.register_keras_serializable("nglkeras")
+class _OfBatches(schedules.LearningRateSchedule):
+    """A schedule of batches that come in parts: Keras asks it with the number of the part."""
+
+    def __init__(self, schedule: schedules.LearningRateSchedule, parts: int):
+        self.schedule, self.parts = schedule, parts
+
+    def __call__(self, step):
+        return self.schedule(step // self.parts)
+
+    def get_config(self):
+        return {"schedule": schedules.serialize(self.schedule), "parts": self.parts}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(schedules.deserialize(config["schedule"]), config["parts"])
 
 
 def _clipping_the_sum(optimizer, replicas):

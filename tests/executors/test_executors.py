@@ -9,6 +9,7 @@ import time
 from itertools import groupby
 from pathlib import Path
 
+import keras
 import pytest
 from conftest import ROOT
 from laboratory import Work
@@ -91,6 +92,20 @@ class TestLocal:
 class TestWorkers:
     def test_every_task_once_with_the_result_of_this_process(self, workers):
         assert results(workers, SQUARES) == results(Local(), SQUARES)
+
+    def test_keras_settings_are_those_of_this_process(self, workers):
+        usual = results(workers, [("keras_settings",)])
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_epsilon(1e-5)
+        try:
+            here, there = (
+                results(executor, [("keras_settings",)]) for executor in (Local(), workers)
+            )
+        finally:
+            keras.config.set_dtype_policy("float32")
+            keras.config.set_epsilon(1e-7)
+        assert here == there == {0: ("mixed_bfloat16", 1e-5)}
+        assert usual == results(workers, [("keras_settings",)]) == {0: ("float32", 1e-7)}
 
     def test_no_tasks(self, workers):
         assert list(workers.run(Work(), [])) == []

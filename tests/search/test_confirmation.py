@@ -203,6 +203,22 @@ class TestVerdict:
         assert made.verdict == "no"
         assert "10 non_finite" in str(made)
 
+    def test_what_a_network_that_was_stopped_has_reached_does_not_count(self, tmp_path):
+        class Stopped(Told):
+            def __call__(self, name, loss, *, learning_rate, run):
+                found = super().__call__(name, loss, learning_rate=learning_rate, run=run)
+                return replace(found, status="timeout") if (name, run) == last else found
+
+        last = "mine", FIRST_NEW + 2
+        made = told(
+            {"mine": MINE},
+            Stopped({"CE": 0.9, "mine": 0.95}, parts=lambda name, tested: [tested, tested]),
+            tmp_path,
+        )
+        assert len(made.cells["CE"].values) == 10
+        assert len(made.cells["mine"].values) == len(made.cells["mine"].parts) == 9
+        assert made.verdict == "yes"
+
     @pytest.mark.parametrize("lost", ["CE", "mine"])
     def test_without_new_runs_nothing_is_settled(self, lost, tmp_path):
         trainer = Told({"CE": 0.9, "mine": 0.95}, bad={lost: "crashed"})

@@ -117,6 +117,15 @@ class TestBars:
         found = bars(Racing(1), rivals, trained, of)
         assert found.in_run(0) == pytest.approx(expected, abs=1e-5)
 
+    @pytest.mark.parametrize("nothing", [np.nan, None], ids=["NaN", "null"])
+    def test_a_measure_that_is_no_number_is_the_least(self, nothing):
+        def found(value):
+            rivals = [member([[value, 0.5]]), member([[0.2, value]])]
+            return bars(Racing(2), rivals, [*rivals, member([[value, 0.7]])], of)
+
+        assert found(nothing) == found(-np.inf)
+        assert found(nothing).in_run(0) == (-np.inf, -np.inf)
+
     def test_rivals_are_the_survivors_once_all_have_a_fitness(self):
         good, bad = member([]), Member(Individual(NGL, 0, 1), Evaluation("crashed"))
         for strategy, expected in (
@@ -165,6 +174,13 @@ class TestSettings:
 
 
 class TestTrainingFitness:
+    def test_averaged_weights_are_measured_as_the_network_ends_with_them(self):
+        adam = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99)
+        ways = {"optimizer": adam, "learning_rate": None}
+        plain, raced = (fitness(racing, **ways)(NGL) for racing in (None, RACING))
+        assert plain.fitness == raced.fitness
+        assert plain.fitness != fitness(None)(NGL).fitness
+
     def test_without_rivals_nothing_changes_but_the_curves_are_kept(self):
         raced, plain = fitness()(NGL), fitness(None)(NGL)
         assert raced.status == "ok"

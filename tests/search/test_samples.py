@@ -318,6 +318,12 @@ class TestModel:
         assert all(map(np.array_equal, before, made.get_weights()))
 
 
+def excluding():
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -335,6 +341,7 @@ class TestSettings:
             ({"optimizer": "Adma"}, "unknown optimizer 'Adma'; choose from: .*Adam"),
             ({"optimizer": 3}, "optimizer=3 is no Keras optimizer"),
             ({"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1}, "not twice"),
+            ({"optimizer": excluding()}, "AdamW has variables that exclude_from_weight_decay has"),
             ({"bounds": (1, 0)}, r"bounds=\(1, 0\) are not two finite numbers"),
         ],
     )

@@ -74,6 +74,13 @@ class TestScreening:
         assert screen.judge(Expression.parse(tiny)).status == "new"
         assert screen.judge(Expression.parse(f"1000*({tiny})")).message == "gradient"
 
+    def test_beside_epsilon_scales_matter(self):
+        screen = Screen()
+        screen.remember("small", Expression.parse("1 - 1e-3*(y_true*log(y_pred))"))
+        assert screen.judge(Expression.parse("1 - 1e-6*(y_true*log(y_pred))")).status == "new"
+        equal = screen.judge(Expression.parse("2 - 1e-3*(y_true*log(y_pred))"))
+        assert (equal.twin, equal.message) == ("small", "gradient")
+
     def test_the_papers_search_screens_nothing_but_the_bounds(self):
         screen = Screen(PAPER)
         screen.remember("ngl", NGL)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 import nglkeras
 from nglkeras.expression import Expression
@@ -85,6 +86,16 @@ class TestTrainingFitness:
     def test_what_the_optimizer_cannot_tell_apart(self):
         assert fitness().gradients == "scaled"
         assert fitness(optimizer="SGD").gradients == "exact"
+
+    @pytest.mark.parametrize("penalty", ["kernel_regularizer", "activity_regularizer"])
+    def test_beside_a_penalty_the_size_of_a_loss_matters(self, penalty):
+        def penalised():
+            dense = keras.layers.Dense(3, "softmax", **{penalty: keras.regularizers.L2(0.05)})
+            return keras.Sequential([keras.Input((6,)), dense])
+
+        data = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
+        assert TrainingFitness(penalised, *data).gradients == "exact"
+        assert TrainingFitness(penalised, *data, scale_free=True).gradients == "scaled"
 
     def test_another_model_or_other_data_is_another_search(self):
         def other():

@@ -185,17 +185,31 @@ class Nothing(keras.layers.Layer):
 
 
 SCHEDULES = {
-    "Adam": {"plateau": Plateau(0.5, 1, 0.0)},
-    "SGD": {"optimizer_settings": (("momentum", 0.9),), "learning_rate": 0.1, "plateau": None},
-    "AdamW": {"optimizer_settings": (("weight_decay", 0.1),), "learning_rate": 0.01},
+    "Adam": {"optimizer": "Adam", "plateau": Plateau(0.5, 1, 0.0)},
+    "momentum": {"optimizer_settings": (("momentum", 0.9),), "learning_rate": 0.1},
+    "AdamW": {
+        "optimizer": "AdamW",
+        "optimizer_settings": (("weight_decay", 0.1),),
+        "learning_rate": 0.01,
+    },
+    "cosine": {
+        "optimizer_settings": (),
+        "learning_rate": keras.optimizers.schedules.serialize(
+            keras.optimizers.schedules.CosineDecay(0.2, 20)
+        ),
+    },
+    "accumulated": {
+        "optimizer_settings": (("gradient_accumulation_steps", 2),),
+        "learning_rate": 0.1,
+    },
 }
 
 
 class TestUpdates:
-    @pytest.mark.parametrize("optimizer", SCHEDULES)
+    @pytest.mark.parametrize("name", SCHEDULES)
     @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=needs_two_devices)])
-    def test_are_those_of_whole_batches(self, optimizer, replicas):
-        schedule = {"optimizer": optimizer, **SCHEDULES[optimizer]}
+    def test_are_those_of_whole_batches(self, name, replicas):
+        schedule = {"optimizer": "SGD", "plateau": None, **SCHEDULES[name]}
         (one, whole), (many, parts) = trained(**schedule), trained(replicas, **schedule, **FOUR)
         assert parts.accumulation == 4
         assert len(parts.history) == len(whole.history)

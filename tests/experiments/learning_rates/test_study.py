@@ -12,7 +12,10 @@ from conftest import to_numpy
 
 import nglkeras
 from nglkeras import losses
+from nglkeras.data.catalog import get_info
 from nglkeras.errors import UserError
+from nglkeras.experiments.classification.protocol import setting_of
+from nglkeras.experiments.classification.shared_networks import load_streams
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.learning_rates import protocol, sizes, tables
 from nglkeras.experiments.learning_rates.protocol import SCALES
@@ -65,6 +68,16 @@ class TestPlan:
         }
         assert all(not trial.test and trial.compile_once for trial in trials)
         assert {trial.schedule.plateau for trial in trials} == {None}
+
+    def test_no_image_that_is_tested_with_has_chosen_a_rate(self):
+        # In table 2 these are divided anew for each run.
+        assert setting_of("digits", get_info("digits")).splits == "random"
+        tested = []
+        for run in (0, 1, FIRST_NEW):
+            (trial, *_) = protocol.plan(replace(DEMO, dataset="digits"), ["CE"])
+            images = load_streams(replace(trial, run=run, test=True)).test.as_numpy_iterator()
+            tested.append({image.tobytes() for batch in images for image in batch[0]})
+        assert tested[0] == tested[1] == tested[2]
 
     @pytest.mark.parametrize(
         ("name", "keras_name", "settings"),
