@@ -39,6 +39,11 @@ class Outcome:
     failure: Failure | None = None
     attempts: int = 1
 
+    def or_else(self, failed: Callable) -> Any:
+        """Return the result, or what `failed` makes of the status and the message of a failure."""
+        failure = self.failure
+        return self.result if failure is None else failed(failure.status, message=failure.message)
+
 
 @dataclass(frozen=True)
 class Running:

@@ -2,7 +2,7 @@
 
 import inspect
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -130,8 +130,9 @@ def balanced(counts: Sequence[int] | Mapping[int, int]) -> tuple[float, ...]:
         >>> balanced([90, 10])
         (0.5555555555555556, 5.0)
     """
+    counts = _in_order(counts, "counts")
     try:
-        counts = np.asarray(_in_order(counts, "counts"), "float64")
+        counts = np.asarray(counts, "float64")
     except (TypeError, ValueError):
         raise UserError(f"counts {counts!r} are no numbers of samples") from None
     if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or not counts.any():
@@ -225,6 +226,23 @@ def check_number(name, value):
     if not is_tensor and not (is_number(value) and np.isfinite(value)):
         raise UserError(f"{name}={value!r} is not a finite number")
     return value
+
+
+def within(name: str, interval: str, holds: Callable[[float], bool]) -> Callable:
+    """Return a check of a constant, as `loss_over_classes` takes it.
+
+    Args:
+        name: Name of the constant.
+        interval: The interval for the message, such as "(0, 1]".
+        holds: Whether a number is in it.
+    """
+
+    def check(value):
+        if is_number(value) and not holds(value):
+            raise UserError(f"{name}={value!r} is not in {interval}")
+        return value
+
+    return check
 
 
 def is_number(x) -> bool:

@@ -1,29 +1,17 @@
 """A forest plot: each loss less cross entropy, in every comparison that there is of it."""
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from nglkeras import losses
 from nglkeras.report.figures import styled
+from nglkeras.report.statistics import Difference
 from nglkeras.report.tables import SAME, in_order
 
 _MARKERS = "osD^vPX*"
-
-
-class Difference(NamedTuple):
-    """A mean difference to cross entropy, in points, in one of the studies.
-
-    Attributes:
-        mean: The mean.
-        low: Lower end of its 95 % interval; `None` without one.
-        high: Upper end.
-    """
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
+# The axis shows differences up to this size, in points.
+_WITHIN = 3.0
 
 
 @styled
@@ -32,7 +20,6 @@ def forest_plot(
     title: str,
     *,
     hollow: Collection[str] = (),
-    within: float = 3.0,
 ) -> Figure:
     """A block for each loss, in it a line for each study that has it: a dot and its interval.
 
@@ -43,7 +30,6 @@ def forest_plot(
         studies: By the title of the study and the name of the loss.
         title: Title of the figure.
         hollow: Titles of the studies whose dots are hollow.
-        within: The axis shows differences up to this size, in points.
     """
     names = in_order({name for study in studies.values() for name in study})
     lines, middles, ends = {}, [], [0]
@@ -63,11 +49,11 @@ def forest_plot(
             style["markerfacecolor"] = "white"
         axis.plot([], [], linestyle="none", label=heading, **style)
         for name, one in study.items():
-            _draw(axis, lines[heading, name], one, within, style)
+            _draw(axis, lines[heading, name], one, style)
     for end in ends[1:-1]:
         axis.axhline(end, color="gray", linewidth=0.4, alpha=0.5)
     axis.grid(visible=False, axis="y")
-    axis.set(xlim=(-within, within), ylim=(max(ends[-1], 1), 0))
+    axis.set(xlim=(-_WITHIN, _WITHIN), ylim=(max(ends[-1], 1), 0))
     axis.set(xlabel="test accuracy less cross entropy's, points (95 % interval)")
     axis.set_yticks(middles, [losses.label(name) for name in names])
     figure.suptitle(title)
@@ -76,9 +62,9 @@ def forest_plot(
     return figure
 
 
-def _draw(axis, y, one, within, style):
-    if abs(one.mean) > within:
-        side = within if one.mean > 0 else -within
+def _draw(axis, y, one, style):
+    if abs(one.mean) > _WITHIN:
+        side = _WITHIN if one.mean > 0 else -_WITHIN
         beyond = style | {"marker": ">" if side > 0 else "<"}
         axis.plot(0.985 * side, y, **beyond)
         place = {"ha": "right" if side > 0 else "left", "va": "center", "fontsize": "x-small"}

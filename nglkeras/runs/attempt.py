@@ -24,7 +24,6 @@ def run_attempts(
     timeout: float | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     on_model: Callable[[keras.Model], None] | None = None,
-    accumulate: bool = True,
     least: int = accumulation.MIN_IMAGES,
 ) -> TrialResult:
     """Train the network of a trial and return its row, whatever happens during the training.
@@ -38,8 +37,6 @@ def run_attempts(
             default.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         on_model: Called with the network if the training ended well, e.g. to save it.
-        accumulate: Whether to try again with divided batches when memory runs out. Later trials of
-            the same kind in this process begin with the division that worked.
         least: Lower limit on the images of a part, on each device.
 
     Raises:
@@ -77,8 +74,6 @@ def run_attempts(
             **outcome,
         )
 
-    if not accumulate:
-        return attempt(trial.schedule)
     row = accumulation.with_room(attempt, remembered(trial).schedule, trial.replicas, least)
     remember(trial, row.status, row.accumulation)
     return row

@@ -15,7 +15,6 @@ from nglkeras.startup import lazy
 
 if TYPE_CHECKING:
     from nglkeras.search.coefficients import CoefficientSearch
-    from nglkeras.search.comparison import Comparison
     from nglkeras.search.confirmation import confirm
     from nglkeras.search.evolution import GeneticProgramming, Parameters
     from nglkeras.search.fitness import Fitness
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "nglkeras.search.coefficients": ("CoefficientSearch",),
-    "nglkeras.search.comparison": ("Comparison",),
     "nglkeras.search.confirmation": ("confirm",),
     "nglkeras.search.evolution": ("GeneticProgramming", "Parameters"),
     "nglkeras.search.fitness": ("Fitness",),

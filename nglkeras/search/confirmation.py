@@ -226,7 +226,9 @@ def _concluded(plan, curves, rows, tested, work, notes):
     cells = {cell.loss: cell for cell in tables.with_references(cells)}
     able = [name for name in plan.candidates if curves[name].best is not None]
     best = max(able, key=lambda name: cells[name].validation, default=plan.candidates[0])
-    verdict, why = verdict_of(cells[best], cells[REFERENCE], curves[REFERENCE], plan.rates)
+    verdict, why = verdict_of(
+        cells[best], cells[REFERENCE], curves[best], curves[REFERENCE], plan.rates
+    )
     return Confirmation(
         plan.candidates,
         plan.contenders,

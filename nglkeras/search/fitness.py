@@ -133,11 +133,7 @@ class Fitness(ABC):
         # a new one. What has an `each` of its own sends what has changed itself.
         work = _AsItIs(self) if has_hooks and type(self).each is Fitness.each else self
         for outcome in executor.run(work, expressions):
-            failure = outcome.failure
-            if failure is None:
-                yield outcome.index, outcome.result
-            else:
-                yield outcome.index, Evaluation(failure.status, message=failure.message)
+            yield outcome.index, outcome.or_else(Evaluation)
 
 
 class _AsItIs:

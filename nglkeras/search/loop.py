@@ -19,11 +19,11 @@ from nglkeras.executors import Executor, Local
 from nglkeras.expression import Expression
 from nglkeras.numbers import whole_number
 from nglkeras.report import output
-from nglkeras.runs.live_status import StatusWriter, duration
+from nglkeras.runs.live_status import LiveStatus, StatusWriter, duration
 from nglkeras.search.course import Course
 from nglkeras.search.fitness import Fitness, as_evaluation, as_fitness, ask
 from nglkeras.search.known import known_loss
-from nglkeras.search.page import LivePage, Progress
+from nglkeras.search.page import LivePage
 from nglkeras.search.presentation import shown
 from nglkeras.search.records import NOT_TRAINED, Generation, Record
 from nglkeras.search.result import Result
@@ -37,8 +37,6 @@ def search(
     *,
     out: str | Path,
     screening: Screening | None = None,
-    classes: int | None = None,
-    order: Callable[[list], list] | None = None,
     on_generation: Callable[[Generation], None] | None = None,
     seeds: Sequence[str | Expression] = (),
     patience: int | None = None,
@@ -56,8 +54,6 @@ def search(
         out: Folder of the journal, of `best.json`, and of the page `search.html`.
         screening: Checks that spare trainings; by default all, with the `bounds` and `gradients`
             of the fitness.
-        classes: Number of classes that the checks assume; by default that of the fitness.
-        order: Sorts the candidates that wait together before they are evaluated.
         on_generation: Called after each generation.
         seeds: Known losses in the places of the first random trees of generation 0: names such as
             "CE", "NGL" and "Baikal", formulas, or expressions. They are evaluated whatever the
@@ -83,13 +79,10 @@ def search(
     if not isinstance(screening, Screening):
         kind = type(screening).__name__
         raise UserError(f"screening is of type {kind}; give a Screening, such as Screening()")
-    for name, value in (("order", order), ("on_generation", on_generation)):
-        if value is not None and not callable(value):
-            raise UserError(f"{name}={value!r} is no function")
+    if on_generation is not None and not callable(on_generation):
+        raise UserError(f"on_generation={on_generation!r} is no function")
     if not isinstance(seeds, Iterable):
         raise UserError(f"seeds={seeds!r} are no losses; give a list of names or formulas")
-    if classes is not None:
-        classes = whole_number("classes", classes, 2)
     if executor is not None and not isinstance(executor, Executor):
         raise UserError(f"executor={executor!r} is none of nglkeras.executors, e.g. Processes(2)")
     if executor is not None and fitness.executor is not None:
@@ -99,15 +92,15 @@ def search(
     executor = fitness.executor or executor or Local()
     course = Course(out)
     with course.journal.writing(), fitness.writing():
-        run = _Search(strategy, fitness, executor, course, screening, classes, seeds, quiet)
+        run = _Search(strategy, fitness, executor, course, screening, seeds, quiet)
         page = LivePage(course.journal.path.parent, quiet=quiet)
         reports = executor.reporting_to(None if quiet else tqdm.write)
         with StatusWriter(course.journal.path, executor, run.summary), reports:
             try:
-                ending = run.run(order or list, on_generation, patience, page)
+                ending = run.run(on_generation, patience, page)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
-                    run.stop()
+                    output.say(f"stopped {run.where}; the same call goes on")
                 page.finish(partial(run.result, f"stopped {run.where}"))
                 raise
     result = run.result(ending)
@@ -116,9 +109,11 @@ def search(
         output.say(f"no loss of this search has a fitness: {result.failures}")
     elif not quiet:
         output.say(*_describe_front(result.front))
-    for best in result.best_losses(1):
+    path = course.journal.path.with_name("best.json")
+    # A call that trains nothing leaves the file, which may have a confirmation since, as it is.
+    for best in result.best_losses(1) if run.has_trained or not path.exists() else ():
         losses.save_loss(
-            course.journal.path.with_name("best.json"),
+            path,
             best.formula,
             class_reduction=best.class_reduction,
             options=dict(best.options),
@@ -136,14 +131,14 @@ def search(
 class _Search:
     """A running search: what is planned and evaluated next."""
 
-    def __init__(self, strategy, fitness, executor, course, screening, classes, seeds, quiet):
+    def __init__(self, strategy, fitness, executor, course, screening, seeds, quiet):
         self.strategy = strategy
         self.fitness = fitness
         self.executor = executor
         self.course = course
         self.quiet = quiet
         self.seconds_per_generation = None
-        self.prepared = self.has_converged = False
+        self.prepared = self.has_converged = self.has_trained = False
         strategy.as_begun(course.begun)
         begun = course.begun.get("evaluate")
         if isinstance(begun, dict):
@@ -151,8 +146,7 @@ class _Search:
             fitness.as_begun(begun)
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
-        known_classes, settings, soft_labels = asked("look", None)
-        classes = classes or known_classes
+        classes, settings, soft_labels = asked("look", None)
         values = partial(asked, "values") if fitness.values else None
         refuse = partial(asked, "refuse") if fitness.refuse else None
         self.screen = Screen(screening, classes, values, refuse, soft_labels)
@@ -168,12 +162,12 @@ class _Search:
         if fitness.found and not quiet:
             output.say(asked("found", None))
 
-    def run(self, order, on_generation, patience, page):
+    def run(self, on_generation, patience, page):
         """Evaluate one generation after the other; return why the last ones are left out."""
         started, evaluated = time.perf_counter(), 0
         best, unchanged = (), 0
         while not self.strategy.is_done:
-            fresh = self._evaluate_generation(order)
+            fresh = self._evaluate_generation()
             evaluated += fresh
             # A generation that was read from the journal says nothing about the time that is left.
             if evaluated:
@@ -184,7 +178,7 @@ class _Search:
             if on_generation is not None:
                 on_generation(generation)
             if fresh:
-                page.update(self.result, self.progress)
+                page.update(self.result, lambda: LiveStatus(**self.summary()))
             unchanged = 0 if generation.best > best else unchanged + 1
             best = max(best, generation.best)
             if patience is not None and unchanged >= patience and not self.strategy.is_done:
@@ -202,18 +196,10 @@ class _Search:
         number = len(self.course.generations) - 1
         return "in generation 0" if number < 0 else f"after generation {number}"
 
-    def stop(self):
-        """Say how far the search is."""
-        output.say(f"stopped {self.where}; the same call goes on")
-
     def result(self, ending=""):
         """Return what the search has found so far."""
         reduction = self.fitness.class_reduction
         return self.course.result(self.strategy, class_reduction=reduction, ending=ending)
-
-    def progress(self):
-        """Return how far the search is, for its page."""
-        return Progress(True, self.summary()["seconds_left"], self.strategy.generations)
 
     def _say(self, *lines):
         if lines and not self.quiet:
@@ -248,7 +234,7 @@ class _Search:
             "seconds_left": None if pace is None else pace * (total + 1 - number),
         }
 
-    def _evaluate_generation(self, order):
+    def _evaluate_generation(self):
         """Evaluate a whole generation; return whether anything had to be trained."""
         number, trained = self.strategy.generation, False
         self.fitness.begin_generation(self.strategy.rivals, self.course.trained)
@@ -267,10 +253,7 @@ class _Search:
                 for record in settled:
                     self._take(record, bar)
                 if not settled:
-                    ordered = order([one for one in waiting if plans[one.id] is None])
-                    if not ordered:
-                        raise UserError("order returned none of the losses that wait")
-                    self._train(ordered, bar)
+                    self._train([one for one in waiting if plans[one.id] is None], bar)
                     trained = True
         return trained
 
@@ -313,6 +296,7 @@ class _Search:
 
     def _train(self, individuals, bar):
         """Evaluate these; each is on the disk before the next is taken."""
+        self.has_trained = True
         bar.set_postfix_str(str(individuals[0].expression)[:60])
         expressions = [one.expression for one in individuals]
         names = [one.id for one in individuals]

@@ -8,7 +8,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from nglkeras.errors import in_a_line
 from nglkeras.report import output
 from nglkeras.runs import live_status, lock
 from nglkeras.runs.journal import read_records
-from nglkeras.runs.live_status import duration
+from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.runs.status import PAGE
 from nglkeras.search import presentation
 from nglkeras.search.result import Result
@@ -36,30 +35,11 @@ SHORTEST = 5.0
 SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        running: Whether it is running.
-        seconds_left: Estimate of the time that it takes still.
-        generations: Number of its last generation.
-    """
-
-    running: bool = False
-    seconds_left: float | None = None
-    generations: float | None = None
-
-
-def write_page(
-    folder: str | Path, result: Result | None = None, progress: Progress | None = None
-) -> Path:
+def write_page(folder: str | Path) -> Path:
     """Write the page of a search, `search.html` in its folder, and return its path.
 
     Args:
         folder: Folder of the search, its `out`.
-        result: The result; by default what the journal says.
-        progress: How far the search is; by default what its live status says.
 
     Raises:
         MissingPackageError: If Bokeh, which draws the figures, is not installed.
@@ -67,8 +47,15 @@ def write_page(
     """
     extras.require("jinja2", "bokeh")
     folder = paths.expand(folder)
-    result = result or Result.load(folder)
-    text = _render(folder, result, progress or _progress(folder))
+    is_running = lock.holder(folder / "search.jsonl") is not None
+    live = live_status.read(folder / "search.jsonl") if is_running else None
+    return _write(folder, Result.load(folder), live)
+
+
+def _write(folder, result, live):
+    """Write the page; `live` is the live status of a search that is running, else `None`."""
+    extras.require("jinja2", "bokeh")
+    text = _render(folder, result, live)
     path = folder / PAGE
     temporary = path.with_name(f"{PAGE}.tmp")
     with output.writing_to(folder):
@@ -95,24 +82,24 @@ class LivePage:
         self._begun = time.perf_counter()
         self._due = self._begun + SHORTEST
 
-    def update(self, result: Callable[[], Result], progress: Callable[[], Progress]) -> None:
+    def update(self, result: Callable[[], Result], live: Callable[[], LiveStatus]) -> None:
         """Write the page if the last version is old enough."""
         if time.perf_counter() >= self._due:
-            self._write(result, progress)
+            self._write(result, live)
 
     def finish(self, result: Callable[[], Result]) -> None:
         """Write the last version, which does not reload itself, unless there is nothing to see."""
         is_long = time.perf_counter() - self._begun >= SHORTEST
         if is_long or self.written or (self.folder / PAGE).exists():
-            self._write(result, Progress)
+            self._write(result, lambda: None)
 
-    def _write(self, result, progress):
+    def _write(self, result, live):
         if self.failed:
             return
         try:
             extras.require("jinja2", "bokeh.plotting")
             started = time.perf_counter()
-            write_page(self.folder, result(), progress())
+            _write(self.folder, result(), live())
         # Whatever it is, it must not end hours of training.
         except Exception as error:
             self.failed = True
@@ -126,16 +113,7 @@ class LivePage:
         self.written = True
 
 
-def _progress(folder):
-    """Return how far a search is from its live status."""
-    journal = folder / "search.jsonl"
-    live = live_status.read(journal)
-    if live is None or lock.holder(journal) is None:
-        return Progress()
-    return Progress(True, live.seconds_left, live.generations)
-
-
-def _render(folder, result, progress):
+def _render(folder, result, live):
     # Only here, since Bokeh is optional and takes a second to import.
     from nglkeras.search import page_plots as plots
 
@@ -158,7 +136,7 @@ def _render(folder, result, progress):
     counts = Counter(name for one in result.records.values() for name in one.counts)
     kinds = Counter(map(plots.kind_of, result.records.values()))
     # To simplify a formula may take seconds, so that is left to the last version.
-    describe = partial(_described, simplify=not progress.running)
+    describe = partial(_described, simplify=live is None)
     many = max((len(one.evaluation.rank) for one in result.records.values()), default=0) > 1
     return _template().render(
         library=plots.library(),
@@ -166,8 +144,8 @@ def _render(folder, result, progress):
         plots=elements,
         name=folder.resolve().name,
         result=result,
-        progress=progress,
-        left=None if progress.seconds_left is None else duration(progress.seconds_left),
+        live=live,
+        left=None if live is None or live.seconds_left is None else duration(live.seconds_left),
         written=datetime.now().astimezone(),
         reload=RELOAD,
         counts=counts,
@@ -188,7 +166,6 @@ def _render(folder, result, progress):
         drawn=len(evaluated.data["id"]),
         rated=sum(bool(one.evaluation.rank) for one in result.records.values()),
         confirmation=confirmation,
-        shown=presentation.shown,
     )
 
 

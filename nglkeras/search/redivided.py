@@ -137,12 +137,7 @@ class RedividedTrainer(Trainer):
 
     @cached_property
     def _test_stream(self):
-        return self._held(*self._test)
-
-    def _held(self, x, y):
-        fitness = self.fitness
-        size, classes = fitness.compiled.schedule.batch_size, fitness.task.one_hot_classes
-        return streams.evaluation(x, y, batch_size=size, classes=classes)
+        return self.fitness.held(*self._test)
 
     def _streams(self, run):
         x, y = self._pool
@@ -157,7 +152,7 @@ class RedividedTrainer(Trainer):
             seed=self._seed("order", run),
             classes=self.fitness.task.one_hot_classes,
         )
-        validation = self._held(_taken(x, held), y[held])
+        validation = self.fitness.held(_taken(x, held), y[held])
         # What chooses a rate must not look at the test data.
         test = self._test_stream if run >= FIRST_NEW else None
         return streams.Streams(data, validation, steps, test)

@@ -46,11 +46,7 @@ def each(fitness, tasks: Sequence, executor: Executor) -> Iterator[tuple[int, Ev
         else:
             alone += range(start, start + len(outcome.task.tasks))
     for outcome in executor.run(fitness, [tasks[index] for index in alone]):
-        failure, index = outcome.failure, alone[outcome.index]
-        if failure is None:
-            yield index, outcome.result
-        else:
-            yield index, Evaluation(failure.status, message=failure.message)
+        yield alone[outcome.index], outcome.or_else(Evaluation)
 
 
 def evaluations(fitness, tasks: Sequence) -> Iterator[tuple[int, Evaluation]]:

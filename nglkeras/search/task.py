@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
+from keras.src.backend import get_keras_mask
 
 from nglkeras.errors import UserError
 from nglkeras.losses import balanced, heads
@@ -223,6 +224,11 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
         UserError: If its output and the labels are not those of a classification.
     """
     output, shape = _output(model, x)
+    if ignore_class is None and get_keras_mask(output) is not None:
+        raise UserError(
+            "the model masks positions, e.g. by Embedding(mask_zero=True), and the fitness would "
+            "count them: give them a label of their own, such as -1, and pass ignore_class=-1"
+        )
     if not np.isfinite(heads.rows(output)).all():
         raise UserError("the untrained model's output is not finite on the first samples")
     noisy = heads.with_noise(model, x)

@@ -155,11 +155,7 @@ class Trainer(ABC):
         """Yield the index of each network with what it has reached, as they finish."""
         executor = self.executor or executor or Local()
         for outcome in executor.run(self, networks, method="train", affinity=_run_of):
-            failure = outcome.failure
-            if failure is None:
-                yield outcome.index, outcome.result
-            else:
-                yield outcome.index, Measured(failure.status, message=failure.message)
+            yield outcome.index, outcome.or_else(Measured)
 
 
 def _run_of(network):

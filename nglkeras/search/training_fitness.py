@@ -175,8 +175,7 @@ class TrainingFitness(Fitness):
                 seed=derive_seed(seed, "run", run),
                 classes=self.task.one_hot_classes,
             )
-            held = self._held(*self.targets("validation"), batch_size)
-            return streams.Streams(data, held, steps)
+            return streams.Streams(data, self.held(*self.targets("validation")), steps)
 
         schedule = Schedule(
             self._arguments["epochs"],
@@ -290,8 +289,10 @@ class TrainingFitness(Fitness):
         x, y = samples.read(name, data, self.ignore_class)
         return x, self.task.targets(name, y)
 
-    def _held(self, x, y, batch_size):
-        return streams.evaluation(x, y, batch_size=batch_size, classes=self.task.one_hot_classes)
+    def held(self, x: object, y: np.ndarray) -> object:
+        """Return the stream of data that is measured and not trained on."""
+        size, classes = self._arguments["batch_size"], self.task.one_hot_classes
+        return streams.evaluation(x, y, batch_size=size, classes=classes)
 
     @cached_property
     def settings(self) -> dict:

@@ -21,13 +21,18 @@ _ANSWERS = {"better": YES, "worse": NO, "equivalent": NO}
 
 
 def verdict_of(
-    cell: BestRateCell, reference: BestRateCell, curve: RateCurve, begun: Sequence[float]
+    cell: BestRateCell,
+    reference: BestRateCell,
+    own: RateCurve,
+    curve: RateCurve,
+    begun: Sequence[float],
 ) -> tuple[str, list[str]]:
     """Return whether a loss is better than cross entropy, and sentences that say why not.
 
     Args:
         cell: The loss at its own best rate.
         reference: Cross entropy at its own.
+        own: The loss at all rates.
         curve: Cross entropy at all rates.
         begun: The rates that every loss begins with.
     """
@@ -37,8 +42,11 @@ def verdict_of(
     if cell.pairs and np.array_equal(*cell.pairs):
         return NO, [f"{cell.loss} reaches in every run what {REFERENCE} reaches: it is the same."]
     answer = _ANSWERS.get(cell.shown, NOT_SETTLED)
-    if answer == YES and curve.edges:
-        why = f"The best rate of {REFERENCE} lies at the edge of its rates: a better one may exist."
+    # Whoever is behind may only lack its rate.
+    behind = {YES: (REFERENCE, curve), NO: (cell.loss, own)}
+    name, tried = behind.get(answer, ("", None))
+    if tried and tried.edges:
+        why = f"The best rate of {name} lies at the edge of its rates: a better one may exist."
         return NOT_SETTLED, [why]
     if answer == YES and curve.wanted(begun):
         why = f"{REFERENCE} has learnt nothing at its rates, and further ones were not tried."

@@ -76,8 +76,6 @@ class CompiledNetwork:
         measure_epochs: Whether to measure the accuracy after every epoch, without the loss. Where
             epochs are small it takes a fraction of the time of a validation.
         bound: A mean loss beyond it stops a training as "exploded".
-        accumulate: Whether to try again with batches in parts when they do not fit into memory;
-            later trainings then begin with as many parts.
         one_program: Whether a training on JAX is one program: wherever it can be (`True`), nowhere
             (`False`), or where that is faster ("auto"). It cannot be where data are streamed or
             change at random, the rate falls, devices share batches, or callbacks look on. Time
@@ -96,12 +94,11 @@ class CompiledNetwork:
         validate: bool = False,
         measure_epochs: bool = False,
         bound: float = np.inf,
-        accumulate: bool = True,
         one_program: bool | str = "auto",
     ):
         self.build, self.streams, self.make_loss = build, streams, make_loss
         self.schedule = self._asked = schedule
-        self.replicas, self.bound, self.accumulate = replicas, bound, accumulate
+        self.replicas, self.bound = replicas, bound
         self.validate = validate or schedule.plateau is not None
         self.measure_epochs = measure_epochs
         self.one_program = one_program
@@ -145,8 +142,6 @@ class CompiledNetwork:
             self._adopt(schedule)
             return self._train(loss, run, learning_rate, deadline, on_epoch, callbacks, bars)
 
-        if not self.accumulate:
-            return attempt(self.schedule)
         training = accumulation.with_room(attempt, self.schedule, self.replicas)
         if training.status == "out_of_memory":
             # Another loss may need less.

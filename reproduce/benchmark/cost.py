@@ -136,8 +136,8 @@ def _learning_rates():
 
 def _searches():
     loss = str(cross_entropy(10, "sum"))
-    scale, found = discovery.SCALES["paper"], {}
-    for number, experiment in discovery.EXPERIMENTS.items():
+    scale, found = discovery.protocol.SCALES["paper"], {}
+    for number, experiment in discovery.protocol.EXPERIMENTS.items():
         # Where candidates are compared with cross entropy, it is trained too.
         times = scale.population * (scale.generations + 1) + experiment.against_ce
         trials = discovery.experiments.trials(experiment, scale, loss)

@@ -388,7 +388,8 @@ class TestSearches:
         from dataclasses import replace
 
         from nglkeras import Journal
-        from nglkeras.experiments.discovery import SCALES, ExperimentFitness
+        from nglkeras.experiments.discovery.experiments import ExperimentFitness
+        from nglkeras.experiments.discovery.protocol import SCALES
         from nglkeras.search import GeneticProgramming, search
 
         scale = replace(
@@ -432,7 +433,8 @@ class TestSearches:
 
     def test_of_trials_take_their_own_executor_only(self, tmp_path):
         from nglkeras import Journal
-        from nglkeras.experiments.discovery import SCALES, ExperimentFitness
+        from nglkeras.experiments.discovery.experiments import ExperimentFitness
+        from nglkeras.experiments.discovery.protocol import SCALES
         from nglkeras.search import GeneticProgramming, search
 
         fitness = ExperimentFitness(1, SCALES["demo"], Journal(tmp_path / "trials.jsonl"))

@@ -233,6 +233,13 @@ class TestVerdict:
         assert "The best rate of CE lies at the edge" in str(made)
         assert told({"mine": MINE}, trainer, tmp_path).verdict == "yes"
 
+    def test_a_loss_at_an_edge_is_not_at_its_best_either(self, tmp_path):
+        trainer = Told({"CE": 0.9, "mine": 0.97}, {"mine": 100.0})
+        made = told({"mine": MINE}, trainer, tmp_path, max_added=1)
+        assert made.verdict == "not settled"
+        assert "The best rate of mine lies at the edge" in str(made)
+        assert told({"mine": MINE}, trainer, tmp_path, max_added=8).verdict == "yes"
+
     def test_cross_entropy_that_has_learnt_nothing_may_lack_its_rate(self, tmp_path):
         """It is flat below 0.2, twice as good as chance, at the rates of the search."""
         trainer = Told({"mine": 0.9}, {"CE": 0.01}, flat=("CE", 0.15))

@@ -147,9 +147,9 @@ class TestFunctions:
         assert as_fitness(fitness) is fitness
 
     def test_a_screening_of_one_s_own(self, tmp_path):
-        run(Shortness(), tmp_path, screening=Screening(rejection=False), classes=5)
+        run(Shortness(), tmp_path, screening=Screening(rejection=False))
         found = settings(tmp_path)
-        assert (found["classes"], found["screening"]["rejection"]) == (5, False)
+        assert (found["classes"], found["screening"]["rejection"]) == (10, False)
 
     def test_an_object_that_distributes_trainings_must_be_a_fitness(self):
         class Own:

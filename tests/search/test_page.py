@@ -14,7 +14,7 @@ from search_tools import TINY, by_hash
 
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs import status
-from nglkeras.runs.live_status import duration
+from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.search import (
     PAPER,
     Evaluation,
@@ -26,7 +26,7 @@ from nglkeras.search import (
     page,
     search,
 )
-from nglkeras.search.page import LivePage, Progress, write_page
+from nglkeras.search.page import LivePage, write_page
 from nglkeras.search.presentation import SPARED, shown
 from nglkeras.startup.extras import MissingPackageError
 
@@ -100,7 +100,7 @@ def long(tmp_path_factory):
 def pages(long, tmp_path_factory):
     """What a browser shows of this search at each width."""
     out, result = long
-    path = write_page(out, result)
+    path = page._write(out, result, None)
 
     async def look(shown):
         await shown.call("Network.emulateNetworkConditions", **OFFLINE)
@@ -182,11 +182,11 @@ class TestInABrowser:
     def test_reloads_itself_while_the_search_runs(self, tmp_path, monkeypatch):
         monkeypatch.setattr(page, "RELOAD", 0.5)
         result = run(tmp_path)
-        path = write_page(tmp_path, result, Progress(True, 75.0, 9))
+        path = page._write(tmp_path, result, LiveStatus(seconds_left=75.0, generations=9))
 
         async def look(shown_page):
             await shown_page.until("document.getElementById('left')?.textContent === '0:01:15'")
-            write_page(tmp_path, result, Progress())
+            page._write(tmp_path, result, None)
             await shown_page.until("document.getElementById('state')?.textContent === 'Finished'")
 
         (tmp_path / "browser").mkdir()
@@ -203,9 +203,9 @@ def journal(folder):
 class TestFile:
     def test_is_small_and_quickly_written_after_1600_evaluations(self, long):
         out, result = long
-        write_page(out, result)
+        page._write(out, result, None)
         started = time.process_time()
-        path = write_page(out, result)
+        path = page._write(out, result, None)
         assert time.process_time() - started < 2
         assert sum(row["status"] != "discarded" for row in journal(out)) > 1600
         assert path.stat().st_size < 3 * MIB
@@ -221,7 +221,7 @@ class TestFile:
             return Evaluation("exploded", message="<script>alert(1)</script>")
 
         result = run(tmp_path, evaluate, screening=PAPER)
-        text = write_page(tmp_path, result).read_text(encoding="utf-8")
+        text = page._write(tmp_path, result, None).read_text(encoding="utf-8")
         assert "No loss has a fitness: 30 exploded" in text
         assert "&lt;script&gt;alert(1)" in text
         assert "<script>alert" not in text
@@ -230,7 +230,7 @@ class TestFile:
         result = run(tmp_path)
         (tmp_path / "best.json").write_text(json.dumps({"confirmation": CONFIRMED}))
         (tmp_path / "confirm.jsonl").write_text(f"{json.dumps(ROW)}\n")
-        text = write_page(tmp_path, result).read_text(encoding="utf-8")
+        text = page._write(tmp_path, result, None).read_text(encoding="utf-8")
         assert "own best rate: yes &lt;5 new runs&gt;" in text
         for cell in ("91.25", "+1.50", "+0.50 to +2.50", "0.01", "better", "89.75"):
             assert f">{cell}</td>" in text
@@ -267,7 +267,7 @@ class TestFile:
     def test_an_unfinished_confirmation_is_named(self, tmp_path):
         result = run(tmp_path)
         (tmp_path / "confirm.jsonl").write_text(f"{json.dumps(ROW)}\n")
-        text = write_page(tmp_path, result).read_text(encoding="utf-8")
+        text = page._write(tmp_path, result, None).read_text(encoding="utf-8")
         assert "The confirmation is not finished: 1 networks" in text
 
     def test_status_names_it(self, tmp_path):
@@ -276,7 +276,7 @@ class TestFile:
         (tmp_path / "search.html").unlink(missing_ok=True)
         journal = tmp_path / "search.jsonl"
         assert "search.html" not in status.describe(status.read(journal))
-        path = write_page(tmp_path, result)
+        path = page._write(tmp_path, result, None)
         assert str(path) in status.describe(status.read(journal))
 
 
@@ -286,20 +286,20 @@ class TestLivePage:
         """A clock that stands still, and versions as `(time, progress)`; each takes 0.2 s."""
         clock = SimpleNamespace(now=0.0, versions=[])
 
-        def write(folder, result, progress):
-            clock.versions.append((clock.now, progress.running))
+        def write(folder, result, live):
+            clock.versions.append((clock.now, live is not None))
             clock.now += 0.2
             (folder / "search.html").touch()
 
         monkeypatch.setattr(page, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-        monkeypatch.setattr(page, "write_page", write)
+        monkeypatch.setattr(page, "_write", write)
         monkeypatch.setattr(page.extras, "require", lambda *packages: None)
         return clock
 
     def test_takes_a_hundredth_of_the_time(self, clock, tmp_path):
         live = LivePage(tmp_path)
         while clock.now < 1000:
-            live.update(dict, lambda: Progress(True))
+            live.update(dict, LiveStatus)
             clock.now += 0.5
         times = [now for now, _ in clock.versions]
         assert times[0] == pytest.approx(page.SHORTEST, abs=0.5)
@@ -315,7 +315,7 @@ class TestLivePage:
     def test_the_last_version_is_written_at_once(self, clock, tmp_path):
         live = LivePage(tmp_path)
         clock.now = page.SHORTEST
-        live.update(dict, lambda: Progress(True))
+        live.update(dict, LiveStatus)
         live.finish(dict)
         assert [running for _, running in clock.versions] == [True, False]
 

@@ -318,6 +318,21 @@ class TestModel:
         assert all(map(np.array_equal, before, made.get_weights()))
 
 
+def test_a_model_that_masks_needs_a_label_for_what_does_not_count():
+    random = np.random.default_rng(0)
+    tokens, y = random.integers(0, 5, (20, 6)), random.integers(0, 3, (20, 6))
+
+    def masking():
+        layers = keras.layers.Embedding(5, 4, mask_zero=True), keras.layers.Dense(3, "softmax")
+        return keras.Sequential([keras.Input((6,)), *layers])
+
+    data = (tokens[:10], y[:10]), (tokens[10:], y[10:])
+    with pytest.raises(UserError, match=r"masks positions, .* ignore_class=-1"):
+        TrainingFitness(masking, *data, batch_size=5).check()
+    void = [(x, np.where(x == 0, -1, labels)) for x, labels in data]
+    TrainingFitness(masking, *void, batch_size=5, ignore_class=-1).check()
+
+
 def excluding():
     optimizer = keras.optimizers.AdamW()
     optimizer.exclude_from_weight_decay(var_names=["bias"])

@@ -317,13 +317,6 @@ class TestTrials:
         row = run_trial(replace(trial, schedule=Schedule(1, 18)))
         assert (row.status, row.accumulation) == ("out_of_memory", 2)
 
-    @pytest.mark.parametrize("compile_once", [False, True])
-    def test_can_be_switched_off(self, room, compile_once):
-        sizes = room(16)
-        row = run_trial(replace(TRIAL, compile_once=compile_once), accumulate=False)
-        assert (row.status, row.accumulation) == ("out_of_memory", 1)
-        assert set(sizes) == {32}
-
     @pytest.mark.slow
     @pytest.mark.parametrize("compile_once", [False, True])
     def test_nothing_of_a_failed_try_is_left(self, room, compile_once, monkeypatch, tmp_path):

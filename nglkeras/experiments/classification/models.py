@@ -36,7 +36,6 @@ def build(
     classes: int,
     *,
     weights: str | Path | None = None,
-    pooling: str = "max",
     upsampling: int = 1,
     l2: float = 0.0,
     precision: str = "float32",
@@ -53,7 +52,6 @@ def build(
             softmax).
         weights: Initial weights of the backbone: `None` for random ones, "imagenet", or a
             `.weights.h5` file.
-        pooling: "max" as in the authors' example, or "avg", over the backbone's last features.
         upsampling: Factor by which images are enlarged (nearest pixel) before the backbone; 8
             for the paper's 32 x 32 images. The authors use three layers of x2: the same function.
         l2: Factor of an L2 penalty on every kernel.
@@ -78,7 +76,7 @@ def build(
         if is_own:
             model = _own(name, input_shape, classes, model_sha256)
         else:
-            model = _build(name, input_shape, classes, weights, pooling, upsampling)
+            model = _build(name, input_shape, classes, weights, upsampling)
     if activation != "softmax":
         _replace_softmax(name, model, activation)
     if l2:
@@ -98,19 +96,19 @@ def dtype_policy(precision: str):
         keras.config.set_dtype_policy(before)
 
 
-def _build(name, input_shape, classes, weights, pooling, upsampling):
+def _build(name, input_shape, classes, weights, upsampling):
     x = inputs = keras.Input(input_shape, name="image")
     if upsampling > 1:
         x = keras.layers.UpSampling2D(upsampling, name="upsampling")(x)
     if name in BACKBONES:
         constructor = getattr(keras.applications, name)
         x = sys.modules[constructor.__module__].preprocess_input(x)
-        x = _backbone(name, constructor, x.shape[1:], weights, pooling)(x)
+        x = _backbone(name, constructor, x.shape[1:], weights)(x)
     else:
         x = keras.layers.Rescaling(1 / 255, name="preprocessing")(x)
         if name in GLO:
             return keras.Model(inputs, _GLO_NETWORKS[name](x, classes), name=name)
-        x = _small_trunk(x.shape[1:], weights, pooling)(x) if name == "small_cnn" else x
+        x = _small_trunk(x.shape[1:], weights)(x) if name == "small_cnn" else x
     return keras.Model(inputs, nine_layer_head(x, classes), name=name.lower())
 
 
@@ -217,8 +215,9 @@ def _glo_cifar10(x, classes):
 _GLO_NETWORKS = {"glo_mnist": _glo_mnist, "glo_cifar10": _glo_cifar10}
 
 
-def _backbone(name, constructor, shape, weights, pooling):
-    arguments = {"include_top": False, "input_shape": tuple(shape), "pooling": pooling}
+def _backbone(name, constructor, shape, weights):
+    # The maximum over the last features, as in the authors' example.
+    arguments = {"include_top": False, "input_shape": tuple(shape), "pooling": "max"}
     try:
         return constructor(weights=weights, **arguments)
     except ValueError as error:
@@ -236,15 +235,14 @@ def _backbone(name, constructor, shape, weights, pooling):
         ) from error
 
 
-def _small_trunk(shape, weights, pooling):
+def _small_trunk(shape, weights):
     """Build three convolutions: enough for digits and clothes, seconds on a CPU."""
     if weights == "imagenet":
         raise UserError("small_cnn has no ImageNet weights; valid are none or a .weights.h5 file")
-    pool = {"max": keras.layers.GlobalMaxPooling2D, "avg": keras.layers.GlobalAveragePooling2D}
     convolution = partial(keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu")
     layers = [convolution(16), convolution(32), keras.layers.MaxPooling2D(), convolution(64)]
     trunk = keras.Sequential(
-        [keras.Input(tuple(shape)), *layers, pool[pooling]()], name="small_trunk"
+        [keras.Input(tuple(shape)), *layers, keras.layers.GlobalMaxPooling2D()], name="small_trunk"
     )
     if weights is not None:
         try:

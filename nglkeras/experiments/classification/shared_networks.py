@@ -38,7 +38,6 @@ class SharedNetworks:
         data_dir: Where TFDS keeps its data.
         log_dir: Where to write TensorBoard logs, in a folder per trial; none by default.
         timeout: Seconds after which the training of a network stops, all tries together.
-        accumulate: Whether to try again with batches in parts when memory has no room for them.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class SharedNetworks:
         data_dir: str | Path | None = None,
         log_dir: str | Path | None = None,
         timeout: float | None = None,
-        accumulate: bool = True,
     ):
         self.trials: dict[Trial, list[Trial]] = {}
         starts = {}
@@ -62,7 +60,7 @@ class SharedNetworks:
         if log_dir is not None:
             extras.require("tensorboard")
         self.data_dir, self.log_dir = data_dir, log_dir
-        self.timeout, self.accumulate = timeout, accumulate
+        self.timeout = timeout
         self._networks: OrderedDict[Trial, CompiledNetwork] = OrderedDict()
         self._runs: dict[Trial, int] = {}
 
@@ -82,7 +80,6 @@ class SharedNetworks:
                 timeout=self.timeout,
                 on_epoch=on_epoch,
                 on_model=on_model,
-                accumulate=self.accumulate,
             )
         network = self._network(trial)
         with accumulation.freeing_graphs():
@@ -96,8 +93,7 @@ class SharedNetworks:
             )
         if outcome.status == "ok" and on_model is not None:
             on_model(network.model.network)
-        if self.accumulate:
-            attempt.remember(trial, outcome.status, outcome.accumulation)
+        attempt.remember(trial, outcome.status, outcome.accumulation)
         if outcome.status in ("crashed", "out_of_memory"):
             # It may be the compilation that failed, and on account of another loss: from here on
             # each of these compiles by itself.
@@ -125,11 +121,8 @@ class SharedNetworks:
     def _make(self, trials):
         choices = {name_of_loss(trial): trial for trial in trials}
         make_loss = partial(switched, choices)
-        if self.accumulate:
-            trials = map(attempt.remembered, trials)
-        return compiled_network(
-            trials, make_loss, validate=True, data_dir=self.data_dir, accumulate=self.accumulate
-        )
+        trials = map(attempt.remembered, trials)
+        return compiled_network(trials, make_loss, validate=True, data_dir=self.data_dir)
 
 
 def name_of_loss(trial: Trial) -> tuple:
@@ -194,7 +187,7 @@ def run_trial(
         trial: The trial.
         on_epoch: Called after each epoch with its number, from 1, and its row of the history.
         on_model: Called with the model if its training ended well, e.g. to save it.
-        **settings: `data_dir`, `log_dir`, `timeout` and `accumulate` of `SharedNetworks`.
+        **settings: `data_dir`, `log_dir` and `timeout` of `SharedNetworks`.
 
     Returns:
         The row. Its status is "ok" if the last epoch was reached with finite losses.

@@ -1,7 +1,8 @@
 """From rows to tables 2 and B.2.2 of paper A: accuracies, percentual changes, verdicts, layouts.
 
 The tables give the cross entropy's accuracy in % and, for every other loss, the "percentual
-change" against it; `READINGS` are what that can mean. A cell is the mean over the models and runs;
+change" against it, and do not say whether that is 100 (a - a_CE) / a_CE, the `reading` "relative",
+or a - a_CE, "points". A cell is the mean over the models and runs;
 its sample, for intervals and tests, is the runs, each the mean over the models. The losses of a
 run share its split and initial weights, which only the comparison of pairs uses. The interval of a
 relative change takes a_CE in the denominator as exact.
@@ -24,9 +25,6 @@ from nglkeras.report.printed import read_numbers
 from nglkeras.report.tables import SAME, interval_text, number
 from nglkeras.runs.trial import Trial, TrialResult
 
-# "relative": 100 (a - a_CE) / a_CE. "points": the difference a - a_CE in percentage points. The
-# paper does not say which it prints.
-READINGS = ("relative", "points")
 VERDICTS = ("better", "same", "worse")
 
 
@@ -35,7 +33,7 @@ class AccuracyCell(tables.Cell):
     """A data set and a loss; values are accuracies in %, one a run.
 
     Attributes:
-        reading: What a change is; one of `READINGS`.
+        reading: What a change is, "relative" or "points".
     """
 
     reading: str = "relative"

@@ -31,6 +31,8 @@ class Candidates:
         bound: Mean loss beyond which a training ends as "exploded".
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
+
+    Attributes:
         measure_epochs: Whether to measure the accuracy after every epoch.
     """
 
@@ -41,19 +43,14 @@ class Candidates:
         bound: float = np.inf,
         data_dir: str | Path | None = None,
         timeout: float | None = None,
-        measure_epochs: bool = False,
     ):
         self.searched_runs = searched_runs
         self.bound = bound
         self.data_dir = data_dir
         self.timeout = timeout
-        self.measure_epochs = measure_epochs
+        self.measure_epochs = False
         self.networks: dict[str, CompiledNetwork] = {}
         self._drawn: dict[str, int] = {}
-
-    def as_kind(self, kind: Callable[..., "Candidates"]) -> "Candidates":
-        """Return one of another kind with the same settings; it does not race."""
-        return kind(bound=self.bound, data_dir=self.data_dir, timeout=self.timeout)
 
     def __call__(
         self, trial: Trial, *, on_epoch: Callable[[int, dict], None] | None = None

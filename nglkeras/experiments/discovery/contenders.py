@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import keras
 import numpy as np
@@ -88,7 +87,8 @@ class TrialTrainer(Trainer):
             self.notes = (f"Measures are means over {', '.join(fitness.datasets)}.",)
         blank = self.blanks[0]
         trials = [replace(blank, **_said(blank, loss)) for loss in losses.values()]
-        self.work = fitness.train.as_kind(partial(Contenders, trials))
+        shared = {name: getattr(fitness.train, name) for name in ("bound", "data_dir", "timeout")}
+        self.work = Contenders(trials, **shared)
 
     def trials(self, network: Network) -> list[Trial]:
         """Return the trials that a network stands for."""

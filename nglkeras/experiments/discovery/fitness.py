@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from nglkeras.runs.journal import Journal
 from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search import racing as races
-from nglkeras.search.comparison import Comparison
 from nglkeras.search.fitness import Fitness, ask
 from nglkeras.search.known import cross_entropy
 from nglkeras.search.optimizers import ignores_scale
@@ -30,6 +29,23 @@ from nglkeras.search.racing import CURVES, Bars, Racing
 from nglkeras.search.scale import Scale, scaled
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.trainer import Loss, Trainer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a loss reaches on data that the search has not seen, at the search's learning rate.
+
+    Attributes:
+        name: Name of the loss.
+        formula: Formula of the loss.
+        accuracies: Accuracy of each network, in [0, 1].
+        runs: The run of each network; losses share initial weights in runs of the same number.
+    """
+
+    name: str
+    formula: str
+    accuracies: tuple[float, ...]
+    runs: tuple[int, ...]
 
 
 class TrialFitness(Fitness):

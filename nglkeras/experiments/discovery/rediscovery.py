@@ -119,7 +119,7 @@ class Searches:
         keras.utils.clear_session()
         scale, seed = self.scale, numbered(self.seed, case.number)
         out = self.out / VARIANTS[case.scale_free].replace(" ", "_") / str(case.number)
-        fitness = discovery.TrialFitness(
+        fitness = discovery.fitness.TrialFitness(
             partial(glo.protocol.candidate, scale.of_search, seed=seed),
             Journal(out / "trials.jsonl", print),
             timeout=self.timeout,

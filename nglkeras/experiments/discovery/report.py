@@ -9,7 +9,7 @@ import pandas as pd
 from nglkeras import paths
 from nglkeras.data import catalog
 from nglkeras.experiments.classification.tables import AccuracyCell, comparisons
-from nglkeras.experiments.discovery.fitness import TrialFitness
+from nglkeras.experiments.discovery.fitness import Comparison, TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.expression.papers import FORMULAS
 from nglkeras.report import comparison, figures, output
@@ -17,7 +17,6 @@ from nglkeras.report.latex import table as as_latex
 from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references
 from nglkeras.runs.live_status import duration
 from nglkeras.search import plots
-from nglkeras.search.comparison import Comparison
 from nglkeras.search.confirmation import confirm
 from nglkeras.search.presentation import raced, shown
 from nglkeras.search.result import Result

@@ -21,7 +21,7 @@ from nglkeras.search.screening import CHECKS, Screening, screening
 from nglkeras.startup import extras
 
 if TYPE_CHECKING:
-    from nglkeras.experiments.discovery import TrialFitness
+    from nglkeras.experiments.discovery.fitness import TrialFitness
     from nglkeras.search import Result
 
 

@@ -46,7 +46,7 @@ class PaperASearch(SearchScript):
 
     def fitness(self, args, scale, journal, **settings):
         """Return the fitness of the experiment."""
-        return discovery.ExperimentFitness(
+        return discovery.experiments.ExperimentFitness(
             int(args.experiment),
             scale,
             journal,
@@ -117,7 +117,7 @@ class GLOSearch(SearchScript):
         """Return the validation accuracy after a short training."""
         arguments = glo.figures.plan_arguments(args, args.replicas)
         trials = partial(glo.protocol.candidate, scale, **arguments)
-        return discovery.TrialFitness(trials, journal, **settings)
+        return discovery.fitness.TrialFitness(trials, journal, **settings)
 
     def heading(self, args, scale, fitness):
         """Describe the training of a candidate."""

@@ -225,24 +225,16 @@ def paired(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[
 
     Pairs are of the runs in which both were trained to the end.
     """
-    by_loss = {}
-    for trial in trials:
-        row = results.get(trial.key)
-        found = by_loss.setdefault(trial.loss, {})
-        if row is not None and row.status == "ok":
-            found[trial.run] = row.accuracy
-    reference = by_loss.pop("CE", {})
     lines = []
-    for loss, found in by_loss.items():
-        pairs = [(found[run], reference[run]) for run in found if run in reference]
-        if len(pairs) < 2:
+    for cell in cells(trials, results):
+        if cell.pairs is None or len(cell.pairs[0]) < 2:
             continue
-        difference = statistics.paired_difference(*zip(*pairs, strict=True))
+        wins = sum(a > b for a, b in zip(*cell.pairs, strict=True))
         line = (
-            f"{nglkeras.losses.label(loss)} beats CE in {sum(a > b for a, b in pairs)} of "
-            f"{len(pairs)} tests, by {difference.mean:+.4f} in the mean"
+            f"{nglkeras.losses.label(cell.loss)} beats CE in {wins} of {len(cell.pairs[0])} tests, "
+            f"by {cell.paired.mean:+.4f} in the mean"
         )
-        if difference.p is not None:
-            line += f"; paired t-test p {difference.p:.2g}"
+        if cell.p_paired is not None:
+            line += f"; paired t-test p {cell.p_paired:.2g}"
         lines.append(line + ".")
     return lines

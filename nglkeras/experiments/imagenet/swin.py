@@ -12,6 +12,8 @@ from keras import ops
 registered = keras.saving.register_keras_serializable(package="nglkeras")
 
 PATCH = 4
+# Hidden channels of a block's MLP, as a multiple of its channels.
+MLP_RATIO = 4
 EPSILON = 1e-5
 
 
@@ -22,7 +24,6 @@ def swin(
     depths: tuple[int, ...],
     heads: tuple[int, ...],
     window: int = 7,
-    mlp_ratio: int = 4,
     drop_path: float = 0.0,
 ):
     """Apply a Swin Transformer without its classifier.
@@ -34,7 +35,6 @@ def swin(
         depths: Blocks of each stage; every second block shifts its windows by half a window.
         heads: Attention heads of each stage.
         window: Height and width of a window, in patches.
-        mlp_ratio: Hidden channels of a block's MLP, as a multiple of its channels.
         drop_path: Stochastic depth rate of the last block; it grows linearly from 0.
     """
     x = keras.layers.Conv2D(width, PATCH, strides=PATCH, padding="same", name="patches")(x)
@@ -46,18 +46,18 @@ def swin(
             x = PatchMerging(name=f"stage{stage}_merging")(x)
         for i in range(depth):
             name = f"stage{stage}_block{i + 1}"
-            x = _block(x, number, window, window // 2 * (i % 2), mlp_ratio, rates[block], name)
+            x = _block(x, number, window, window // 2 * (i % 2), rates[block], name)
             block += 1
     return _norm("norm")(x)
 
 
-def _block(x, heads, window, shift, mlp_ratio, drop_path, name):
+def _block(x, heads, window, shift, drop_path, name):
     channels = x.shape[-1]
     branch = _norm(f"{name}_norm1")(x)
     branch = WindowAttention(heads, window, shift, name=f"{name}_attention")(branch)
     x = keras.layers.add([x, _stochastic_depth(branch, drop_path, f"{name}_drop1")])
     branch = _norm(f"{name}_norm2")(x)
-    branch = _dense(mlp_ratio * channels, f"{name}_mlp1", activation="gelu")(branch)
+    branch = _dense(MLP_RATIO * channels, f"{name}_mlp1", activation="gelu")(branch)
     branch = _dense(channels, f"{name}_mlp2")(branch)
     return keras.layers.add([x, _stochastic_depth(branch, drop_path, f"{name}_drop2")])
 

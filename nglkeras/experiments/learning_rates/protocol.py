@@ -61,7 +61,7 @@ class LearningRateScale(Scale):
         new_runs: Networks with new seeds for each loss at its own best rate.
         dataset: Name of the data set.
         model: Name of the network, or FILE.py:FUNCTION, see `architectures`.
-        optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam.
+        optimizer: Optimizer: SGD (plain), momentum (SGD with momentum 0.9) or Adam.
         decay: Course of the rate: constant, or cosine, which falls from evaluation to evaluation
             along half a cosine; after the last one it would be 0.
         rates: Rates that every loss begins with (default: six for each optimizer); more follow

@@ -82,8 +82,8 @@ def plan(
     rows = {row.name: row for row in map(nglkeras.losses.row, names)}
     for name in rows:
         make_loss(name)  # raises an error for rows without a loss for class indices
-    _check_weights(scale)
-    blanks = [_blank(scale, model, data_dir) for model in scale.models]
+    given = _given_weights(scale)
+    blanks = [_blank(scale, model, given, data_dir) for model in scale.models]
     return [
         SegmentationTrial(
             loss=row.name,
@@ -115,7 +115,7 @@ def _recipe(scale, model):
     return recipe
 
 
-def _blank(scale, model, data_dir):
+def _blank(scale, model, given, data_dir):
     """Return the L2 factor of a model and the other fields that all of its trials share."""
     dataset = scale.dataset_of(model)
     get_info(dataset, data_dir)
@@ -126,7 +126,7 @@ def _blank(scale, model, data_dir):
         views = replace(views, crop=size, resize=views.resize and size)
     if views.crop % architecture.multiple:
         raise UserError(f"{model} takes image sizes that are multiples of {architecture.multiple}")
-    weights = _weights(scale.weights, model) or recipe.weights
+    weights = given.get(model) or given.get(None) or recipe.weights
     weights = None if weights == "none" else weights
     check_weights(model, weights)
     epochs = at_most(recipe.schedule.epochs, scale.epochs)
@@ -144,28 +144,18 @@ def _blank(scale, model, data_dir):
     }
 
 
-def _check_weights(scale):
-    """Raise an error if weights are given for a model that is not trained, or twice."""
-    places = []
+def _given_weights(scale):
+    """Return the weights that `--weights` gives, by model; `None` stands for all models."""
+    found = {}
     for text in scale.weights:
-        name, equals, _ = text.partition("=")
-        place = get_architecture(name) if equals else None
-        if equals and place not in map(get_architecture, scale.models):
-            raise unknown("model of --weights", name, scale.models)
-        if place in places:
-            raise UserError(f"--weights has two values for {name if equals else 'all models'}")
-        places.append(place)
-
-
-def _weights(given, model):
-    """The weights given for a model, else those given for all models, else `None`."""
-    found = None
-    for text in given:
         name, equals, weights = text.partition("=")
-        if not equals:
-            found = found or text
-        elif get_architecture(name) is get_architecture(model):
-            found = weights
+        # A path may have the sign in it.
+        model = name if equals and "/" not in name else None
+        if model is not None and model not in scale.models:
+            raise unknown("model of --weights", model, scale.models)
+        if model in found:
+            raise UserError(f"--weights has two values for {model or 'all models'}")
+        found[model] = text if model is None else weights
     return found
 
 

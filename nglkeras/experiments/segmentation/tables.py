@@ -38,9 +38,6 @@ DETAILS = {
 }
 
 
-TABLES = ("table4", "table5")
-
-
 def read_printed(name: str) -> dict[tuple[str, str, str], float]:
     """Return the printed values of "table4" or "table5" by title, loss and measure."""
     values = read_numbers(name).stack().astype(float).to_dict()

@@ -1,7 +1,5 @@
 """What templates compute of cells: differences, steps, epochs; and what their sentences rest on."""
 
-from collections.abc import Sequence
-
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.glo import tables as glo_tables
 from nglkeras.report import statistics
@@ -22,7 +20,8 @@ def difference(one: Cell, other: Cell, skip: int = 0) -> statistics.Difference:
     """
     here, there = _by_run(one), _by_run(other)
     both = sorted(here.keys() & there.keys())[skip:]
-    return paired([here[run] for run in both], [there[run] for run in both])
+    pairs = [here[run] for run in both], [there[run] for run in both]
+    return statistics.paired_difference(*pairs)
 
 
 def _by_run(cell):
@@ -31,11 +30,6 @@ def _by_run(cell):
     if len(set(runs)) < len(runs):
         raise UserError(f"{cell.loss}: runs of the same number, at several places")
     return {run: cell.unit * value for run, value in zip(runs, cell.values, strict=True)}
-
-
-def paired(values: Sequence[float], references: Sequence[float]) -> statistics.Difference:
-    """Return the mean difference of numbers that stand at the same places."""
-    return statistics.paired_difference(values, references)
 
 
 def welch(cell: Cell, other: Cell) -> float | None:

@@ -34,7 +34,6 @@ from nglkeras.experiments.verification.computed import (
     difference,
     epochs_at_first_rate,
     holds,
-    paired,
     paper,
     steps_until,
     welch,
@@ -157,9 +156,10 @@ class Numbers:
         """The functions by their names in templates."""
         own = (self.comparison, self.rate_curves, self.search, self.confirmation, self.table)
         own += (self.studies, self.rows)
-        of_cells = (difference, epochs_at_first_rate, paired, paper, steps_until, welch)
+        of_cells = (difference, epochs_at_first_rate, paper, steps_until, welch)
         functions = (*own, *of_cells, correlation, holds, judged, shape, statistics.holm)
-        return self._of_runs | {function.__name__: function for function in functions}
+        found = self._of_runs | {function.__name__: function for function in functions}
+        return found | {"paired": statistics.paired_difference}
 
     @property
     def _of_runs(self):
@@ -190,14 +190,11 @@ class Numbers:
         *,
         runs: Runs,
         losses: Sequence[str] | None = None,
-        table: str = "table4",
         **settings,
     ) -> ByLoss[Cell]:
-        """Return the cells of table 4 or 5, in %; measure is e.g. "iou/pole"."""
-        if table not in segmentation_tables.TABLES:
-            raise unknown("table", table, segmentation_tables.TABLES)
+        """Return the cells of table 4, in %; measure is e.g. "iou/pole"."""
         found = self._select(place, SegmentationTrial, losses, settings)
-        printed = segmentation_tables.read_printed(table)
+        printed = segmentation_tables.read_printed("table4")
         return _cells(found, runs, losses, segmentation_tables.cells, [measure], printed)
 
     def best_rates(

@@ -8,6 +8,7 @@ import numpy as np
 from nglkeras.errors import unknown
 from nglkeras.expression import Expression
 from nglkeras.expression.papers import FORMULAS
+from nglkeras.search.screening import logits_gradient
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,9 @@ class Shape:
         """
         label = np.eye(classes)[0]
         p = np.full(classes, 1 / classes)
-        _, slope = self.expression.value_and_slope(label, p)
-        gradient = p * (slope - (p * slope).sum())
+        gradient = logits_gradient(self.expression, label, p)
         size = np.linalg.norm(gradient) / np.linalg.norm(p - label)
-        return float(size if class_reduction == "sum" else size / classes)
+        return float(size * classes if class_reduction == "sum" else size)
 
 
 def shape(name: str) -> Shape:

@@ -214,7 +214,7 @@ def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
     for outcomes in studies.values():
         study = outcomes["CE"].study
         found[study.title] = {
-            loss: nglkeras.report.forest.Difference(*(one.points if one.n > 2 else one.points[:1]))
+            loss: statistics.Difference(*(one.points if one.n > 2 else one.points[:1]))
             for loss, one in outcomes.items()
             if one.cell.pairs
         }

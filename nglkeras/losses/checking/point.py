@@ -87,6 +87,11 @@ class Point:
             return np.ones(len(self._z), bool)
         return self._rows.kept if self._rows.kept.ndim == 1 else self._rows.kept.any(axis=1)
 
+    def _mean(self, values):
+        """Return the mean value of what counts, as Keras shows it."""
+        values = np.ravel(values)
+        return float(np.mean(values[self._kept] if len(values) == len(self._kept) else values))
+
     @cached_property
     def _errors(self):
         """Differences of probabilities and labels: the gradient of the cross entropy."""
@@ -163,7 +168,7 @@ class Point:
             yield text
         if self._rows is None:
             return
-        now, best = float(np.mean(self._values)), float(np.mean(self._at(self._best())[0]))
+        now, best = map(self._mean, (self._values, self._at(self._best())[0]))
         if np.isfinite(best) and now - best < _HARDLY * abs(now):
             yield (
                 f"the value of {expected.name} is {now:.4g} now and {best:.4g} for perfect "

@@ -5,10 +5,15 @@ from keras import ops
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.options import within
 from nglkeras.losses.registration import registered
 
 
-@loss_over_classes(heads=("sigmoid",), defaults={"class_reduction": "sum"})
+@loss_over_classes(
+    heads=("sigmoid",),
+    defaults={"class_reduction": "sum"},
+    checks={"margin": within("margin", "[0, 1)", lambda margin: 0 <= margin < 1)},
+)
 def asymmetric_multi_label(t, p, log_p, *, gamma_positive=1.0, gamma_negative=4.0, margin=0.05):
     """Asymmetric loss of sigmoids: `-t (1 - p)^γ+ log p - (1 - t) q^γ- log(1 - q)`.
 

@@ -5,10 +5,15 @@ from keras import ops
 from nglkeras.expression import EPSILON
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes, variant
+from nglkeras.losses.options import within
 from nglkeras.losses.registration import registered
 
 
-@loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})
+@loss_over_classes(
+    label_only=True,
+    defaults={"class_reduction": "sum"},
+    checks={"gamma": within("gamma", "[0, ∞)", lambda gamma: gamma >= 0)},
+)
 def focal(t, p, log_p, *, alpha=0.25, gamma=2.0):
     """Focal loss: `-α (1 - p)^γ log p`, p of the true class.
 

@@ -4,10 +4,15 @@ from keras import ops
 
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.options import within
 from nglkeras.losses.registration import registered
 
 
-@loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})
+@loss_over_classes(
+    label_only=True,
+    defaults={"class_reduction": "sum"},
+    checks={"q": within("q", "(0, 1]", lambda q: 0 < q <= 1)},
+)
 def generalized_crossentropy(t, log_p, *, q=0.7):
     """Generalized cross entropy: `t (1 - p^q) / q`, p of the true class.
 

@@ -4,10 +4,15 @@ from keras import ops
 
 from nglkeras.losses.base import FunctionLoss
 from nglkeras.losses.classwise import loss_over_classes
+from nglkeras.losses.options import within
 from nglkeras.losses.registration import registered
 
 
-@loss_over_classes(label_only=True, defaults={"class_reduction": "sum"})
+@loss_over_classes(
+    label_only=True,
+    defaults={"class_reduction": "sum"},
+    checks={"smoothing": within("smoothing", "[0, 1)", lambda s: 0 <= s < 1)},
+)
 def sparse_lsr(t, p, log_p, classes, *, smoothing=0.1):
     """Sparse label smoothing: `-t ((1 - ξ + ξ/C) log p + ξ (C - 1)/C log((1 - p)/(C - 1)))`.
 

@@ -117,9 +117,6 @@ class TestBackbones:
         model = models.build("MobileNetV2", (32, 32, 3), 10)
         backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
         assert isinstance(backbone.layers[-1], layers.GlobalMaxPooling2D)
-        model = models.build("MobileNetV2", (32, 32, 3), 10, pooling="avg")
-        backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-        assert isinstance(backbone.layers[-1], layers.GlobalAveragePooling2D)
 
     def test_upsampling_is_three_times_two(self):
         x = pictures(2, 4, 4, 3)

@@ -255,7 +255,7 @@ class TestReading:
             "mnist": {"CE": [0.9], "f4": [0.9], "NGL": [0.96]},
         }
         found = {}
-        for reading in tables.READINGS:
+        for reading in ("relative", "points"):
             table = [
                 cell
                 for dataset, of_dataset in values.items()
@@ -269,7 +269,7 @@ class TestReading:
         table = cells({"CE": CE, "NGL": [0.5, 0.5, 0.5]})
         assert tables.layout(table, tables.read_paper("table2"))[-1][-1] == "-45.65 (–)"
 
-    @pytest.mark.parametrize("reading", tables.READINGS)
+    @pytest.mark.parametrize("reading", ["relative", "points"])
     def test_plots(self, reading):
         figure = plots.accuracy_table(cells({"CE": CE, "NGL": NGL}, reading=reading), "title")
         (axes,) = figure.axes

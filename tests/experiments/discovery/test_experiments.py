@@ -9,13 +9,12 @@ from conftest import needs_two_devices
 
 from nglkeras import UserError
 from nglkeras.experiments import draws
-from nglkeras.experiments.discovery import (
-    EXPERIMENTS,
-    SCALES,
+from nglkeras.experiments.discovery.experiments import (
     ExperimentFitness,
-    SearchScale,
+    trials,
+    wins_and_improvement,
 )
-from nglkeras.experiments.discovery.experiments import trials, wins_and_improvement
+from nglkeras.experiments.discovery.protocol import EXPERIMENTS, SCALES, SearchScale
 from nglkeras.experiments.glo import protocol
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS

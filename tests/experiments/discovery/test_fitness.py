@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nglkeras.errors import UserError
-from nglkeras.experiments.discovery import TrialFitness
+from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.experiments.glo import protocol
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS

@@ -159,7 +159,7 @@ class TestScript:
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(discovery.ExperimentFitness, "each", stop)
+        monkeypatch.setattr(discovery.experiments.ExperimentFitness, "each", stop)
         code, _, err = script("search", *SMALL, "--out", tmp_path)
         assert code == 130
         assert "the same command goes on from here" in err

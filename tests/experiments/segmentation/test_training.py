@@ -448,7 +448,7 @@ class TestProtocol:
         # Before anything is trained.
         with pytest.raises(UserError, match="has no ResNet34"):
             plan(replace(paper, weights=("imagenet",)))
-        with pytest.raises(UserError, match="unknown model 'vgg'"):
+        with pytest.raises(UserError, match="unknown model of --weights 'vgg'"):
             plan(replace(paper, weights=("vgg=none",)))
 
     def test_every_model_has_a_rate_that_it_can_bear(self):

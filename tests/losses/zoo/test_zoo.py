@@ -62,6 +62,22 @@ class TestValues:
             assert found == pytest.approx(expected, abs=6e-7)
 
     @pytest.mark.parametrize(
+        ("cls", "constant", "bad", "good"),
+        [
+            (losses.GeneralizedCrossentropy, "q", (0, -1, 2, np.nan), (0.1, 1)),
+            (losses.SparseLSR, "smoothing", (-0.1, 1), (0, 0.5)),
+            (losses.Focal, "gamma", (-1, np.nan), (0, 5)),
+            (losses.AsymmetricMultiLabel, "margin", (-0.1, 1), (0, 0.2)),
+        ],
+    )
+    def test_a_constant_beyond_its_interval_is_refused(self, cls, constant, bad, good):
+        for number in bad:
+            with pytest.raises(UserError, match=rf"{constant}={number}.* is not (in|finite|a )"):
+                cls(**{constant: number})
+        for number in good:
+            cls(**{constant: number})
+
+    @pytest.mark.parametrize(
         ("function", "arguments", "expected"),
         [
             (losses.asymmetric_multi_label, {}, 0.521966),
