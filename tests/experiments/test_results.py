@@ -63,6 +63,12 @@ COMMITTED = [
         "--losses CE NGL Focal SCE 'CE + L2' f4",
     ),
     (
+        "table2/small_fashion_mnist_cpu",
+        "table2_CE-NGL-f4_5runs.csv",
+        "table2 --scale small --datasets fashion_mnist --models small_cnn --runs 5 "
+        "--losses CE NGL f4",
+    ),
+    (
         "table2/small_fashion_mnist",
         "table2.csv",
         "table2 --scale small --datasets fashion_mnist --models small_cnn --runs 2 "
@@ -75,8 +81,8 @@ COMMITTED = [
     ),
     (
         "table2/small_cifar10",
-        "table2_CE-SCE-Focal-CE+L2-f4-NGL_2runs.csv",
-        "table2 --scale small --datasets cifar10 --models small_cnn --runs 2 "
+        "table2_CE-SCE-Focal-CE+L2-f4-NGL_3runs.csv",
+        "table2 --scale small --datasets cifar10 --models small_cnn --runs 3 "
         "--losses CE SCE Focal 'CE + L2' f4 NGL",
     ),
     (
