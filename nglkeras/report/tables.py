@@ -286,5 +286,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows as a Markdown table; the first row is the heading."""
+    # The name of a formula may have the sign that separates cells.
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     heading, *body = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([heading, "|" + " --- |" * len(rows[0]), *body])

@@ -117,7 +117,9 @@ class GLO(Strategy):
         """Draw two trees; return each with the ids of its parents and what made it."""
         random = self._random(index, "pair")
         weights = np.array([fitness(member) for member in self.population])
-        weights = weights / weights.sum() if weights.sum() else None
+        if not weights.any():
+            weights = _above_the_worst(self.population)
+        weights = weights / weights.sum() if weights.any() else None
         first, second = (
             self.population[i] for i in random.choice(len(self.population), 2, p=weights)
         )
@@ -151,6 +153,15 @@ def fitness(member: Member) -> float:
     """Return the fitness by paper B's rule: 0 for a loss that could not be trained."""
     rank = member.evaluation.rank
     return max(rank[0], 0.0) if rank else 0.0
+
+
+def _above_the_worst(population):
+    """Return weights for measures below 0, of which more is better, too; 0 without a measure."""
+    ranks = [member.evaluation.rank for member in population]
+    measures = np.array([rank[0] if rank else np.nan for rank in ranks])
+    if np.isnan(measures).all():
+        return np.zeros(len(measures))
+    return np.nan_to_num(measures - np.nanmin(measures))
 
 
 def random_tree(random: np.random.RandomState, depth: int) -> tuple:

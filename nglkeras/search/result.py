@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -196,11 +196,16 @@ class _Best:
     class_reduction: Literal["mean", "sum"] = "mean"
     generation: int | None = None
     ending: str = ""
+    confirmation: dict | None = None
 
     @classmethod
     def read(cls, path):
         try:
-            return msgspec.convert(json.loads(path.read_bytes()), cls)
+            found = msgspec.convert(json.loads(path.read_bytes()), cls)
+            if found.generation is None and found.confirmation:
+                # A confirmation may have written it before the search has ended.
+                return replace(found, generation=-1)
+            return found
         except OSError:
             return cls(generation=-1)
         except (ValueError, RecursionError):

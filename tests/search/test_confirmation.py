@@ -16,7 +16,7 @@ from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs import status
-from nglkeras.search import Measured, Trainer, TrainingFitness, confirm, search
+from nglkeras.search import Measured, Result, Trainer, TrainingFitness, confirm, search
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
@@ -443,6 +443,19 @@ class TestFiles:
         path.write_text(text + notes)
         confirm({"m": MINE}, Told({"m": 0.9}), out=tmp_path, quiet=True)
         assert path.read_text() == text + notes
+
+    def test_an_interrupted_search_has_not_ended_with_it(self, tmp_path):
+        def stop(generation):
+            if generation.number == 1:
+                raise KeyboardInterrupt
+
+        strategy = GeneticProgramming(0, population_size=4, generations=5)
+        with pytest.raises(KeyboardInterrupt):
+            search(strategy, lambda e: 1.0 / e.size, out=tmp_path, quiet=True, on_generation=stop)
+        before = Result.load(tmp_path)
+        assert before.ending
+        confirm(before, Told({}), out=tmp_path, contenders=(), quiet=True)
+        assert Result.load(tmp_path).ending == before.ending
 
     def test_best_json_and_best_md(self, tmp_path):
         (tmp_path / "best.md").write_text("# Mine\n")

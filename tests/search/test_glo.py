@@ -108,6 +108,16 @@ class TestGLO:
         assert {i.parents for i in strategy.ask()} == {(chosen.id,)}
         assert {str(i.expression) for i in strategy.ask()} == {str(chosen.expression)}
 
+    def test_where_all_are_below_none_they_are_picked_by_their_distance_from_the_worst(self):
+        strategy = GLO(0, population_size=60, elites=0, recombination=0.0, mutation=0.0)
+        chosen = strategy.ask()[17]
+        for individual in strategy.ask():
+            value = -0.1 if individual == chosen else -9.0
+            crashed = individual.index % 2 == 0
+            evaluation = Evaluation("crashed") if crashed else Evaluation("ok", (value,))
+            strategy.tell(individual, evaluation)
+        assert {i.parents for i in strategy.ask()} == {(chosen.id,)}
+
     def test_without_any_fitness_it_goes_on(self):
         history = run(
             GLO(0, population_size=6, elites=1, generations=3), lambda e: Evaluation("crashed")
