@@ -45,10 +45,8 @@ def run_missing(
         return results
     if prepare is not None:
         prepare(missing)
-    print(
-        f"{len(missing)} of {len({trial.key for trial in trials})} trials to run; rows go to {journal.path}",
-        flush=True,
-    )
+    total = len({trial.key for trial in trials})
+    print(f"{len(missing)} of {total} trials to run; rows go to {journal.path}", flush=True)
     return _run_under_lock(trials, journal, make_run(missing), executor, quiet=False)
 
 

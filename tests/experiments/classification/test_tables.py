@@ -213,6 +213,7 @@ class TestLayout:
 
     def test_markdown(self):
         assert as_markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+        assert as_markdown([["a|b"]]).startswith(r"| a\|b |")
 
     def test_csv_has_points_and_raw_accuracies(self, tmp_path):
         frame = tables.to_frame(cells({"CE": CE, "NGL": NGL}))
