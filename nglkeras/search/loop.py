@@ -26,7 +26,7 @@ from nglkeras.search.known import known_loss
 from nglkeras.search.page import LivePage
 from nglkeras.search.presentation import shown
 from nglkeras.search.records import NOT_TRAINED, Generation, Record
-from nglkeras.search.result import Result
+from nglkeras.search.result import BestFile, Result
 from nglkeras.search.screening import Screen, Screening
 from nglkeras.search.strategy import SEED, Evaluation, Strategy
 
@@ -109,9 +109,11 @@ def search(
         output.say(f"no loss of this search has a fitness: {result.failures}")
     elif not quiet:
         output.say(*_describe_front(result.front))
-    path = course.journal.path.with_name("best.json")
-    # A call that trains nothing leaves the file, which may have a confirmation since, as it is.
-    for best in result.best_losses(1) if run.has_trained or not path.exists() else ():
+    path, number = course.journal.path.with_name("best.json"), len(result.generations) - 1
+    written = BestFile.read(path)
+    # The verdict of a confirmation stays where the same search has ended as before.
+    is_said = written.confirmation and (written.generation, written.ending) == (number, ending)
+    for best in () if is_said else result.best_losses(1):
         losses.save_loss(
             path,
             best.formula,
@@ -121,8 +123,8 @@ def search(
             fitness=list(best.fitness),
             id=best.id,
             search=course.settings,
-            generation=result.generations[-1].number,
-            ending=result.ending,
+            generation=number,
+            ending=ending,
         )
     page.finish(lambda: result)
     return result
@@ -138,7 +140,7 @@ class _Search:
         self.course = course
         self.quiet = quiet
         self.seconds_per_generation = None
-        self.prepared = self.has_converged = self.has_trained = False
+        self.prepared = self.has_converged = False
         strategy.as_begun(course.begun)
         begun = course.begun.get("evaluate")
         if isinstance(begun, dict):
@@ -296,7 +298,6 @@ class _Search:
 
     def _train(self, individuals, bar):
         """Evaluate these; each is on the disk before the next is taken."""
-        self.has_trained = True
         bar.set_postfix_str(str(individuals[0].expression)[:60])
         expressions = [one.expression for one in individuals]
         names = [one.id for one in individuals]

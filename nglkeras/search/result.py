@@ -76,7 +76,7 @@ class Result:
             last = max((one.individual.generation for one in records.values()), default=0)
             strategy = _strategy_of(settings, last, path)
         generations, ending = _replay(strategy, records)
-        best = _Best.read(path.with_name("best.json"))
+        best = BestFile.read(path.with_name("best.json"))
         # A search that has found nothing writes no best.json.
         found = any(record.evaluation.rank for record in records.values())
         if not ending and found and best.generation not in (None, len(generations) - 1):
@@ -190,7 +190,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Best:
+class BestFile:
     """What `best.json` says of the search; -1 stands for a search that has not ended."""
 
     class_reduction: Literal["mean", "sum"] = "mean"
@@ -199,7 +199,8 @@ class _Best:
     confirmation: dict | None = None
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: Path) -> "BestFile":
+        """Read the file; one that cannot be read says nothing."""
         try:
             found = msgspec.convert(json.loads(path.read_bytes()), cls)
             if found.generation is None and found.confirmation:

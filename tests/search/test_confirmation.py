@@ -444,6 +444,22 @@ class TestFiles:
         confirm({"m": MINE}, Told({"m": 0.9}), out=tmp_path, quiet=True)
         assert path.read_text() == text + notes
 
+    def test_it_stays_until_the_search_goes_on(self, tmp_path):
+        def found(generations):
+            strategy = GeneticProgramming(0, population_size=4, generations=generations)
+            return search(strategy, lambda e: 1.0 / e.size, out=tmp_path, quiet=True)
+
+        path = tmp_path / "best.json"
+        confirm(found(1), Told({}), out=tmp_path, contenders=(), quiet=True)
+        before = path.read_bytes()
+        assert b"confirmation" in before
+        found(1)
+        assert path.read_bytes() == before
+        found(2)
+        after = json.loads(path.read_bytes())
+        assert after["generation"] == 2
+        assert "confirmation" not in after
+
     def test_an_interrupted_search_has_not_ended_with_it(self, tmp_path):
         def stop(generation):
             if generation.number == 1:
