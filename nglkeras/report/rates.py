@@ -46,7 +46,9 @@ class RateCurve:
     @property
     def best(self) -> float | None:
         """The rate with the highest accuracy; of equals the least. `None` without a network."""
-        return max(self.accuracies, key=self.accuracies.get, default=None)
+        # Of the same number of hits the last digit in float32 may differ.
+        rounded = {rate: round(accuracy, 6) for rate, accuracy in self.accuracies.items()}
+        return max(rounded, key=rounded.get, default=None)
 
     @property
     def has_learnt(self) -> bool:

@@ -28,7 +28,7 @@ from nglkeras.search.presentation import shown
 from nglkeras.search.records import NOT_TRAINED, Generation, Record
 from nglkeras.search.result import BestFile, Result
 from nglkeras.search.screening import Screen, Screening
-from nglkeras.search.strategy import SEED, Evaluation, Strategy
+from nglkeras.search.strategy import SEED, Evaluation, Strategy, level_of
 
 
 def search(
@@ -181,8 +181,9 @@ class _Search:
                 on_generation(generation)
             if fresh:
                 page.update(self.result, lambda: LiveStatus(**self.summary()))
-            unchanged = 0 if generation.best > best else unchanged + 1
-            best = max(best, generation.best)
+            reached = level_of(generation.best)
+            unchanged = 0 if reached > best else unchanged + 1
+            best = max(best, reached)
             if patience is not None and unchanged >= patience and not self.strategy.is_done:
                 ending = (
                     f"ended after generation {generation.number}: the best fitness has not risen "

@@ -7,7 +7,7 @@ knows no Keras.
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import ClassVar, Self
 
@@ -102,12 +102,16 @@ class Evaluation:
 
     @property
     def level(self) -> tuple[float, ...]:
-        """The rank to six digits: evaluations of the same level are equally good.
+        """The rank to six digits: evaluations of the same level are equally good."""
+        return level_of(self.rank)
 
-        Accuracies are computed in float32, where the same number of hits may differ in the last
-        digit.
-        """
-        return tuple(float(f"{value:.6g}") for value in self.rank)
+
+def level_of(fitness: Sequence[float]) -> tuple[float, ...]:
+    """Return a fitness to six digits.
+
+    Accuracies are computed in float32, where the same number of hits may differ in the last digit.
+    """
+    return tuple(float(f"{value:.6g}") for value in fitness)
 
 
 @dataclass(frozen=True)

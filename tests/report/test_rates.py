@@ -44,6 +44,12 @@ def test_a_diverged_network_is_a_guess_or_the_worst(chance, diverged):
     assert curve_of({1.0: [("crashed", None)]}, chance).best is None
 
 
+def test_of_equals_the_least_rate_is_the_best():
+    # 41 of 180 hits, as float32 has them.
+    accuracies = {0.01: 0.2, 0.1: 0.22777777910, 1.0: 0.22777779400}
+    assert RateCurve(tuple(accuracies), 0.1, accuracies).best == 0.1
+
+
 def test_added_rates_end():
     begun = (1.0, 3.2, 10.0)
     curve = RateCurve(begun, 0.1, dict(zip(begun, (0.5, 0.6, 0.7), strict=True)))

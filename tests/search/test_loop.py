@@ -411,6 +411,22 @@ class TestEnd:
         assert longer.ending == ""
         assert Result.load(tmp_path) == longer
 
+    def test_the_last_digit_of_float32_is_no_progress(self, tmp_path):
+        seen = []
+
+        def evaluate(expression):
+            seen.append(expression)
+            return 0.5 + 1e-8 * len(seen)
+
+        result = search(
+            GeneticProgramming(0, population_size=4, generations=30),
+            evaluate,
+            out=tmp_path,
+            patience=2,
+            quiet=True,
+        )
+        assert len(result.generations) == 3
+
     def test_patience_that_cannot_be(self, tmp_path):
         with pytest.raises(UserError, match="patience=0 is not a whole number of at least 1"):
             search(GeneticProgramming(0, **TINY), by_hash, out=tmp_path, patience=0)

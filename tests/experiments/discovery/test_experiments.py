@@ -58,6 +58,7 @@ class TestFitness:
         assert fitness(0.45, 0.78, 0.34) == (0.0, pytest.approx(-10.0))
         # An equal error is no win.
         assert fitness(0.5, 0.8, 0.4) == (0.0, 0.0)
+        assert fitness(0.5000001, 0.8, 0.4)[0] == 0.0
         never, barely = fitness(0.499, 0.799, 0.399), fitness(0.501, 0.1, 0.1)
         assert barely > never
         assert fitness(0.51, 0.81, 0.1) > fitness(0.9, 0.8, 0.4)
