@@ -12,7 +12,6 @@ import pytest
 from conftest import ROOT, run_python
 
 import nglkeras
-from nglkeras.experiments import discovery
 
 
 def test_both_requirements_are_the_same_but_for_tensorflow():
@@ -82,7 +81,6 @@ def test_everything_public_can_be_had():
     [
         nglkeras,
         nglkeras.search,
-        discovery,
     ],
 )
 def test_what_type_checkers_see_of_a_package_is_what_it_has(package):

@@ -238,6 +238,7 @@ def within(name: str, interval: str, holds: Callable[[float], bool]) -> Callable
     """
 
     def check(value):
+        value = check_number(name, value)
         if is_number(value) and not holds(value):
             raise UserError(f"{name}={value!r} is not in {interval}")
         return value
