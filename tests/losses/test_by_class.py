@@ -38,6 +38,8 @@ def test_counts_that_are_none(counts):
 def test_class_weights_of_pandas_know_their_class():
     weights = pd.Series({2: 1.0, 0: 5.0, 1: 9.0})
     assert NGL(class_weights=weights).get_config() == NGL(class_weights=[5, 9, 1]).get_config()
+    with pytest.raises(UserError, match=r"counts for \[1, 2\]: give every class from 0 on"):
+        balanced({1: 5, 2: 6})
     with pytest.raises(UserError, match=r"class_weights for \[0, 'a'\]: give every class"):
         NGL(class_weights={"a": 1.0, 0: 5.0})
 

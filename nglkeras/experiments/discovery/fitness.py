@@ -100,9 +100,7 @@ class TrialFitness(Fitness):
         # Trials of any formula: their keys identify the search.
         self.blanks = self.trials("y_pred")
         self.class_reduction = class_reduction_of(self.blanks[0])
-        divides = all(
-            ignores_scale(blank.schedule.optimizer) and not blank.l2 for blank in self.blanks
-        )
+        divides = all(ignores_scale(blank.schedule.optimizer) for blank in self.blanks)
         self.gradients = "scaled" if scale_free or divides else "exact"
         self.scale_free = scale_free
         self._scales: dict[Expression, Scale] = {}

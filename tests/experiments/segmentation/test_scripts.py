@@ -96,6 +96,11 @@ class TestTable4:
             (["--train-images", "3"], "3 training images do not fill a batch of 8"),
             (["--weights", "gone.h5"], "no weights file gone.h5"),
             (
+                ["--weights", "run=1/gone.h5"],
+                "unknown model of --weights 'run'; choose from: unet_n",
+            ),
+            (["--weights", "/a/run=1/gone.h5"], "no weights file /a/run=1/gone.h5"),
+            (
                 ["--weights", "unet=gone.h5"],
                 "unknown model of --weights 'unet'; choose from: unet_n",
             ),

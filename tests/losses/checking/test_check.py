@@ -414,6 +414,14 @@ NOTES = {
 }
 
 
+def test_the_value_that_is_said_is_that_of_what_counts():
+    labels = np.where(np.arange(len(Y)) % 3 == 0, 255, Y)
+    made, loss = model(), SparseNGL(ignore_class=255)
+    said = re.search(r"the value of SparseNGL is (\S+) now", str(check(made, loss, X, labels)))
+    made.compile(loss=loss)
+    assert float(said[1]) == pytest.approx(made.evaluate(X, labels, verbose=0), rel=1e-3)
+
+
 @pytest.mark.parametrize("case", NOTES)
 def test_advice(case):
     (make, loss, x, y), message = NOTES[case]
