@@ -4,12 +4,18 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
 from nglkeras.errors import UserError
 from nglkeras.search.identity import fingerprint
+
+# What a layer is given, beside functions.
+_PARTS = keras.regularizers.Regularizer | keras.constraints.Constraint
+_PARTS |= keras.initializers.Initializer
+# The name of a layer that feeds another one, in the other one's config.
+_HISTORY = re.compile(r'"keras_history": \["(.*?)", ')
 
 
 def check_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
@@ -38,9 +44,9 @@ def digest_callbacks(callbacks: Sequence[keras.callbacks.Callback] | Callable) -
 def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str:
     """Hash a model's architecture, without the numbers that Keras adds to names.
 
-    Of layers and activation functions that are not Keras' own, the config has the names only: their
-    code is hashed, too. A subclass of `keras.Model` does not tell its layers: it has the hash of
-    the function.
+    Of layers, activation functions, regularizers and the like that are not Keras' own, the config
+    has at most names and numbers: their code is hashed, too. A subclass of `keras.Model` does not
+    tell its layers: it has the hash of the function.
     """
     try:
         config = model.get_config()
@@ -50,25 +56,52 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
     if "layers" not in config:
         # The config of a subclass does not name its layers; its code does.
         return fingerprint(model_fn)
-    text = json.dumps(config, sort_keys=True, default=str)
-    if own := [fingerprint(one) for layer in _layers(model) for one in _own_code(layer)]:
-        text += json.dumps(own)
-    return hashlib.sha256(re.sub(r"_\d+", "", text).encode()).hexdigest()[:16]
+    text = re.sub(r"_\d+", "", json.dumps(config, sort_keys=True, default=str))
+    more = [_wiring(graph) for graph in _graphs(config)]
+    more += [fingerprint(one) for layer in model._flatten_layers() for one in _own_code(layer)]
+    if more := [one for one in more if one]:
+        text += json.dumps(more)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _layers(model):
-    """Yield the layers of a model and of the models in it."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+def _graphs(config):
+    """Yield the configs of functional models in a config."""
+    inner = config if isinstance(config, list | tuple) else ()
+    if isinstance(config, Mapping):
+        if "input_layers" in config:
+            yield config
+        inner = config.values()
+    for one in inner:
+        yield from _graphs(one)
+
+
+def _wiring(config):
+    """Return which layers feed each layer, by their places; `None` if each feeds the next."""
+    places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
+    graph = [layer["inbound_nodes"] for layer in config["layers"]]
+    fed = [_HISTORY.findall(json.dumps(nodes, default=str)) for nodes in graph]
+    # The order of the layers says it.
+    if fed == [[], *([name] for name in list(places)[:-1])]:
+        return None
+    return _with_places([graph, config["input_layers"], config["output_layers"]], places)
+
+
+def _with_places(value, places):
+    """Return nested lists and dicts with the places of layers instead of their names."""
+    if isinstance(value, Mapping):
+        return {key: _with_places(inner, places) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_places(inner, places) for inner in value]
+    return places.get(value, str(value)) if isinstance(value, str) else str(value)
 
 
 def _own_code(layer):
-    """Return the class of a layer and the functions that it holds, but for Keras' own."""
-    held = [value for value in vars(layer).values() if inspect.isfunction(value)]
+    """Return the classes and functions that a layer consists of, but for Keras' own."""
+    held = vars(layer).values()
+    code = [type(layer), *(value for value in held if inspect.isfunction(value))]
+    code += [type(value) for value in held if isinstance(value, _PARTS)]
     known = "keras", "nglkeras"
-    return [one for one in (type(layer), *held) if one.__module__.partition(".")[0] not in known]
+    return [one for one in code if one.__module__.partition(".")[0] not in known]
 
 
 def arguments_of(value: object) -> dict[str, bool | int | float | str]:

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import datetime
 import decimal
-import dis
 import enum
 import fractions
 import functools
@@ -27,6 +26,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from nglkeras.search.changes import changed, codes_of
+
 # Types whose `repr` is their whole value.
 _PRINTED = (
     *(range, slice, pathlib.PurePath, enum.Enum, re.Pattern, decimal.Decimal),
@@ -34,13 +35,6 @@ _PRINTED = (
 )
 # What a class has as a setting.
 _PLAIN = int | float | complex | str | bytes | tuple | list | dict | set | np.ndarray | np.generic
-# Methods that change a list, a dict or a set.
-_CHANGING = {
-    *("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "clear"),
-    *("update", "setdefault", "add", "discard", "sort", "reverse"),
-}
-_STORES = ("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR", "DELETE_ATTR")
-_ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
 
 
 def fingerprint(function: object) -> str:
@@ -165,7 +159,7 @@ class _Reader:
 
     def _globals(self, function):
         """Return the values of its module that a function reads; no functions of other modules."""
-        names = {name for code in _codes(function.__code__) for name in code.co_names}
+        names = {name for code in codes_of(function.__code__) for name in code.co_names}
         found = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
         return {
             name: value
@@ -176,7 +170,11 @@ class _Reader:
     def _object(self, value):
         """Describe the class of an object and the attributes that only the constructor sets."""
         methods = [m.__code__ for m in self._methods(type(value)) if m.__name__ != "__init__"]
-        return self._all((type(value), _settings(getattr(value, "__dict__", {}), methods)))
+        # Those of `__slots__` are in a dict of their own.
+        state = object.__getstate__(value)
+        parts = [one for one in (state if isinstance(state, tuple) else (state,)) if one]
+        own = {name: held for part in parts for name, held in part.items()}
+        return self._all((type(value), _settings(own, methods)))
 
 
 def _function_of(member):
@@ -190,29 +188,9 @@ def _function_of(member):
 
 def _settings(values: Mapping[str, object], codes: Iterable) -> dict[str, object]:
     """Return the values that the code reads and does not change."""
-    whole = [inner for code in codes for inner in _codes(code)]
-    changed, stores_items = set(), False
-    for code in whole:
-        before = None
-        for step in dis.get_instructions(code):
-            if step.opname in _STORES:
-                changed.add(step.argval)
-            elif step.argval in _CHANGING:
-                # One instruction may load several names; the last is on top.
-                changed.add(before[-1] if isinstance(before, tuple) else before)
-            stores_items |= step.opname in _ITEM_STORES
-            before = step.argval
+    names, any_container = changed(codes)
     return {
         name: value
         for name, value in values.items()
-        # Which list or dict the items are stored in, the bytecode does not tell simply.
-        if name not in changed and not (stores_items and isinstance(value, list | dict))
+        if name not in names and not (any_container and isinstance(value, list | dict))
     }
-
-
-def _codes(code):
-    """Yield a code object and those of the functions in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)

@@ -54,13 +54,57 @@ def _with_activation(factor):
     return [keras.layers.Dense(3, scaled)]
 
 
-@pytest.mark.parametrize("layers", [_with_layer, _nested, _with_activation])
-def test_layers_and_activations_of_ones_own_have_their_code(layers):
+def _in_a_wrapper(factor):
+    return [keras.layers.Reshape((1, 4)), keras.layers.TimeDistributed(*_with_layer(factor))]
+
+
+def _with_part(base, argument):
+    def layers(factor):
+        class Own(base):
+            def __call__(self, x, *_, **__):
+                return factor * keras.ops.sum(x)
+
+            def get_config(self):
+                return {}
+
+        return [keras.layers.Dense(3, **{argument: Own()})]
+
+    return layers
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        *(_with_layer, _nested, _in_a_wrapper, _with_activation),
+        _with_part(keras.regularizers.Regularizer, "kernel_regularizer"),
+        _with_part(keras.constraints.Constraint, "kernel_constraint"),
+    ],
+)
+def test_what_is_ones_own_in_a_network_has_its_code(layers):
     first, same, other = (
         digest_model(keras.Sequential([keras.Input((4,)), *layers(factor)]), None)
         for factor in (1, 1, 2)
     )
     assert first == same != other
+
+
+def _graph(wiring, wrap=lambda model: model):
+    """A model of dense layers; the wiring has the places of what is added at its end."""
+    first = keras.Input((4,))
+    outputs = [first]
+    for _ in range(3):
+        outputs.append(keras.layers.Dense(4)(outputs[-1]))
+    if wiring:
+        outputs.append(keras.layers.Add()([outputs[place] for place in wiring]))
+    return wrap(keras.Model(first, outputs[-1]))
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: keras.Sequential([keras.Input((4,)), m])])
+def test_networks_that_differ_in_their_wiring(wrap):
+    of = [digest_model(_graph(wiring, wrap), None) for wiring in ((1, 3), (2, 3), (1, 2, 3), ())]
+    assert len(set(of)) == 4
+    # Whatever numbers Keras gives to the names.
+    assert digest_model(_graph((1, 3), wrap), None) == of[0]
 
 
 def test_callbacks_are_a_list():

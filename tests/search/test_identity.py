@@ -1,5 +1,6 @@
 """The fingerprint of a function."""
 
+import dataclasses
 import datetime
 import functools
 import pathlib
@@ -68,7 +69,12 @@ def _variants():
         def __init__(self, rate):
             self.rate = rate
 
+    @dataclasses.dataclass(slots=True)
+    class Slotted:
+        rate: float
+
     kinds = (Settings, lambda v: types.SimpleNamespace(rate=v), tf.constant, range, datetime.date)
+    kinds += (Slotted,)
     for kind in kinds:
         values = (
             (kind(2000, 1, 1), kind(2000, 1, 2)) if kind is datetime.date else (kind(1), kind(2))
@@ -77,8 +83,10 @@ def _variants():
     yield [closure(0, pathlib.Path("a")), closure(0, pathlib.Path("b"))]
     yield [lambda e, k=1: k, lambda e, k=2: k, lambda e, *, k=1: k]
     yield [_collecting(np.full(5, 0.1)), _collecting(np.full(5, 0.9)), _collecting([0.1])]
-    yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9))]
+    yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9)), _storing([0.1]), _storing([0.9])]
+    yield [_counting_by_name({"a": 1}), _counting_by_name({"a": 2})]
     makers = (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache, _with_a_decorator)
+    makers += (_setting_that_of_another, _setting_that_of_an_argument, _with_a_list_of_one_name)
     for make in makers:
         yield [make(1), make(2)]
 
@@ -96,10 +104,61 @@ def _collecting(data):
 def _storing(data):
     def evaluate(expression):
         found = np.zeros(2)
-        found[0] = data.sum()
+        found[0] = np.sum(data)
         return found.sum()
 
     return evaluate
+
+
+def _counting_by_name(data):
+    def evaluate(expression):
+        counts = dict.fromkeys(data, 0)
+        for name, value in data.items():
+            counts[name] += value * expression.size
+        return counts
+
+    return evaluate
+
+
+def _setting_that_of_another(number):
+    class Own:
+        def __init__(self):
+            self.rate = number
+
+        def __call__(self, expression):
+            schedule = types.SimpleNamespace()
+            schedule.rate = self.rate
+            return schedule.rate * expression.size
+
+    return Own()
+
+
+def _with_a_list_of_one_name(number):
+    class Own:
+        def __init__(self):
+            self.rates = [number]
+
+        def __call__(self, expression):
+            rates = [expression.size]
+            rates.append(self.rates[0])
+            return sum(rates)
+
+    return Own()
+
+
+def _setting_that_of_an_argument(number):
+    class Own:
+        def __init__(self):
+            self.rate = number
+
+        def __call__(self, expression):
+            return self.apply(types.SimpleNamespace(), expression)
+
+        def apply(self, schedule, expression):
+            schedule.rate = self.rate
+            return schedule.rate * expression.size
+
+    return Own()
 
 
 def _with_a_constant(number):
@@ -179,25 +238,35 @@ class TestIdentity:
         assert fingerprint(evaluate) != before
 
     def test_what_the_function_changes_is_no_setting(self):
-        count, cache = 0, {}
+        count, cache, names, table, sums = 0, {}, set(), [[0]], np.zeros(1)
 
         def counting(expression):
             nonlocal count
             count += 1
             cache[expression] = count
             SEEN.append(expression)
+            sums[0] += count
             return expression.size
+
+        def counting_by_other_names(expression):
+            known, seen = cache, names
+            known[expression, len(known)] = 1
+            seen.add(len(known))
+            table[0][0] += 1
+            for row in table:
+                row[-1 if expression else 0] = len(known)
 
         class Counting:
             def __init__(self):
-                self.calls, self.seen = 0, []
+                self.calls, self.seen, self.sizes = 0, [], {}
 
             def __call__(self, expression):
                 self.calls += 1
                 self.seen.append(expression)
+                self.sizes[expression, self.calls] = expression.size
                 return expression.size
 
-        for function in (counting, Counting()):
+        for function in (counting, counting_by_other_names, Counting()):
             before = fingerprint(function)
             function(CE)
             assert fingerprint(function) == before
