@@ -346,11 +346,11 @@ def _mean_difference(*strata, axis=-1):
 
 
 def _improvement(*strata, axis=-1):
-    half = len(strata) // 2
-    signs = [
-        np.sign(x[..., :, None] - y[..., None, :]).mean((-2, -1))
-        for x, y in zip(strata[:half], strata[half:], strict=True)
-    ]
+    half, rounding = len(strata) // 2, ROUNDING * _scale(*strata)
+    signs = []
+    for x, y in zip(strata[:half], strata[half:], strict=True):
+        difference = x[..., :, None] - y[..., None, :]
+        signs.append(np.where(np.abs(difference) > rounding, np.sign(difference), 0).mean((-2, -1)))
     return (1 + np.mean(signs, axis=0)) / 2
 
 

@@ -59,7 +59,7 @@ def _changed_by(code):
             owners = _owners(steps, _loaded(steps, index, _ITEMS[step.opname]))
             names |= owners or set()
             is_unknown |= owners is None
-        elif step.argval in _CHANGING:
+        elif step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGING:
             names |= _owners(steps, _loaded(steps, index, 0)) or set()
     return names, is_unknown
 

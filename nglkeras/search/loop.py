@@ -141,11 +141,11 @@ class _Search:
         self.quiet = quiet
         self.seconds_per_generation = None
         self.prepared = self.has_converged = False
-        strategy.as_begun(course.begun)
-        begun = course.begun.get("evaluate")
-        if isinstance(begun, dict):
+        begun = course.begun
+        strategy.as_begun(begun)
+        if isinstance(begun.get("evaluate"), dict):
             # The copies that workers get are then as begun, too.
-            fitness.as_begun(begun)
+            fitness.as_begun(begun["evaluate"])
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
         classes, settings, soft_labels = asked("look", None)
@@ -160,6 +160,9 @@ class _Search:
             "screening": asdict(screening),
             "classes": classes,
         }
+        # Early journals do not say it.
+        if fitness.class_reduction != "mean" and not (begun and "class_reduction" not in begun):
+            settings["class_reduction"] = fitness.class_reduction
         course.start(settings, quiet=quiet)
         if fitness.found and not quiet:
             output.say(asked("found", None))

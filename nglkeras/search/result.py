@@ -86,7 +86,7 @@ class Result:
             records,
             tuple(generations),
             settings,
-            best.class_reduction,
+            settings.get("class_reduction", best.class_reduction),
             ending or best.ending,
         )
 

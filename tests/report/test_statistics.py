@@ -170,6 +170,9 @@ class TestProbabilityOfImprovement:
     def test_by_hand(self):
         # Of nine pairs three are won, three even and three lost: (3 + 3 / 2) / 9.
         assert probability_of_improvement([[1, 2, 3]], [[1, 2, 3]]) == 0.5
+        # Accuracies that differ in the last digit of float32 are equal.
+        assert probability_of_improvement([[90.00000358]], [[90.0]]) == 0.5
+        assert probability_of_improvement([[90.01]], [[90.0]]) == 1
         # 2 beats 1, ties with 2 and loses to 3; 4 beats all three.
         assert probability_of_improvement([[2, 4]], [[1, 2, 3]]) == pytest.approx(4.5 / 6)
 

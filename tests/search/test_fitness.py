@@ -7,7 +7,7 @@ import pytest
 from search_tools import TINY, lines
 
 from nglkeras import UserError, executors
-from nglkeras.search import Evaluation, Fitness, GeneticProgramming, Screening, search
+from nglkeras.search import Evaluation, Fitness, GeneticProgramming, Result, Screening, search
 from nglkeras.search.fitness import as_evaluation, as_fitness
 
 
@@ -91,6 +91,18 @@ class TestFitness:
         run(again, tmp_path)
         # A finished search needs no data.
         assert again.calls == ["writing", {"kind": "full"}, "written"]
+        # The journal knows that losses are sums, also where no best.json is written yet.
+        (tmp_path / "best.json").unlink()
+        assert Result.load(tmp_path).best_losses(1)[0].class_reduction == "sum"
+
+    def test_early_journals_do_not_say_that_losses_are_sums(self, tmp_path):
+        run(Full(), tmp_path)
+        path = tmp_path / "search.jsonl"
+        text = path.read_text()
+        assert text.count('"class_reduction": "sum"') == 1
+        path.write_text(text.replace(', "class_reduction": "sum"', ""))
+        run(Full(), tmp_path)
+        assert Result.load(tmp_path).class_reduction == "sum"
 
     @pytest.mark.slow
     def test_the_same_on_workers(self, tmp_path):

@@ -86,6 +86,7 @@ def _variants():
     yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9)), _storing([0.1]), _storing([0.9])]
     yield [_counting_by_name({"a": 1}), _counting_by_name({"a": 2})]
     makers = (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache, _with_a_decorator)
+    makers += (_beside_what_is_called_like_a_change,)
     makers += (_setting_that_of_another, _setting_that_of_an_argument, _with_a_list_of_one_name)
     for make in makers:
         yield [make(1), make(2)]
@@ -131,6 +132,15 @@ def _setting_that_of_another(number):
             return schedule.rate * expression.size
 
     return Own()
+
+
+def _beside_what_is_called_like_a_change(number):
+    factor = number
+
+    def update(expression, how):
+        return expression.size if how == "sort" else 0
+
+    return lambda expression: factor * update(expression, how="sort") * (factor, "pop")[0]
 
 
 def _with_a_list_of_one_name(number):
