@@ -46,6 +46,8 @@ class LabelLoss(keras.losses.Loss):
         """Let Keras weight and reduce the values that neither mask excludes."""
         sample_weight = _for_all_pixels(sample_weight, values)
         own = get_keras_mask(values)
+        if mask is not None:
+            mask = for_all_within(mask, values)
         if own is not None:
             mask = own if mask is None else ops.logical_and(mask, own)
         return reduce_weighted_values(
@@ -55,6 +57,17 @@ class LabelLoss(keras.losses.Loss):
             reduction=self.reduction,
             dtype=self.dtype,
         )
+
+
+def for_all_within(mask, values):
+    """Give what is in a step of a sequence, such as the pixels of a frame, the mask of the step.
+
+    Keras would align the mask with the last axes.
+    """
+    missing = tuple(range(len(mask.shape), len(values.shape)))
+    if not missing:
+        return mask
+    return ops.logical_and(ops.expand_dims(mask, axis=missing), ops.ones_like(values, "bool"))
 
 
 def shape_of_weights(weights):

@@ -11,7 +11,7 @@ from keras.src.backend import get_keras_mask
 
 from nglkeras.errors import UserError
 from nglkeras.expression import EPSILON
-from nglkeras.losses.base import FunctionLoss, shape_of_weights
+from nglkeras.losses.base import FunctionLoss, for_all_within, shape_of_weights
 from nglkeras.losses.documentation import documented
 from nglkeras.losses.labels import (
     NOT_SPARSE,
@@ -205,8 +205,9 @@ class _PixelWeights:
             if _are_of_pixels(sample_weight, y_pred):
                 weights = one_each(sample_weight, y_pred, self.axis, what="pixel weight")
                 weights, sample_weight = ops.cast(weights, self.dtype), None
-            if _are_of_pixels(mask, y_pred):
-                counts = ops.cast(mask, self.dtype)
+            if mask is not None and len(mask.shape) > 1:
+                pixels = ops.take(y_pred, 0, axis=self.axis)
+                counts = ops.cast(for_all_within(mask, pixels), self.dtype)
                 weights, mask = counts if weights is None else weights * counts, None
             own = self._own_arguments()
             values = self.function(as_tensor(y_true), y_pred, pixel_weight=weights, **own)

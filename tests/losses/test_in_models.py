@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 from conftest import run_python, to_numpy
+from keras import ops
+from keras.src.backend import set_keras_mask
 from keras.src.losses import ALL_OBJECTS_DICT as KERAS_NAMES
 
 from nglkeras import UserError, losses
@@ -292,6 +294,27 @@ class TestInModels:
         model.compile(loss=losses.NGL())
         expected = to_numpy(losses.ngl(t, model(x)))[:, :4].mean()
         assert model.evaluate(x, t, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("cls", [losses.SparseNGL, losses.SparseFocal, losses.SparseDice])
+    @pytest.mark.parametrize("ignore_class", [None, 2])
+    @pytest.mark.parametrize("pixels", [(4,), (5, 2)])
+    def test_a_mask_of_steps_is_that_of_the_pixels_of_each_step(self, cls, ignore_class, pixels):
+        """Also where there are as many pixels as steps or samples."""
+        shape = (4, 4, *pixels)
+        rng = np.random.default_rng(3)
+        labels, x = rng.integers(0, 3, shape), rng.normal(size=(*shape, 3)).astype("float32")
+        mask = rng.random((4, 4)) < 0.6
+        loss = cls(from_logits=True, ignore_class=ignore_class)
+        counts = np.broadcast_to(mask.reshape(4, 4, *[1] * len(pixels)), shape)
+        if cls is losses.SparseDice:
+            expected = loss(labels, x, sample_weight=counts)
+        else:
+            values = to_numpy(loss.call(labels, ops.convert_to_tensor(x)))
+            counts = counts if ignore_class is None else counts & (labels != ignore_class)
+            expected = values[counts].mean()
+        x = ops.convert_to_tensor(x)
+        set_keras_mask(x, mask=ops.convert_to_tensor(mask))
+        assert float(loss(labels, x)) == pytest.approx(float(expected), rel=1e-5)
 
     @pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 1, 1)])
     def test_weights_of_images_count_for_all_their_pixels(self, shape):
