@@ -236,14 +236,15 @@ class _OfKeras(Measure):
     def _arguments(self, task, metric, labels, p):
         if not self._is_of_keras:
             return task.given(labels), p
-        if task.head == "sigmoid":
-            t, p, valid = task.rows(labels, p)
-            kept = valid.all(axis=-1)
-            return t[kept], p[kept]
         t, p, valid = task.rows(labels, p)
+        # Some compare indices of classes, and would take probabilities for the class 0.
+        wants_found = getattr(metric, "sparse_y_pred", False)
+        if task.head == "sigmoid":
+            kept = valid.all(axis=-1)
+            has_threshold = not wants_found or hasattr(metric, "threshold")
+            return t[kept], p[kept] if has_threshold else p[kept] >= 0.5
         t, p = t[valid], p[valid]
         wants_indices = getattr(metric, "sparse_y_true", self._wants_indices)
-        wants_found = getattr(metric, "sparse_y_pred", False)
         return t.argmax(axis=-1) if wants_indices else t, p.argmax(axis=-1) if wants_found else p
 
 
@@ -340,6 +341,9 @@ def read(metric: object, mode: str | None = None) -> Measure:
             return _OfFunction(metric, mode)
         if _takes(metric, 0):
             made = metric()
+    if type(made) is keras.metrics.Accuracy:
+        # Keras' class asks whether a probability is the label itself.
+        return read("accuracy", mode)
     if isinstance(made, keras.metrics.Metric):
         return _OfKeras(made, mode)
     raise UserError(

@@ -80,10 +80,9 @@ class Task:
         whole, what = self.outputs, "each pixel" if len(self.shape) > 2 else "each position"
         if self.head == "softmax":
             text = f"{whole} classes that exclude each other"
-        elif whole == 1:
-            text = "one label, yes or no"
         else:
-            text = f"{whole} labels, each yes or no"
+            kind = "a number from 0 to 1" if self.soft_labels else "yes or no"
+            text = f"one label, {kind}" if whole == 1 else f"{whole} labels, each {kind}"
         text = f"{text}; the network ends in {ends}"
         if len(self.shape) > 1:
             text += f" for {what} of {self.shape[:-1]}"
@@ -253,7 +252,8 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
     if head == "sigmoid" and has_indices and outputs > 1:
         raise UserError(heads.not_softmax(model, x, output))
     counted = y if ignore_class is None else y[y != ignore_class]
-    is_soft = not has_indices and not np.isin(counted, (0, 1)).all()
+    has_rows = head == "sigmoid" or not has_indices
+    is_soft = has_rows and not np.isin(counted, (0, 1)).all()
     return Task(shape, head, kind == "logits", has_indices, ignore_class, soft_labels=is_soft)
 
 

@@ -145,12 +145,26 @@ OF_ONE = {
 }
 
 
+OBJECTS_OF_ONE = [
+    pytest.param(keras.metrics.MeanIoU(2), OF_ONE["mean_iou"], id="of classes"),
+    pytest.param(
+        keras.metrics.BinaryIoU(threshold=0.3),
+        lambda y, p: metrics.jaccard_score(y, p >= 0.3, average="macro"),
+        id="of a threshold",
+    ),
+    pytest.param(keras.metrics.Accuracy(), OF_ONE["accuracy"], id="Accuracy"),
+    pytest.param("Accuracy", OF_ONE["accuracy"], id="Accuracy by its name"),
+]
+
+
 class TestOfSigmoids:
-    @pytest.mark.parametrize("name", OF_ONE)
-    def test_one(self, name):
+    @pytest.mark.parametrize(("metric", "expected"), [*OF_ONE.items(), *OBJECTS_OF_ONE])
+    def test_one(self, metric, expected):
+        # Whether a threshold itself is above the threshold is Keras' affair.
+        p = Q + 1e-3
         task = Task((1,), "sigmoid")
-        found = measured(name, task, RARE[:, None].astype("float32"), Q[:, None])
-        assert found == pytest.approx(OF_ONE[name](RARE, Q), rel=1e-6)
+        found = measured(metric, task, RARE[:, None].astype("float32"), p[:, None])
+        assert found == pytest.approx(expected(RARE, p), rel=1e-6)
 
     def test_a_function_gets_one_number_a_sample(self):
         labels = RARE[:, None].astype("float32")

@@ -49,6 +49,18 @@ def test_soft_labels_are_seen():
     assert TrainingFitness(model_fn, data, data, metric="auc").soft_labels
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_soft_labels_of_sigmoids_are_seen(outputs):
+    """Without them y_true and its square would be taken for one loss."""
+    layers = [keras.Input((6,)), keras.layers.Dense(outputs, "sigmoid")]
+    labels = np.stack([X[:, 0] > 0, X[:, 1] > 0], axis=-1)[:, :outputs].astype("float32")
+    for soft in (False, True):
+        data = X, 0.9 * labels + 0.05 if soft else labels
+        found = TrainingFitness(lambda: keras.Sequential(layers), data, data)
+        assert found.soft_labels == soft
+        assert ("a number from 0 to 1" in found.found()) == soft
+
+
 class TestTrainingFitness:
     def test_a_search_of_one_s_own(self, tmp_path):
         evaluate = fitness()
