@@ -60,7 +60,9 @@ def masked(values, valid):
 
 def float32_at_least(x):
     """Return `x` in at least float32: float16 and bfloat16 cannot represent p + 1e-8."""
-    x = ops.convert_to_tensor(x)
+    # Not all operations take variables, neither Keras' nor TensorFlow's.
+    x = ops.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
+    x = x.read_value() if hasattr(x, "read_value") else x
     is_wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
     return x if is_wide else ops.cast(x, "float32")
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,8 +136,8 @@ class Journal(Records):
         self._discard_checkpoints(result)
 
     def results(self) -> dict[str, TrialResult]:
-        """Return the last row of every trial by its key."""
-        found = {result.key: result for result in self.read(TrialResult.from_json)}
+        """Return the row that counts of every trial by its key; see `latest`."""
+        found = latest(self.read(TrialResult.from_json))
         for result in found.values():
             # A process that was killed after writing the row left its checkpoints behind.
             self._discard_checkpoints(result)
@@ -146,6 +146,24 @@ class Journal(Records):
     def _discard_checkpoints(self, result):
         if self.checkpoints is not None and result.status in FINAL_STATUSES:
             self.checkpoints.discard(result.key)
+
+
+def latest(rows: Iterable) -> dict:
+    """Return the row that counts of each trial or network, by its key.
+
+    It is the last one, but a training that failed for a reason of its own, such as a timeout, does
+    not replace a result: lines of two machines may stand together in any order.
+    """
+    found = {}
+    for row in rows:
+        first = found.get(row.key)
+        if first is None or _weight(row) >= _weight(first):
+            found[row.key] = row
+    return found
+
+
+def _weight(row):
+    return (row.status in FINAL_STATUSES) + (row.status == "ok")
 
 
 def read_records(

@@ -12,7 +12,7 @@ from nglkeras import paths
 from nglkeras.errors import UserError, in_a_line
 from nglkeras.runs import live_status, lock
 from nglkeras.runs.columns import Number
-from nglkeras.runs.journal import read_records
+from nglkeras.runs.journal import latest, read_records
 from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.runs.trial import TrialResult
 
@@ -110,8 +110,7 @@ def read(journal: Path) -> Status:
     holder = lock.holder(journal)
     convert = _CONVERT.get(journal.name, TrialResult.from_json)
     found = read_records(journal, convert, unreadable.append)
-    # The last line of a trial or candidate counts.
-    rows = {row.key: row for row in found if row is not None}.values()
+    rows = latest(row for row in found if row is not None).values()
     if unreadable and holder is not None and not journal.read_bytes().endswith(b"\n"):
         # The last line is being written at this moment.
         unreadable.pop()

@@ -13,6 +13,7 @@ from nglkeras.search.records import (
     Record,
     as_json,
     header_or_record,
+    settings_and_records,
     settings_in,
 )
 from nglkeras.search.result import Result
@@ -60,21 +61,19 @@ class Course:
             UserError: If the journal holds a search with other settings.
         """
         self.settings = as_json(settings)
-        rows = list(self.journal.read(header_or_record))
-        headers = [row for row in rows if isinstance(row, dict)]
-        if not headers and rows:
-            raise UserError(f"{self.journal.path} has lost its first line, the settings")
-        if not headers:
+        rows = self.journal.read(header_or_record)
+        begun, records = settings_and_records(rows, self.journal.path)
+        if begun is None:
             self.journal.append({"settings": self.settings})
-        elif headers[0] != self.settings:
-            difference = _difference(headers[0], self.settings)
+        elif begun != self.settings:
+            difference = _difference(begun, self.settings)
             if difference.startswith(("evaluate code", "evaluate function")):
                 difference = f"another evaluate: {difference.removeprefix('evaluate ')}"
             raise UserError(
                 f"{self.journal.path.parent} holds a search with other settings ({difference}); "
                 "give another folder"
             )
-        self.known = _without_failures([row for row in rows if isinstance(row, Record)])
+        self.known = _without_failures(records)
         if self.known and not quiet:
             output.say(f"resumed from {len(self.known)} rows of {self.journal.path}")
 
@@ -87,8 +86,9 @@ class Course:
         known = self.known.get(individual.id)
         if known is not None and not known.individual.agrees_with(individual):
             raise UserError(
-                f"{self.journal.path}: individual {individual.id} was made otherwise than this "
-                "version makes it; give another folder"
+                f"{self.journal.path}: individual {individual.id} was made otherwise before: by "
+                "another version, or by a strategy whose random numbers are not those of "
+                "nglkeras.search.strategy.generator; give another folder"
             )
         return known
 

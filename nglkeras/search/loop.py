@@ -110,10 +110,14 @@ def search(
     elif not quiet:
         output.say(*_describe_front(result.front))
     path, number = course.journal.path.with_name("best.json"), len(result.generations) - 1
+    measured = sum(bool(record.evaluation.rank) for record in result.records.values())
     written = BestFile.read(path)
+    is_longer = (written.generation or 0) > number
     # The verdict of a confirmation stays where the same search has ended as before.
-    is_said = written.confirmation and (written.generation, written.ending) == (number, ending)
-    for best in () if is_said else result.best_losses(1):
+    is_said = written.confirmation and written.is_of(number, ending, measured)
+    if is_longer and not quiet:
+        output.say(f"best.json stays that of the search to generation {written.generation}")
+    for best in () if is_longer or is_said else result.best_losses(1):
         losses.save_loss(
             path,
             best.formula,
@@ -125,6 +129,7 @@ def search(
             search=course.settings,
             generation=number,
             ending=ending,
+            measured=measured,
         )
     page.finish(lambda: result)
     return result

@@ -16,7 +16,7 @@ from nglkeras import paths
 from nglkeras.errors import in_a_line
 from nglkeras.report import output
 from nglkeras.runs import live_status, lock
-from nglkeras.runs.journal import read_records
+from nglkeras.runs.journal import latest, read_records
 from nglkeras.runs.live_status import LiveStatus, duration
 from nglkeras.runs.status import PAGE
 from nglkeras.search import presentation
@@ -217,6 +217,6 @@ def _confirmation(folder):
     if not rates:
         rates = {
             name: {rate: 100 * value for rate, value in curve.accuracies.items()}
-            for name, curve in rate_curves({row.key: row for row in rows}.values()).items()
+            for name, curve in rate_curves(latest(rows).values()).items()
         }
     return {"measure": "accuracy", **found, "rates": rates, "networks": len(rows)}

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -179,6 +179,27 @@ def header_or_record(row: dict) -> dict | Record:
     if isinstance(row, dict) and "settings" in row:
         return msgspec.convert(row["settings"], dict)
     return Record.from_json(row)
+
+
+def settings_and_records(
+    rows: Iterable[dict | Record], path: Path
+) -> tuple[dict | None, list[Record]]:
+    """Divide the lines of a search's journal; the settings are `None` if it has no line.
+
+    Raises:
+        UserError: If the settings are missing, or are those of two searches.
+    """
+    settings, records = None, []
+    for row in rows:
+        if isinstance(row, Record):
+            records.append(row)
+        elif settings is not None and row != settings:
+            raise UserError(f"{path} holds two searches: put each into a folder of its own")
+        else:
+            settings = row
+    if records and settings is None:
+        raise UserError(f"{path} has lost its first line, the settings")
+    return settings, records
 
 
 def as_json(value: object) -> object:

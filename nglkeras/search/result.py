@@ -17,7 +17,12 @@ from nglkeras.search import coefficients, evolution, glo, presentation
 from nglkeras.search.found import FoundLoss
 from nglkeras.search.front import pareto_front
 from nglkeras.search.racing import epochs_of
-from nglkeras.search.records import Generation, Record, header_or_record
+from nglkeras.search.records import (
+    Generation,
+    Record,
+    header_or_record,
+    settings_and_records,
+)
 from nglkeras.search.scale import FACTOR, factor_of_twin
 from nglkeras.search.strategy import Member, Strategy
 
@@ -67,11 +72,11 @@ class Result:
             UserError: If the folder has no journal, or its strategy is not known.
         """
         path = paths.expand(folder) / "search.jsonl"
-        rows = list(read_records(path, header_or_record, print))
-        settings = next((row for row in rows if isinstance(row, dict)), None)
+        rows = read_records(path, header_or_record, print)
+        settings, records = settings_and_records(rows, path)
         if settings is None:
             raise UserError(f"{path} has lost its first line, the settings")
-        records = {row.individual.id: row for row in rows if isinstance(row, Record)}
+        records = {record.individual.id: record for record in records}
         if strategy is None:
             last = max((one.individual.generation for one in records.values()), default=0)
             strategy = _strategy_of(settings, last, path)
@@ -191,12 +196,26 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class BestFile:
-    """What `best.json` says of the search; -1 stands for a search that has not ended."""
+    """What `best.json` says of the search; -1 stands for a search that has not ended.
+
+    Attributes:
+        class_reduction: Of the losses of the search.
+        generation: Number of the last generation.
+        ending: Why there are no more generations.
+        measured: Number of losses with a fitness.
+        confirmation: What `confirm` has found.
+    """
 
     class_reduction: Literal["mean", "sum"] = "mean"
     generation: int | None = None
     ending: str = ""
+    measured: int | None = None
     confirmation: dict | None = None
+
+    def is_of(self, generation: int, ending: str, measured: int) -> bool:
+        """Return whether it is of a search that has ended so; early files do not have all."""
+        is_same = (self.generation, self.ending) == (generation, ending)
+        return is_same and self.measured in (None, measured)
 
     @classmethod
     def read(cls, path: Path) -> "BestFile":

@@ -270,9 +270,25 @@ class Strategy(ABC):
             if self.generation == 0:
                 proposed = self._with_seeds(proposed)
             self._waiting = {individual.index: individual for individual in proposed}
-            if not self._waiting:
-                raise UserError(f"generation {self.generation} of the strategy has no individual")
+            self._check(proposed)
         return [self._waiting[i] for i in sorted(self._waiting)]
+
+    def _check(self, proposed):
+        """Raise an error if a strategy of one's own has numbered its individuals wrongly."""
+        name, number = type(self).__name__, self.generation
+        if not proposed:
+            raise UserError(f"generation {number} of the strategy has no individual")
+        if len(self._waiting) < len(proposed):
+            raise UserError(
+                f"{name}.propose gives two individuals of generation {number} one index: give each "
+                "its own, Individual(loss, self.generation, index)"
+            )
+        other = next((one for one in proposed if one.generation != number), None)
+        if other is not None:
+            raise UserError(
+                f"{name}.propose gives an individual of generation {other.generation} in "
+                f"generation {number}: make it with Individual(loss, self.generation, index)"
+            )
 
     def _with_seeds(self, proposed):
         if len(self.seeds) > len(proposed):

@@ -12,7 +12,7 @@ from nglkeras import paths
 from nglkeras.executors import Executor, Local
 from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.columns import Number
-from nglkeras.runs.journal import Records
+from nglkeras.runs.journal import Records, latest
 from nglkeras.runs.live_status import StatusWriter
 from nglkeras.search.trainer import Loss, Network, Trainer, as_measured, formula_of
 from nglkeras.training.outcome import FINAL_STATUSES
@@ -96,7 +96,7 @@ class Trainings:
 
     def read(self) -> None:
         """Read the rows of an interrupted confirmation."""
-        self._rows = {row.key: row for row in self.journal.read(NetworkRow.from_json)}
+        self._rows = latest(self.journal.read(NetworkRow.from_json))
 
     def network(self, name: str, rate: float, run: int) -> Network:
         """Return the network of a loss, by name, at a rate in a run."""

@@ -5,6 +5,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import run_python, to_numpy
 from keras import ops
 from keras.src.backend import set_keras_mask
@@ -283,6 +284,14 @@ class TestInModels:
             model.compile(keras.optimizers.Adam(0.02), losses.get(row), metrics=["accuracy"])
             history = model.fit(x, t, epochs=15, verbose=0).history
             assert history["accuracy"][-1] > 0.93, row
+
+    @pytest.mark.parametrize("cls", [losses.NGL, losses.Crossentropy, losses.Focal, losses.Dice])
+    @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+    @pytest.mark.parametrize("kind", [keras.Variable, tf.Variable])
+    def test_predictions_may_be_a_variable(self, cls, head, kind):
+        logits = np.random.default_rng(3).normal(size=(2, 6, 3)).astype("float32")
+        labels, loss = one_hot(np.arange(12).reshape(2, 6) % 3, 3), cls(head=head, from_logits=True)
+        assert float(loss(labels, kind(logits))) == pytest.approx(float(loss(labels, logits)))
 
     def test_mask_of_the_model_is_respected(self):
         model = keras.Sequential(

@@ -38,6 +38,24 @@ def test_later_rows_replace_earlier_ones(journal):
     assert len(journal.path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("statuses", "counts"),
+    [
+        (("ok", "timeout"), "ok"),
+        (("timeout", "ok", "lost"), "ok"),
+        (("ok", "stopped"), "ok"),
+        (("exploded", "crashed"), "exploded"),
+        (("crashed", "timeout"), "timeout"),
+        (("stopped", "non_finite"), "non_finite"),
+    ],
+)
+def test_a_failure_does_not_replace_a_result(journal, statuses, counts):
+    """The lines of two machines may stand in any order."""
+    for status in statuses:
+        journal.append(result(status=status))
+    assert journal.results()["a"].status == counts
+
+
 def test_a_row_is_a_line_of_json(journal):
     journal.append(result("ä\n"))
     (line,) = journal.path.read_text().splitlines()

@@ -390,6 +390,20 @@ class TestSeeds:
             self.run(tmp_path, "CE", strategy=strategy)
 
 
+class Size(Fitness):
+    """The larger the better; the largest losses may take too long."""
+
+    settings = {"kind": "size"}  # noqa: RUF012
+
+    def __init__(self, are_slow):
+        self.are_slow = are_slow
+
+    def __call__(self, expression):
+        if expression.size > 12 and self.are_slow:
+            return Evaluation("timeout", message="slow")
+        return float(expression.size)
+
+
 class TestEnd:
     @pytest.mark.parametrize("patience", [1, 3])
     def test_patience_ends_a_search_that_does_not_get_better(self, tmp_path, capsys, patience):
@@ -410,6 +424,30 @@ class TestEnd:
         assert len(longer.generations) == len(bests) + 1
         assert longer.ending == ""
         assert Result.load(tmp_path) == longer
+
+    def test_a_shorter_search_leaves_the_winner_of_a_longer_one(self, tmp_path, capsys):
+        path, make = tmp_path / "best.json", partial(GeneticProgramming, 0, population_size=6)
+        search(make(generations=5), by_hash, out=tmp_path, quiet=True)
+        longer = path.read_text()
+        for generations, patience in ((1, None), (5, 1)):
+            strategy = make(generations=generations)
+            shorter = search(strategy, by_hash, out=tmp_path, patience=patience)
+            assert len(shorter.generations) < 6
+            assert "best.json stays that of the search to generation 5" in capsys.readouterr().out
+            assert path.read_text() == longer
+
+    def test_a_winner_of_a_second_attempt_replaces_a_verdict(self, tmp_path):
+        path = tmp_path / "best.json"
+        make = partial(GeneticProgramming, 0, population_size=12, generations=0)
+        search(make(), Size(True), out=tmp_path, quiet=True)
+        content = json.loads(path.read_text()) | {"confirmation": {"verdict": "yes"}}
+        path.write_text(json.dumps(content))
+        search(make(), Size(True), out=tmp_path, quiet=True)
+        assert json.loads(path.read_text()) == content
+        result = search(make(), Size(False), out=tmp_path, quiet=True)
+        content = json.loads(path.read_text())
+        assert content["formula"] == result.best_losses(1)[0].formula
+        assert "confirmation" not in content
 
     def test_the_last_digit_of_float32_is_no_progress(self, tmp_path):
         seen = []

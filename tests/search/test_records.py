@@ -127,6 +127,20 @@ class TestLoad:
         with pytest.raises(UserError, match="has lost its first line, the settings"):
             Result.load(tmp_path)
 
+    def test_two_searches_in_one_journal(self, tmp_path):
+        make = [partial(GeneticProgramming, seed, **TINY) for seed in (0, 1)]
+        paths = [tmp_path / name / "search.jsonl" for name in ("a", "b")]
+        for strategy, path in zip(make, paths, strict=True):
+            search(strategy(), by_hash, out=path.parent, quiet=True)
+        whole = paths[0].read_text()
+        # Those of one search may be there twice, as two machines have written them.
+        paths[0].write_text(whole + whole)
+        assert Result.load(tmp_path / "a").settings["seed"] == 0
+        paths[0].write_text(whole + paths[1].read_text())
+        for again in (Result.load, lambda out: search(make[0](), by_hash, out=out, quiet=True)):
+            with pytest.raises(UserError, match="holds two searches: put each into a folder"):
+                again(tmp_path / "a")
+
     def test_files_from_elsewhere_are_only_read(self, tmp_path):
         search(GP(generations=1), by_hash, out=tmp_path, quiet=True)
         path = tmp_path / "search.jsonl"

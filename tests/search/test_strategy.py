@@ -66,9 +66,21 @@ def test_a_strategy_says_what_it_lacks(tmp_path):
         def propose(self):
             return ()
 
+    class Early(RandomSearch):
+        def propose(self):
+            return [Individual(one.expression, 0, one.index) for one in super().propose()]
+
+    class Equal(RandomSearch):
+        def propose(self):
+            return [Individual(one.expression, one.generation, 0) for one in super().propose()]
+
     class Bare(Strategy):
         propose = RandomSearch.propose
 
+    with pytest.raises(UserError, match=r"Early\.propose gives an individual of generation 0 in"):
+        search(Early(0), by_hash, out=tmp_path / "early", quiet=True)
+    with pytest.raises(UserError, match=r"Equal\.propose gives two individuals of generation 0"):
+        search(Equal(0), by_hash, out=tmp_path / "equal", quiet=True)
     with pytest.raises(UserError, match="generation 0 of the strategy has no individual"):
         search(Silent(0), by_hash, out=tmp_path, quiet=True)
     with pytest.raises(UserError, match="Bare needs a dataclass as its parameters_class"):

@@ -53,6 +53,7 @@ from nglkeras.report import output, statistics
 from nglkeras.report.best_rates import BestRateCell
 from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
+from nglkeras.runs.journal import latest
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search.records import Record, header_or_record
 from nglkeras.search.result import Result
@@ -284,10 +285,8 @@ class Numbers:
         found = []
         for path in output.kept(self.folder, "journal.jsonl", "trials.jsonl"):
             journal = path.relative_to(self.folder).as_posix()
-            rows = self._journals.records(path, TrialResult.from_json)
-            # The last row of a trial counts.
-            latest = {row.key: row for row in rows}
-            found += [{"journal": journal, **_summary(row)} for row in latest.values()]
+            rows = latest(self._journals.records(path, TrialResult.from_json)).values()
+            found += [{"journal": journal, **_summary(row)} for row in rows]
         return found
 
     def studies(self) -> dict[str, dict[str, Outcome]]:

@@ -16,7 +16,7 @@ import msgspec
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.glo import tables as glo_tables
 from nglkeras.report.tables import Cell
-from nglkeras.runs.journal import read_records
+from nglkeras.runs.journal import latest, read_records
 from nglkeras.runs.trial import Trial, TrialResult
 
 AnyCell = TypeVar("AnyCell", bound=Cell)
@@ -113,7 +113,7 @@ class Journals:
         Raises:
             UserError: If the journal cannot be read, or there is no such setting.
         """
-        rows = {row.key: row for row in self.records(path, TrialResult.from_json)}
+        rows = latest(self.records(path, TrialResult.from_json))
         trials, results = [], {}
         for row in rows.values():
             if (row.key, kind) not in self._trials:
