@@ -13,7 +13,7 @@ from nglkeras.data.catalog import files_sha256, get_info
 from nglkeras.data.division import SPLITS
 from nglkeras.errors import unknown
 from nglkeras.experiments.classification import architectures, protocol
-from nglkeras.experiments.classification.protocol import Scale
+from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.expression import Expression
 from nglkeras.runs.trial import initial_weights
 from nglkeras.seeds import at_most
@@ -75,7 +75,7 @@ class Trial(runs.trial.Trial):
 
 
 def plan(
-    scale: Scale,
+    scale: ClassificationScale,
     loss_names: Iterable[str],
     *,
     seed: int = 0,
