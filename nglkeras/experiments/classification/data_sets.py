@@ -7,7 +7,7 @@ from nglkeras import data, report
 from nglkeras.data import catalog
 from nglkeras.experiments import options
 from nglkeras.experiments.classification import protocol
-from nglkeras.experiments.classification.table import split_notes
+from nglkeras.experiments.classification.experiment import split_notes
 from nglkeras.experiments.classification.trial import plan
 
 # The columns of table B.2.1 that are shown side by side.

@@ -13,7 +13,7 @@ from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.experiments import classification, earlier, options
 from nglkeras.experiments.classification import protocol
-from nglkeras.experiments.classification.table import AccuracyTable
+from nglkeras.experiments.classification.experiment import AccuracyTable
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.experiments.script import chosen_settings
 from nglkeras.report import output
