@@ -14,7 +14,7 @@ describes the constants in a section `Constants:`; `documentation` adds the rest
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 
 from keras import ops
@@ -167,8 +167,7 @@ def variant(function, name, summary, **fixed):
         **fixed: Options and their values.
     """
     old = function.definition
-    settings = {item.name: getattr(old, item.name) for item in fields(old)}
-    definition = Definition(**settings | {"fixed": {**old.fixed, **fixed}})
+    definition = replace(old, fixed={**old.fixed, **fixed})
     _, _, rest = (old.term.__doc__ or "").partition("\n")
     return _function(definition, name, f"{summary}\n{rest}", function.__module__)
 
