@@ -67,8 +67,8 @@ class Definition:
         heads: Heads that the loss is defined for. A loss of sigmoids alone is a sum of terms over
             the outputs, not over the pair (p, 1 - p) of each.
         label_only: Whether the term is 0 for the label 0 and linear in the label.
-        kernel: Function of the constants that returns the `kernels.Term` or, as a string, why there
-            is none.
+        kernel: Function of the constants that returns the `kernel_terms.Term` or, as a string, why
+            there is none.
         checks: Functions that check constants, by their names, and return them.
         defaults: Defaults of options, where they are not those of `Options`.
         fixed: Options that the loss does not offer.
