@@ -295,7 +295,7 @@ def try_on(
     """Measure an untrained network on a few samples.
 
     Args:
-        measure: What `read` returns.
+        measure: What `as_measure` returns.
         task: The `Task`.
         model: The network.
         x: Inputs.
@@ -314,7 +314,7 @@ def try_on(
     measure.check(task, y, outputs, all_labels)
 
 
-def read(metric: object, mode: str | None = None) -> Measure:
+def as_measure(metric: object, mode: str | None = None) -> Measure:
     """Return the measure of a metric.
 
     Args:

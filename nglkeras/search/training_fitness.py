@@ -118,11 +118,11 @@ class TrainingFitness(Fitness):
         one_program: bool | None = None,
         together: int | str = 1,
     ):
-        self.measure = measures.read(metric, mode)
+        self.measure = measures.as_measure(metric, mode)
         self.ignore_class = check_ignore_class(ignore_class)
         parts = {"train": train, "validation": validation}
         self._parts = {
-            name: samples.read(name, data, self.ignore_class) for name, data in parts.items()
+            name: samples.as_arrays(name, data, self.ignore_class) for name, data in parts.items()
         }
         self._arguments = {
             "epochs": whole_number("epochs", epochs),
@@ -142,8 +142,8 @@ class TrainingFitness(Fitness):
             "callbacks": callbacks,
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
-        self._arguments["racing"] = self.racing = races.read(racing, **lengths)
-        self.together = ways.read(
+        self._arguments["racing"] = self.racing = races.as_racing(racing, **lengths)
+        self.together = ways.check_together(
             one_program, together, replicas=replicas, callbacks=bool(callbacks)
         )
         self._arguments |= {"one_program": one_program, "together": self.together}
@@ -152,7 +152,7 @@ class TrainingFitness(Fitness):
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
-        name, config, rate = optimizers.read(optimizer, learning_rate)
+        name, config, rate = optimizers.settings_of(optimizer, learning_rate)
         self._optimizer = name, config, rate
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]
@@ -272,8 +272,8 @@ class TrainingFitness(Fitness):
         """Train as the search in the folder does, which an earlier version may have begun."""
         if self._arguments["one_program"] is None and keras.backend.backend() == "tensorflow":
             self._arguments["one_program"] = settings.get("one_program") is True
-            for read in ("_look", "settings"):
-                vars(self).pop(read, None)
+            for cached in ("_look", "settings"):
+                vars(self).pop(cached, None)
 
     def build(self) -> keras.Model:
         """Return a new network."""
@@ -286,7 +286,7 @@ class TrainingFitness(Fitness):
 
     def read(self, name: str, data: object) -> tuple[object, np.ndarray]:
         """Return inputs and labels of further data, as streams take them."""
-        x, y = samples.read(name, data, self.ignore_class)
+        x, y = samples.as_arrays(name, data, self.ignore_class)
         return x, self.task.targets(name, y)
 
     def held(self, x: object, y: np.ndarray) -> object:

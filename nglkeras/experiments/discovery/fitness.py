@@ -111,7 +111,7 @@ class TrialFitness(Fitness):
         self._chooses_racing = racing is None
         if self._chooses_racing:
             racing = races.is_possible(**race_of(self.blanks))
-        self.racing = races.read(racing, **race_of(self.blanks))
+        self.racing = races.as_racing(racing, **race_of(self.blanks))
         self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
         self.train.measure_epochs = self.racing is not None
