@@ -109,7 +109,7 @@ class CompiledNetwork:
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._places = {}
-        self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._fresh: tuple[np.ndarray, np.ndarray] | None = None
         # Batches of small streams.
         self._kept = WeakKeyDictionary()
 
@@ -317,15 +317,15 @@ class CompiledNetwork:
             self._kept[data] = list(data.as_numpy_iterator())
         return self._kept[data]
 
-    def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels and the untrained network's outputs on its first training batch."""
-        if run not in self._fresh:
-            streams = self._restore(run)
+    def fresh_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels and the untrained network's outputs on the first training batch."""
+        if self._fresh is None:
+            streams = self._restore(0)
             batches = islice(streams.train.as_numpy_iterator(), self.schedule.accumulation)
             parts = [(y, _value(self.model.network(x, training=False))) for x, y in batches]
             y, p = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._fresh[run] = y, p
-        return self._fresh[run]
+            self._fresh = y, p
+        return self._fresh
 
     def places(self, count: int | str):
         """Return `Places` for this many trainings at once; `None` where they train one by one.
