@@ -69,8 +69,10 @@ class CompiledNetwork:
         build: Builds the uncompiled network of a run, given the run's number. The networks of all
             runs differ in their initial weights only.
         streams: Returns the data of a run; batches of all runs have the same shapes.
+        schedule: Epochs, batches and optimizer of each training.
         make_loss: Builds the loss that can become each of the losses to come: an
             `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
+        replicas: Number of devices that share each batch.
         validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
             with a plateau always does.
         measure_epochs: Whether to measure the accuracy after every epoch, without the loss. Where
