@@ -33,7 +33,11 @@ PAPER_SILENT = (
 
 @dataclass(frozen=True)
 class SegmentationSchedule(Schedule):
-    """A schedule whose rate may fall by a polynomial of this power, to 0 over the training."""
+    """A schedule whose learning rate may fall by a polynomial, to 0 over the training.
+
+    Attributes:
+        power: Exponent of the polynomial; `None` where the rate does not fall so.
+    """
 
     power: float | None = None
 
@@ -49,6 +53,7 @@ class Views:
     Attributes:
         crop: Side of the square that is cut out, in pixels.
         scale: Smallest and largest factor of the random scaling before the crop.
+        flip: Whether half of the images are mirrored.
         resize: Height and width to which all images are resized first, in evaluation too.
         scales: The only factors to draw from, each equally likely, instead of `scale`'s range.
     """
@@ -65,7 +70,10 @@ class Recipe:
     """How an architecture is trained on a data set.
 
     Attributes:
+        schedule: Epochs, batches, optimizer and changes of the learning rate.
+        views: What is done to training images and their masks.
         l2: Factor of an L2 penalty on the kernels; its gradient is twice that, times the kernel.
+        weights: Initial weights that are downloaded, "imagenet"; `None` for random ones.
         validation: Whether a validation set is evaluated after each epoch. A data set without one
             gives a tenth of its training images for it.
         start: Initial weights of the source that the project cannot download by itself.
