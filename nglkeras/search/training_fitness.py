@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -37,6 +38,14 @@ _SCREENED = 4096
 # ended may be tried again with a longer one.
 _SETTINGS = ("epochs", "batch_size", "optimizer", "learning_rate", "runs", "seed", "replicas")
 _SETTINGS += ("bounds", "scale_free")
+
+
+class _Look(NamedTuple):
+    """What the user's network is, which only a built one tells."""
+
+    task: Task
+    digest: str
+    has_penalty: bool
 
 
 class TrainingFitness(Fitness):
@@ -214,13 +223,13 @@ class TrainingFitness(Fitness):
     def gradients(self) -> str:
         """Which gradients train alike, as in `Screening`."""
         # A factor on the loss changes its share beside a penalty, such as that of a regularizer.
-        ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look[2]
+        ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look.has_penalty
         return "scaled" if ignores or self.scale_free else "exact"
 
     @property
     def task(self) -> Task:
         """What outputs and labels are."""
-        return self._look[0]
+        return self._look.task
 
     @property
     def chance(self) -> float | None:
@@ -246,8 +255,7 @@ class TrainingFitness(Fitness):
         _ = self._look
 
     @cached_property
-    def _look(self):
-        """The task, the hash of the model, and whether it adds a penalty to the loss."""
+    def _look(self) -> _Look:
         model = self.build()
         x, y = self._parts["train"]
         task = look(model, heads.first(x), y, self.ignore_class)
@@ -266,7 +274,7 @@ class TrainingFitness(Fitness):
             replicas=how["replicas"],
             callbacks=bool(how["callbacks"]),
         )
-        return task, digest_model(model, self.model_fn), has_penalty(model)
+        return _Look(task, digest_model(model, self.model_fn), has_penalty(model))
 
     def as_begun(self, settings: dict) -> None:
         """Train as the search in the folder does, which an earlier version may have begun."""
@@ -319,7 +327,7 @@ class TrainingFitness(Fitness):
         parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,
-            "model": self._look[1],
+            "model": self._look.digest,
             "data": samples.digest(*parts),
             **named,
             "backend": keras.backend.backend(),
