@@ -10,7 +10,7 @@ import numpy as np
 import nglkeras
 from nglkeras.report import statistics, tables
 from nglkeras.report.rates import RateCurve
-from nglkeras.report.tables import interval_text, number
+from nglkeras.report.tables import interval_text, number, range_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
         "test %": lambda cell: number(cell.mean, ".2f"),
         "95 %": interval_text,
         "less CE": lambda cell: number(cell.paired.mean, "+.2f"),
-        "95 % of it": lambda cell: _range((cell.paired.low, cell.paired.high)),
-        "bootstrap": lambda cell: _range(cell.paired_interval),
+        "95 % of it": lambda cell: range_text(cell.paired.low, cell.paired.high, "+.2f"),
+        "bootstrap": lambda cell: range_text(*cell.paired_interval, "+.2f"),
         "P(better)": lambda cell: number(cell.p_better, ".2f"),
         "Holm's p": lambda cell: number(cell.p_holm, ".2g"),
         "verdict": lambda cell: cell.shown,
@@ -107,11 +107,6 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
     if all(cell.factor is None for cell in table):
         del columns["gradient"], columns["as CE's"]
     return tables.columns_of(table, columns)
-
-
-def _range(ends):
-    low, high = ends
-    return tables.NOTHING if low is None else f"[{low:+.2f}, {high:+.2f}]"
 
 
 def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from nglkeras.report import statistics, tables
-from nglkeras.report.tables import SAME, Cell, number
+from nglkeras.report.tables import SAME, Cell, number, range_text
 
 # Columns of a CSV file, attributes of a cell.
 COLUMNS = ("p_paired", "p_holm", "p_better", "p_outside", "shown")
@@ -76,7 +76,7 @@ def _over_places(compared, label):
                 number(points, "+.2f"),
                 _range(first, *statistics.bootstrap_interval(*pairs, paired=True)),
                 number(statistics.probability_of_improvement(*strata), ".2f"),
-                tables.NOTHING if low is None else f"[{low:.2f}, {high:.2f}]",
+                range_text(low, high),
             ]
         )
     if not any(cell.measure for cell in compared):
@@ -87,4 +87,4 @@ def _over_places(compared, label):
 def _range(cell, low, high):
     if low is None:
         return tables.NOTHING
-    return f"[{cell.unit * low:+.2f}, {cell.unit * high:+.2f}]"
+    return range_text(cell.unit * low, cell.unit * high, "+.2f")

@@ -221,9 +221,14 @@ def number(value: float | None, form: str) -> str:
     return NOTHING if value is None or np.isnan(value) else format(value, form)
 
 
+def range_text(low: float | None, high: float | None, form: str = ".2f") -> str:
+    """Both ends of an interval, e.g. "[1.00, 2.00]"; a dash where there is none."""
+    return NOTHING if low is None else f"[{low:{form}}, {high:{form}}]"
+
+
 def interval_text(cell: Cell, form: str = ".2f") -> str:
-    """The interval of a cell, e.g. "[1.00, 2.00]"."""
-    return NOTHING if cell.low is None else f"[{cell.low:{form}}, {cell.high:{form}}]"
+    """The interval of a cell, as `range_text` writes it."""
+    return range_text(cell.low, cell.high, form)
 
 
 def columns_of(
