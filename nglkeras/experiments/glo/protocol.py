@@ -17,13 +17,12 @@ from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
+from nglkeras.expression.papers import CROSS_ENTROPY
 from nglkeras.search.screening import CHECKS
 from nglkeras.training.schedule import Schedule, check_precision, constant
 
 BATCH_SIZE = 100
 LEARNING_RATE = 0.01
-# Of each class, as the printed formulas have it but for the factor 1/n: see `plan`.
-CROSS_ENTROPY = "-(y_true*log(y_pred))"
 PAPER_SILENT = (
     "The text of paper B does not give network, optimizer, learning rate and batch: convolutions "
     "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
