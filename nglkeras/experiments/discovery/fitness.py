@@ -26,7 +26,7 @@ from nglkeras.search.fitness import Fitness, ask
 from nglkeras.search.known import cross_entropy
 from nglkeras.search.optimizers import ignores_scale
 from nglkeras.search.racing import CURVES, Bars, Racing
-from nglkeras.search.scale import Scale, scaled
+from nglkeras.search.scale import LossScale, scaled
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.trainer import Loss, Trainer
 
@@ -103,7 +103,7 @@ class TrialFitness(Fitness):
         divides = all(ignores_scale(blank.schedule.optimizer) for blank in self.blanks)
         self.gradients = "scaled" if scale_free or divides else "exact"
         self.scale_free = scale_free
-        self._scales: dict[Expression, Scale] = {}
+        self._scales: dict[Expression, LossScale] = {}
         if scale_free:
             self.refuse = self._problem
         self.rows = journal.results()
@@ -190,7 +190,7 @@ class TrialFitness(Fitness):
 
     def _scale(self, expression):
         if not self.scale_free:
-            return Scale()
+            return LossScale()
         if expression not in self._scales:
             self._scales[expression] = self._ask("scale", expression)
         return self._scales[expression]
