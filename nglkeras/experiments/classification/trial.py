@@ -15,8 +15,8 @@ from nglkeras.errors import unknown
 from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.expression import Expression
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import initial_weights
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import Schedule, check_precision
 
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 import nglkeras
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.options import Scale, by_name
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import Trial
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import Decay, Schedule, check_precision
 
 CE_L2 = 1e-4

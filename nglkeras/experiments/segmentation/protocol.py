@@ -19,8 +19,8 @@ from nglkeras.experiments.segmentation.recipes import (
     SegmentationSchedule,
     Views,
 )
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import Trial, initial_weights
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import check_precision
 
 if TYPE_CHECKING:
