@@ -19,13 +19,13 @@ from nglkeras.search import measures, optimizers, samples, scale, side_by_side, 
 from nglkeras.search import racing as races
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
+from nglkeras.search.given_losses import Loss
 from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.side_by_side import Group
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.task import Task, has_penalty, look, weighted
-from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork

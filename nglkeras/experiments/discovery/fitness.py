@@ -23,12 +23,13 @@ from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search import racing as races
 from nglkeras.search.fitness import Fitness, ask
+from nglkeras.search.given_losses import Loss
 from nglkeras.search.known import cross_entropy
 from nglkeras.search.optimizers import ignores_scale
 from nglkeras.search.racing import CURVES, Bars, Racing
 from nglkeras.search.scale import LossScale, scaled
 from nglkeras.search.strategy import Evaluation, Member
-from nglkeras.search.trainer import Loss, Trainer
+from nglkeras.search.trainer import Trainer
 
 
 @dataclass(frozen=True)
