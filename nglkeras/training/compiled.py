@@ -234,7 +234,7 @@ class CompiledNetwork:
 
             how = self.validate, self.measure_epochs, self.measure
             made = self.model, self._optimizer_values, streams, self.schedule
-            self._ours = one_program.of(*made, *how, wanted=self.one_program is True) or False
+            self._ours = one_program.make(*made, *how, wanted=self.one_program is True) or False
         return self._ours or None
 
     def _compiled_epochs(self):

@@ -248,7 +248,7 @@ class TrialFitness(Fitness):
                 yield index, Evaluation("non_finite", message=scales[index].problem)
                 continue
             formula = str(scaled(expression, scales[index].factor))
-            groups[index] = [draws.of(trial, name) for trial in self.trials(formula)]
+            groups[index] = [draws.drawn(trial, name) for trial in self.trials(formula)]
         for index, evaluation in (self._race if self.racing else self._all)(groups):
             if self.scale_free:
                 details = evaluation.details | scales[index].details
