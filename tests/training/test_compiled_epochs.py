@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import needs_tensorflow
+from small_network import outcome
 
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS, NGL
@@ -40,10 +41,6 @@ def compiled_network(one_program=True, make_loss=InterpretedLoss, network=build,
     schedule = Schedule(epochs=3, batch_size=16, plateau=None)
     settings = {"measure_epochs": True, "bound": 1e5, "one_program": one_program} | changes
     return CompiledNetwork(network, make_streams, schedule, make_loss, **settings)
-
-
-def outcome(training):
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in training.history]
 
 
 @pytest.fixture(scope="module")
