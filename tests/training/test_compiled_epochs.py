@@ -1,10 +1,9 @@
 """Epochs that XLA compiles on TensorFlow: the same trainings as with Keras' `fit`, but quicker."""
 
 import keras
-import numpy as np
 import pytest
 from conftest import needs_tensorflow
-from small_network import outcome
+from small_network import X, Y, outcome
 
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS, NGL
@@ -15,9 +14,6 @@ from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Schedule
 
 pytestmark = needs_tensorflow
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(96, 6)).astype("float32")
-Y = np.eye(3, dtype="float32")[(X[:, :3] + 0.1 * RANDOM.normal(size=(96, 3))).argmax(axis=1)]
 LOSSES = {name: Expression.parse(FORMULAS[name]) for name in ("NGL", "Baikal", "f4")}
 
 
