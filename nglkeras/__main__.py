@@ -91,7 +91,7 @@ def _load(path):
 
 
 def _line(found):
-    """The title of an experiment, or the first line of its documentation."""
+    """Return the title of an experiment, or the first line of its documentation."""
     return getattr(found, "title", "") or getdoc(found).partition("\n")[0]
 
 

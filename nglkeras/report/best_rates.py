@@ -71,7 +71,7 @@ class BestRateCell(tables.Cell):
 
 
 def cell_of(loss: str, curve: RateCurve, factor: float | None = None, **sample) -> BestRateCell:
-    """The cell of a loss; `sample` are its tests at the best rate, as in `tables.Cell`."""
+    """Return the cell of a loss; `sample` are its tests at the best rate, as in `tables.Cell`."""
     best = curve.accuracies.get(curve.best)
     return BestRateCell(
         loss=loss,
@@ -84,7 +84,7 @@ def cell_of(loss: str, curve: RateCurve, factor: float | None = None, **sample) 
 
 
 def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
-    """Rows of text: a heading, then a line for each loss at its own best rate.
+    """Return rows of text: a heading, then a line for each loss at its own best rate.
 
     Columns about the sizes of gradients are left out where no cell has one.
     """
@@ -110,7 +110,7 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
 
 
 def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
-    """Rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
+    """Return rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
 
     The best of a loss is marked with *, a rate at which a network diverged with x.
     """

@@ -11,7 +11,7 @@ _OUTSIDE = f"p, ±{SAME:g} %"
 
 
 def parts(cells: Sequence[Cell], places: dict[str, Callable[[Cell], str]]) -> list[list[list[str]]]:
-    """The tables of a comparison as rows of text: by place, and over all places.
+    """Return the tables of a comparison as rows of text: by place, and over all places.
 
     Without a loss that has two pairs there is none; without a loss at several places there is no
     second one.
@@ -56,7 +56,7 @@ def _compared(cells):
 
 
 def _over_places(compared, label):
-    """A table over the places of a measure: differences and chances, by stratified bootstrap."""
+    """Return a table over the places of a measure, by stratified bootstrap."""
     groups = {}
     for cell in compared:
         groups.setdefault((cell.loss, cell.measure), []).append(cell)

@@ -125,7 +125,7 @@ def constant(
     settings: tuple[tuple[str, float], ...],
     learning_rate: float,
 ) -> Schedule:
-    """A training of some steps at a constant rate, evaluated every `evaluate_every` of them.
+    """Return a training of some steps at a constant rate, evaluated every `evaluate_every` of them.
 
     Raises:
         UserError: If the steps between evaluations do not divide those of the training.

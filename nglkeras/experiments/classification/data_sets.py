@@ -90,7 +90,7 @@ def table_b21(doc: str) -> None:
 
 
 def _settings(setting):
-    """A column of the table, in the words of the printed one."""
+    """Return a column of the table, in the words of the printed one."""
     schedule, plateau, change = setting.schedule, setting.schedule.plateau, setting.augmentation
     scheduler = "none"
     if plateau is not None:

@@ -31,7 +31,7 @@ class PretrainedTable(AccuracyTable):
         parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
 
     def weights(self, args, scale):
-        """What the backbones start from; the small network's trunks are trained first."""
+        """Return what the backbones start from; the small network's trunks are trained first."""
         if args.weights is not None or scale.models != ("small_cnn",):
             if args.weights is None and "small_cnn" in scale.models:
                 others = " ".join(name for name in scale.models if name != "small_cnn")

@@ -83,7 +83,7 @@ def plan(
     formulas: dict[str, str] | None = None,
     data_dir: str | Path | None = None,
 ) -> list[Trial]:
-    """The trials of a table: every data set, model and loss, run by run.
+    """Return the trials of a table: every data set, model and loss, run by run.
 
     All of a run comes before the next run, so that an interrupted table has every cell.
     `loss_names` are rows of `losses.ROWS`, `formulas` further losses by name, each as
