@@ -15,11 +15,11 @@ from nglkeras.errors import UserError, unknown
 # By the names of the scripts in reproduce/: the `Script`, or the function of its help text.
 _EXPERIMENTS = {
     "table1": "classification.data_sets.table1",
-    "table2": "classification.table.TABLE_2",
-    "table3": "imagenet.table.TABLE_3",
-    "figure2": "imagenet.table.FIGURE_2",
-    "table4": "segmentation.table.TABLE_4",
-    "table5": "segmentation.table.TABLE_5",
+    "table2": "classification.experiment.TABLE_2",
+    "table3": "imagenet.experiment.TABLE_3",
+    "figure2": "imagenet.experiment.FIGURE_2",
+    "table4": "segmentation.experiment.TABLE_4",
+    "table5": "segmentation.experiment.TABLE_5",
     "table_b21": "classification.data_sets.table_b21",
     "table_b22": "classification.pretraining.TABLE_B22",
     "search": "discovery.searches.PAPER_A",
@@ -91,7 +91,7 @@ def _load(path):
 
 
 def _line(found):
-    """The title of an experiment, or the first line of its documentation."""
+    """Return the title of an experiment, or the first line of its documentation."""
     return getattr(found, "title", "") or getdoc(found).partition("\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""Check the numbers that users give."""
+"""Check and limit the numbers that users give."""
 
 import contextlib
 import operator
@@ -52,3 +52,8 @@ def check_rates(parameters: object, names: Iterable[str]) -> None:
         value = getattr(parameters, name)
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise UserError(f"{name}={value!r} is not a probability")
+
+
+def at_most(value: float, limit: float | None) -> float:
+    """Return the smaller of both; `None` is no limit."""
+    return value if limit is None else min(value, limit)

@@ -12,8 +12,3 @@ def derive_seed(seed: int, what: str, index: int = 0) -> int:
     """Return a seed in [0, 2^31) for one use, e.g. `derive_seed(0, "split", run)`."""
     digest = hashlib.sha256(f"{seed}/{what}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
-
-
-def at_most(value, limit):
-    """Return the smaller of both; `None` is no limit."""
-    return value if limit is None else min(value, limit)

@@ -13,7 +13,7 @@ journalled are drawn as they are, what is missing is trained and counts there to
 must be given for that.
 """
 
-from nglkeras.experiments.imagenet.table import FIGURE_2
+from nglkeras.experiments.imagenet.experiment import FIGURE_2
 
 if __name__ == "__main__":
     FIGURE_2.run(__doc__)

@@ -14,7 +14,7 @@ GPUs of a machine: --strategy mirrored. What is there is printed in the paper's 
 written as CSV, Markdown, LaTeX and PNG.
 """
 
-from nglkeras.experiments.classification.table import TABLE_2
+from nglkeras.experiments.classification.experiment import TABLE_2
 
 if __name__ == "__main__":
     TABLE_2.run(__doc__)

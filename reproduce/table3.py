@@ -18,7 +18,7 @@ Every ten minutes, and after each epoch, a training writes down its state. Stop 
 the same command goes on in the middle of the epoch. figure2.py draws the epochs of the same rows.
 """
 
-from nglkeras.experiments.imagenet.table import TABLE_3
+from nglkeras.experiments.imagenet.experiment import TABLE_3
 
 if __name__ == "__main__":
     TABLE_3.run(__doc__)

@@ -17,7 +17,7 @@ paper scale with the augmented list for DeepLabv2 (SegmentationClassAug, trainau
 what files of weights are.
 """
 
-from nglkeras.experiments.segmentation.table import TABLE_4
+from nglkeras.experiments.segmentation.experiment import TABLE_4
 
 if __name__ == "__main__":
     TABLE_4.run(__doc__)

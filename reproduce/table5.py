@@ -14,7 +14,7 @@ annotations/{train2017,val2017}, the masks of stuffthingmaps_trainval2017. --hel
 weights are.
 """
 
-from nglkeras.experiments.segmentation.table import TABLE_5
+from nglkeras.experiments.segmentation.experiment import TABLE_5
 
 if __name__ == "__main__":
     TABLE_5.run(__doc__)

@@ -17,3 +17,8 @@ def build(run):
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.Dropout(0.5)(x)
     return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+
+
+def outcome(training):
+    """The history of a training, times aside."""
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in training.history]

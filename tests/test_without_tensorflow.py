@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 # Modules for its backend, and for what is streamed from disk; the rest does without TensorFlow.
 TENSORFLOWS = (
-    *("data.augment", "data.decoding", "data.pipeline"),
+    *("data.tensorflow_changes", "data.decoding", "data.pipeline"),
     *("training.compiled_epochs", "training.tensorflow_streams"),
     *(f"experiments.imagenet.{name}" for name in ("augmentation", "data", "sources", "training")),
     *(f"experiments.segmentation.{name}" for name in ("data", "scenes", "sources", "training")),

@@ -1,4 +1,4 @@
-"""Describe random changes to training images as data; `augment` and `changes` apply them."""
+"""Random changes to training images as data, which `changes` and `tensorflow_changes` apply."""
 
 from dataclasses import dataclass
 

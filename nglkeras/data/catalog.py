@@ -24,13 +24,16 @@ class Info:
 
     Attributes:
         title: Name in the papers' tables.
+        classes: Number of classes.
         images: Number of images in all splits.
         image_size: (height, width, channels); height and width are `None` where images differ.
+        has_test: Whether it comes with a test split.
         download: Size of the download.
         terms: Licence or terms of use, as its makers state them.
         source: Address that TFDS downloads it from.
         files: Names of the files to fetch by hand where TFDS' download fails.
         advice: Known trouble with the download.
+        has_validation: Whether it comes with a validation split.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Change batches of training images at random with NumPy, into the same pictures as `augment` does.
+"""Change batches of training images at random with NumPy, as `tensorflow_changes` does.
 
 The numbers are those that TensorFlow's stateless generator draws for Keras' layers, so that a seed
 means the same pictures on every backend.

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from nglkeras.data import decoding
-from nglkeras.data.augment import augmented
 from nglkeras.data.catalog import MEMORY_BYTES, Info
 from nglkeras.data.division import TRAIN, splits_with
 from nglkeras.data.sources import Source
+from nglkeras.data.tensorflow_changes import augmented
 from nglkeras.seeds import derive_seed
 
 # Enough to mix what is streamed: TFDS has shuffled the examples when it wrote them.

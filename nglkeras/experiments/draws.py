@@ -3,8 +3,8 @@
 With shared draws, all candidates of a search are trained in the same runs 0, 1, ... With fresh
 draws, as in paper A ("drawn at random for every run"), every evaluation has its own split and
 weights, even if its formula was evaluated before. A plan marks such trials by a run from `FIRST`
-on; `of` replaces it by a run that the name of the individual decides. The journal key contains the
-run, so an interrupted search finds its rows again.
+on; `drawn` replaces it by a run that the name of the individual decides. The journal key contains
+the run, so an interrupted search finds its rows again.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def is_fresh(trial: Trial) -> bool:
     return trial.run >= FIRST
 
 
-def of(trial: Trial, name: str) -> Trial:
+def drawn(trial: Trial, name: str) -> Trial:
     """Return a planned trial with the run of an individual; shared draws stay as they are."""
     if not is_fresh(trial):
         return trial

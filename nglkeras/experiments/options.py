@@ -50,7 +50,7 @@ AnyScale = TypeVar("AnyScale", bound=Scale)
 
 
 def by_name(*scales: AnyScale) -> dict[str, AnyScale]:
-    """Scales by their names."""
+    """Return scales by their names."""
     return {scale.name: scale for scale in scales}
 
 
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def documented(cls: type) -> dict[str, str]:
-    """What the "Attributes" sections of a class and its bases say of each attribute."""
+    """Return what the "Attributes" sections of a class and its bases say of each attribute."""
     found = {}
     for base in reversed(cls.__mro__):
         _, _, section = (base.__doc__ or "").partition("Attributes:\n")
@@ -92,7 +92,7 @@ def add_fields(
 
 
 def _argument(hint):
-    """How argparse reads a field of this type."""
+    """Return how argparse reads a field of this type."""
     if get_origin(hint) in (types.UnionType, Union):
         hint = next(part for part in get_args(hint) if part is not types.NoneType)
     if hint is bool:
@@ -145,7 +145,7 @@ def add_precision(parser: Parser) -> None:
 
 
 def chosen_scale(args: argparse.Namespace, scales: Mapping[str, AnyScale]) -> AnyScale:
-    """The scale that the options name, with the fields that options change."""
+    """Return the scale that the options name, with the fields that options change."""
     if args.scale not in scales:
         raise unknown("scale", args.scale, scales)
     scale = scales[args.scale]
@@ -179,7 +179,7 @@ def add_executor_options(parser: Parser) -> None:
 
 
 def make_executor(args: argparse.Namespace) -> Executor:
-    """The executor that the options of `add_executor_options` name."""
+    """Return the executor that the options of `add_executor_options` name."""
     return executors.make(
         args.executor,
         workers=args.workers,
@@ -191,14 +191,14 @@ def make_executor(args: argparse.Namespace) -> Executor:
 
 
 def count_replicas(args: argparse.Namespace, executor: Executor, batch_size: int) -> int:
-    """Number of devices that share a batch of a network, wherever it is trained."""
+    """Return the number of devices that share a batch of a network, wherever it is trained."""
     gpus = executor.gpus_per_worker
     there = None if gpus is None else max(int(gpus), 1)
     return devices.count_replicas(args.strategy, batch_size, there)
 
 
 def folder(text: str) -> Path:
-    """The type of an option that names a folder; workers elsewhere find it too."""
+    """Read an option that names a folder; workers elsewhere find it too."""
     try:
         return paths.absolute(text)
     except UserError as error:
@@ -206,7 +206,7 @@ def folder(text: str) -> Path:
 
 
 def share(text: str) -> float:
-    """The type of an option that is a number of GPUs."""
+    """Read an option that is a number of GPUs."""
     with contextlib.suppress(ValueError):
         if 0 <= (number := float(text)) < math.inf:
             return number
@@ -214,19 +214,19 @@ def share(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """The type of an option that is a positive whole number."""
+    """Read an option that is a positive whole number."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
 
 
 def count(text: str) -> int:
-    """The type of an option that is a whole number from 0 on."""
+    """Read an option that is a whole number from 0 on."""
     return 0 if text == "0" else positive(text)
 
 
 def positive_for(text: str) -> tuple[str | None, int]:
-    """The type of an option that is a number for all data sets, N, or for one, NAME=N."""
+    """Read an option that is a number for all data sets, N, or for one, NAME=N."""
     name, equals, number = text.rpartition("=")
     if equals and not name:
         raise argparse.ArgumentTypeError(f"{text} is neither N nor NAME=N")
@@ -234,7 +234,7 @@ def positive_for(text: str) -> tuple[str | None, int]:
 
 
 def numbers(convert: Callable, what: str) -> Callable:
-    """The type of an option that is a list of numbers with commas between them."""
+    """Return a reader of options that are numbers with commas between them."""
 
     def parse(text):
         try:

@@ -57,7 +57,7 @@ class Script(ABC):
         """Add the script's own options to those that all have."""
 
     def chosen_scale(self, args: argparse.Namespace) -> Scale:
-        """The scale that the options name, with what they change of it."""
+        """Return the scale that the options name, with what they change of it."""
         return options.chosen_scale(args, self.scales)
 
     def run(self, doc: str) -> None:
@@ -65,7 +65,7 @@ class Script(ABC):
         main(lambda: self.carry_out(self.parser(doc).parse_args()))
 
     def parser(self, doc: str = "") -> Parser:
-        """The parser of all the script's options."""
+        """Return the parser of all the script's options."""
         parser = Parser(doc)
         options.add_scale(parser, self.scales)
         self.add_options(parser)
@@ -94,7 +94,7 @@ class Experiment(Script):
     def plan(
         self, args: argparse.Namespace, scale: Scale, replicas: Callable[[int], int]
     ) -> list[Trial]:
-        """The networks to be trained; `replicas(size)` is how many devices share a batch."""
+        """Return the networks to be trained; `replicas(size)` is how many devices share a batch."""
 
     def further(
         self,
@@ -103,19 +103,19 @@ class Experiment(Script):
         trials: Sequence[Trial],
         results: Mapping[str, TrialResult],
     ) -> list[Trial]:
-        """The networks that are wanted next, after these; none for a plan without stages."""
+        """Return the networks that are wanted next, after these; none for a plan without stages."""
         return []
 
     def printed(self) -> object:
-        """The paper's numbers, read before a training so that none is missed after it."""
+        """Return the paper's numbers, read before a training so that none is missed after it."""
 
     def journal(self, out: Path) -> Journal:
-        """The journal of a folder of results."""
+        """Return the journal of a folder of results."""
         tell = partial(print, file=sys.stderr)
         return Journal(out / "journal.jsonl", tell, self.checkpoints(out))
 
     def checkpoints(self, out: Path) -> "Checkpoints | None":
-        """The checkpoints in a folder of results; `None` if trainings write none."""
+        """Return the checkpoints in a folder of results; `None` if trainings write none."""
         if not self.has_checkpoints:
             return None
         return training.checkpoint.Checkpoints(out / "checkpoints")
@@ -134,7 +134,7 @@ class Experiment(Script):
     def trainer(
         self, args: argparse.Namespace, out: Path, missing: Sequence[Trial]
     ) -> Callable[..., TrialResult]:
-        """The function that turns a trial into its row."""
+        """Return the function that turns a trial into its row."""
 
     @abstractmethod
     def report(
@@ -228,7 +228,7 @@ def main(run: Callable[[], None]) -> None:
 
 
 def _reader_is_gone():
-    """Whether nobody reads what is printed any more, as after `| head`."""
+    """Return whether nobody reads what is printed any more, as after `| head`."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -312,7 +312,7 @@ def named_formulas(
 
 
 def _row_of(name):
-    """The row of the papers with this name, whatever its case and spaces, if there is one."""
+    """Return the row of the papers with this name; case and spaces do not matter."""
     try:
         return nglkeras.losses.row(name)
     except UserError:
@@ -320,7 +320,7 @@ def _row_of(name):
 
 
 def reconstruction_note(names: Iterable[str]) -> list[str]:
-    """What must stand under a table with a reconstructed loss in it; nothing without one."""
+    """Return what must stand under a table with a reconstructed loss in it; nothing without one."""
     if not any(map(nglkeras.losses.is_reconstructed, names)):
         return []
     return [

@@ -22,6 +22,9 @@ FORMULAS = {
     "BaikalCMA": "-2.7279*(0.9863*log(1.5352*y_pred) - 1.8158*y_true/y_pred)",
 }
 
+# Cross entropy is the sum of this over the classes.
+CROSS_ENTROPY = "-(y_true*log(y_pred))"
+
 # The text of paper A says that f2 falls, rises in a small region and falls again. No reading of the
 # legible parts does so: with two classes the formula above only falls. This one agrees with every
 # statement (it rises from 0.72 to 0.91), but is a pure guess; try it with `--formula f2="..."`.

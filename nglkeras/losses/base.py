@@ -91,9 +91,9 @@ def _for_all_pixels(weights, values):
     Raises:
         UserError: If they are weights of neither images nor pixels.
     """
-    shape = () if weights is None else shape_of_weights(weights)
     if weights is None:
-        return weights
+        return None
+    shape = shape_of_weights(weights)
     more = shape[len(values.shape) :]
     is_less = len(shape) < len(values.shape)
     # Those of several outputs would be multiplied with each other's samples.

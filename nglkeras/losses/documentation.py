@@ -44,7 +44,7 @@ def document(text: str | None, signature: inspect.Signature, *, y_true: bool) ->
     constants, _, after = after.partition("\n\n")
     known, own = _DATA | DOCUMENTATION | _KERAS, re.findall(r"^    (\w+): ", constants, re.M)
     names = [name for name in signature.parameters if name in known and name not in own]
-    lines = {name: _entry(name, known[name]) for name in names}
+    lines = {name: _paragraph(f"{name}: {known[name]}", "    ") for name in names}
     parts = [lines.pop(name) for name in _DATA if name in lines]
     parts += [constants] if constants else []
     sections = [before.strip(), "\n".join(["Args:", *parts, *lines.values()])]
@@ -61,10 +61,6 @@ def _with_advice(text):
     if not header:
         return text
     return "\n\n".join([f"{before}{header}{_paragraph(f'{scale} {_LEARNING_RATE}')}", *rest])
-
-
-def _entry(name, text):
-    return _paragraph(f"{name}: {text}", "    ")
 
 
 def _paragraph(text, hanging=""):

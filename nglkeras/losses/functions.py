@@ -11,8 +11,8 @@ from keras import ops
 from nglkeras.errors import unknown
 from nglkeras.expression import EPSILON, Expression
 from nglkeras.expression.papers import FORMULAS
-from nglkeras.losses import kernels
 from nglkeras.losses.classwise import loss_over_classes, variant
+from nglkeras.losses.kernel_terms import f4_term, ngl_term
 from nglkeras.losses.options import is_number
 
 # Constants of paper A as printed.
@@ -33,7 +33,7 @@ def _check_scaling(scaling):
 def _ngl_kernel(alpha, scaling):
     if scaling is not None:
         return f"scaling={scaling!r}"
-    return kernels.ngl_term(float(alpha)) if is_number(alpha) else "an alpha that is no number"
+    return ngl_term(float(alpha)) if is_number(alpha) else "an alpha that is no number"
 
 
 @loss_over_classes(kernel=_ngl_kernel, checks={"scaling": _check_scaling})
@@ -161,7 +161,7 @@ f3 = _reconstruction(
 )
 
 
-@loss_over_classes(kernel=lambda: kernels.f4_term(ETA))
+@loss_over_classes(kernel=lambda: f4_term(ETA))
 def f4(t, p):
     """f4 of paper A (eq. B.1.4): `sin(sin(p - η) + t²)`, negative for good predictions.
 

@@ -88,14 +88,14 @@ def is_short(output: object) -> bool:
     return keras.backend.standardize_dtype(output.dtype) in SHORT
 
 
-def kind(found: Iterable[object], axis: int = -1) -> str:
+def kind(versions: Iterable[object], axis: int = -1) -> str:
     """Return what one output of a model is: "softmax", "sigmoid" or "logits".
 
     Args:
-        found: The output, and optionally the same output with other weights.
+        versions: The output, and optionally the same output with other weights.
         axis: Axis of the classes.
     """
-    kinds = [_kind(rows(output, axis), is_short(output)) for output in found]
+    kinds = [_kind(rows(output, axis), is_short(output)) for output in versions]
     return max(kinds, key=("softmax", "sigmoid", "logits").index)
 
 
@@ -116,9 +116,9 @@ def other_axis(output: object, axis: int) -> int | None:
     return next((other for other in others if kind([output], other) == "softmax"), None)
 
 
-def flat(found: object) -> list:
+def flat(outputs: object) -> list:
     """Return a model's outputs, one or several, as a list."""
-    return list(found.values()) if isinstance(found, dict) else keras.tree.flatten(found)
+    return list(outputs.values()) if isinstance(outputs, dict) else keras.tree.flatten(outputs)
 
 
 def not_softmax(model: keras.Model, x: object, output: object) -> str | None:

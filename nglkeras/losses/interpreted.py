@@ -112,14 +112,15 @@ class Memory(keras.layers.Layer):
 
     def __init__(self, **arguments):
         super().__init__(trainable=False, **arguments)
-        for name in ("instructions", "constants", "length"):
-            value = getattr(assemble(Expression(("y_pred",))), name)
+        start = Expression(("y_pred",))
+        names = ("instructions", "constants", "length")
+        for name, value in zip(names, self.content(start), strict=True):
             variable = self.add_weight(
                 shape=value.shape, dtype=str(value.dtype), trainable=False, name=name
             )
             setattr(self, name, variable)
         self.built = True
-        self.store(Expression(("y_pred",)))
+        self.store(start)
 
     def content(self, expression: Expression) -> tuple[np.ndarray, ...]:
         """Return what the variables hold if the loss computes this expression."""
@@ -139,7 +140,6 @@ class InterpretedLoss(LabelLoss):
 
     Args:
         class_reduction: `"mean"` or `"sum"` over the classes.
-        name: Name of the loss.
         **options: Further fields of `Options`; labels are not class indices (`sparse`).
 
     Attributes:
@@ -147,8 +147,8 @@ class InterpretedLoss(LabelLoss):
         traces: Number of times the loss has been traced.
     """
 
-    def __init__(self, class_reduction="mean", name="interpreted_loss", **options):
-        super().__init__(name=name)
+    def __init__(self, class_reduction="mean", **options):
+        super().__init__(name="interpreted_loss")
         options = Options(class_reduction=class_reduction, **options)
         self._options = {option: getattr(options, option) for option in OPTIONS}
         self._definition = Definition(self._term)

@@ -18,10 +18,8 @@ import numpy as np
 from keras import ops
 
 from nglkeras.errors import UserError
-from nglkeras.losses.kernel_terms import Term, f4_term, ngl_term
+from nglkeras.losses.kernel_terms import Term
 from nglkeras.losses.labels import TOLERANCE
-
-__all__ = ["Kernel", "SigmoidKernel", "Term", "f4_term", "is_chosen", "ngl_term"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Entries up to which TensorFlow executes a kernel's operations one by one on a CPU; an unknown

@@ -42,15 +42,14 @@ class SwitchedLoss(LabelLoss):
 
     Args:
         losses: Losses by name; before reduction their values must have the same shape.
-        name: Name of the loss.
 
     Attributes:
         memory: Layer that holds the choice; it must be part of the model.
         traces: Number of times the loss has been traced.
     """
 
-    def __init__(self, losses: Mapping[Hashable, keras.losses.Loss], name="switched_loss"):
-        super().__init__(name=name)
+    def __init__(self, losses: Mapping[Hashable, keras.losses.Loss]):
+        super().__init__(name="switched_loss")
         self.losses = list(losses.values())
         self.memory = Choice(list(losses), name="choice")
         self.traces = 0

@@ -10,7 +10,7 @@ import numpy as np
 import nglkeras
 from nglkeras.report import statistics, tables
 from nglkeras.report.rates import RateCurve
-from nglkeras.report.tables import interval_text, number
+from nglkeras.report.tables import interval_text, number, range_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class BestRateCell(tables.Cell):
 
 
 def cell_of(loss: str, curve: RateCurve, factor: float | None = None, **sample) -> BestRateCell:
-    """The cell of a loss; `sample` are its tests at the best rate, as in `tables.Cell`."""
+    """Return the cell of a loss; `sample` are its tests at the best rate, as in `tables.Cell`."""
     best = curve.accuracies.get(curve.best)
     return BestRateCell(
         loss=loss,
@@ -84,7 +84,7 @@ def cell_of(loss: str, curve: RateCurve, factor: float | None = None, **sample) 
 
 
 def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
-    """Rows of text: a heading, then a line for each loss at its own best rate.
+    """Return rows of text: a heading, then a line for each loss at its own best rate.
 
     Columns about the sizes of gradients are left out where no cell has one.
     """
@@ -97,8 +97,8 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
         "test %": lambda cell: number(cell.mean, ".2f"),
         "95 %": interval_text,
         "less CE": lambda cell: number(cell.paired.mean, "+.2f"),
-        "95 % of it": lambda cell: _range((cell.paired.low, cell.paired.high)),
-        "bootstrap": lambda cell: _range(cell.paired_interval),
+        "95 % of it": lambda cell: range_text(cell.paired.low, cell.paired.high, "+.2f"),
+        "bootstrap": lambda cell: range_text(*cell.paired_interval, "+.2f"),
         "P(better)": lambda cell: number(cell.p_better, ".2f"),
         "Holm's p": lambda cell: number(cell.p_holm, ".2g"),
         "verdict": lambda cell: cell.shown,
@@ -109,13 +109,8 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
     return tables.columns_of(table, columns)
 
 
-def _range(ends):
-    low, high = ends
-    return tables.NOTHING if low is None else f"[{low:+.2f}, {high:+.2f}]"
-
-
 def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
-    """Rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
+    """Return rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
 
     The best of a loss is marked with *, a rate at which a network diverged with x.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from nglkeras.report import statistics, tables
-from nglkeras.report.tables import SAME, Cell, number
+from nglkeras.report.tables import SAME, Cell, number, range_text
 
 # Columns of a CSV file, attributes of a cell.
 COLUMNS = ("p_paired", "p_holm", "p_better", "p_outside", "shown")
@@ -11,7 +11,7 @@ _OUTSIDE = f"p, ±{SAME:g} %"
 
 
 def parts(cells: Sequence[Cell], places: dict[str, Callable[[Cell], str]]) -> list[list[list[str]]]:
-    """The tables of a comparison as rows of text: by place, and over all places.
+    """Return the tables of a comparison as rows of text: by place, and over all places.
 
     Without a loss that has two pairs there is none; without a loss at several places there is no
     second one.
@@ -56,7 +56,7 @@ def _compared(cells):
 
 
 def _over_places(compared, label):
-    """A table over the places of a measure: differences and chances, by stratified bootstrap."""
+    """Return a table over the places of a measure, by stratified bootstrap."""
     groups = {}
     for cell in compared:
         groups.setdefault((cell.loss, cell.measure), []).append(cell)
@@ -76,7 +76,7 @@ def _over_places(compared, label):
                 number(points, "+.2f"),
                 _range(first, *statistics.bootstrap_interval(*pairs, paired=True)),
                 number(statistics.probability_of_improvement(*strata), ".2f"),
-                tables.NOTHING if low is None else f"[{low:.2f}, {high:.2f}]",
+                range_text(low, high),
             ]
         )
     if not any(cell.measure for cell in compared):
@@ -87,4 +87,4 @@ def _over_places(compared, label):
 def _range(cell, low, high):
     if low is None:
         return tables.NOTHING
-    return f"[{cell.unit * low:+.2f}, {cell.unit * high:+.2f}]"
+    return range_text(cell.unit * low, cell.unit * high, "+.2f")

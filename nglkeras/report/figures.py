@@ -93,9 +93,6 @@ def save(
     return files
 
 
-save_png = functools.partial(save, formats=("png",))
-
-
 def _write(figure, path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied")

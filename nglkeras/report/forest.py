@@ -21,7 +21,7 @@ def forest_plot(
     *,
     hollow: Collection[str] = (),
 ) -> Figure:
-    """A block for each loss, in it a line for each study that has it: a dot and its interval.
+    """Draw a block for each loss, in it a line for each study that has it: a dot and its interval.
 
     The band is paper A's ±0.5 points, which count as the same. An arrow stands for a mean outside
     of the axis.

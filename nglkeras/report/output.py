@@ -151,7 +151,7 @@ def beside_more(path: Path, frame) -> Path:
 
 
 def _runs_by_key(table, columns):
-    """Number of runs by what a line is about; 0 where a line is a network of its own."""
+    """Return the number of runs by what a line is about; 0 where a line is a network of its own."""
     runs = table["runs"] if "runs" in table else [0] * len(table)
     keys = zip(*(map(str, table[name]) for name in columns), strict=True)
     return dict(zip(keys, runs, strict=True))

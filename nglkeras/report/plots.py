@@ -39,7 +39,7 @@ class Dot(NamedTuple):
 
 
 def dot_of(cell: Cell, label: str, form: str) -> Dot:
-    """The dot of a cell; the interval of two runs, often huge, is left to the table."""
+    """Return the dot of a cell; the interval of two runs, often huge, is left to the table."""
     low, high = cell.interval if cell.runs > 2 else (None, None)
     return Dot(label, cell.mean, low, high, cell.paper, number(cell.mean, form))
 
@@ -168,7 +168,7 @@ def curve_plot(
     ylabel: str,
     zoom_from: float,
 ) -> Figure:
-    """The course of trainings with each loss: the mean of the runs, and their range; whole, zoomed.
+    """Draw the course of trainings with each loss, whole and zoomed: mean and range of the runs.
 
     Args:
         curves: By the name of the loss: positions `[n]`, and values `[runs, n]`.
@@ -198,7 +198,7 @@ def epoch_plot(
     ylabel: str,
     within: float,
 ) -> Figure:
-    """The course of trainings that differ in length, a row of two panels for each title.
+    """Draw the course of trainings that differ in length, a row of two panels for each title.
 
     A network that has ended stays in mean and range with its last value; a dot marks its end if
     others of its row train longer. The line of a loss is dotted from where its last network has
@@ -233,7 +233,7 @@ def epoch_plot(
 
 
 def _held(runs, length):
-    """Values `[runs, length]`, in which a shorter run goes on with its last value."""
+    """Return values `[runs, length]`, in which a shorter run goes on with its last value."""
     return np.array([[*run, *[run[-1]] * (length - len(run))] for run in runs], float)
 
 

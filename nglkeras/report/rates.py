@@ -13,7 +13,7 @@ DIVERGED = ("non_finite", "exploded")
 
 
 def next_rate(rate: float, up: bool) -> float:
-    """The rate half a decade above or below; two digits, so that 0.01, 0.032, 0.1 recur."""
+    """Return the rate half a decade above or below; two digits, so that 0.01, 0.032, 0.1 recur."""
     return float(f"{rate * 10 ** (0.5 if up else -0.5):.2g}")
 
 
@@ -78,7 +78,7 @@ class RateCurve:
         return ENDS if self.accuracies and not self.has_learnt else self.edges
 
     def wanted(self, begun: Sequence[float], most: int = MAX_ADDED) -> list[float]:
-        """The rates beyond the open ends that are to be tried next, if there are any.
+        """Return the rates beyond the open ends that are to be tried next, if there are any.
 
         Args:
             begun: The rates that every loss begins with.
@@ -96,7 +96,7 @@ class RateCurve:
 def curve_of(
     outcomes: Mapping[float, Iterable[tuple[str, float | None]]], chance: float | None
 ) -> RateCurve:
-    """The curve of a loss from what its networks have reached.
+    """Return the curve of a loss from what its networks have reached.
 
     Args:
         outcomes: Status and validation accuracy of each network, by rate. A network that was lost,

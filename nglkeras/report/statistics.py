@@ -51,17 +51,17 @@ class Difference:
 
 
 def mean(sample: Sequence[float]) -> float | None:
-    """The mean of a sample; `None` for an empty one."""
+    """Return the mean of a sample; `None` for an empty one."""
     return float(np.mean(sample)) if len(sample) else None
 
 
 def deviation(sample: Sequence[float]) -> float | None:
-    """The standard deviation (n - 1); `None` for fewer than two values."""
+    """Return the standard deviation (n - 1); `None` for fewer than two values."""
     return float(np.std(sample, ddof=1)) if len(sample) > 1 else None
 
 
 def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean (Student's t); nothing for fewer than two, or equal ones."""
+    """Return the 95 % interval of the mean (Student's t); nothing if all values are equal."""
     if not _varies(sample):
         return None, None
     low, high = stats.ttest_1samp(sample, 0).confidence_interval(CONFIDENCE)
@@ -69,7 +69,7 @@ def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def share_interval(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, `count` of `total` (Clopper and Pearson).
+    """Return the 95 % interval of a share, `count` of `total` (Clopper and Pearson).
 
     Raises:
         ValueError: If `count` is not within 0 and `total`, or `total` is 0.
@@ -79,7 +79,7 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
 
 
 def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Difference:
-    """The mean difference of pairs, its interval and p (Student's t).
+    """Return the mean difference of pairs, its interval and p (Student's t).
 
     Raises:
         ValueError: If the samples differ in length.
@@ -93,7 +93,7 @@ def paired_difference(sample: Sequence[float], other: Sequence[float]) -> Differ
 
 
 def crossed_difference(differences: Sequence[Sequence[float]]) -> Difference:
-    """The mean of crossed differences; its interval and p cover other runs and other test data.
+    """Return the mean of crossed differences, its interval and p, for other runs and test data.
 
     The variance of the mean is that of a two-way layout with random lines and columns, (MS_lines +
     MS_columns - MS_rest) / n, with Satterthwaite's degrees of freedom.
@@ -110,7 +110,7 @@ def crossed_difference(differences: Sequence[Sequence[float]]) -> Difference:
 
 
 def crossed_equivalence_p(differences: Sequence[Sequence[float]], margin: float) -> float | None:
-    """The p of `equivalence_p` for crossed differences."""
+    """Return the p of `equivalence_p` for crossed differences."""
     mean, error, freedom = _crossed(differences)
     return float(stats.t.sf((margin - abs(mean)) / error, freedom)) if error else None
 
@@ -118,7 +118,7 @@ def crossed_equivalence_p(differences: Sequence[Sequence[float]], margin: float)
 def crossed_interval(
     differences: Sequence[Sequence[float]],
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean of crossed differences by bootstrap of lines and columns.
+    """Return the 95 % interval of the mean of crossed differences by bootstrap of both axes.
 
     It is somewhat too wide (McCullagh, "Resampling and exchangeable arrays", 2000).
     """
@@ -151,7 +151,7 @@ def _crossed(differences):
 
 
 def unpaired_difference(sample: Sequence[float], other: Sequence[float]) -> Difference:
-    """The difference of the means, its interval and p (Welch's test)."""
+    """Return the difference of the means, its interval and p (Welch's test)."""
     if not (len(sample) and len(other)):
         return Difference()
     found = float(np.mean(sample) - np.mean(other))
@@ -161,14 +161,14 @@ def unpaired_difference(sample: Sequence[float], other: Sequence[float]) -> Diff
 
 
 def welch_p(sample: Sequence[float], other: Sequence[float] | None) -> float | None:
-    """The p of `unpaired_difference`; `None` where there is nothing to compare with."""
+    """Return the p of `unpaired_difference`; `None` where there is nothing to compare with."""
     return None if other is None else unpaired_difference(sample, other).p
 
 
 def equivalence_p(
     sample: Sequence[float], other: Sequence[float], margin: float, *, paired: bool = False
 ) -> float | None:
-    """The p of a difference of `margin` or more in either direction (two one-sided tests, TOST).
+    """Return the p of a difference of `margin` or more (TOST: two one-sided tests).
 
     A small p says that the means differ by less than `margin`; a large one says nothing.
 
@@ -241,7 +241,7 @@ def bootstrap_interval(
     *,
     paired: bool = False,
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean over the strata by stratified bootstrap (percentiles).
+    """Return the 95 % interval of the mean over the strata by stratified bootstrap (percentiles).
 
     It assumes no distribution, but of five runs or fewer it is too narrow: Student's interval is
     the one to read there.
@@ -269,7 +269,7 @@ def bootstrap_interval(
 def probability_of_improvement_interval(
     samples: Sequence[Sequence[float]], others: Sequence[Sequence[float]]
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of `probability_of_improvement`, as `bootstrap_interval` makes it.
+    """Return the 95 % interval of `probability_of_improvement`, as `bootstrap_interval` makes it.
 
     Raises:
         ValueError: If the numbers of strata differ.
@@ -355,7 +355,7 @@ def _improvement(*strata, axis=-1):
 
 
 def _bootstrap(strata, statistic, scale=None):
-    """The percentile interval of a statistic of all strata, each resampled on its own."""
+    """Return the percentile interval of a statistic of all strata, each resampled on its own."""
     strata = [np.asarray(stratum, float) for stratum in strata]
     if not all(len(stratum) > 1 for stratum in strata):
         return None, None

@@ -160,7 +160,7 @@ def sample(
     results: Mapping[str, TrialResult],
     value: Callable[[TrialResult], float | None],
 ) -> dict[str, Sequence]:
-    """What some trials have reached: `rows`, `values` and `run_numbers` of a `Cell`.
+    """Return what some trials have reached: `rows`, `values` and `run_numbers` of a `Cell`.
 
     `value` takes a value from the row of a network that was trained to the end; `None` where the
     row lacks it.
@@ -217,26 +217,31 @@ def in_order(losses: Iterable[str]) -> list[str]:
 
 
 def number(value: float | None, form: str) -> str:
-    """A number in a format such as ".2f"; a dash where there is none."""
+    """Return a number in a format such as ".2f"; a dash where there is none."""
     return NOTHING if value is None or np.isnan(value) else format(value, form)
 
 
+def range_text(low: float | None, high: float | None, form: str = ".2f") -> str:
+    """Return both ends of an interval, e.g. "[1.00, 2.00]"; a dash where there is none."""
+    return NOTHING if low is None else f"[{low:{form}}, {high:{form}}]"
+
+
 def interval_text(cell: Cell, form: str = ".2f") -> str:
-    """The interval of a cell, e.g. "[1.00, 2.00]"."""
-    return NOTHING if cell.low is None else f"[{cell.low:{form}}, {cell.high:{form}}]"
+    """Return the interval of a cell, as `range_text` writes it."""
+    return range_text(cell.low, cell.high, form)
 
 
 def columns_of(
     items: Sequence, columns: dict[str, Callable[[object], str | float | None]]
 ) -> list[list[str]]:
-    """Rows of text: the headings, then a line an item; what is not a text is shown as `str`."""
+    """Return rows of text: the headings, then a line an item, whose values are shown as `str`."""
     return [[*columns], *([str(column(item)) for column in columns.values()] for item in items)]
 
 
 def frame(
     items: Sequence, columns: Sequence[str] | dict[str, Callable] | None = None
 ) -> pd.DataFrame:
-    """A data frame for a CSV file, a line an item; of mappings without columns, their own."""
+    """Return a data frame, a line an item; `columns` are by default those of the mappings."""
     if columns is None:
         return pd.DataFrame(items)
     if not isinstance(columns, dict):
@@ -249,7 +254,7 @@ def networks(
     results: Mapping[str, TrialResult],
     columns: dict[str, Callable[[Trial, TrialResult], object]],
 ) -> pd.DataFrame:
-    """A data frame for a CSV file, a line a network that has a row."""
+    """Return a data frame for a CSV file, a line a network that has a row."""
     pairs = [(trial, results[trial.key]) for trial in trials if trial.key in results]
     return pd.DataFrame([{name: get(*pair) for name, get in columns.items()} for pair in pairs])
 
@@ -271,7 +276,7 @@ def mark_best(
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns; the first row is the heading."""
+    """Return rows as aligned columns; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -285,7 +290,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table; the first row is the heading."""
+    """Return rows as a Markdown table; the first row is the heading."""
     # The name of a formula may have the sign that separates cells.
     rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     heading, *body = ["| " + " | ".join(row) + " |" for row in rows]

@@ -24,8 +24,16 @@ INTERVAL = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A running task; `seconds` since its start, and its last report."""
+class RunningTask:
+    """A running task, as the file has it.
+
+    Attributes:
+        task: The task in words.
+        worker: Number of its worker.
+        seconds: Seconds since its start.
+        attempt: Number of the attempt, from 1.
+        progress: Its last report; empty before the first.
+    """
 
     task: str
     worker: Count
@@ -36,14 +44,22 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveStatus:
-    """Content of the file: trials in `total` and with a row, or generations of a search.
+    """Content of the file. Fields that a run does not have are `None`.
 
-    Fields that a run does not have are `None`.
+    Attributes:
+        executor: Kind of the executor, e.g. "processes".
+        workers: Number of its workers.
+        running: The running tasks.
+        total: Number of trials, or of networks.
+        done: How many of them have a row.
+        generation: Number of a search's generation that is being evaluated.
+        generations: Number of its last generation.
+        seconds_left: Expected time to the end.
     """
 
     executor: str = ""
     workers: Count | None = None
-    running: list[Task] = field(default_factory=list)
+    running: list[RunningTask] = field(default_factory=list)
     total: Count | None = None
     done: Count | None = None
     generation: Count | None = None
@@ -117,7 +133,7 @@ def _describe(running):
         progress = trial.progress(epoch) if isinstance(trial, Trial) else f"epoch {epoch}"
         progress += f", loss {row.get('loss', float('nan')):.4g}"
     is_candidate = isinstance(trial, Trial) and trial.loss == "candidate"
-    return Task(
+    return RunningTask(
         task=str(trial.formula or trial) if is_candidate else str(trial),
         worker=running.worker,
         seconds=round(time.time() - running.since),

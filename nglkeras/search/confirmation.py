@@ -27,11 +27,12 @@ from nglkeras.runs.journal import finite
 from nglkeras.runs.live_status import duration
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.fitness import Fitness, as_fitness
+from nglkeras.search.given_losses import formula_of, named
 from nglkeras.search.known import is_cross_entropy
 from nglkeras.search.page import LivePage
 from nglkeras.search.result import Result
 from nglkeras.search.simplification import simplified
-from nglkeras.search.trainer import Trainer, formula_of, named
+from nglkeras.search.trainer import Trainer
 from nglkeras.search.trainings import Trainings, rate_curves
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
 

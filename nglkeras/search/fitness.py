@@ -14,11 +14,12 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
 from nglkeras.runs.columns import LARGEST
+from nglkeras.search.given_losses import Loss
 from nglkeras.search.identity import fingerprint, name_of
 from nglkeras.search.records import NOT_TRAINED, as_json
 from nglkeras.search.screening import BOUNDS
 from nglkeras.search.strategy import Evaluation, Member
-from nglkeras.search.trainer import Loss, Trainer
+from nglkeras.search.trainer import Trainer
 from nglkeras.training.outcome import STATUSES
 
 # What a plain function may have as attributes.

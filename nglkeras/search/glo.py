@@ -19,7 +19,7 @@ import numpy as np
 from nglkeras.errors import UserError
 from nglkeras.expression import OPERATORS, PAPER_B, Expression
 from nglkeras.numbers import check_rates, convert_whole_numbers
-from nglkeras.search.screening import screening
+from nglkeras.search.screening import with_checks
 from nglkeras.search.strategy import Individual, Member, Strategy, best_first, generator
 
 LEAVES = ("y_true", "y_pred", 1.0, -1.0)
@@ -29,7 +29,7 @@ RATES = ("recombination", "mutation")
 # Greatest size of a tree in nodes: with a coefficient on each node the interpreter still takes it.
 MAX_SIZE = 40
 # The paper skips the training of duplicates and no other.
-PAPER = screening(["duplicates"], bounds=None)
+PAPER = with_checks(["duplicates"], bounds=None)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class _Reader:
 
 
 def _function_of(member):
-    """The function behind a method, a property or a function with a cache; else the member."""
+    """Return the function behind a method, a property or a cached function; else the member."""
     for name in ("__func__", "fget", "func", "__wrapped__"):
         # What decorates a function is a function, and has code of its own.
         if not isinstance(member, types.FunctionType):

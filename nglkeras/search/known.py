@@ -5,6 +5,7 @@ import numpy as np
 from nglkeras import losses
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
+from nglkeras.expression.papers import CROSS_ENTROPY
 
 
 def known_loss(loss: str | Expression, classes: int, class_reduction: str = "mean") -> Expression:
@@ -44,7 +45,7 @@ def cross_entropy(classes: int, class_reduction: str = "mean") -> Expression:
     As the mean over N classes it has a factor of N.
     """
     if class_reduction == "sum":
-        return Expression.parse("-(y_true*log(y_pred))")
+        return Expression.parse(CROSS_ENTROPY)
     return Expression.parse(f"-{classes}*(y_true*log(y_pred))")
 
 

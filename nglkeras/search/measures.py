@@ -108,8 +108,13 @@ class _Own(Measure):
         rows = (task.rows(*batch) for batch in batches)
         if self.name == "auc":
             return _mean_auc(task, list(rows))
-        confusion = sum(_confusion(task, *one) for one in rows)
-        return float(_OF_CONFUSION[self.name](np.asarray(confusion, float), task))
+        confusion = np.asarray(sum(_confusion(task, *one) for one in rows), float)
+        # Right, true and found samples of each class: `[tables, classes]`.
+        counts = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1)
+        if self.name == "f1" and task.head == "sigmoid":
+            # Of sigmoids only the label 1 is something that is found.
+            counts = [part[:, 1:] for part in counts]
+        return float(_OF_COUNTS[self.name](*counts))
 
 
 def _confusion(task, t, p, valid):
@@ -125,46 +130,19 @@ def _confusion(task, t, p, valid):
     return np.bincount(cells, minlength=tables * classes**2).reshape(tables, classes, classes)
 
 
-def _ratio(right, total):
+def _mean_ratio(right, total):
     """Return the mean of ratios over those whose total is not zero."""
     with np.errstate(invalid="ignore"):
         return np.nanmean(np.where(total > 0, right / total, np.nan))
 
 
-def _parts(confusion, task):
-    """Return right, true and found samples of each class: `[tables, classes]`."""
-    return np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2), confusion.sum(axis=1)
-
-
-def _accuracy(confusion, task):
-    right, truth, _ = _parts(confusion, task)
-    return right.sum() / truth.sum()
-
-
-def _balanced_accuracy(confusion, task):
-    right, truth, _ = _parts(confusion, task)
-    return _ratio(right, truth)
-
-
-def _f1(confusion, task):
-    # Of sigmoids only the label 1 is something that is found.
-    classes = slice(1, None) if task.head == "sigmoid" else slice(None)
-    right, truth, found = (part[:, classes] for part in _parts(confusion, task))
-    return _ratio(2 * right, truth + found)
-
-
-def _mean_iou(confusion, task):
-    right, truth, found = _parts(confusion, task)
-    return _ratio(right, truth + found - right)
-
-
-_OF_CONFUSION = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "f1": _f1,
-    "mean_iou": _mean_iou,
+_OF_COUNTS = {
+    "accuracy": lambda right, true, found: right.sum() / true.sum(),
+    "balanced_accuracy": lambda right, true, found: _mean_ratio(right, true),
+    "f1": lambda right, true, found: _mean_ratio(2 * right, true + found),
+    "mean_iou": lambda right, true, found: _mean_ratio(right, true + found - right),
 }
-NAMES = (*_OF_CONFUSION, "auc")
+NAMES = (*_OF_COUNTS, "auc")
 _ALIASES = {"f1_score": "f1", "F1Score": "f1", "AUC": "auc", "MeanIoU": "mean_iou"}
 
 
@@ -296,7 +274,7 @@ def try_on(
     """Measure an untrained network on a few samples.
 
     Args:
-        measure: What `read` returns.
+        measure: What `as_measure` returns.
         task: The `Task`.
         model: The network.
         x: Inputs.
@@ -315,7 +293,7 @@ def try_on(
     measure.check(task, y, outputs, all_labels)
 
 
-def read(metric: object, mode: str | None = None) -> Measure:
+def as_measure(metric: object, mode: str | None = None) -> Measure:
     """Return the measure of a metric.
 
     Args:

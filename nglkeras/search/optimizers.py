@@ -16,7 +16,7 @@ _MAX_EPSILON = 1e-6
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
-def read(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
+def settings_of(optimizer: object, learning_rate: object) -> tuple[str, dict, object]:
     """Return an optimizer's name, arguments and learning rate, as `Schedule` takes them.
 
     Args:

@@ -12,7 +12,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from nglkeras.expression import Expression
-from nglkeras.expression.papers import FORMULAS
+from nglkeras.expression.papers import CROSS_ENTROPY, FORMULAS
 from nglkeras.report.figures import without_poles
 from nglkeras.search.ancestry import MAKERS, first_parents, maker
 from nglkeras.search.presentation import SPARED, origin, shortened, shown
@@ -187,7 +187,7 @@ def curves(expression: Expression, class_reduction: str) -> tuple[str, dict[str,
     p = np.linspace(0.005, 0.995, _POINTS)
     drawn = {
         "this loss": (expression, class_reduction, BLUE, "solid"),
-        "CE": (Expression.parse("-(y_true*log(y_pred))"), "sum", GRAY, "dashed"),
+        "CE": (Expression.parse(CROSS_ENTROPY), "sum", GRAY, "dashed"),
         "NGL": (Expression.parse(FORMULAS["NGL"]), class_reduction, ORANGE, "dotdash"),
     }
     plots = {

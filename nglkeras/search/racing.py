@@ -65,7 +65,7 @@ def of_settings(settings: dict) -> Racing | None:
         return None
 
 
-def read(racing: object, *, runs: int, epochs: int, datasets: int = 1) -> Racing | None:
+def as_racing(racing: object, *, runs: int, epochs: int, datasets: int = 1) -> Racing | None:
     """Return how to race: `True` stands for `Racing()`, `False` and `None` for not at all.
 
     Raises:

@@ -11,7 +11,8 @@ from keras.optimizers import schedules
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search import samples
-from nglkeras.search.trainer import PARTS, Loss, Measured, Trainer, as_keras
+from nglkeras.search.given_losses import Loss, as_keras
+from nglkeras.search.trainer import PARTS, Measured, Trainer
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork

@@ -1,7 +1,7 @@
 """Check a user's data and model before anything is trained with them.
 
-`read` returns inputs and labels as arrays, `build` a model; `task.look` compares them. Errors are a
-`UserError` of one line that says what to do.
+`as_arrays` returns inputs and labels as arrays, `build` a model; `task.look` compares them. Errors
+are a `UserError` of one line that says what to do.
 """
 
 import contextlib
@@ -19,7 +19,9 @@ from nglkeras.losses import heads
 MAX_GATHERED = 2**31
 
 
-def read(name: str, data: object, ignore_class: int | None = None) -> tuple[object, np.ndarray]:
+def as_arrays(
+    name: str, data: object, ignore_class: int | None = None
+) -> tuple[object, np.ndarray]:
     """Return inputs and labels as arrays.
 
     Args:

@@ -22,7 +22,7 @@ FACTOR = "scale_free_factor"
 
 
 @dataclass(frozen=True)
-class Scale:
+class LossScale:
     """The factor of a loss, or the reason why it has none."""
 
     factor: float = 1.0
@@ -36,7 +36,7 @@ class Scale:
 
 def measure(
     expression: Expression, t: np.ndarray, p: np.ndarray, class_reduction: str = "mean"
-) -> Scale:
+) -> LossScale:
     """Return the factor that brings the gradient of a loss to the size of cross entropy's.
 
     The size of a gradient is its Euclidean norm over all samples and logits. Cross entropy is
@@ -58,10 +58,10 @@ def measure(
         size = np.linalg.norm(gradient)
         factor = float(f"{wanted / size:.{DIGITS}g}")
     if not np.isfinite(size):
-        return Scale(problem="its gradient at the untrained network is not finite")
+        return LossScale(problem="its gradient at the untrained network is not finite")
     if not 0 < factor <= MAX_CONSTANT:
-        return Scale(problem=f"its gradient at the untrained network has the size {size:.3g}")
-    return Scale(factor)
+        return LossScale(problem=f"its gradient at the untrained network has the size {size:.3g}")
+    return LossScale(factor)
 
 
 def scaled(expression: Expression, factor: float) -> Expression:

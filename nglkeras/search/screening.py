@@ -17,7 +17,7 @@ import numpy as np
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 
-# Checks that can spare a training: see `screening`.
+# Checks that can spare a training: see `with_checks`.
 CHECKS = ("duplicates", "equals", "gradients", "rejection")
 
 # A loss whose values leave these bounds is discarded (paper A, section 4.1). The exponents are a
@@ -88,7 +88,7 @@ def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float] | No
     )
 
 
-def screening(
+def with_checks(
     checks: Collection[str],
     *,
     gradients: str = "exact",
@@ -112,7 +112,7 @@ def screening(
 
 
 # Paper A's search: nothing is skipped.
-PAPER = screening(())
+PAPER = with_checks(())
 
 
 @dataclass(frozen=True)

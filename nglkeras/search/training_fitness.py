@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -18,13 +19,13 @@ from nglkeras.search import measures, optimizers, samples, scale, side_by_side, 
 from nglkeras.search import racing as races
 from nglkeras.search.digests import check_callbacks, digest_callbacks, digest_model
 from nglkeras.search.fitness import Fitness
+from nglkeras.search.given_losses import Loss
 from nglkeras.search.racing import CURVES, Bars, Entrant, Racing
 from nglkeras.search.redivided import RedividedTrainer
 from nglkeras.search.screening import BOUNDS, check_bounds
 from nglkeras.search.side_by_side import Group
 from nglkeras.search.strategy import Evaluation, Member
 from nglkeras.search.task import Task, has_penalty, look, weighted
-from nglkeras.search.trainer import Loss
 from nglkeras.seeds import derive_seed
 from nglkeras.training import streams
 from nglkeras.training.compiled import CompiledNetwork
@@ -37,6 +38,14 @@ _SCREENED = 4096
 # ended may be tried again with a longer one.
 _SETTINGS = ("epochs", "batch_size", "optimizer", "learning_rate", "runs", "seed", "replicas")
 _SETTINGS += ("bounds", "scale_free")
+
+
+class _Look(NamedTuple):
+    """What the user's network is, which only a built one tells."""
+
+    task: Task
+    digest: str
+    has_penalty: bool
 
 
 class TrainingFitness(Fitness):
@@ -118,11 +127,11 @@ class TrainingFitness(Fitness):
         one_program: bool | None = None,
         together: int | str = 1,
     ):
-        self.measure = measures.read(metric, mode)
+        self.measure = measures.as_measure(metric, mode)
         self.ignore_class = check_ignore_class(ignore_class)
         parts = {"train": train, "validation": validation}
         self._parts = {
-            name: samples.read(name, data, self.ignore_class) for name, data in parts.items()
+            name: samples.as_arrays(name, data, self.ignore_class) for name, data in parts.items()
         }
         self._arguments = {
             "epochs": whole_number("epochs", epochs),
@@ -142,8 +151,8 @@ class TrainingFitness(Fitness):
             "callbacks": callbacks,
         }
         lengths = {name: self._arguments[name] for name in ("runs", "epochs")}
-        self._arguments["racing"] = self.racing = races.read(racing, **lengths)
-        self.together = ways.read(
+        self._arguments["racing"] = self.racing = races.as_racing(racing, **lengths)
+        self.together = ways.check_together(
             one_program, together, replicas=replicas, callbacks=bool(callbacks)
         )
         self._arguments |= {"one_program": one_program, "together": self.together}
@@ -152,7 +161,7 @@ class TrainingFitness(Fitness):
         count = len(self._parts["train"][1])
         if batch_size > count:
             raise UserError(f"{count} training samples do not fill a batch of {batch_size}")
-        name, config, rate = optimizers.read(optimizer, learning_rate)
+        name, config, rate = optimizers.settings_of(optimizer, learning_rate)
         self._optimizer = name, config, rate
         self.model_fn = model_fn
         self.runs = self._arguments["runs"]
@@ -214,13 +223,13 @@ class TrainingFitness(Fitness):
     def gradients(self) -> str:
         """Which gradients train alike, as in `Screening`."""
         # A factor on the loss changes its share beside a penalty, such as that of a regularizer.
-        ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look[2]
+        ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look.has_penalty
         return "scaled" if ignores or self.scale_free else "exact"
 
     @property
     def task(self) -> Task:
         """What outputs and labels are."""
-        return self._look[0]
+        return self._look.task
 
     @property
     def chance(self) -> float | None:
@@ -246,8 +255,7 @@ class TrainingFitness(Fitness):
         _ = self._look
 
     @cached_property
-    def _look(self):
-        """The task, the hash of the model, and whether it adds a penalty to the loss."""
+    def _look(self) -> _Look:
         model = self.build()
         x, y = self._parts["train"]
         task = look(model, heads.first(x), y, self.ignore_class)
@@ -266,14 +274,14 @@ class TrainingFitness(Fitness):
             replicas=how["replicas"],
             callbacks=bool(how["callbacks"]),
         )
-        return task, digest_model(model, self.model_fn), has_penalty(model)
+        return _Look(task, digest_model(model, self.model_fn), has_penalty(model))
 
     def as_begun(self, settings: dict) -> None:
         """Train as the search in the folder does, which an earlier version may have begun."""
         if self._arguments["one_program"] is None and keras.backend.backend() == "tensorflow":
             self._arguments["one_program"] = settings.get("one_program") is True
-            for read in ("_look", "settings"):
-                vars(self).pop(read, None)
+            for cached in ("_look", "settings"):
+                vars(self).pop(cached, None)
 
     def build(self) -> keras.Model:
         """Return a new network."""
@@ -286,7 +294,7 @@ class TrainingFitness(Fitness):
 
     def read(self, name: str, data: object) -> tuple[object, np.ndarray]:
         """Return inputs and labels of further data, as streams take them."""
-        x, y = samples.read(name, data, self.ignore_class)
+        x, y = samples.as_arrays(name, data, self.ignore_class)
         return x, self.task.targets(name, y)
 
     def held(self, x: object, y: np.ndarray) -> object:
@@ -319,7 +327,7 @@ class TrainingFitness(Fitness):
         parts = [part for name in self._parts for part in self.targets(name)]
         return {
             "fitness": type(self).__name__,
-            "model": self._look[1],
+            "model": self._look.digest,
             "data": samples.digest(*parts),
             **named,
             "backend": keras.backend.backend(),

@@ -14,7 +14,8 @@ from nglkeras.report.rates import FIRST_NEW, RateCurve, curve_of
 from nglkeras.runs.columns import Number
 from nglkeras.runs.journal import Records, latest
 from nglkeras.runs.live_status import StatusWriter
-from nglkeras.search.trainer import Loss, Network, Trainer, as_measured, formula_of
+from nglkeras.search.given_losses import Loss, formula_of
+from nglkeras.search.trainer import Network, Trainer, as_measured
 from nglkeras.training.outcome import FINAL_STATUSES
 
 JOURNAL = "confirm.jsonl"

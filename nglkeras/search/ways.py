@@ -1,6 +1,6 @@
 """Ways in which the networks of a search train: by `fit`, as one program, or side by side.
 
-`read` checks what is asked for; `one_program` decides where that is left open.
+`check_together` checks what is asked for; `one_program` decides where that is left open.
 """
 
 import keras
@@ -10,7 +10,7 @@ from nglkeras.errors import UserError
 from nglkeras.numbers import whole_number
 
 
-def read(
+def check_together(
     one_program: bool | None, together: object, *, replicas: int, callbacks: bool
 ) -> int | str:
     """Return how many networks train at once, or "auto".
@@ -56,12 +56,12 @@ def one_program(
     """Return what a `CompiledNetwork` is told: `True`, `False` or "auto".
 
     Args:
-        asked: See `read`.
-        together: What `read` returns.
+        asked: See `check_together`.
+        together: What `check_together` returns.
         model: The network.
         steps: Steps of a training.
-        replicas: See `read`.
-        callbacks: See `read`.
+        replicas: See `check_together`.
+        callbacks: See `check_together`.
     """
     if asked is not None:
         return asked

@@ -69,8 +69,10 @@ class CompiledNetwork:
         build: Builds the uncompiled network of a run, given the run's number. The networks of all
             runs differ in their initial weights only.
         streams: Returns the data of a run; batches of all runs have the same shapes.
+        schedule: Epochs, batches and optimizer of each training.
         make_loss: Builds the loss that can become each of the losses to come: an
             `InterpretedLoss` for expressions, a `SwitchedLoss` for losses of Keras.
+        replicas: Number of devices that share each batch.
         validate: Whether to validate after every epoch; otherwise once, at the end. A schedule
             with a plateau always does.
         measure_epochs: Whether to measure the accuracy after every epoch, without the loss. Where
@@ -109,7 +111,7 @@ class CompiledNetwork:
         # The initial values of a run's variables, and its data.
         self._starts: dict[int, tuple[list[np.ndarray], Streams]] = {}
         self._places = {}
-        self._fresh: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._fresh: tuple[np.ndarray, np.ndarray] | None = None
         # Batches of small streams.
         self._kept = WeakKeyDictionary()
 
@@ -232,7 +234,7 @@ class CompiledNetwork:
 
             how = self.validate, self.measure_epochs, self.measure
             made = self.model, self._optimizer_values, streams, self.schedule
-            self._ours = one_program.of(*made, *how, wanted=self.one_program is True) or False
+            self._ours = one_program.make(*made, *how, wanted=self.one_program is True) or False
         return self._ours or None
 
     def _compiled_epochs(self):
@@ -317,15 +319,15 @@ class CompiledNetwork:
             self._kept[data] = list(data.as_numpy_iterator())
         return self._kept[data]
 
-    def fresh_batch(self, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels and the untrained network's outputs on its first training batch."""
-        if run not in self._fresh:
-            streams = self._restore(run)
+    def fresh_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels and the untrained network's outputs on the first training batch."""
+        if self._fresh is None:
+            streams = self._restore(0)
             batches = islice(streams.train.as_numpy_iterator(), self.schedule.accumulation)
             parts = [(y, _value(self.model.network(x, training=False))) for x, y in batches]
             y, p = (np.concatenate(part) for part in zip(*parts, strict=True))
-            self._fresh[run] = y, p
-        return self._fresh[run]
+            self._fresh = y, p
+        return self._fresh
 
     def places(self, count: int | str):
         """Return `Places` for this many trainings at once; `None` where they train one by one.

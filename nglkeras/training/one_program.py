@@ -150,7 +150,7 @@ class OneProgram:
         return self.measure((y[:count], p[:count]) for y, count, p in batches if count)
 
 
-def of(
+def make(
     model: keras.Model,
     slots: list[np.ndarray],
     streams: Streams,

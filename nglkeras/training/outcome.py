@@ -20,7 +20,9 @@ class Training:
             was not reached or there is no test set.
         validation_accuracy: The same on the validation set.
         message: What went wrong; "" if nothing did.
+        history: For each finished epoch the logs of Keras, the learning rate and the seconds.
         sizes: Number of images in train, validation and test, where they come from a data set.
+        seconds: Wall time, of all attempts together.
         accumulation: Number of parts into which batches were divided.
         path: What trained it: "fit" of Keras, "one program" (JAX), "compiled epochs" (TensorFlow).
     """

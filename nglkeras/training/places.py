@@ -1,8 +1,8 @@
 """Trainings side by side: one program trains an epoch of each, and a new one takes a free place.
 
 What trains is told by a course: a generator that yields the arguments of `CompiledNetwork.train`,
-is sent the `Training`, and returns a result. `alone` follows a course with one training after the
-other; `Places` follows many courses at once.
+is sent the `Training`, and returns a result. `Places` follows many courses at once; without it one
+training comes after the other.
 """
 
 import math

@@ -18,6 +18,7 @@ class Plateau:
     Attributes:
         factor: Multiplies the learning rate.
         patience: Epochs without an improvement before that.
+        min_learning_rate: The least learning rate, below which it is not reduced.
         monitor: The measure, as Keras names it; smaller is better if it ends in "loss".
         stop_after: Epochs without an improvement at the least learning rate after which training
             ends; `None` for training all epochs.
@@ -76,6 +77,9 @@ class Schedule:
     Attributes:
         epochs: Passes over the training images; evaluations, if an epoch counts steps.
         batch_size: Images per update, over all devices together.
+        optimizer: Name of a Keras optimizer.
+        optimizer_settings: Its further arguments, as pairs of name and value.
+        learning_rate: The learning rate at the beginning; a serialised Keras schedule is a dict.
         plateau: When the rate is reduced; `None` for never.
         steps_per_epoch: Updates between two evaluations; `None` for one pass over the images.
         accumulation: Parts into which a batch is divided; their gradients are averaged before
@@ -121,7 +125,7 @@ def constant(
     settings: tuple[tuple[str, float], ...],
     learning_rate: float,
 ) -> Schedule:
-    """A training of some steps at a constant rate, evaluated every `evaluate_every` of them.
+    """Return a training of some steps at a constant rate, evaluated every `evaluate_every` of them.
 
     Raises:
         UserError: If the steps between evaluations do not divide those of the training.

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nglkeras.data.augment import augmented
 from nglkeras.data.augmentation import Augmentation
+from nglkeras.data.tensorflow_changes import augmented
 
 # Number of batches that are made at a time, and ahead.
 PARALLEL, PREFETCH = 4, 8

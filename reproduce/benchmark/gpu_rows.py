@@ -130,7 +130,7 @@ def machine() -> dict[str, str | None]:
 
 
 def _from_proc():
-    """The same where there is no nvidia-smi, as in some containers."""
+    """Return the same where there is no nvidia-smi, as in some containers."""
     names = []
     for path in sorted(Path("/proc/driver/nvidia").glob("gpus/*/information")):
         lines = path.read_text("utf-8", errors="replace").splitlines()

@@ -7,7 +7,7 @@ import pytest
 from conftest import TINY, fill, images_of, needs_tensorflow
 
 from nglkeras import UserError
-from nglkeras.data import augment, catalog, datasets, pipeline, sources
+from nglkeras.data import catalog, datasets, pipeline, sources, tensorflow_changes
 from nglkeras.data.augmentation import Augmentation
 from nglkeras.data.reader import Reader
 from nglkeras.experiments.classification.protocol import SETTINGS
@@ -96,13 +96,13 @@ class TestAugmentation:
 
     def test_what_moves_in_is_the_nearest_pixel(self):
         white = np.full((4, 8, 8, 3), 200.0, "float32")
-        for layer in augment.augmentation_layers(Augmentation(), 0):
+        for layer in tensorflow_changes.augmentation_layers(Augmentation(), 0):
             np.testing.assert_allclose(np.asarray(layer(white, training=True)), 200.0, rtol=1e-5)
 
     def test_several_batches_at_a_time_are_changed_as_one_after_the_other(self, monkeypatch):
         streams = []
         for parallel in (1, 3):
-            monkeypatch.setattr(augment, "PARALLEL", parallel)
+            monkeypatch.setattr(tensorflow_changes, "PARALLEL", parallel)
             data = datasets.load("digits", batch_size=16, augmentation=Augmentation()).train
             streams.append(list(data.as_numpy_iterator()))
         assert len(streams[0]) > 80
@@ -126,12 +126,12 @@ class TestAugmentation:
         assert images_of(looked.train) == images_of(plain.train)
 
     def test_flips_shifts_and_zooms(self):
-        layers = augment.augmentation_layers(Augmentation(), 0)
+        layers = tensorflow_changes.augmentation_layers(Augmentation(), 0)
         kinds = [type(layer).__name__ for layer in layers]
         assert kinds == ["RandomFlip", "RandomTranslation", "RandomZoom"]
 
     def test_only_what_is_asked_for(self):
-        assert augment.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
+        assert tensorflow_changes.augmentation_layers(Augmentation(False, 0.0, 0.0), 0) == []
 
 
 class TestTFDS:

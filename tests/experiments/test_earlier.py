@@ -6,8 +6,8 @@ import pytest
 
 from nglkeras.experiments import earlier
 from nglkeras.experiments.classification import pretraining
+from nglkeras.experiments.classification.experiment import TABLE_2
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES
-from nglkeras.experiments.classification.table import TABLE_2
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.experiments.earlier import CHANGES, Earlier
 from nglkeras.experiments.script import chosen_settings

@@ -12,7 +12,7 @@ from conftest import HEAVY, ROOT, command_of, finish, run_python, wait_for_rows
 
 from nglkeras.experiments import earlier
 from nglkeras.experiments.classification import protocol
-from nglkeras.experiments.classification.table import TABLE_2
+from nglkeras.experiments.classification.experiment import TABLE_2
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.runs.journal import Journal
 

@@ -11,6 +11,7 @@ import nglkeras
 from nglkeras import losses
 from nglkeras.losses import kernels
 from nglkeras.losses.curves import value_and_gradient
+from nglkeras.losses.kernel_terms import f4_term, ngl_term
 
 needs_torch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="needs PyTorch")
 LOSSES = {"NGL": losses.NGL, "SparseNGL": losses.SparseNGL, "F4": losses.F4}
@@ -360,7 +361,7 @@ class TestOnTorch:
 
 
 def kernel_of(name):
-    term = kernels.f4_term(2.6085) if name == "F4" else kernels.ngl_term(2.4092)
+    term = f4_term(2.6085) if name == "F4" else ngl_term(2.4092)
     return kernels.Kernel(term, name == "SparseNGL", 0.0, "mean", -1)
 
 

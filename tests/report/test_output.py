@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from nglkeras.experiments.glo.protocol import SCALES, plan
 from nglkeras.experiments.glo.tables import to_frame
 from nglkeras.report import output
-from nglkeras.report.figures import save_png
+from nglkeras.report.figures import save
 from nglkeras.runs.trial import TrialResult
 
 
@@ -22,7 +22,9 @@ def frame(losses, runs=5, dataset="digits"):
 def write(tmp_path, capsys):
     def write(table):
         parts = [[["loss"], *([loss] for loss in table.loss)]]
-        output.write_table(tmp_path / "t", "T", parts, [], table, Figure, save_png)
+        output.write_table(
+            tmp_path / "t", "T", parts, [], table, Figure, partial(save, formats=("png",))
+        )
         return capsys.readouterr().out
 
     return partial(write)

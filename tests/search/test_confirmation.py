@@ -20,9 +20,10 @@ from nglkeras.search import Measured, Result, Trainer, TrainingFitness, confirm,
 from nglkeras.search.budget import Plan, affordable, fitting
 from nglkeras.search.evolution import GeneticProgramming
 from nglkeras.search.fitness import as_fitness
-from nglkeras.search.screening import screening
+from nglkeras.search.given_losses import as_keras, as_loss, formula_of, identity, named
+from nglkeras.search.screening import with_checks
 from nglkeras.search.simplification import simplified
-from nglkeras.search.trainer import as_keras, as_loss, as_measured, formula_of, identity, named
+from nglkeras.search.trainer import as_measured
 
 MINE, OTHER = "y_pred - y_true", "y_true*y_pred - y_true"
 
@@ -591,7 +592,7 @@ class TestLosses:
             GeneticProgramming(0, population_size=2, generations=1),
             lambda expression: -expression.size,
             out=tmp_path,
-            screening=screening(()),
+            screening=with_checks(()),
             quiet=True,
         )
 

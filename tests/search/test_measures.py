@@ -21,7 +21,7 @@ Q = np.round(0.7 * RANDOM.uniform(size=60) + 0.3 * RARE, 1)
 def measured(metric, task, labels, p, mode=None):
     """The measure in batches of 25."""
     batches = ((labels[i : i + 25], p[i : i + 25]) for i in range(0, len(p), 25))
-    return measures.read(metric, mode)(task, batches)
+    return measures.as_measure(metric, mode)(task, batches)
 
 
 def of_classes(function, **settings):
@@ -117,7 +117,7 @@ class TestOfClasses:
                 return super().get_config() | {"power": self.power}
 
         for make in (Power, keras.metrics.TopKCategoricalAccuracy):
-            one, same, other = (measures.read(make(i), "max").settings for i in (1, 1, 2))
+            one, same, other = (measures.as_measure(make(i), "max").settings for i in (1, 1, 2))
             assert one == same != other
 
     def test_a_metric_that_loses_its_arguments_is_refused(self):
@@ -127,8 +127,8 @@ class TestOfClasses:
                 self.power = power
 
         with pytest.raises(UserError, match="Power has arguments that its get_config lacks"):
-            measures.read(Power(2), "max")
-        assert measures.read(Power(), "max").name == "Power"
+            measures.as_measure(Power(2), "max")
+        assert measures.as_measure(Power(), "max").name == "Power"
 
     def test_a_prediction_that_is_not_finite(self):
         for metric in ("accuracy", keras.metrics.CategoricalAccuracy()):

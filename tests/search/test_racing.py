@@ -25,7 +25,7 @@ from nglkeras.search import (
     search,
 )
 from nglkeras.search.page import write_page
-from nglkeras.search.racing import bars, is_possible, read
+from nglkeras.search.racing import as_racing, bars, is_possible
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(240, 6)).astype("float32")
@@ -146,7 +146,7 @@ class TestSettings:
         [(None, None), (False, None), (True, Racing()), (Racing(5), Racing(5))],
     )
     def test_what_racing_can_be(self, racing, expected):
-        assert read(racing, runs=1, epochs=2) == expected
+        assert as_racing(racing, runs=1, epochs=2) == expected
         settings = fitness(racing).settings
         assert ("racing" in settings) == (expected is not None)
 
@@ -170,7 +170,7 @@ class TestSettings:
     def test_several_data_sets_need_several_runs(self):
         assert is_possible(runs=2, epochs=1, datasets=3)
         with pytest.raises(UserError, match="it looks after each run, and there is one"):
-            read(True, runs=1, epochs=9, datasets=3)
+            as_racing(True, runs=1, epochs=9, datasets=3)
 
 
 class TestTrainingFitness:

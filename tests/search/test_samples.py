@@ -160,7 +160,9 @@ class TestInputs:
 
     def test_a_table_with_columns_of_several_types(self):
         table = pd.DataFrame(X).assign(is_large=X[:, 0] > 0)
-        np.testing.assert_array_equal(samples.read("train", (table, Y))[0], table.astype("float64"))
+        np.testing.assert_array_equal(
+            samples.as_arrays("train", (table, Y))[0], table.astype("float64")
+        )
 
     def test_of_another_rank(self):
         with pytest.raises(UserError, match=r"Invalid input shape\. Expected shape \(None, 6\)"):
@@ -178,7 +180,7 @@ class TestInputs:
     def test_a_data_set_of_samples_of_unknown_shape(self, labels):
         types = (tf.float32, tf.as_dtype(labels.dtype))
         made = tf.data.Dataset.from_generator(lambda: zip(X, labels, strict=True), types)
-        x, y = samples.read("train", made)
+        x, y = samples.as_arrays("train", made)
         assert x.shape == X.shape
         assert y.shape == labels.shape
 

@@ -9,7 +9,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import PAPER, Screening
 from nglkeras.search.known import cross_entropy
-from nglkeras.search.screening import CHECKS, Screen, _alike, logits_gradient, screening
+from nglkeras.search.screening import CHECKS, Screen, _alike, logits_gradient, with_checks
 
 
 class TestScreening:
@@ -122,12 +122,12 @@ class TestScreening:
         assert screen.judge(fourth).status == ("new" if soft else "twin")
 
     def test_by_the_names_of_checks(self):
-        assert screening(CHECKS, gradients="scaled") == Screening()
-        assert screening(["equals"]) == Screening(
+        assert with_checks(CHECKS, gradients="scaled") == Screening()
+        assert with_checks(["equals"]) == Screening(
             duplicates=False, gradients="off", rejection=False
         )
         with pytest.raises(UserError, match="unknown check 'all'; choose from: duplicates"):
-            screening(["all"])
+            with_checks(["all"])
 
     def test_bad_gradients(self):
         with pytest.raises(UserError, match="unknown gradients 'some'; choose from: scaled"):

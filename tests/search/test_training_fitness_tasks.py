@@ -268,4 +268,4 @@ def test_default_settings_are_those_of_earlier_journals():
 def test_an_optimizer_of_ones_own_is_not_taken_for_one_of_keras():
     adam = type("Adam", (keras.optimizers.Adam,), {})
     with pytest.raises(UserError, match=r"the optimizer .*\.Adam is none of Keras' own"):
-        optimizers.read(adam(0.1), None)
+        optimizers.settings_of(adam(0.1), None)

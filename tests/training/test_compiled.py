@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import needs_jax, needs_two_devices
-from small_network import X, Y, build
+from small_network import X, Y, build, outcome
 
 from nglkeras import UserError
 from nglkeras.expression import Expression
@@ -26,10 +26,6 @@ def make_streams(run, epochs=3):
 def compiled_network(replicas=1, **changes):
     settings = {"epochs": 3, "batch_size": 16, "plateau": None} | changes
     return CompiledNetwork(build, make_streams, Schedule(**settings), replicas=replicas, bound=1e5)
-
-
-def outcome(training):
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in training.history]
 
 
 @pytest.fixture(scope="module")

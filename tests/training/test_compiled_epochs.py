@@ -1,9 +1,9 @@
 """Epochs that XLA compiles on TensorFlow: the same trainings as with Keras' `fit`, but quicker."""
 
 import keras
-import numpy as np
 import pytest
 from conftest import needs_tensorflow
+from small_network import X, Y, outcome
 
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS, NGL
@@ -14,9 +14,6 @@ from nglkeras.training.compiled import CompiledNetwork
 from nglkeras.training.schedule import Schedule
 
 pytestmark = needs_tensorflow
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(96, 6)).astype("float32")
-Y = np.eye(3, dtype="float32")[(X[:, :3] + 0.1 * RANDOM.normal(size=(96, 3))).argmax(axis=1)]
 LOSSES = {name: Expression.parse(FORMULAS[name]) for name in ("NGL", "Baikal", "f4")}
 
 
@@ -40,10 +37,6 @@ def compiled_network(one_program=True, make_loss=InterpretedLoss, network=build,
     schedule = Schedule(epochs=3, batch_size=16, plateau=None)
     settings = {"measure_epochs": True, "bound": 1e5, "one_program": one_program} | changes
     return CompiledNetwork(network, make_streams, schedule, make_loss, **settings)
-
-
-def outcome(training):
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in training.history]
 
 
 @pytest.fixture(scope="module")

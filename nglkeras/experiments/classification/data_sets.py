@@ -7,7 +7,7 @@ from nglkeras import data, report
 from nglkeras.data import catalog
 from nglkeras.experiments import options
 from nglkeras.experiments.classification import protocol
-from nglkeras.experiments.classification.table import split_notes
+from nglkeras.experiments.classification.experiment import split_notes
 from nglkeras.experiments.classification.trial import plan
 
 # The columns of table B.2.1 that are shown side by side.
@@ -90,7 +90,7 @@ def table_b21(doc: str) -> None:
 
 
 def _settings(setting):
-    """A column of the table, in the words of the printed one."""
+    """Return a column of the table, in the words of the printed one."""
     schedule, plateau, change = setting.schedule, setting.schedule.plateau, setting.augmentation
     scheduler = "none"
     if plateau is not None:

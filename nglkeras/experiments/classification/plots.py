@@ -58,7 +58,7 @@ _AXES = {
 
 
 def accuracy_table(table: Sequence[AccuracyCell], title: str) -> Figure:
-    """A panel per data set: change against CE with its 95 % interval, the paper's beside it."""
+    """Draw a panel per data set: change against CE with its 95 % interval, and the paper's."""
     panels = {}
     for dataset in dict.fromkeys(cell.dataset for cell in table):
         column = [cell for cell in table if cell.dataset == dataset]

@@ -13,7 +13,7 @@ from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.experiments import classification, earlier, options
 from nglkeras.experiments.classification import protocol
-from nglkeras.experiments.classification.table import AccuracyTable
+from nglkeras.experiments.classification.experiment import AccuracyTable
 from nglkeras.experiments.classification.trial import Trial, plan
 from nglkeras.experiments.script import chosen_settings
 from nglkeras.report import output
@@ -31,7 +31,7 @@ class PretrainedTable(AccuracyTable):
         parser.add_argument("--weights", help="imagenet, or a .weights.h5 file of the backbone")
 
     def weights(self, args, scale):
-        """What the backbones start from; the small network's trunks are trained first."""
+        """Return what the backbones start from; the small network's trunks are trained first."""
         if args.weights is not None or scale.models != ("small_cnn",):
             if args.weights is None and "small_cnn" in scale.models:
                 others = " ".join(name for name in scale.models if name != "small_cnn")

@@ -13,8 +13,10 @@ class Setting:
     """A column of table B.2.1.
 
     Attributes:
+        schedule: Epochs, batches, optimizer and changes of the learning rate.
         image_size: Height and width of the images that enter the network, in pixels.
         upsampling: Factor by which the network enlarges them before its backbone.
+        augmentation: Random changes to training images; `None` for none.
         loss_settings: Arguments of a loss on this data set, by the loss's row.
         splits: How the images are divided; one of `SPLITS`.
     """

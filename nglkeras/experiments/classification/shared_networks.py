@@ -71,7 +71,7 @@ class SharedNetworks:
         on_epoch: Callable[[int, dict], None] | None = None,
         on_model: Callable[[keras.Model], None] | None = None,
     ) -> TrialResult:
-        """The row of one of the trials; arguments and errors are those of `run_trial`."""
+        """Return the row of one of the trials; arguments and errors are those of `run_trial`."""
         log_dir = None if self.log_dir is None else paths.expand(self.log_dir) / trial.key
         if not trial.compile_once:
             return attempt.run_attempts(
@@ -126,12 +126,12 @@ class SharedNetworks:
 
 
 def name_of_loss(trial: Trial) -> tuple:
-    """What names a loss."""
+    """Return what names a loss."""
     return trial.loss, trial.formula, trial.loss_settings
 
 
 def switched(trials: Mapping[object, Trial]) -> SwitchedLoss:
-    """The loss that can become the loss of each of these trials."""
+    """Return the loss that can become the loss of each of these trials."""
     return SwitchedLoss({name: training.loss_of(trial) for name, trial in trials.items()})
 
 
@@ -143,7 +143,7 @@ def compiled_network(
     data_dir: str | Path | None = None,
     **settings,
 ) -> CompiledNetwork:
-    """The compiled network for trials that differ only in loss, run and initial weights.
+    """Return the compiled network for trials that differ only in loss, run and initial weights.
 
     A run without a trial starts like the first. `tested` says whether a run may look at the test
     set, by default as its trial does; the rest is as in `CompiledNetwork`.
@@ -167,7 +167,7 @@ def compiled_network(
 
 
 def load_streams(trial: Trial, data_dir: str | Path | None = None) -> Streams:
-    """The data of a trial that shares its network."""
+    """Return the data of a trial that shares its network."""
     # The same test set for all runs: no image of it has been validated with in any of them.
     return training.streams_of(trial, data_dir, test_seed=derive_seed(trial.seed, "test"))
 

@@ -92,7 +92,7 @@ class AccuracyCell(tables.Cell):
 
 
 def read_paper(name: str) -> pd.DataFrame:
-    """A printed table of accuracies, "table2" or "table_b22": rows by our names of the losses."""
+    """Return the printed "table2" or "table_b22", its rows by our names of the losses."""
     table = read_numbers(name)
     table.index = [nglkeras.losses.row(row).name for row in table.index]
     return table
@@ -114,7 +114,7 @@ def cells(
     paper: pd.DataFrame,
     reading: str = "relative",
 ) -> list[AccuracyCell]:
-    """The cells of an accuracy table, data set by data set, in the order of the trials."""
+    """Return the cells of an accuracy table, data set by data set, in the order of the trials."""
     places = {}
     for trial in trials:
         places.setdefault((trial.dataset, trial.loss), []).append((trial, results.get(trial.key)))
@@ -153,7 +153,7 @@ def curves(
 
 
 def _runs(pairs):
-    """The accuracy of each run in %, averaged over its models; runs with a failure are left out."""
+    """Return the mean accuracy of each run over its models, in %; not of runs with a failure."""
     runs = {}
     for trial, row in pairs:
         runs.setdefault(trial.run, []).append(None if row is None else row.accuracy)
@@ -184,7 +184,7 @@ def to_frame(table: Sequence[AccuracyCell]) -> pd.DataFrame:
 def layout(
     table: Sequence[AccuracyCell], paper: pd.DataFrame, bold: tuple[str, str] = ("*", "")
 ) -> list[list[str]]:
-    """The paper's layout: a row a loss, a column a data set, `measured (paper)` in the cells.
+    """Return the paper's layout: a row a loss, a column a data set, cells `measured (paper)`.
 
     `bold` is put before and after the best accuracy of a column, and the best mean if there is one
     above cross entropy's.
@@ -214,7 +214,7 @@ def layout(
 
 
 def _means(columns, losses):
-    """The mean change of each loss over the data sets; `None` for CE and where one is missing."""
+    """Return the mean change of each loss over the data sets; `None` for CE, or without one."""
     means = []
     for loss in losses:
         values = [column[loss].value for column in columns.values()]
@@ -223,7 +223,7 @@ def _means(columns, losses):
 
 
 def details(table: Sequence[AccuracyCell]) -> list[list[str]]:
-    """Everything about each cell, a line each."""
+    """Return everything about each cell, a line each."""
     change = "change %" if table[0].reading == "relative" else "points"
     columns = {
         "data set": lambda cell: _title(cell.dataset),
@@ -243,7 +243,7 @@ def details(table: Sequence[AccuracyCell]) -> list[list[str]]:
 
 
 def comparisons(table: Sequence[AccuracyCell]) -> list[list[list[str]]]:
-    """The losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
+    """Return the losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
     return comparison.parts(
         table,
         {

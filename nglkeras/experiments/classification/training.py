@@ -63,7 +63,7 @@ def train_once(trial: Trial, monitor, data_dir, log_dir):
 
 
 def _splits(trial, data_dir):
-    """The data of a trial: streamed, or in memory where an epoch counts steps.
+    """Return the data of a trial: streamed, or in memory where an epoch counts steps.
 
     Without TensorFlow's streams, on JAX and PyTorch, they are in memory if they fit there.
     """
@@ -96,14 +96,14 @@ def _division(trial, data_dir):
 def streams_of(
     trial: Trial, data_dir: str | Path | None = None, test_seed: int | None = None
 ) -> Streams:
-    """The data of a trial in memory; `test_seed` is as in `datasets.load_arrays`."""
+    """Return the data of a trial in memory; `test_seed` is as in `datasets.load_arrays`."""
     settings = _division(trial, data_dir) | {"test": trial.test, "test_seed": test_seed}
     arrays = datasets.load_arrays(trial.dataset, trial.run_seed, **settings)
     return streams.of_arrays(arrays, trial.schedule, trial.run_seed, trial.augmentation)
 
 
 def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Model:
-    """The network of a trial, uncompiled, with the initial weights of its run."""
+    """Return the network of a trial, uncompiled, with the initial weights of its run."""
     info = get_info(trial.dataset, data_dir)
     size = trial.image_size or info.image_size[0]
     keras.utils.set_random_seed(derive_seed(trial.run_seed, "model"))
@@ -113,7 +113,7 @@ def build_network(trial: Trial, data_dir: str | Path | None = None) -> keras.Mod
 
 
 def loss_of(trial: Trial) -> keras.losses.Loss:
-    """The loss of a trial.
+    """Return the loss of a trial.
 
     Raises:
         UserError: If the trial's network does not end in what the loss is defined on.

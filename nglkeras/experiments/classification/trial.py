@@ -13,10 +13,10 @@ from nglkeras.data.catalog import files_sha256, get_info
 from nglkeras.data.division import SPLITS
 from nglkeras.errors import unknown
 from nglkeras.experiments.classification import architectures, protocol
-from nglkeras.experiments.classification.protocol import Scale
+from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.expression import Expression
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import initial_weights
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import Schedule, check_precision
 
 
@@ -75,7 +75,7 @@ class Trial(runs.trial.Trial):
 
 
 def plan(
-    scale: Scale,
+    scale: ClassificationScale,
     loss_names: Iterable[str],
     *,
     seed: int = 0,
@@ -83,7 +83,7 @@ def plan(
     formulas: dict[str, str] | None = None,
     data_dir: str | Path | None = None,
 ) -> list[Trial]:
-    """The trials of a table: every data set, model and loss, run by run.
+    """Return the trials of a table: every data set, model and loss, run by run.
 
     All of a run comes before the next run, so that an interrupted table has every cell.
     `loss_names` are rows of `losses.ROWS`, `formulas` further losses by name, each as

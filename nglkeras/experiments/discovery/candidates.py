@@ -15,7 +15,7 @@ from nglkeras.expression import Expression
 from nglkeras.losses.interpreted import InterpretedLoss
 from nglkeras.runs.attempt import make_row
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.scale import Scale, measure
+from nglkeras.search.scale import LossScale, measure
 from nglkeras.training import accumulation
 from nglkeras.training.compiled import CompiledNetwork
 
@@ -67,7 +67,7 @@ class Candidates:
         trial = trial.trial if isinstance(trial, RacedTrial) else trial
         return make_row(trial, **vars(training))
 
-    def scale(self, trial: Trial) -> Scale:
+    def scale(self, trial: Trial) -> LossScale:
         """Return the factor that brings the loss of a trial to cross entropy's size."""
         expression, batch = Expression.parse(trial.formula), self._network(trial).fresh_batch()
         return measure(expression, *batch, class_reduction_of(trial))

@@ -18,7 +18,8 @@ from nglkeras.expression import Expression
 from nglkeras.losses.registry import ROWS, Row
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.trainer import PARTS, Loss, Measured, Network, Trainer
+from nglkeras.search.given_losses import Loss
+from nglkeras.search.trainer import PARTS, Measured, Network, Trainer
 
 # Begins the names of the accuracies on parts of the test data.
 _PART = "accuracy_part_"

@@ -13,9 +13,9 @@ from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.discovery.fitness import TrialFitness
 from nglkeras.experiments.discovery.protocol import EPOCHS, EXPERIMENTS, Experiment, SearchScale
+from nglkeras.numbers import at_most
 from nglkeras.runs.journal import Journal
 from nglkeras.search.screening import BOUNDS
-from nglkeras.seeds import at_most
 
 
 def trials(

@@ -23,12 +23,13 @@ from nglkeras.runs.live_status import StatusWriter, seconds_left
 from nglkeras.runs.trial import TrialResult
 from nglkeras.search import racing as races
 from nglkeras.search.fitness import Fitness, ask
+from nglkeras.search.given_losses import Loss
 from nglkeras.search.known import cross_entropy
 from nglkeras.search.optimizers import ignores_scale
 from nglkeras.search.racing import CURVES, Bars, Racing
-from nglkeras.search.scale import Scale, scaled
+from nglkeras.search.scale import LossScale, scaled
 from nglkeras.search.strategy import Evaluation, Member
-from nglkeras.search.trainer import Loss, Trainer
+from nglkeras.search.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class TrialFitness(Fitness):
         divides = all(ignores_scale(blank.schedule.optimizer) for blank in self.blanks)
         self.gradients = "scaled" if scale_free or divides else "exact"
         self.scale_free = scale_free
-        self._scales: dict[Expression, Scale] = {}
+        self._scales: dict[Expression, LossScale] = {}
         if scale_free:
             self.refuse = self._problem
         self.rows = journal.results()
@@ -111,7 +112,7 @@ class TrialFitness(Fitness):
         self._chooses_racing = racing is None
         if self._chooses_racing:
             racing = races.is_possible(**race_of(self.blanks))
-        self.racing = races.read(racing, **race_of(self.blanks))
+        self.racing = races.as_racing(racing, **race_of(self.blanks))
         self._bars = Bars()
         self.train = Candidates(self.searched_runs, bound=bound, data_dir=data_dir, timeout=timeout)
         self.train.measure_epochs = self.racing is not None
@@ -190,7 +191,7 @@ class TrialFitness(Fitness):
 
     def _scale(self, expression):
         if not self.scale_free:
-            return Scale()
+            return LossScale()
         if expression not in self._scales:
             self._scales[expression] = self._ask("scale", expression)
         return self._scales[expression]
@@ -247,7 +248,7 @@ class TrialFitness(Fitness):
                 yield index, Evaluation("non_finite", message=scales[index].problem)
                 continue
             formula = str(scaled(expression, scales[index].factor))
-            groups[index] = [draws.of(trial, name) for trial in self.trials(formula)]
+            groups[index] = [draws.drawn(trial, name) for trial in self.trials(formula)]
         for index, evaluation in (self._race if self.racing else self._all)(groups):
             if self.scale_free:
                 details = evaluation.details | scales[index].details

@@ -20,8 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nglkeras.expression import Expression
-from nglkeras.expression.papers import FORMULAS
+from nglkeras.expression import Expression, papers
 from nglkeras.search import scale
 from nglkeras.search.screening import logits_gradient, random_samples, slopes
 
@@ -50,8 +49,8 @@ LEAST = 0.005
 NEAR_ZERO = np.array([5e-4, 1.5e-3, 5e-3])
 CONSTANT = 1.5
 
-_BAIKAL = Expression.parse(FORMULAS[BAIKAL])
-_CROSS_ENTROPY = Expression.parse("-(y_true*log(y_pred))")
+_BAIKAL = Expression.parse(papers.FORMULAS[BAIKAL])
+_CROSS_ENTROPY = Expression.parse(papers.CROSS_ENTROPY)
 
 
 @lru_cache(maxsize=10_000)

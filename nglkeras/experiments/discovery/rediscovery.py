@@ -130,7 +130,7 @@ class Searches:
             strategy = search.GLO(
                 seed, population_size=scale.population, generations=scale.generations
             )
-            screening = search.screening.screening(
+            screening = search.screening.with_checks(
                 scale.of_search.screening, gradients=fitness.gradients, bounds=None
             )
             found = search.search(strategy, fitness, out=out, screening=screening, quiet=True)

@@ -12,7 +12,7 @@ from nglkeras.experiments.classification.tables import AccuracyCell, comparisons
 from nglkeras.experiments.discovery.fitness import Comparison, TrialFitness
 from nglkeras.expression import Expression
 from nglkeras.expression.papers import FORMULAS
-from nglkeras.report import comparison, figures, output
+from nglkeras.report import comparison, output
 from nglkeras.report.latex import table as as_latex
 from nglkeras.report.tables import as_markdown, as_text, interval_text, with_references
 from nglkeras.runs.live_status import duration
@@ -32,11 +32,11 @@ def write(
     out: Path,
     heading: str,
     *,
+    save: Callable[..., list[Path]],
     compare_runs: int = 0,
     confirmation: Mapping[str, object] | None = None,
     contenders: dict[str, Expression | None] | None = None,
     in_print: Callable[[Expression], Expression] | None = None,
-    save: Callable[..., list[Path]] = figures.save_png,
 ) -> None:
     """Print the result of a search, confirm the winner, write files and figures.
 
@@ -49,6 +49,7 @@ def write(
         fitness: Fitness of the search.
         out: Folder of the files.
         heading: Description of the search, for best.md.
+        save: Saves a figure as `figures.save` does.
         compare_runs: Networks for each loss and data set of a comparison on the test set at the
             search's own learning rate; 0 for none.
         confirmation: Arguments of `search.confirm`, by name; `None` for no confirmation.
@@ -56,7 +57,6 @@ def write(
             by default CE, NGL and Baikal.
         in_print: Returns the form of a loss for lists and figures; by default losses are shown
             as they are, and the winner in a simplified form too.
-        save: Saves a figure as `figures.save` does.
 
     Raises:
         UserError: If no loss has a fitness.

@@ -17,7 +17,7 @@ from nglkeras.experiments.options import Scale
 from nglkeras.numbers import positive
 from nglkeras.report import output
 from nglkeras.runs.journal import Journal
-from nglkeras.search.screening import CHECKS, Screening, screening
+from nglkeras.search.screening import CHECKS, Screening, with_checks
 from nglkeras.startup import extras
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def screening_of(
     Earlier versions made all checks at every scale: a folder whose search was begun so goes on so,
     unless an option names checks.
     """
-    make = partial(screening, gradients=fitness.gradients, bounds=bounds)
+    make = partial(with_checks, gradients=fitness.gradients, bounds=bounds)
     full = make(CHECKS)
     begun = search.records.settings_in(folder).get("screening")
     if not (args.screen or args.without) and begun == search.records.as_json(asdict(full)):

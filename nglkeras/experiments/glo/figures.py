@@ -40,11 +40,11 @@ class GLOExperiment(script.Experiment):
         add_options(parser, self.fields)
 
     def chosen_scale(self, args):
-        """The chosen scale; a limit above its own number of training images has no effect."""
+        """Return the chosen scale; a limit above its number of training images has no effect."""
         return chosen_scale(args)
 
     def plan(self, args, scale, replicas):
-        """The networks of the experiment, run by run: an interrupted one has every setting."""
+        """Return the networks of the experiment, run by run: each run has every setting."""
         names, formulas = script.named_formulas(args.losses, args.formula, self.table)
         names = [name for name in names if name not in formulas]
         arguments = plan_arguments(args, replicas)
@@ -52,7 +52,7 @@ class GLOExperiment(script.Experiment):
         return sorted(trials, key=lambda trial: trial.run)
 
     def trainer(self, args, out, missing):
-        """No network is shared: paper B's trials do not set `compile_once`."""
+        """Return what trains each network by itself: paper B's trials do not set `compile_once`."""
         return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir
         )
@@ -89,11 +89,11 @@ class Figure1(GLOExperiment):
     fields = {"runs": "--runs"} | _STEPS
 
     def printed(self):
-        """The paper's numbers."""
+        """Return the paper's numbers."""
         return glo.tables.printed_numbers()
 
     def findings(self, scale, trials, results):
-        """The accuracies."""
+        """Return the accuracies."""
         tables, printed = glo.tables, self.printed()
         found = [
             cell for part in tables.PARTS for cell in tables.cells(trials, results, part, printed)
@@ -114,7 +114,7 @@ class Figure3(Figure1):
     """Figure 3: the training curves of the networks of figure 1."""
 
     def findings(self, scale, trials, results):
-        """The curves."""
+        """Return the curves."""
         found = glo.tables.curves(trials, results)
         title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
         note = "Means over the runs; the figure has their range too."
@@ -129,7 +129,7 @@ class DataPortions(GLOExperiment):
     planned = staticmethod(protocol.by_portion)
 
     def findings(self, scale, trials, results):
-        """The accuracies by share."""
+        """Return the accuracies by share."""
         by_images = {}
         for trial in dict.fromkeys(trials):
             by_images.setdefault(trial.train_images, []).append(trial)
@@ -154,7 +154,7 @@ class Transfer(GLOExperiment):
     planned = staticmethod(protocol.by_duration)
 
     def findings(self, scale, trials, results):
-        """The accuracies by duration."""
+        """Return the accuracies by duration."""
         found = {
             steps: glo.tables.cells([t for t in trials if t.run == steps], results)
             for steps in scale.durations
@@ -177,14 +177,14 @@ def add_options(parser: options.Parser, fields: dict[str, str]) -> None:
 
 
 def chosen_scale(args: argparse.Namespace) -> GLOScale:
-    """The chosen scale; a limit above its own number of training images has no effect."""
+    """Return the chosen scale; a limit above its own number of training images has no effect."""
     if args.scale in protocol.SCALES and args.train_images is not None:
         args.train_images = min(args.train_images, protocol.SCALES[args.scale].train_images)
     return options.chosen_scale(args, protocol.SCALES)
 
 
 def plan_arguments(args: argparse.Namespace, replicas) -> dict:
-    """What the options say to `protocol.plan` beside scale and losses."""
+    """Return what the options say to `protocol.plan` beside scale and losses."""
     settings = {name: getattr(args, name) for name in ("class_reduction", "precision", "seed")}
     return settings | {"replicas": replicas(protocol.BATCH_SIZE)}
 

@@ -14,7 +14,7 @@ from nglkeras.report.plots import curve_plot, dot_of, dot_plot
 
 
 def figure1(table: Sequence[GLOCell], title: str) -> Figure:
-    """Mean accuracy of each loss with its 95 % interval, and the paper's."""
+    """Draw the mean accuracy of each loss with its 95 % interval, and the paper's."""
     panels = {}
     for cell in table:
         label = f"{losses.label(cell.loss)}, {cell.runs} runs"
@@ -63,7 +63,7 @@ def figure3(found: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> F
 def over(
     found: Mapping[float, Sequence[GLOCell]], xlabel: str, title: str, log: bool = False
 ) -> Figure:
-    """Mean test accuracy of each loss over a quantity, with 95 % intervals."""
+    """Draw the mean test accuracy of each loss over a quantity, with 95 % intervals."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
     points = [(x, cell) for x, cells in found.items() for cell in cells if cell.mean is not None]

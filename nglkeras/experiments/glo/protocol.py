@@ -17,13 +17,12 @@ from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.experiments.options import Scale, by_name
 from nglkeras.expression import Expression
+from nglkeras.expression.papers import CROSS_ENTROPY
 from nglkeras.search.screening import CHECKS
 from nglkeras.training.schedule import Schedule, check_precision, constant
 
 BATCH_SIZE = 100
 LEARNING_RATE = 0.01
-# Of each class, as the printed formulas have it but for the factor 1/n: see `plan`.
-CROSS_ENTROPY = "-(y_true*log(y_pred))"
 PAPER_SILENT = (
     "The text of paper B does not give network, optimizer, learning rate and batch: convolutions "
     "5x5x32 and 5x5x64 with max-pooling, dense 1024, dropout 0.4, plain SGD 0.01 and batches of "
@@ -99,7 +98,7 @@ class GLOScale(Scale):
     draws: str = "shared"
 
     def images_of(self, portion: float) -> int:
-        """Number of training images of a share."""
+        """Return the number of training images of a share."""
         return round(portion * self.train_images)
 
 
@@ -176,7 +175,7 @@ def plan(
     formulas: dict[str, str] | None = None,
     **arguments,
 ) -> list[Trial]:
-    """The networks of an experiment, run by run, each loss in turn.
+    """Return the networks of an experiment, run by run, each loss in turn.
 
     `loss_names` are rows of `losses.ROWS` that can be summed over the classes, by default "CE",
     "Baikal" and "BaikalCMA"; `formulas` are further losses by name. The `class_reduction` is "sum",
@@ -217,7 +216,7 @@ def plan(
 
 
 def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
-    """The network whose validation accuracy, after a short training, is a candidate's fitness."""
+    """Return the short training of a candidate, whose validation accuracy is its fitness."""
     steps = scale.search_steps
     # Four looks at whether the loss is finite: many need not be trained to their end.
     short = replace(scale, runs=1, steps=steps, evaluate_every=steps // 4)
@@ -227,7 +226,7 @@ def candidate(scale: GLOScale, formula: str, **arguments) -> list[Trial]:
 
 
 def _blank(row, class_reduction):
-    """What a trial says of its loss."""
+    """Return what a trial says of its loss."""
     blank = row.of_trial
     if row.make is nglkeras.losses.ROWS["CE"].make:
         # Keras' is the sum; the mean, as paper B prints it, is a tenth of it with ten classes.
@@ -250,7 +249,7 @@ def _reduced(class_reduction):
 def by_portion(
     scale: GLOScale, loss_names: Iterable[str] | None = None, **arguments
 ) -> list[Trial]:
-    """The networks of the data-portion experiment, share by share.
+    """Return the networks of the data-portion experiment, share by share.
 
     The shares of a run lie within each other: they are the beginning of one random order.
     """
@@ -271,7 +270,7 @@ def by_portion(
 def by_duration(
     scale: GLOScale, loss_names: Iterable[str] | None = None, **arguments
 ) -> list[Trial]:
-    """The networks of the transfer experiment, duration by duration.
+    """Return the networks of the transfer experiment, duration by duration.
 
     Each duration is the number of its run, and so has its own initial weights: as many tests.
     The losses are "CE" and "Baikal" by default.

@@ -58,7 +58,7 @@ def cells(
     part: str = "test",
     printed: pd.DataFrame | None = None,
 ) -> list[GLOCell]:
-    """A cell for each loss of one setting, trial by trial; `part` is a key of `PARTS`."""
+    """Return a cell for each loss of one setting, trial by trial; `part` is a key of `PARTS`."""
     by_loss = {}
     for trial in trials:
         by_loss.setdefault(trial.loss, []).append(trial)
@@ -77,12 +77,12 @@ def cells(
 
 
 def printed_numbers() -> pd.DataFrame:
-    """The paper's numbers: a row a quantity, a column a loss."""
+    """Return the paper's numbers: a row a quantity, a column a loss."""
     return read_numbers("glo")
 
 
 def _printed(printed, part, trial, loss):
-    """The paper's number, if it has one for this part, number of steps and setting."""
+    """Return the paper's number, if it has one for this part, number of steps and setting."""
     paper = SCALES["paper"]
     fields = ("dataset", "model", "train_images", "evaluation_images")
     is_its_setting = all(getattr(trial, name) == getattr(paper, name) for name in fields)
@@ -93,18 +93,18 @@ def _printed(printed, part, trial, loss):
 
 
 def steps(trial: Trial) -> int:
-    """Number of steps of the whole training."""
+    """Return the number of steps of the whole training."""
     return trial.schedule.epochs * trial.schedule.steps_per_epoch
 
 
 def reduction(trial: Trial) -> str:
-    """How the loss of a trial is reduced over the classes, "sum" or "mean"."""
+    """Return how the loss of a trial is reduced over the classes, "sum" or "mean"."""
     # Keras' cross entropy is the sum, and says nothing of it.
     return dict(trial.loss_settings).get("class_reduction", "sum")
 
 
 def comparisons(table: Sequence[GLOCell]) -> list[list[list[str]]]:
-    """The losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
+    """Return the losses against cross entropy in pairs of runs, as `comparison.parts` has them."""
     return comparison.parts(
         table,
         {"loss": lambda cell: nglkeras.losses.label(cell.loss), "part": lambda cell: cell.measure},
@@ -114,7 +114,7 @@ def comparisons(table: Sequence[GLOCell]) -> list[list[list[str]]]:
 def curves(
     trials: Sequence[Trial], results: Mapping[str, TrialResult]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The training curve of each loss: steps `[n]`, and test accuracies `[runs, n]`.
+    """Return the training curve of each loss: steps `[n]`, and test accuracies `[runs, n]`.
 
     Networks whose training broke off are left out.
     """
@@ -131,7 +131,7 @@ def curves(
 
 
 def steps_until(row: TrialResult, accuracy: float) -> int | None:
-    """Steps until the test accuracy is at least this, in [0, 1]; `None` where it never is."""
+    """Return the steps until the test accuracy is at least this; `None` where it never is."""
     every = row.trial["schedule"]["steps_per_epoch"]
     for i, epoch in enumerate(row.history, start=1):
         if epoch["test_accuracy"] >= accuracy:
@@ -140,7 +140,7 @@ def steps_until(row: TrialResult, accuracy: float) -> int | None:
 
 
 def steps_per_second(row: TrialResult) -> float | None:
-    """Median rate of a training's epochs, evaluation aside; without the first, which compiles.
+    """Return the median steps a second in a training, without evaluations and the first epoch.
 
     `None` where a row has no more than one epoch, or does not say.
     """
@@ -153,7 +153,7 @@ def steps_per_second(row: TrialResult) -> float | None:
 
 
 def layout(table: Sequence[GLOCell]) -> list[list[str]]:
-    """Rows of text: a heading, then a line for each cell."""
+    """Return rows of text: a heading, then a line for each cell."""
     columns = {
         "loss": lambda cell: nglkeras.losses.label(cell.loss),
         "part": lambda cell: cell.measure,
@@ -171,7 +171,7 @@ def layout(table: Sequence[GLOCell]) -> list[list[str]]:
 
 
 def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.DataFrame:
-    """A line a network, for CSV files; accuracies in [0, 1]."""
+    """Return a line a network, for CSV files; accuracies in [0, 1]."""
     columns = {
         "dataset": lambda trial, row: trial.dataset,
         "loss": lambda trial, row: trial.loss,
@@ -191,7 +191,7 @@ def to_frame(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> pd.
 
 
 def curve_layout(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[list[str]]:
-    """Rows of text: mean test accuracies of each loss at some of the steps."""
+    """Return rows of text: mean test accuracies of each loss at some of the steps."""
     at = next(iter(found.values()))[0]
     # At most a dozen columns; the last evaluation is among them.
     shown = np.unique(np.linspace(len(at) - 1, 0, min(len(at), 10)).round().astype(int))
@@ -204,7 +204,7 @@ def curve_layout(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[lis
 def layout_over(
     found: Mapping[float, Sequence[GLOCell]], name: str, labels: Sequence[str]
 ) -> list[list[str]]:
-    """Rows of text: a line for each loss, a column for each value of a quantity."""
+    """Return rows of text: a line for each loss, a column for each value of a quantity."""
     by_loss = {}
     for table in found.values():
         for cell in table:
@@ -221,7 +221,7 @@ def _with_half_interval(cell):
 
 
 def paired(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[str]:
-    """A line for each loss but CE: how often it was better than CE, and the t-test of the pairs.
+    """Return a line for each loss but CE: how often it was better, and the t-test of the pairs.
 
     Pairs are of the runs in which both were trained to the end.
     """

@@ -2,7 +2,7 @@
 
 ResNets and Swin Transformers trained from scratch with AdamW, warm-up and cosine, Mixup and
 CutMix. `protocol` plans trials, `training.run_trial` turns a trial into a row,
-`table` has the experiments that the scripts run.
+`experiment` has the experiments that the scripts run.
 """
 
 from nglkeras.startup import lazy

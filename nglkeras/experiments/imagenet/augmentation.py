@@ -20,7 +20,7 @@ it would have seen. Some of Keras 3.15's layers need workarounds:
 import keras
 import tensorflow as tf
 
-from nglkeras.data.augment import Seeds, on_tensorflow
+from nglkeras.data.tensorflow_changes import Seeds, on_tensorflow
 from nglkeras.experiments.imagenet.models import DEVIATION, MEAN
 from nglkeras.experiments.imagenet.protocol import Policy
 

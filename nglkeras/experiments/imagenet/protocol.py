@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 import nglkeras
 from nglkeras.errors import UserError, unknown
 from nglkeras.experiments.options import Scale, by_name
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import Trial
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import Decay, Schedule, check_precision
 
 CE_L2 = 1e-4
@@ -35,6 +35,7 @@ class Policy:
     Attributes:
         crop_area: Least share of an image that its crop covers; the crop becomes the input.
         crop_ratio: Least and largest width to height of a crop.
+        flip: Whether half of the images are mirrored.
         operations: Operations of RandAugment for each image.
         magnitude: Strength of the operations, of 10 at most.
         operation_rate: Share of the operations that is carried out.
@@ -66,11 +67,14 @@ class Recipe:
     """How a network is trained, with AdamW, linear warm-up and a cosine, step by step.
 
     Attributes:
+        epochs: Passes over the training images.
+        warmup_epochs: Epochs in which the learning rate rises linearly from 0.
         batch_size: Images an update, over all devices together.
         learning_rate: Rate at the end of the warm-up.
         weight_decay: AdamW's, times the learning rate; not on biases, norms and position tables.
         drop_path: Stochastic depth of the last block.
         clip_norm: Upper limit on the norm of all gradients together; `None` for none.
+        policy: Random changes to training images and their labels.
         accumulation: Parts into which a batch is divided where memory has no room for it.
     """
 

@@ -136,7 +136,7 @@ def plan(
     formulas: Mapping[str, str] | None = None,
     **arguments,
 ) -> list[Trial]:
-    """The networks that every loss begins with, run by run: each loss at each rate.
+    """Return the networks that every loss begins with, run by run: each loss at each rate.
 
     `loss_names` are rows of `losses.ROWS`, `formulas` further losses by name; further arguments are
     fields of `Trial`.
@@ -174,7 +174,7 @@ def plan(
 
 
 def schedule(scale: LearningRateScale, rate: float) -> Schedule:
-    """A training that begins with this rate."""
+    """Return a training that begins with this rate."""
     optimizer = OPTIMIZERS[scale.optimizer]
     every, size = scale.evaluate_every, scale.batch_size
     made = constant(scale.steps, every, size, optimizer.keras, optimizer.settings, rate)
@@ -182,7 +182,7 @@ def schedule(scale: LearningRateScale, rate: float) -> Schedule:
 
 
 def _common(scale, data_dir):
-    """What all trials of a study share."""
+    """Return what all trials of a study share."""
     info = get_info(scale.dataset, data_dir)
     setting = protocol.setting_of(scale.dataset, info)
     return {
@@ -207,7 +207,7 @@ def _common(scale, data_dir):
 def curves(
     trials: Iterable[Trial], results: Mapping[str, TrialResult], classes: int | None
 ) -> dict[str, RateCurve]:
-    """The curve of each loss from the trials that choose a rate, in the order of the losses.
+    """Return the curve of each loss from the trials that choose a rate, in the order of the losses.
 
     Without the number of `classes`, as of a folder that is not at hand, chance is not known.
     """
@@ -228,7 +228,7 @@ def further(
     results: Mapping[str, TrialResult],
     classes: int,
 ) -> list[Trial]:
-    """The networks that are wanted next: more rates first, then new seeds at the best ones.
+    """Return the networks that are wanted next: more rates first, then new seeds at the best ones.
 
     Nothing when all is trained. A loss with a best rate at an edge after `MAX_ADDED` rates there
     goes on with it, and the table says so.

@@ -9,7 +9,7 @@ from nglkeras.runs.trial import Trial
 
 
 def factors(trials: Sequence[Trial], classes: int) -> dict[str, float]:
-    """Size of each loss's gradient at uniform predictions, as a multiple of cross entropy's."""
+    """Return the size of each loss's gradient at uniform predictions; cross entropy's is 1."""
     reference = size_at_uniform(losses.get("CE"), classes)
     firsts = {}
     for trial in trials:

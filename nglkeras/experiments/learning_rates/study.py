@@ -29,19 +29,19 @@ class LearningRates(script.Experiment):
         options.add_fields(parser, LearningRateScale, _FIELDS)
 
     def plan(self, args, scale, replicas):
-        """The networks that every loss begins with."""
+        """Return the networks that every loss begins with."""
         names, formulas = script.named_formulas(args.losses, args.formula, "learning_rates")
         names = [name for name in names if name not in formulas]
         arguments = {"seed": args.seed, "replicas": replicas(scale.batch_size)}
         return protocol.plan(scale, names, formulas=formulas, data_dir=args.data_dir, **arguments)
 
     def further(self, args, scale, trials, results):
-        """More rates where the best one is at an edge, then the new seeds."""
+        """Return more rates where the best one is at an edge, then the new seeds."""
         classes = catalog.get_info(scale.dataset, args.data_dir).classes
         return protocol.further(scale, trials, results, classes)
 
     def trainer(self, args, out, missing):
-        """Networks share one compiled step: losses and rates are variables of it."""
+        """Return what trains the networks: losses and rates are variables of one compiled step."""
         return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir
         )

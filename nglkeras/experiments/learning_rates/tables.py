@@ -17,7 +17,7 @@ def cells(
     curves: Mapping[str, RateCurve],
     sizes: Mapping[str, float],
 ) -> list[BestRateCell]:
-    """A cell for each loss, in the order of `curves`; `sizes` are `sizes.factors`, if any."""
+    """Return a cell for each loss, in the order of `curves`; `sizes` are `sizes.factors`, or {}."""
     made = []
     for loss, curve in curves.items():
         tests = [
@@ -34,7 +34,7 @@ def cells(
 def to_frame(
     trials: Sequence[Trial], results: Mapping[str, TrialResult], sizes: Mapping[str, float]
 ) -> pd.DataFrame:
-    """A line a network, for CSV files; accuracies in [0, 1], `sizes` as in `cells`."""
+    """Return a line a network, for CSV files; accuracies in [0, 1], `sizes` as in `cells`."""
     columns = {
         "dataset": lambda trial, row: trial.dataset,
         "model": lambda trial, row: architectures.label(trial.model),

@@ -3,7 +3,7 @@
 `recipes` holds what the paper prints, `protocol` plans a table's trials, `architectures` names the
 networks and `models` builds them, `pytorch` reads published weights, `sources` finds and checks
 files, `data` streams them, `metrics` measures, `training` turns a trial into a row, `tables` and
-`plots` show the rows, `table` has the experiments that the scripts run.
+`plots` show the rows, `experiment` has the experiments that the scripts run.
 """
 
 from nglkeras.startup import lazy

@@ -13,9 +13,14 @@ from nglkeras.errors import UserError, unknown
 from nglkeras.experiments import segmentation
 from nglkeras.experiments.segmentation.architectures import check_weights, get_architecture
 from nglkeras.experiments.segmentation.catalog import get_info
-from nglkeras.experiments.segmentation.recipes import RECIPES, Schedule, SegmentationScale, Views
+from nglkeras.experiments.segmentation.recipes import (
+    RECIPES,
+    SegmentationScale,
+    SegmentationSchedule,
+    Views,
+)
+from nglkeras.numbers import at_most
 from nglkeras.runs.trial import Trial, initial_weights
-from nglkeras.seeds import at_most
 from nglkeras.training.schedule import check_precision
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ class SegmentationTrial(Trial):
 
     measure: ClassVar[str] = "mean_iou"
 
-    schedule: Schedule
+    schedule: SegmentationSchedule
     views: Views
     files_sha256: str = ""
     scale_losses: bool = False

@@ -32,8 +32,12 @@ PAPER_SILENT = (
 
 
 @dataclass(frozen=True)
-class Schedule(Schedule):
-    """A schedule whose rate may fall by a polynomial of this power, to 0 over the training."""
+class SegmentationSchedule(Schedule):
+    """A schedule whose learning rate may fall by a polynomial, to 0 over the training.
+
+    Attributes:
+        power: Exponent of the polynomial; `None` where the rate does not fall so.
+    """
 
     power: float | None = None
 
@@ -49,6 +53,7 @@ class Views:
     Attributes:
         crop: Side of the square that is cut out, in pixels.
         scale: Smallest and largest factor of the random scaling before the crop.
+        flip: Whether half of the images are mirrored.
         resize: Height and width to which all images are resized first, in evaluation too.
         scales: The only factors to draw from, each equally likely, instead of `scale`'s range.
     """
@@ -65,13 +70,16 @@ class Recipe:
     """How an architecture is trained on a data set.
 
     Attributes:
+        schedule: Epochs, batches, optimizer and changes of the learning rate.
+        views: What is done to training images and their masks.
         l2: Factor of an L2 penalty on the kernels; its gradient is twice that, times the kernel.
+        weights: Initial weights that are downloaded, "imagenet"; `None` for random ones.
         validation: Whether a validation set is evaluated after each epoch. A data set without one
             gives a tenth of its training images for it.
         start: Initial weights of the source that the project cannot download by itself.
     """
 
-    schedule: Schedule
+    schedule: SegmentationSchedule
     views: Views
     l2: float = 0.0
     weights: str | None = None
@@ -81,7 +89,9 @@ class Recipe:
 
 _UNET = Recipe(
     # The exponent of the least rate reads 3 or 5 elsewhere in the paper, and never 6.
-    Schedule(100, 32, "Adam", ADAM, 1e-4, Plateau(0.2, 5, 1e-5, monitor="val_mean_iou")),
+    SegmentationSchedule(
+        100, 32, "Adam", ADAM, 1e-4, Plateau(0.2, 5, 1e-5, monitor="val_mean_iou")
+    ),
     Views(224, scale=(1.0, 1.0), flip=False, resize=224),
     start="a pre-trained ResNet34 encoder",
 )
@@ -91,7 +101,7 @@ def _deeplab(iterations, between_evaluations):
     # SOLVER.ITER_SIZE: gradients of two batches of 5 are averaged for an update.
     length = {"steps_per_epoch": between_evaluations, "accumulation": 2, "power": 0.9}
     epochs = iterations // between_evaluations
-    schedule = Schedule(epochs, 10, "Adam", ADAM, 2.5e-5, plateau=None, **length)
+    schedule = SegmentationSchedule(epochs, 10, "Adam", ADAM, 2.5e-5, plateau=None, **length)
     views = Views(321, scales=(0.5, 0.75, 1.0, 1.25, 1.5))
     # Nothing in the schedule depends on a validation set.
     return Recipe(schedule, views, 2.5e-4, "imagenet", validation=False, start="COCO weights")
@@ -120,7 +130,7 @@ _DEEPLAB_RATES = (
 )
 # Our short trainings from random weights, on images at their own size. After 135 steps on CamVid
 # the rate 1e-3 has a validation IoU of 27 %, the paper's 1e-4 24 % (cross entropy, one run each).
-_FROM_SCRATCH = Schedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
+_FROM_SCRATCH = SegmentationSchedule(10, 8, "Adam", ADAM, 1e-3, plateau=None, power=0.9)
 _SHORT = replace(_FROM_SCRATCH, epochs=6, steps_per_epoch=90)
 # As the paper's, the rate may fall to a tenth of its first value.
 _ON_IOU = Plateau(0.2, 5, 1e-4, monitor="val_mean_iou", stop_after=10)
@@ -206,7 +216,8 @@ TABLE4_SCALES = by_name(
         models=("unet_narrow",),
         runs=3,
         recipe=Recipe(
-            Schedule(100, 8, "Adam", ADAM, 1e-3, _ON_IOU), Views(96, (0.75, 1.25), resize=96)
+            SegmentationSchedule(100, 8, "Adam", ADAM, 1e-3, _ON_IOU),
+            Views(96, (0.75, 1.25), resize=96),
         ),
         precision="mixed_bfloat16",
         learning_rates=_DEEPLAB_RATES,

@@ -25,7 +25,7 @@ def difference(one: Cell, other: Cell, skip: int = 0) -> statistics.Difference:
 
 
 def _by_run(cell):
-    """Values in points by the number of the run, beside which a study's cells have its place."""
+    """Return values in points by the run's number; a study's cells have its place beside it."""
     runs = [run[-1] if isinstance(run, tuple) else run for run in cell.run_numbers]
     if len(set(runs)) < len(runs):
         raise UserError(f"{cell.loss}: runs of the same number, at several places")

@@ -119,7 +119,7 @@ class Documents:
 
 
 def _line_of(error, template):
-    """The line of the template where an error was raised: Jinja2 puts it into the traceback."""
+    """Return the line of the template where an error was raised, from the traceback."""
     line, trace = 0, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(template):
@@ -129,7 +129,7 @@ def _line_of(error, template):
 
 
 def _part(document, heading):
-    """The lines of a document, and start and end of the part under a heading, itself included."""
+    """Return a document's lines, and start and end of the part that begins with a heading."""
     try:
         lines = document.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, ValueError) as error:
@@ -150,7 +150,7 @@ def _part(document, heading):
 
 
 def _level(line):
-    """The level of a heading; 0 for other lines."""
+    """Return the level of a heading; 0 for other lines."""
     marks = line.partition(" ")[0]
     return len(marks) if marks and not marks.strip("#") else 0
 

@@ -323,7 +323,7 @@ def _summary(row):
 
 
 def _cells(found, runs, losses, make, *arguments):
-    """The cells that `make` makes of these runs of a selection."""
+    """Return the cells that `make` makes of these runs of a selection."""
     wanted = numbers_of(runs)
     trials = [trial for trial in found.trials if trial.run in wanted]
     wrong = wrong_runs(trials, wanted, lambda trial: trial.model)
@@ -342,7 +342,7 @@ def _cells(found, runs, losses, make, *arguments):
 
 
 def _curves(found, runs):
-    """The curves of a study of learning rates; every rate of a loss has all of these runs."""
+    """Return the curves of a study of learning rates; each rate of a loss has all of these runs."""
     wanted = [*range(runs)]
     trials = [trial for trial in found.trials if trial.run in wanted]
     datasets = {trial.dataset for trial in trials}

@@ -108,7 +108,7 @@ def _check(function, part):
 
 
 def _together(cells):
-    """One cell of the runs of several."""
+    """Return one cell of the runs of several."""
     joined = {
         name: [one for cell in cells for one in getattr(cell, name)]
         for name in ("values", "rows", "run_numbers")
@@ -117,7 +117,7 @@ def _together(cells):
 
 
 def _by_seed(cell, reference):
-    """The cell with one pair a seed, a mean over places: runs of one number share their split."""
+    """Return the cell with one pair a seed, the mean over the places of runs of this number."""
     if cell.pairs is None:
         return cell
     seeds = {}
@@ -182,12 +182,12 @@ _COLUMNS = {
 
 
 def to_frame(studies: Mapping[str, Mapping[str, Outcome]]) -> pd.DataFrame:
-    """A line for each loss in each study, for CSV files; accuracies in %, differences in points."""
+    """Return a line for each loss in each study; accuracies in %, differences in points."""
     return tables.frame([one for found in studies.values() for one in found.values()], _COLUMNS)
 
 
 def layout(studies: Mapping[str, Mapping[str, Outcome]]) -> list[list[str]]:
-    """Rows of text: a line for each loss, a column for each study; differences to cross entropy."""
+    """Return rows of text: a line a loss, a column a study; differences to cross entropy."""
     found = {loss for outcomes in studies.values() for loss in outcomes}
     lines = [["loss", *(one["CE"].study.title for one in studies.values())]]
     for name in tables.in_order(found):
@@ -206,7 +206,7 @@ def _text(one):
 
 
 def figure(studies: Mapping[str, Mapping[str, Outcome]], heading: str):
-    """The forest plot of the studies; dots at one rate that all losses share are hollow.
+    """Return the forest plot of the studies; dots at one rate that all losses share are hollow.
 
     The interval of two pairs, often huge, is left to the table.
     """

@@ -17,8 +17,8 @@ import numpy as np
 
 from nglkeras.errors import UserError, unknown
 from nglkeras.losses import heads
-from nglkeras.losses.checking import traits
 from nglkeras.losses.checking.examine import Output, examine
+from nglkeras.losses.checking.traits import traits_of
 
 # Most samples that the model is run with, and most numbers in their inputs and in labels.
 SAMPLES, _INPUTS, _LABELS = 256, 2**22, 2**24
@@ -124,7 +124,7 @@ def check(model: keras.Model, loss: object, x: object, y: object = None) -> Chec
             if np.shape(labels)[:1] != (count,):
                 raise UserError(f"there are {count} inputs, and labels of shape {labels.shape}")
             many = labels[_spread(labels, _LABELS, count)]
-            look = examine(traits.read(own_loss), output, other, labels[part], many, varied)
+            look = examine(traits_of(own_loss), output, other, labels[part], many, varied)
             outputs.append(replace(look, name=name))
     except UserError as error:
         problems.append(str(error))

@@ -50,7 +50,7 @@ class Traits:
     reduction: str
 
 
-def read(loss: object) -> Traits:
+def traits_of(loss: object) -> Traits:
     """Return what a loss expects.
 
     Args:

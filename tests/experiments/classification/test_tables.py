@@ -11,8 +11,7 @@ from scipy import stats
 
 from nglkeras import UserError, losses
 from nglkeras.experiments import script
-from nglkeras.experiments.classification import plots, tables
-from nglkeras.experiments.classification import table as table2
+from nglkeras.experiments.classification import experiment, plots, tables
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES, ClassificationScale
 from nglkeras.experiments.classification.trial import plan
 from nglkeras.report.printed import read_printed
@@ -168,8 +167,10 @@ class TestCells:
         assert (
             "2 of the networks had their batches divided for lack of memory: their "
             "BatchNormalization saw smaller batches."
-        ) in table2._notes(TABLE2_SCALES["demo"], table)
-        assert not any("memory" in note for note in table2._notes(TABLE2_SCALES["demo"], table[:1]))
+        ) in experiment._notes(TABLE2_SCALES["demo"], table)
+        assert not any(
+            "memory" in note for note in experiment._notes(TABLE2_SCALES["demo"], table[:1])
+        )
 
     def test_data_sets_that_the_paper_does_not_have(self):
         ce, _ = cells({"CE": CE, "NGL": NGL}, datasets=("digits",))
@@ -246,7 +247,7 @@ class TestReading:
         assert set(tables.to_frame(table).reading) == {"points"}
         assert (
             "difference to it in percentage points"
-            in table2._notes(TABLE2_SCALES["demo"], table)[2]
+            in experiment._notes(TABLE2_SCALES["demo"], table)[2]
         )
 
     def test_the_best_mean_depends_on_the_reading(self):
@@ -385,16 +386,16 @@ class TestHistories:
     def test_limits_of_single_models_are_stated(self):
         trials, results = rows({"CE": CE})
         table = tables.cells(trials, results, tables.read_paper("table2"))
-        note = table2._notes(TABLE2_SCALES["small"], table)[1]
+        note = experiment._notes(TABLE2_SCALES["small"], table)[1]
         assert "ResNet50: at most 5,120 training images. Layers in mixed_bfloat16." in note
         assert "32 pixels a side (without a backbone: the images' own)" in note
-        note = table2._notes(TABLE2_SCALES["demo"], table)[1]
+        note = experiment._notes(TABLE2_SCALES["demo"], table)[1]
         assert "at most" not in note.lower()
         assert "Layers in float32." in note
 
     def test_training_images_that_are_asked_for_are_those_of_all_models(self):
-        parser = table2.TABLE_2.parser()
+        parser = experiment.TABLE_2.parser()
         for given, expected in (([], 5_120), (["--train-images", "9000"], 9_000)):
             args = parser.parse_args(["--scale", "small", "--models", "ResNet50", *given])
-            scale = table2.TABLE_2.chosen_scale(args)
+            scale = experiment.TABLE_2.chosen_scale(args)
             assert {trial.train_images for trial in plan(scale, ["CE"])} == {expected}

@@ -15,7 +15,7 @@ from nglkeras.losses import FORMULAS
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.runs.journal import Journal
 from nglkeras.search import Evaluation, Individual, Member, Network, Racing
-from nglkeras.search.trainer import named
+from nglkeras.search.given_losses import named
 
 BAIKAL = Expression.parse(FORMULAS["Baikal"])
 

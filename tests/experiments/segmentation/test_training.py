@@ -17,7 +17,7 @@ from nglkeras.experiments.segmentation.recipes import (
     RECIPES,
     TABLE4_SCALES,
     TABLE5_SCALES,
-    Schedule,
+    SegmentationSchedule,
     Views,
 )
 from nglkeras.runs.journal import Journal
@@ -481,7 +481,7 @@ class TestProtocol:
             "no validation set, L2 0.00025, from imagenet",
         ):
             assert part in deeplab
-        assert Schedule(3, 4).power is None
+        assert SegmentationSchedule(3, 4).power is None
         assert Views(9).resize is None
 
 

@@ -46,7 +46,7 @@ class AccuracyTable(script.Experiment):
         add("--tensorboard", type=options.folder, metavar="DIR", help=text)
 
     def chosen_scale(self, args):
-        """The scale that the options name."""
+        """Return the scale that the options name."""
         given = {}
         for name, value in vars(args).items():
             if name in ("image_sizes", "upsamplings") and value is not None:
@@ -71,7 +71,7 @@ class AccuracyTable(script.Experiment):
         return scale
 
     def plan(self, args, scale, replicas):
-        """The networks of the table."""
+        """Return the networks of the table."""
         if args.change not in _READ_AS:
             raise unknown("change", args.change, _READ_AS)
         names, formulas = script.named_formulas(args.losses, args.formula, "table2")
@@ -80,16 +80,16 @@ class AccuracyTable(script.Experiment):
         return [replace(trial, replicas=replicas(trial.schedule.batch_size)) for trial in trials]
 
     def weights(self, args, scale) -> str | Sequence[str] | None:
-        """What the backbones start from; as in `trial.plan`."""
+        """Return what the backbones start from; as in `trial.plan`."""
 
     def trainer(self, args, out, missing):
-        """Networks of the same kind are compiled once, for all that is missing."""
+        """Return what trains the networks; those of the same kind are compiled once."""
         return classification.shared_networks.SharedNetworks(
             missing, timeout=args.timeout, data_dir=args.data_dir, log_dir=args.tensorboard
         )
 
     def printed(self):
-        """The printed table."""
+        """Return the printed table."""
         return classification.tables.read_paper(self.name)
 
     def report(self, args, scale, trials, results, out, notes):
@@ -124,7 +124,7 @@ TABLE_2 = AccuracyTable("table2", "Table 2: accuracy from scratch")
 
 
 def _start(trials):
-    """The column of a CSV file that says what the backbones start from, if it is not random."""
+    """Return the CSV column with what the backbones start from; none if they start at random."""
     starts = dict.fromkeys(
         f"{Path(trial.weights).name} {trial.weights_sha256[:8]}".strip()
         for trial in trials
