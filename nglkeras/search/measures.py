@@ -321,7 +321,7 @@ def as_measure(metric: object, mode: str | None = None) -> Measure:
             made = metric()
     if type(made) is keras.metrics.Accuracy:
         # Keras' class asks whether a probability is the label itself.
-        return read("accuracy", mode)
+        return as_measure("accuracy", mode)
     if isinstance(made, keras.metrics.Metric):
         return _OfKeras(made, mode)
     raise UserError(
