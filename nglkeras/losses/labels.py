@@ -142,9 +142,14 @@ def one_each(x, y_pred, axis=-1, *, what):
     x = as_tensor(x)
     shape, predicted = static_shape(x), static_shape(y_pred)
     if not agree(_without(shape, predicted, axis), _without(predicted, predicted, axis)):
+        without = {one: predicted[:one] + predicted[one + 1 :] for one in range(1, len(predicted))}
+        fitting = next((one for one, rest in without.items() if agree(shape, rest)), None)
+        advice = (
+            "" if fitting is None else f"; if axis {fitting} has the classes, give axis={fitting}"
+        )
         raise UserError(
             f"shape {_text(shape)} does not hold one {what} for each prediction of y_pred, shape "
-            f"{_text(predicted)}"
+            f"{_text(predicted)}{advice}"
         )
     return _bound(x, y_pred, axis)
 

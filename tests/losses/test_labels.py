@@ -113,6 +113,12 @@ class TestShapes:
             with pytest.raises(UserError, match=r"shape \(.*shape \(2, 3, 5, 4\)"):
                 loss(wrong, P)
 
+    def test_classes_on_another_axis_are_told(self):
+        p = np.moveaxis(P, -1, 1)
+        with pytest.raises(UserError, match="if axis 1 has the classes, give axis=1"):
+            losses.SparseNGL()(LABELS, p)
+        assert np.isfinite(to_numpy(losses.SparseNGL(axis=1)(LABELS, p)))
+
     @pytest.mark.parametrize("name", [*DENSE, "InterpretedLoss"])
     @pytest.mark.parametrize("classes", [3, 5])
     def test_another_number_of_classes_is_refused(self, name, classes):

@@ -197,7 +197,9 @@ def layout(
     for column in columns.values():
         found = [column[loss] for loss in losses]
         values = [_number(cell.value, cell.loss) for cell in found]
-        marked = tables.mark_best(values, [cell.mean for cell in found], bold)
+        # Without cross entropy there is no number to mark.
+        shown = [None if cell.value is None else cell.mean for cell in found]
+        marked = tables.mark_best(values, shown, bold)
         papers = [_number(cell.paper, cell.loss) for cell in found]
         texts.append([f"{text} ({paper})" for text, paper in zip(marked, papers, strict=True)])
     means = _means(columns, losses)

@@ -187,6 +187,10 @@ class TestLayout:
             ["f5 (NGL)", "*+2.17 (+0.12)", "*+2.17 (+0.07)", "*+2.17 (–)"],
         ]
 
+    def test_without_cross_entropy_nothing_is_best(self):
+        layout = tables.layout(cells({"NGL": NGL}), tables.read_paper("table2"))
+        assert layout[1:] == [["f5 (NGL)", "– (+0.07)", "– (–)"]]
+
     def test_the_mean_of_all_seven_stands_beside_the_printed_one(self):
         seven = (
             "malaria",
