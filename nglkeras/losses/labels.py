@@ -144,9 +144,7 @@ def one_each(x, y_pred, axis=-1, *, what):
     if not agree(_without(shape, predicted, axis), _without(predicted, predicted, axis)):
         without = {one: predicted[:one] + predicted[one + 1 :] for one in range(1, len(predicted))}
         fitting = next((one for one, rest in without.items() if agree(shape, rest)), None)
-        advice = (
-            "" if fitting is None else f"; if axis {fitting} has the classes, give axis={fitting}"
-        )
+        advice = f"; if axis {fitting} has the classes, give axis={fitting}" if fitting else ""
         raise UserError(
             f"shape {_text(shape)} does not hold one {what} for each prediction of y_pred, shape "
             f"{_text(predicted)}{advice}"

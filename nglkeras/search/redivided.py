@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras.optimizers import schedules
 
+from nglkeras.errors import UserError
 from nglkeras.losses.switched import SwitchedLoss
 from nglkeras.report.rates import FIRST_NEW
 from nglkeras.search import samples
@@ -58,6 +59,7 @@ class RedividedTrainer(Trainer):
             )
         else:
             self._test = fitness.read("test", test)
+            self.notes = _check_unseen(self._test[0], x)
         self._pool = x, y
         self._order, self._train_count = order, count
         schedule = fitness.compiled.schedule
@@ -191,6 +193,25 @@ def peak(schedule: dict, steps: int) -> float:
     rates = schedules.deserialize(schedule)
     some = np.unique(np.linspace(0, max(steps - 1, 0), 100).astype(int))
     return max(float(keras.ops.convert_to_numpy(rates(int(step)))) for step in some)
+
+
+def _check_unseen(test, trained):
+    """Return notes on test data of which some are among those that are trained on.
+
+    Raises:
+        UserError: If all of them are, such as the validation data of the search.
+    """
+    seen = set(samples.digest_each(trained))
+    found = [one in seen for one in samples.digest_each(test)]
+    if all(found):
+        raise UserError(
+            "all test data are among those of the search, which confirm trains on: give others, or "
+            "none, and a part of them is held out"
+        )
+    if any(found):
+        share = f"{sum(found)} of {len(found)} test samples"
+        return (f"{share} are among the data of the search, which the networks train on.",)
+    return ()
 
 
 def _taken(x, rows):

@@ -255,6 +255,13 @@ def outputs(model: keras.Model, x: object, batch_size: int) -> np.ndarray:
     return np.concatenate(found)
 
 
+def digest_each(x: object) -> list[bytes]:
+    """Return a hash of each sample of inputs."""
+    arrays = keras.tree.flatten(x)
+    rows = zip(*arrays, strict=True)
+    return [hashlib.sha256(b"".join(part.tobytes() for part in row)).digest() for row in rows]
+
+
 def digest(*parts: object) -> str:
     """Return a hash of the content of arrays, or of dicts and tuples of them."""
     digest = hashlib.sha256()

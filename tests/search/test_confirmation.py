@@ -709,6 +709,13 @@ class TestOwnNetwork:
             step = int(keras.ops.convert_to_numpy(optimizer.iterations))
             assert now == pytest.approx(rate / 0.02 * float(schedule(step)), rel=1e-5)
 
+    def test_test_data_that_the_search_has_seen(self, fitness):
+        losses = {"a": as_loss(MINE)}
+        with pytest.raises(UserError, match="all test data are among those of the search"):
+            fitness.trainer(losses, (X[120:160], LABELS[120:160]))
+        (note,) = fitness.trainer(losses, (X[159:170], LABELS[159:170])).notes
+        assert note.startswith("1 of 11 test samples are among the data of the search")
+
     @pytest.mark.parametrize("given", [True, False], ids=["given", "held out"])
     def test_no_sample_is_trained_and_tested_with(self, fitness, given):
         test = (X[160:], LABELS[160:]) if given else None
