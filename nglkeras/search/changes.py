@@ -80,9 +80,13 @@ def _loaded(steps, index, above):
         copies = [i for i in range(index) if steps[i].opname == "COPY"]
         index = copies[-1 - above] if len(copies) > above else 0
     depth = 0
-    for step in reversed(steps[:index]):
+    for place in reversed(range(index)):
+        step = steps[place]
         effect = dis.stack_effect(step.opcode, step.arg, jump=False)
         if depth == above or depth + effect > above:
+            if step.opname == "BINARY_SUBSCR":
+                # As in `table[row][column] = value`: what holds the object counts.
+                return _loaded(steps, place, 1)
             if not step.opname.startswith("LOAD_"):
                 return None
             return step.opname, _names(step)[-1 if depth == above else 0]

@@ -248,7 +248,8 @@ class TestIdentity:
         assert fingerprint(evaluate) != before
 
     def test_what_the_function_changes_is_no_setting(self):
-        count, cache, names, table, sums = 0, {}, set(), [[0]], np.zeros(1)
+        count, cache, names, table, rows = 0, {}, set(), [[0]], [[]]
+        sums = np.zeros(1)
 
         def counting(expression):
             nonlocal count
@@ -263,6 +264,7 @@ class TestIdentity:
             known[expression, len(known)] = 1
             seen.add(len(known))
             table[0][0] += 1
+            rows[len(known) % 1].append(0)
             for row in table:
                 row[-1 if expression else 0] = len(known)
 
