@@ -58,7 +58,7 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
         return fingerprint(model_fn)
     text = re.sub(r"_\d+", "", json.dumps(config, sort_keys=True, default=str))
     more = [_wiring(graph) for graph in _graphs(config)]
-    more += [fingerprint(one) for layer in model._flatten_layers() for one in _own_code(layer)]
+    more += [one for layer in model._flatten_layers() for one in _own(layer)]
     if more := [one for one in more if one]:
         text += json.dumps(more)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -95,13 +95,22 @@ def _with_places(value, places):
     return places.get(value, str(value)) if isinstance(value, str) else str(value)
 
 
-def _own_code(layer):
-    """Return the classes and functions that a layer consists of, but for Keras' own."""
+def _own(layer):
+    """Yield hashes of what a layer is, but for Keras' own, and arguments that its config lacks."""
     held = vars(layer).values()
-    code = [type(layer), *(value for value in held if inspect.isfunction(value))]
-    code += [type(value) for value in held if isinstance(value, _PARTS)]
-    known = "keras", "nglkeras"
-    return [one for one in code if one.__module__.partition(".")[0] not in known]
+    parts = [layer, *(value for value in held if isinstance(value, _PARTS))]
+    functions = [value for value in held if inspect.isfunction(value)]
+    for one in (*map(type, parts), *functions):
+        if not _is_known(one):
+            yield fingerprint(one)
+    for part in parts:
+        if not _is_known(type(part)):
+            config = part.get_config()
+            yield {name: it for name, it in arguments_of(part).items() if name not in config}
+
+
+def _is_known(code):
+    return code.__module__.partition(".")[0] in ("keras", "nglkeras")
 
 
 def arguments_of(value: object) -> dict[str, bool | int | float | str]:

@@ -275,6 +275,16 @@ def random_samples(
     return np.eye(classes)[random.integers(0, classes, count)], p
 
 
+def greatest(size: np.ndarray) -> float:
+    """Return the greatest of absolute values `[points, classes]`, but at most 1000 typical ones.
+
+    A pole at one point, such as that of 1/p near 0, says nothing about rounding errors elsewhere.
+    """
+    of_points = size.max(axis=-1)
+    typical = np.median(of_points[of_points > 0]) if of_points.any() else 0.0
+    return min(of_points.max(), 1e3 * typical)
+
+
 def _alike(known, new, scales=None):
     """Return the numbers of the known values that agree with new ones, `[points, classes]` each.
 
@@ -282,7 +292,7 @@ def _alike(known, new, scales=None):
     """
     scales = np.ones(len(known)) if scales is None else scales
     size = np.abs(new)
-    allowed = _TOLERANCE * size.max(axis=1, keepdims=True) + _SLACK * size.max()
+    allowed = _TOLERANCE * size.max(axis=1, keepdims=True) + _SLACK * greatest(size)
     with np.errstate(all="ignore"):
         # Most differ at the first point: with many classes the others cost much more.
         first = np.stack([one[0] for one in known]) / scales[:, None]

@@ -17,7 +17,7 @@ import numpy as np
 
 from nglkeras.expression import OPERATORS, Expression
 from nglkeras.expression.prefix import MAX_CONSTANT, subtree_end
-from nglkeras.search.screening import by_logits, random_samples
+from nglkeras.search.screening import by_logits, greatest, random_samples
 from nglkeras.startup.extras import MissingPackageError
 
 # Greatest difference from the original in value and gradient. It is relative to the greatest entry
@@ -188,9 +188,10 @@ def _near(wanted, found, tolerance):
     """
     finite = np.isfinite(wanted)
     size = np.where(finite, np.abs(wanted), 0.0).max(axis=-1, keepdims=True)
+    slack = _FLOAT_SLACK * greatest(size)
     size = np.maximum(size, np.median(size))
     with np.errstate(all="ignore"):
-        same = np.abs(wanted - found) <= tolerance * size + _FLOAT_SLACK * size.max()
+        same = np.abs(wanted - found) <= tolerance * size + slack
     both = finite & np.isfinite(found)
     return bool(finite.any() and (np.where(both, same, finite == np.isfinite(found))).all())
 

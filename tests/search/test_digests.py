@@ -58,6 +58,21 @@ def _in_a_wrapper(factor):
     return [keras.layers.Reshape((1, 4)), keras.layers.TimeDistributed(*_with_layer(factor))]
 
 
+def _with_a_lost_argument(factor):
+    class Scaled(keras.layers.Layer):
+        def __init__(self, factor, **others):
+            super().__init__(**others)
+            self.factor = factor
+
+        def call(self, x):
+            return self.factor * x
+
+        def get_config(self):
+            return super().get_config()
+
+    return [Scaled(factor)]
+
+
 def _with_part(base, argument):
     def layers(factor):
         class Own(base):
@@ -75,7 +90,7 @@ def _with_part(base, argument):
 @pytest.mark.parametrize(
     "layers",
     [
-        *(_with_layer, _nested, _in_a_wrapper, _with_activation),
+        *(_with_layer, _nested, _in_a_wrapper, _with_activation, _with_a_lost_argument),
         _with_part(keras.regularizers.Regularizer, "kernel_regularizer"),
         _with_part(keras.constraints.Constraint, "kernel_constraint"),
     ],

@@ -66,6 +66,20 @@ class TestScreening:
         verdict = screen.judge(Expression.parse(f"{FORMULAS['NGL']} + 3*y_pred"))
         assert (verdict.status, verdict.message) == ("twin", "gradient")
 
+    @pytest.mark.parametrize("gradients", ["exact", "scaled"])
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("square(1/y_pred) - y_true*log(y_pred)", "square(1/y_pred) + y_true*log(y_pred)"),
+            ("sin(square(1/y_pred)) - y_true*log(y_pred)", "sin(square(1/y_pred)) - 2*y_true"),
+        ],
+    )
+    def test_a_pole_does_not_make_twins(self, gradients, one, other):
+        screen = Screen(Screening(bounds=None, gradients=gradients, rejection=False))
+        screen.remember("first", Expression.parse(one))
+        assert screen.judge(Expression.parse(other)).status == "new"
+        assert screen.judge(Expression.parse(f"{one} + 0")).twin == "first"
+
     def test_gradients_of_other_scales_are_no_twins(self):
         """Adam's ε tells them apart."""
         screen = Screen()
