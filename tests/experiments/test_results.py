@@ -124,6 +124,13 @@ COMMITTED = [
     ),
     (
         "learning_rates/fashion_mnist",
+        "fashion_mnist_small_cnn_Adam_4220_cosine_CE-CE+L2-SCE-Focal_0.001-0.0032-0.01_8runs.csv",
+        "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
+        "--optimizer Adam --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
+        "--rates 1e-3,3.2e-3,1e-2 --runs 3 --new-runs 5 --losses CE 'CE + L2' SCE Focal",
+    ),
+    (
+        "learning_rates/fashion_mnist",
         "fashion_mnist_small_cnn_Adam_4220_cosine_CE-NGL_0.001-0.0032-0.01-0.032_13runs.csv",
         "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
         "--optimizer Adam --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
