@@ -6,14 +6,17 @@ function. What the bytecode does not tell simply counts as changed.
 
 import dis
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping, MutableSequence, MutableSet
 from types import CodeType
+
+import numpy as np
 
 # Methods that change a list, a dict or a set.
 _CHANGING = {
     *("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "clear"),
     *("update", "setdefault", "add", "discard", "sort", "reverse"),
 }
+_CONTAINERS = MutableMapping | MutableSequence | MutableSet | np.ndarray
 _NAMES = ("STORE_DEREF", "STORE_GLOBAL")
 _ATTRIBUTES = ("STORE_ATTR", "DELETE_ATTR")
 # Instructions that store an item, with the number of values above the container on the stack.
@@ -31,37 +34,43 @@ def codes_of(code: CodeType) -> Iterable[CodeType]:
             yield from codes_of(constant)
 
 
-def changed(codes: Iterable[CodeType]) -> tuple[set[str], bool]:
-    """Return the names of variables and attributes that the code changes.
+class Changes:
+    """What code changes; a variable and an attribute may have one name.
 
-    Returns:
-        The names, and whether items are stored in a container whose name is not known.
+    Args:
+        codes: The code of a function, or of the methods of a class.
     """
-    names, any_container = set(), False
-    for whole in codes:
-        for code in codes_of(whole):
-            found, is_unknown = _changed_by(code)
-            names |= found
-            any_container |= is_unknown
-    return names, any_container
 
+    def __init__(self, codes: Iterable[CodeType]):
+        # Pairs: whether it is an attribute, and its name.
+        self._assigned, self._called = set(), set()
+        self._any_container = False
+        for whole in codes:
+            for code in codes_of(whole):
+                self._read(code)
 
-def _changed_by(code):
-    steps = list(dis.get_instructions(code))
-    names, is_unknown = set(), False
-    for index, step in enumerate(steps):
-        if step.opname in _NAMES:
-            names.add(step.argval)
-        elif step.opname in _ATTRIBUTES:
-            if not _is_another(steps, _loaded(steps, index, 0), code):
-                names.add(step.argval)
-        elif step.opname in _ITEMS:
-            owners = _owners(steps, _loaded(steps, index, _ITEMS[step.opname]))
-            names |= owners or set()
-            is_unknown |= owners is None
-        elif step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGING:
-            names |= _owners(steps, _loaded(steps, index, 0)) or set()
-    return names, is_unknown
+    def concern(self, name: str, value: object, *, is_attribute: bool) -> bool:
+        """Return whether the code changes a variable or an attribute that has this value."""
+        if (is_attribute, name) in self._assigned:
+            return True
+        # An object of one's own may have a method of such a name; its code is read by itself.
+        is_called = (is_attribute, name) in self._called and isinstance(value, _CONTAINERS)
+        return is_called or (self._any_container and isinstance(value, list | dict))
+
+    def _read(self, code):
+        steps = list(dis.get_instructions(code))
+        for index, step in enumerate(steps):
+            if step.opname in _NAMES:
+                self._assigned.add((False, step.argval))
+            elif step.opname in _ATTRIBUTES:
+                if not _is_another(steps, _loaded(steps, index, 0), code):
+                    self._assigned.add((True, step.argval))
+            elif step.opname in _ITEMS:
+                owners = _owners(steps, _loaded(steps, index, _ITEMS[step.opname]))
+                self._assigned |= owners or set()
+                self._any_container |= owners is None
+            elif step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGING:
+                self._called |= _owners(steps, _loaded(steps, index, 0)) or set()
 
 
 def _loaded(steps, index, above):
@@ -124,15 +133,19 @@ def _is_another(steps, loaded, code):
     return loaded[1] in arguments[1:] or _is_made(steps, loaded[1])
 
 
-def _owners(steps, loaded):
-    """Return the names outside of the code that a container may have; `None` if not known."""
+def _owners(steps, loaded, seen=()):
+    """Return what a container may be outside of the code; `None` if that is not known.
+
+    It is given in pairs: whether it is an attribute, and its name.
+    """
     if loaded is None:
         return None
     operation, name = loaded
     if not operation.startswith("LOAD_FAST"):
-        return {name} if operation in _NAMED else None
+        return {(operation == "LOAD_ATTR", name)} if operation in _NAMED else None
     if _is_made(steps, name):
         return set()
-    before = _assigned(steps, name)
-    is_known = before and all(one.opname in _NAMED for one in before)
-    return {one.argval for one in before} if is_known else None
+    # Another name of what they are: `seen = self.seen`.
+    before = [] if name in seen else _assigned(steps, name)
+    found = [_owners(steps, (one.opname, one.argval), (*seen, name)) for one in before]
+    return set().union(*found) if found and None not in found else None

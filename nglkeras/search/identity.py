@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nglkeras.search.changes import changed, codes_of
+from nglkeras.search.changes import Changes, codes_of
 
 # Types whose `repr` is their whole value.
 _PRINTED = (
@@ -154,7 +154,8 @@ class _Reader:
         # The docstring is a constant, too, but no setting.
         consts = tuple(None if c == function.__doc__ else c for c in code.co_consts)
         read = {**inspect.getclosurevars(function).nonlocals, **self._globals(function)}
-        values = (function.__defaults__, function.__kwdefaults__, _settings(read, [code]))
+        settings = _settings(read, [code], are_attributes=False)
+        values = (function.__defaults__, function.__kwdefaults__, settings)
         return self._all((code.replace(co_consts=consts), *values))
 
     def _globals(self, function):
@@ -174,6 +175,10 @@ class _Reader:
         state = object.__getstate__(value)
         parts = [one for one in (state if isinstance(state, tuple) else (state,)) if one]
         own = {name: held for part in parts for name, held in part.items()}
+        # What a class computes once, of its settings.
+        kinds = {name: inspect.getattr_static(type(value), name, None) for name in own}
+        cached = {name for name in own if isinstance(kinds[name], functools.cached_property)}
+        own = {name: held for name, held in own.items() if name not in cached}
         return self._all((type(value), _settings(own, methods)))
 
 
@@ -186,11 +191,13 @@ def _function_of(member):
     return member
 
 
-def _settings(values: Mapping[str, object], codes: Iterable) -> dict[str, object]:
+def _settings(
+    values: Mapping[str, object], codes: Iterable, *, are_attributes: bool = True
+) -> dict[str, object]:
     """Return the values that the code reads and does not change."""
-    names, any_container = changed(codes)
+    changes = Changes(codes)
     return {
         name: value
         for name, value in values.items()
-        if name not in names and not (any_container and isinstance(value, list | dict))
+        if not changes.concern(name, value, is_attribute=are_attributes)
     }

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import pathlib
+import time
 import types
 
 import keras
@@ -86,7 +87,7 @@ def _variants():
     yield [_storing(np.full(5, 0.1)), _storing(np.full(5, 0.9)), _storing([0.1]), _storing([0.9])]
     yield [_counting_by_name({"a": 1}), _counting_by_name({"a": 2})]
     makers = (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache, _with_a_decorator)
-    makers += (_beside_what_is_called_like_a_change,)
+    makers += (_beside_what_is_called_like_a_change, _with_an_update_of_its_own, _by_two_names)
     makers += (_setting_that_of_another, _setting_that_of_an_argument, _with_a_list_of_one_name)
     for make in makers:
         yield [make(1), make(2)]
@@ -141,6 +142,30 @@ def _beside_what_is_called_like_a_change(number):
         return expression.size if how == "sort" else 0
 
     return lambda expression: factor * update(expression, how="sort") * (factor, "pop")[0]
+
+
+def _with_an_update_of_its_own(number):
+    class Meter:
+        def __init__(self):
+            self.factor = number
+
+        def update(self, expression):
+            return self.factor * expression.size
+
+    meter = Meter()
+    return lambda expression: meter.update(expression)
+
+
+def _by_two_names(number):
+    factors = [number]
+
+    def evaluate(expression):
+        counts = [0]
+        first = counts
+        first[0] = factors[0] * expression.size
+        return counts
+
+    return evaluate
 
 
 def _with_a_list_of_one_name(number):
@@ -272,7 +297,12 @@ class TestIdentity:
             def __init__(self):
                 self.calls, self.seen, self.sizes = 0, [], {}
 
+            @functools.cached_property
+            def started(self):
+                return time.perf_counter()
+
             def __call__(self, expression):
+                assert self.started
                 self.calls += 1
                 self.seen.append(expression)
                 self.sizes[expression, self.calls] = expression.size
