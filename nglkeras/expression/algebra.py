@@ -14,6 +14,8 @@ from nglkeras.startup.extras import needed
 MAX_CALLS = 1_000_000
 # SymPy computes powers of whole numbers exactly: 3p squared thirty times has a billion digits.
 _MAX_DEGREE = 64
+# And it takes a decimal number for a fraction: 1e-300 has a denominator of 300 digits.
+_LEAST = 1e-30
 
 
 @needed()
@@ -25,7 +27,8 @@ def simplify(nodes: Nodes) -> Nodes:
     with limited(MAX_CALLS):
         try:
             folded = _fold_constants(nodes)
-            if _degree(folded) <= _MAX_DEGREE:
+            numbers = [abs(node) for node in folded if isinstance(node, float) and node]
+            if _degree(folded) <= _MAX_DEGREE and min(numbers, default=1.0) >= _LEAST:
                 for form in _forms(_to_sympy(folded)):
                     found.append(checked(_to_nodes(form)))
         # A form may contain a function that we lack (such as tan), a constant that is too large, or

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,22 +149,26 @@ class Journal(Records):
             self.checkpoints.discard(result.key)
 
 
-def latest(rows: Iterable) -> dict:
-    """Return the row that counts of each trial or network, by its key.
+def latest(
+    rows: Iterable,
+    key: Callable[[object], str] = attrgetter("key"),
+    status: Callable[[object], str] = attrgetter("status"),
+) -> dict:
+    """Return the row that counts of each trial, network or loss, by its key.
 
     It is the last one, but a training that failed for a reason of its own, such as a timeout, does
     not replace a result: lines of two machines may stand together in any order.
     """
     found = {}
     for row in rows:
-        first = found.get(row.key)
-        if first is None or _weight(row) >= _weight(first):
-            found[row.key] = row
+        first = found.get(key(row))
+        if first is None or _weight(status(row)) >= _weight(status(first)):
+            found[key(row)] = row
     return found
 
 
-def _weight(row):
-    return (row.status in FINAL_STATUSES) + (row.status == "ok")
+def _weight(status):
+    return (status in FINAL_STATUSES) + (status == "ok")
 
 
 def read_records(

@@ -1,7 +1,8 @@
 """Which of the values that a function reads its own code changes, as its bytecode tells.
 
 A counter or a cache differs from call to call, so that it must not count for what identifies a
-function. What the bytecode does not tell simply counts as changed.
+function. What the bytecode does not tell simply, such as a cache that is given to another function,
+counts as not changed: a call is then refused that could go on, which is better than old results.
 """
 
 import dis
@@ -21,8 +22,6 @@ _NAMES = ("STORE_DEREF", "STORE_GLOBAL")
 _ATTRIBUTES = ("STORE_ATTR", "DELETE_ATTR")
 # Instructions that store an item, with the number of values above the container on the stack.
 _ITEMS = {"STORE_SUBSCR": 1, "DELETE_SUBSCR": 1, "STORE_SLICE": 2}
-# The last step of an expression whose value is new, so that no other name has it.
-_MAKING = ("CALL", "BUILD_", "BINARY_OP", "LIST_", "SET_", "DICT_", "MAP_")
 _NAMED = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_ATTR")
 
 
@@ -44,18 +43,15 @@ class Changes:
     def __init__(self, codes: Iterable[CodeType]):
         # Pairs: whether it is an attribute, and its name.
         self._assigned, self._called = set(), set()
-        self._any_container = False
         for whole in codes:
             for code in codes_of(whole):
                 self._read(code)
 
     def concern(self, name: str, value: object, *, is_attribute: bool) -> bool:
         """Return whether the code changes a variable or an attribute that has this value."""
-        if (is_attribute, name) in self._assigned:
-            return True
         # An object of one's own may have a method of such a name; its code is read by itself.
         is_called = (is_attribute, name) in self._called and isinstance(value, _CONTAINERS)
-        return is_called or (self._any_container and isinstance(value, list | dict))
+        return is_called or (is_attribute, name) in self._assigned
 
     def _read(self, code):
         steps = list(dis.get_instructions(code))
@@ -63,14 +59,12 @@ class Changes:
             if step.opname in _NAMES:
                 self._assigned.add((False, step.argval))
             elif step.opname in _ATTRIBUTES:
-                if not _is_another(steps, _loaded(steps, index, 0), code):
+                if _is_self(steps, _loaded(steps, index, 0), code):
                     self._assigned.add((True, step.argval))
             elif step.opname in _ITEMS:
-                owners = _owners(steps, _loaded(steps, index, _ITEMS[step.opname]))
-                self._assigned |= owners or set()
-                self._any_container |= owners is None
+                self._assigned |= _owners(steps, _loaded(steps, index, _ITEMS[step.opname]))
             elif step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGING:
-                self._called |= _owners(steps, _loaded(steps, index, 0)) or set()
+                self._called |= _owners(steps, _loaded(steps, index, 0))
 
 
 def _loaded(steps, index, above):
@@ -119,33 +113,29 @@ def _names(step):
     return step.argval if isinstance(step.argval, tuple) else (step.argval,)
 
 
-def _is_made(steps, name):
-    """Return whether all values of a local variable are new objects that the code makes."""
-    made = [one.opname.startswith(_MAKING) for one in _assigned(steps, name)]
-    return bool(made) and all(made)
-
-
-def _is_another(steps, loaded, code):
-    """Return whether an object is known not to be the one whose method this is."""
-    if loaded is None or not loaded[0].startswith("LOAD_FAST"):
+def _is_self(steps, loaded, code):
+    """Return whether an object is the one whose method this is."""
+    if loaded is None:
         return False
-    arguments = code.co_varnames[: code.co_argcount]
-    return loaded[1] in arguments[1:] or _is_made(steps, loaded[1])
+    operation, name = loaded
+    # A function within a method reads `self` as a variable of the method.
+    if operation == "LOAD_DEREF":
+        return True
+    first = code.co_varnames[: min(code.co_argcount, 1)]
+    names = {name, *(one.argval for one in _assigned(steps, name) if one.opname == "LOAD_FAST")}
+    return operation.startswith("LOAD_FAST") and not names.isdisjoint(first)
 
 
 def _owners(steps, loaded, seen=()):
-    """Return what a container may be outside of the code; `None` if that is not known.
+    """Return what a container may be outside of the code.
 
     It is given in pairs: whether it is an attribute, and its name.
     """
-    if loaded is None:
-        return None
-    operation, name = loaded
-    if not operation.startswith("LOAD_FAST"):
-        return {(operation == "LOAD_ATTR", name)} if operation in _NAMED else None
-    if _is_made(steps, name):
+    operation, name = loaded or ("", "")
+    if operation in _NAMED:
+        return {(operation == "LOAD_ATTR", name)}
+    if not operation.startswith("LOAD_FAST") or name in seen:
         return set()
     # Another name of what they are: `seen = self.seen`.
-    before = [] if name in seen else _assigned(steps, name)
-    found = [_owners(steps, (one.opname, one.argval), (*seen, name)) for one in before]
-    return set().union(*found) if found and None not in found else None
+    before = [(one.opname, one.argval) for one in _assigned(steps, name)]
+    return set().union(*(_owners(steps, one, (*seen, name)) for one in before))

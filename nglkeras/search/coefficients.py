@@ -181,8 +181,9 @@ def in_print(expression: Expression) -> Expression:
     """Return an equal tree with as few coefficients as possible, rounded to four decimals.
 
     Factors are moved up through products, quotients, squares and roots; they stay inside of a
-    logarithm. A protected quotient or root adds ε to what it is applied to, and moving a factor
-    out of it scales ε too: the printed formula equals the evaluated one up to that and to rounding.
+    logarithm, and of what would make them larger than a constant may be. A protected quotient or
+    root adds ε to what it is applied to, and moving a factor out of it scales ε too: the printed
+    formula equals the evaluated one up to that and to rounding.
     """
 
     def leaf(node):
@@ -193,11 +194,11 @@ def in_print(expression: Expression) -> Expression:
         b, y = others[0] if others else (1.0, None)
         if name == "neg":
             return -a, x
-        if name == "mul":
+        if name == "mul" and abs(a * b) <= MAX_CONSTANT:
             return a * b, _product(x, y)
-        if name == "div" and b:
+        if name == "div" and b and abs(a / b) <= MAX_CONSTANT:
             return a / b, x if y.nodes == (1.0,) else Expression(("div", *x.nodes, *y.nodes))
-        if name == "square":
+        if name == "square" and a * a <= MAX_CONSTANT:
             return a * a, _applied("square", x)
         if name == "sqrt":
             return float(np.sqrt(abs(a))), _applied("sqrt", x)

@@ -12,6 +12,7 @@ from nglkeras.search.records import (
     Generation,
     Record,
     as_json,
+    by_id,
     header_or_record,
     settings_and_records,
     settings_in,
@@ -156,7 +157,7 @@ def _without_failures(records):
     final = (*FINAL_STATUSES, "discarded")
     return {
         name: record
-        for name, record in {one.individual.id: one for one in records}.items()
+        for name, record in by_id(records).items()
         if record.individual.generation < last or record.evaluation.status in final
     }
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.runs.columns import Count, Number
-from nglkeras.runs.journal import read_records
+from nglkeras.runs.journal import latest, read_records
 from nglkeras.search.strategy import Evaluation, Individual, Member
 from nglkeras.training.outcome import STATUSES
 
@@ -200,6 +201,11 @@ def settings_and_records(
     if records and settings is None:
         raise UserError(f"{path} has lost its first line, the settings")
     return settings, records
+
+
+def by_id(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the record that counts of each individual, by its id; see `latest`."""
+    return latest(records, attrgetter("individual.id"), attrgetter("evaluation.status"))
 
 
 def as_json(value: object) -> object:

@@ -20,6 +20,7 @@ from nglkeras.search.racing import epochs_of
 from nglkeras.search.records import (
     Generation,
     Record,
+    by_id,
     header_or_record,
     settings_and_records,
 )
@@ -76,7 +77,7 @@ class Result:
         settings, records = settings_and_records(rows, path)
         if settings is None:
             raise UserError(f"{path} has lost its first line, the settings")
-        records = {record.individual.id: record for record in records}
+        records = by_id(records)
         if strategy is None:
             last = max((one.individual.generation for one in records.values()), default=0)
             strategy = _strategy_of(settings, last, path)

@@ -197,8 +197,10 @@ class TestSimplify:
             "square(" * 40 + "3*y_pred" + ")" * 40,
             "exp(exp(exp(exp(100))))*y_true + y_pred",
             "square(" * 5 + "99999999*y_pred" + ")" * 5,
+            # A fraction whose denominator has 300 digits.
+            "y_true + square(square(cos(y_pred)*(1e-300 + y_true)))",
         ],
-        ids=["power", "exp", "overflow"],
+        ids=["power", "exp", "overflow", "fraction"],
     )
     def test_what_would_take_for_ever_is_left_alone(self, formula):
         expression = Expression.parse(formula)

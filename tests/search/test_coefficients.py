@@ -52,6 +52,12 @@ class TestCoefficients:
         assert printed.size < exact.size
         assert all(n == round(n, 4) for n in printed.nodes if isinstance(n, float))
 
+    def test_in_print_keeps_a_factor_inside_that_would_be_too_large(self):
+        inner = Expression.parse("square(square(400*y_true/y_pred))")
+        printed = in_print(Expression.parse(f"-(300*{inner})"))
+        np.testing.assert_allclose(printed(T, P), -300 * inner(T, P), rtol=1e-3)
+        assert max(abs(n) for n in printed.nodes if isinstance(n, float)) <= 1e8
+
     @pytest.mark.parametrize("chain", [True, False])
     def test_the_interpreter_takes_the_greatest_tree_with_coefficients(self, chain):
         leaves, unary = ("y_pred", "y_true") * 10, ("sqrt",) * (glo.MAX_SIZE - 1)

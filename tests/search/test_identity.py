@@ -89,6 +89,7 @@ def _variants():
     makers = (_with_a_constant, _with_a_base, _with_a_property, _with_a_cache, _with_a_decorator)
     makers += (_beside_what_is_called_like_a_change, _with_an_update_of_its_own, _by_two_names)
     makers += (_setting_that_of_another, _setting_that_of_an_argument, _with_a_list_of_one_name)
+    makers += (_setting_those_of_others, _storing_somewhere)
     for make in makers:
         yield [make(1), make(2)]
 
@@ -154,6 +155,37 @@ def _with_an_update_of_its_own(number):
 
     meter = Meter()
     return lambda expression: meter.update(expression)
+
+
+def _setting_those_of_others(number):
+    class Own:
+        def __init__(self):
+            self.rate = number
+
+        def __call__(self, expression):
+            model = types.SimpleNamespace(optimizer=types.SimpleNamespace(), layers=[])
+            model.optimizer.rate = self.rate
+            for layer in model.layers:
+                layer.rate = self.rate
+            return model.optimizer.rate * expression.size
+
+    return Own()
+
+
+def _storing_somewhere(number):
+    factors = [number]
+
+    def evaluate(expression, given=None):
+        (hits, _), copied = ([0], [0]), factors[:]
+        hits[0] = expression.size
+        copied[0] += 1
+        for row in ([1], [2]):
+            row[0 if hits else 1] = 3
+        if given:
+            given[0] = 1
+        return factors[0] * hits[0]
+
+    return evaluate
 
 
 def _by_two_names(number):
@@ -285,13 +317,12 @@ class TestIdentity:
             return expression.size
 
         def counting_by_other_names(expression):
-            known, seen = cache, names
+            known = cache
+            seen = names
             known[expression, len(known)] = 1
             seen.add(len(known))
             table[0][0] += 1
             rows[len(known) % 1].append(0)
-            for row in table:
-                row[-1 if expression else 0] = len(known)
 
         class Counting:
             def __init__(self):

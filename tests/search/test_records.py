@@ -136,6 +136,12 @@ class TestLoad:
         # Those of one search may be there twice, as two machines have written them.
         paths[0].write_text(whole + whole)
         assert Result.load(tmp_path / "a").settings["seed"] == 0
+        # A failure of the other machine replaces no fitness.
+        rows = [json.loads(line) for line in whole.splitlines()]
+        slow = [row | {"status": "timeout", "fitness": []} for row in rows if row.get("fitness")]
+        paths[0].write_text("\n".join([whole, *map(json.dumps, slow)]))
+        again = search(make[0](), by_hash, out=tmp_path / "a", quiet=True)
+        assert again.best == Result.load(tmp_path / "a").best
         paths[0].write_text(whole + paths[1].read_text())
         for again in (Result.load, lambda out: search(make[0](), by_hash, out=out, quiet=True)):
             with pytest.raises(UserError, match="holds two searches: put each into a folder"):
