@@ -125,15 +125,15 @@ def _counting_by_name(data):
 
 def _setting_that_of_another(number):
     class Own:
-        def __init__(self):
-            self.rate = number
+        def __init__(self, given):
+            self.rate = given
 
         def __call__(self, expression):
             schedule = types.SimpleNamespace()
             schedule.rate = self.rate
             return schedule.rate * expression.size
 
-    return Own()
+    return Own(number)
 
 
 def _beside_what_is_called_like_a_change(number):
@@ -147,20 +147,20 @@ def _beside_what_is_called_like_a_change(number):
 
 def _with_an_update_of_its_own(number):
     class Meter:
-        def __init__(self):
-            self.factor = number
+        def __init__(self, given):
+            self.factor = given
 
         def update(self, expression):
             return self.factor * expression.size
 
-    meter = Meter()
+    meter = Meter(number)
     return lambda expression: meter.update(expression)
 
 
 def _setting_those_of_others(number):
     class Own:
-        def __init__(self):
-            self.rate = number
+        def __init__(self, given):
+            self.rate = given
 
         def __call__(self, expression):
             model = types.SimpleNamespace(optimizer=types.SimpleNamespace(), layers=[])
@@ -169,7 +169,7 @@ def _setting_those_of_others(number):
                 layer.rate = self.rate
             return model.optimizer.rate * expression.size
 
-    return Own()
+    return Own(number)
 
 
 def _storing_somewhere(number):
@@ -202,21 +202,21 @@ def _by_two_names(number):
 
 def _with_a_list_of_one_name(number):
     class Own:
-        def __init__(self):
-            self.rates = [number]
+        def __init__(self, given):
+            self.rates = [given]
 
         def __call__(self, expression):
             rates = [expression.size]
             rates.append(self.rates[0])
             return sum(rates)
 
-    return Own()
+    return Own(number)
 
 
 def _setting_that_of_an_argument(number):
     class Own:
-        def __init__(self):
-            self.rate = number
+        def __init__(self, given):
+            self.rate = given
 
         def __call__(self, expression):
             return self.apply(types.SimpleNamespace(), expression)
@@ -225,7 +225,7 @@ def _setting_that_of_an_argument(number):
             schedule.rate = self.rate
             return schedule.rate * expression.size
 
-    return Own()
+    return Own(number)
 
 
 def _with_a_constant(number):
