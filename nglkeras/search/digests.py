@@ -56,12 +56,12 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
     if "layers" not in config:
         # The config of a subclass does not name its layers; its code does.
         return fingerprint(model_fn)
-    text = re.sub(r"_\d+", "", json.dumps(config, sort_keys=True, default=str))
+    text = _without_numbers(config)
     more = [_wiring(graph) for graph in _graphs(config)]
     more += [one for layer in model._flatten_layers() for one in _own(layer)]
     if more := [one for one in more if one]:
         text += json.dumps(more)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _hash(text)
 
 
 def _graphs(config):
@@ -123,6 +123,17 @@ def arguments_of(value: object) -> dict[str, bool | int | float | str]:
         argument = own.get(name, own.get(f"_{name}"))
         if isinstance(argument, bool | int | float | str):
             found[name] = argument
+        elif _is_known(type(argument)) and hasattr(argument, "get_config"):
+            found[name] = _hash(_without_numbers(keras.saving.serialize_keras_object(argument)))
         elif argument is not None:
             found[name] = fingerprint(argument)
     return found
+
+
+def _without_numbers(config):
+    """Return a config as text without the numbers that Keras adds to names."""
+    return re.sub(r"_\d+", "", json.dumps(config, sort_keys=True, default=str))
+
+
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -28,6 +28,7 @@ class Own(keras.callbacks.Callback):
         ((lambda epoch: 0.1,), (lambda epoch: 0.001,)),
         ((None, 1.0), (None, 2.0)),
         ((True,), (False,)),
+        ((keras.metrics.AUC(100),), (keras.metrics.AUC(50),)),
     ],
 )
 def test_arguments_of_any_kind(one, other):
@@ -73,6 +74,21 @@ def _with_a_lost_argument(factor):
     return [Scaled(factor)]
 
 
+def _with_a_layer_as_argument(factor):
+    class Around(keras.layers.Layer):
+        def __init__(self, inner, **others):
+            super().__init__(**others)
+            self.inner = inner
+
+        def call(self, x):
+            return self.inner(x)
+
+        def get_config(self):
+            return super().get_config()
+
+    return [Around(keras.layers.Dense(factor))]
+
+
 def _with_part(base, argument):
     def layers(factor):
         class Own(base):
@@ -91,6 +107,7 @@ def _with_part(base, argument):
     "layers",
     [
         *(_with_layer, _nested, _in_a_wrapper, _with_activation, _with_a_lost_argument),
+        _with_a_layer_as_argument,
         _with_part(keras.regularizers.Regularizer, "kernel_regularizer"),
         _with_part(keras.constraints.Constraint, "kernel_constraint"),
     ],
