@@ -61,7 +61,7 @@ def deviation(sample: Sequence[float]) -> float | None:
 
 
 def interval(sample: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of the mean (Student's t); nothing if all values are equal."""
+    """Return the 95 % interval of the mean (Student's t); nothing for one value or equal ones."""
     if not _varies(sample):
         return None, None
     low, high = stats.ttest_1samp(sample, 0).confidence_interval(CONFIDENCE)

@@ -48,11 +48,7 @@ def digest_model(model: keras.Model, model_fn: Callable[[], keras.Model]) -> str
     has at most names and numbers: their code is hashed, too. A subclass of `keras.Model` does not
     tell its layers: it has the hash of the function.
     """
-    try:
-        config = model.get_config()
-    # Keras cannot make a config of every subclass.
-    except (NotImplementedError, TypeError, ValueError):
-        config = {}
+    config = _config_of(model)
     if "layers" not in config:
         # The config of a subclass does not name its layers; its code does.
         return fingerprint(model_fn)
@@ -77,7 +73,7 @@ def _graphs(config):
 
 def _wiring(config):
     """Return which layers feed each layer, by their places; `None` if each feeds the next."""
-    places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
+    places = {layer["name"]: place for place, layer in enumerate(config["layers"])}
     graph = [layer["inbound_nodes"] for layer in config["layers"]]
     fed = [_HISTORY.findall(json.dumps(nodes, default=str)) for nodes in graph]
     # The order of the layers says it.
@@ -105,7 +101,7 @@ def _own(layer):
             yield fingerprint(one)
     for part in parts:
         if not _is_known(type(part)):
-            config = part.get_config()
+            config = _config_of(part)
             yield {name: it for name, it in arguments_of(part).items() if name not in config}
 
 
@@ -124,10 +120,19 @@ def arguments_of(value: object) -> dict[str, bool | int | float | str]:
         if isinstance(argument, bool | int | float | str):
             found[name] = argument
         elif _is_known(type(argument)) and hasattr(argument, "get_config"):
-            found[name] = _hash(_without_numbers(keras.saving.serialize_keras_object(argument)))
+            found[name] = _hash(type(argument).__name__ + _without_numbers(_config_of(argument)))
         elif argument is not None:
             found[name] = fingerprint(argument)
     return found
+
+
+def _config_of(value):
+    """Return the config of an object of Keras; an empty one where it has none."""
+    try:
+        return value.get_config()
+    # Keras cannot make a config of every subclass, nor of what holds one.
+    except (NotImplementedError, TypeError, ValueError):
+        return {}
 
 
 def _without_numbers(config):

@@ -166,7 +166,7 @@ class _Search:
             "classes": classes,
         }
         # Early journals do not say it.
-        if fitness.class_reduction != "mean" and not (begun and "class_reduction" not in begun):
+        if fitness.class_reduction != "mean" and (not begun or "class_reduction" in begun):
             settings["class_reduction"] = fitness.class_reduction
         course.start(settings, quiet=quiet)
         if fitness.found and not quiet:

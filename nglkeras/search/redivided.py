@@ -59,7 +59,6 @@ class RedividedTrainer(Trainer):
             )
         else:
             self._test = fitness.read("test", test)
-            self.notes = _check_unseen(self._test[0], x)
         self._pool = x, y
         self._order, self._train_count = order, count
         schedule = fitness.compiled.schedule
@@ -72,6 +71,28 @@ class RedividedTrainer(Trainer):
 
     def __reduce__(self):
         return type(self), (self.fitness, self.losses, self.test)
+
+    def check_test(self) -> None:
+        """Note how many of the test data that were given are among those that are trained on.
+
+        Once, and not in each worker: it hashes all samples.
+
+        Raises:
+            UserError: If all of them are, such as the validation data of the search.
+        """
+        if self.test is None:
+            return
+        seen = set(samples.digest_each(self._pool[0]))
+        found = [one in seen for one in samples.digest_each(self._test[0])]
+        if all(found):
+            raise UserError(
+                "all test data are among those of the search, which confirm trains on: give "
+                "others, or none, and a part of them is held out"
+            )
+        if any(found):
+            share = f"{sum(found)} of {len(found)} test samples"
+            note = f"{share} are among the data of the search, which the networks train on."
+            self.notes = (note,)
 
     @cached_property
     def settings(self) -> dict:
@@ -193,25 +214,6 @@ def peak(schedule: dict, steps: int) -> float:
     rates = schedules.deserialize(schedule)
     some = np.unique(np.linspace(0, max(steps - 1, 0), 100).astype(int))
     return max(float(keras.ops.convert_to_numpy(rates(int(step)))) for step in some)
-
-
-def _check_unseen(test, trained):
-    """Return notes on test data of which some are among those that are trained on.
-
-    Raises:
-        UserError: If all of them are, such as the validation data of the search.
-    """
-    seen = set(samples.digest_each(trained))
-    found = [one in seen for one in samples.digest_each(test)]
-    if all(found):
-        raise UserError(
-            "all test data are among those of the search, which confirm trains on: give others, or "
-            "none, and a part of them is held out"
-        )
-    if any(found):
-        share = f"{sum(found)} of {len(found)} test samples"
-        return (f"{share} are among the data of the search, which the networks train on.",)
-    return ()
 
 
 def _taken(x, rows):

@@ -417,4 +417,6 @@ class TrainingFitness(Fitness):
 
     def trainer(self, losses: Mapping[str, Loss], test: object = None) -> RedividedTrainer:
         """Return what trains the networks of a confirmation; see `confirm`."""
-        return RedividedTrainer(self, losses, test)
+        trainer = RedividedTrainer(self, losses, test)
+        trainer.check_test()
+        return trainer

@@ -120,6 +120,40 @@ def test_what_is_ones_own_in_a_network_has_its_code(layers):
     assert first == same != other
 
 
+def test_a_layer_without_a_config_within_another():
+    class Inner(keras.layers.Layer):
+        def __init__(self, given):
+            super().__init__()
+            self.given = given
+
+        def build(self, shape):
+            pass
+
+        def get_config(self):
+            raise NotImplementedError
+
+    class Outer(keras.layers.Layer):
+        def __init__(self, factor=1):
+            super().__init__()
+            self.inner = Inner(factor)
+
+        def build(self, shape):
+            pass
+
+        def call(self, x):
+            return x
+
+        def get_config(self):
+            return {"factor": 1}
+
+    def digest(factor):
+        first = keras.Input((4,))
+        layers = Outer(factor), keras.layers.Dense(2)
+        return digest_model(keras.Model(first, layers[1](layers[0](first))), None)
+
+    assert digest(1) == digest(1) != digest(2)
+
+
 def _graph(wiring, wrap=lambda model: model):
     """A model of dense layers; the wiring has the places of what is added at its end."""
     first = keras.Input((4,))

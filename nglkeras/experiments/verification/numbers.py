@@ -55,7 +55,7 @@ from nglkeras.report.rates import FIRST_NEW, RateCurve
 from nglkeras.report.tables import Cell, with_references
 from nglkeras.runs.journal import latest
 from nglkeras.runs.trial import TrialResult
-from nglkeras.search.records import Record, header_or_record
+from nglkeras.search.records import Record, by_id, header_or_record
 from nglkeras.search.result import Result
 
 
@@ -255,12 +255,12 @@ class Numbers:
         """Return what a search has done, up to this generation."""
         path = self.folder / place / "search.jsonl"
         found = self._journals.records(path, header_or_record)
-        records = {
-            one.individual.id: one
+        records = by_id(
+            one
             for one in found
             if isinstance(one, Record)
             and (generations is None or one.individual.generation <= generations)
-        }
+        )
         counts = Counter(name for one in records.values() for name in one.counts)
         return Search(counts, Result((), records, ()))
 
