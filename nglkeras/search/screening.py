@@ -235,8 +235,9 @@ class Screen:
                     return self._ids[i], "equal"
         if self.screening.gradients == "off":
             return "", ""
-        if self.screening.gradients == "scaled":
-            scales, scale = np.array(self._scales), np.abs(gradients).max()
+        scale = np.abs(gradients).max()
+        if self.screening.gradients == "scaled" and scale > 0:
+            scales = np.array(self._scales)
             with np.errstate(all="ignore"):
                 is_near = np.abs(np.log(scales / scale)) <= np.log(_MAX_SCALE)
                 is_near &= np.minimum(scales, scale) >= _LEAST_SCALE
@@ -281,8 +282,8 @@ def greatest(size: np.ndarray) -> float:
     A pole at one point, such as that of 1/p near 0, says nothing about rounding errors elsewhere.
     """
     of_points = size.max(axis=-1)
-    typical = np.median(of_points[of_points > 0]) if of_points.any() else 0.0
-    return min(of_points.max(), 1e3 * typical)
+    positive = of_points[of_points > 0]
+    return min(of_points.max(), 1e3 * np.median(positive)) if len(positive) else 0.0
 
 
 def _alike(known, new, scales=None):

@@ -95,6 +95,17 @@ class TestScreening:
         equal = screen.judge(Expression.parse("2 - 1e-3*(y_true*log(y_pred))"))
         assert (equal.twin, equal.message) == ("small", "gradient")
 
+    @pytest.mark.parametrize("gradients", ["exact", "scaled"])
+    def test_losses_without_gradient_are_twins_of_each_other_only(self, gradients):
+        screen = Screen(Screening(gradients=gradients, rejection=False))
+        screen.remember("ce", cross_entropy(10))
+        flat = Expression.parse("y_true + (y_pred - y_pred)")
+        assert screen.judge(flat).status == "new"
+        screen.remember("flat", flat)
+        other = screen.judge(Expression.parse("2*y_true + (y_pred - y_pred)"))
+        assert (other.twin, other.message) == ("flat", "gradient")
+        assert screen.judge(NGL).status == "new"
+
     def test_the_papers_search_screens_nothing_but_the_bounds(self):
         screen = Screen(PAPER)
         screen.remember("ngl", NGL)
