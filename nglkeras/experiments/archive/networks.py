@@ -32,7 +32,7 @@ from nglkeras.experiments.classification.trial import Trial
 from nglkeras.report import output
 from nglkeras.runs import runner
 from nglkeras.runs.journal import Journal
-from nglkeras.runs.trial import TrialResult
+from nglkeras.runs.trial import TrialResult, initial_weights
 from nglkeras.training import devices
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ def save_networks(doc: str) -> None:
             f"{journal} has networks that were trained on {name}, and another backend gives "
             f"others: set KERAS_BACKEND={name}, or choose with --where backend={devices.backend()}"
         )
+    _check_files(wanted, journal, args.data_dir)
     networks = SavedNetworks(args.out)
 
     def train(trial, *, on_epoch):
@@ -236,6 +237,21 @@ def save_networks(doc: str) -> None:
             f"{len(failed)} of {len(wanted)} networks were not trained to their end; the first is "
             f"{failed[0].key}: {failed[0].status} ({failed[0].message})"
         )
+
+
+def _check_files(trials, journal, data_dir):
+    """Refuse files that are not those from which the networks were trained."""
+    datasets = dict.fromkeys(trial.dataset for trial in trials)
+    images = {name: data.catalog.files_sha256(name, data_dir) for name in datasets}
+    for trial in trials:
+        now = {"files_sha256": images[trial.dataset], **initial_weights(trial.weights)}
+        for field, what in (("files_sha256", "images"), ("weights_sha256", "initial weights")):
+            then = getattr(trial, field)
+            if then and then != now.get(field):
+                raise UserError(
+                    f"{journal}: {trial} was trained with other {what} than are in "
+                    f"{trial.weights if field == 'weights_sha256' else data_dir}"
+                )
 
 
 def _show(wanted, rows):

@@ -162,18 +162,19 @@ class Searches:
         for index, evaluation in fitness.each(known, KNOWN):
             line[f"fitness_{KNOWN[index]}"] = evaluation.rank[0] if evaluation.rank else None
         for best in found.best_losses(1):
+            # By name: of a whole search the smallest of equally good losses would be compared.
             made = search.confirm(
-                *(found, fitness),
+                *({best.id: best.expression}, fitness),
                 out=out,
                 contenders=KNOWN,
-                best=1,
                 rate_runs=self.scale.rate_runs,
                 new_runs=self.scale.new_runs,
                 quiet=True,
             )
             line |= {"fitness_best": best.fitness[0], "verdict": made.verdict}
-            for name, cell in made.cells.items():
-                name = name if name in KNOWN else "best"
+            for name in ("best", *KNOWN):
+                # What a search has found again is trained once, as its best loss.
+                cell = made.cells.get(name, made.cells[best.id])
                 line |= {f"rate_{name}": cell.rate, f"test_{name}": cell.mean}
         return line
 

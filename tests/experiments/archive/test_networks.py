@@ -6,13 +6,15 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, run_python
+from conftest import ROOT, fill, run_python
 
+from nglkeras.data.catalog import files_sha256
 from nglkeras.experiments.archive import networks
 from nglkeras.experiments.classification import shared_networks, training
 from nglkeras.experiments.classification.trial import Trial
 from nglkeras.runs.attempt import make_row
 from nglkeras.runs.journal import Journal
+from nglkeras.runs.trial import initial_weights
 from nglkeras.training.schedule import Schedule
 
 SHARED = Trial(
@@ -226,6 +228,22 @@ def test_another_backend_is_refused(planned, mistake, tmp_path):
     error = mistake("weights", folder)
     assert f"set KERAS_BACKEND={other}, or choose with --where backend={ours}" in error
     assert not (tmp_path / "journal.jsonl").exists()
+
+
+@pytest.mark.parametrize("field", ["files_sha256", "weights_sha256"])
+def test_other_files_are_refused(field, planned, mistake, tmp_path):
+    fill(tmp_path, "train", 6)
+    fill(tmp_path, "test", 2)
+    weights = tmp_path / "start.weights.h5"
+    weights.write_bytes(b"others")
+    now = {"files_sha256": files_sha256("folder", tmp_path), **initial_weights(weights)}
+    trial = replace(ALONE, dataset="folder", **now | {field: "0" * 64})
+    error = mistake("weights", planned(trial), "--data-dir", tmp_path)
+    what, where = {
+        "files_sha256": ("images", tmp_path),
+        "weights_sha256": ("initial weights", weights),
+    }[field]
+    assert error.endswith(f"{trial} was trained with other {what} than are in {where}")
 
 
 def test_a_file_is_named_by_its_trial():

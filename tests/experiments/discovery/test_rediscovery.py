@@ -1,11 +1,16 @@
 """The table of what searches find counts them, and its script resumes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+from nglkeras import search
 from nglkeras.experiments.discovery import kinds, rediscovery
+from nglkeras.expression import Expression
+from nglkeras.losses import FORMULAS
 from nglkeras.report.statistics import paired_difference, share_interval
 
 KINDS = list(kinds.KINDS)
@@ -77,6 +82,38 @@ class TestTables:
         assert [axis.get_title() for axis in figure.axes] == ["as in the paper", "scale-free"]
         dots = [point for part in figure.axes[0].containers for point in part[0].get_xdata()]
         assert dots == [100 * (kind == kinds.POLE) for kind in KINDS]
+
+
+class TestComparison:
+    def compared(self, monkeypatch, tmp_path, formula, names):
+        """The line of a search with this best loss, and what was trained for it."""
+        best = SimpleNamespace(id="3-7", expression=Expression.parse(formula), fitness=(0.5,))
+        found = SimpleNamespace(best_losses=lambda count: [best])
+        fitness = SimpleNamespace(classes=10, each=lambda losses, names: ())
+        asked = []
+
+        def confirm(losses, fitness, **options):
+            asked.append((losses, options["contenders"]))
+            cells = {
+                name: SimpleNamespace(rate=i / 10, mean=90 + i) for i, name in enumerate(names)
+            }
+            return SimpleNamespace(verdict="no", cells=cells)
+
+        monkeypatch.setattr(search, "confirm", confirm)
+        searches = rediscovery.Searches(rediscovery.SCALES["demo"], tmp_path)
+        return searches._reached(found, fitness, tmp_path), asked
+
+    def test_is_that_of_the_loss_in_the_line(self, monkeypatch, tmp_path):
+        names = ("CE", "3-7", "Baikal")
+        line, asked = self.compared(monkeypatch, tmp_path, "y_true/y_pred", names)
+        assert asked == [({"3-7": Expression.parse("y_true/y_pred")}, ("CE", "Baikal"))]
+        assert (line["test_CE"], line["test_best"], line["test_Baikal"]) == (90, 91, 92)
+        assert line["rate_best"] == 0.1
+
+    def test_what_is_found_again_is_a_known_loss_too(self, monkeypatch, tmp_path):
+        line, _ = self.compared(monkeypatch, tmp_path, FORMULAS["Baikal"], ("CE", "3-7"))
+        assert line["test_best"] == line["test_Baikal"] == 91
+        assert line["rate_best"] == line["rate_Baikal"] == 0.1
 
 
 @pytest.mark.slow
