@@ -12,6 +12,8 @@ from nglkeras.data import image_files
 from nglkeras.errors import UserError
 from nglkeras.paths import expand
 
+# Names of folders, in small letters, that mean a split.
+_LIKE_SPLITS = ("val", "valid", "validation", "dev", "test", "tests", "testing")
 # Seconds for which images of a folder are looked at before a training.
 SURVEY_SECONDS = 20.0
 
@@ -36,6 +38,11 @@ def find_splits(root: Path) -> dict[str, str]:
     `val` or `validation` is the validation split; without `test` the test split, as in table 3.
     """
     found = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
+    # Passed over in silence, their images would be drawn from the training images instead.
+    others = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    for path in sorted(others):
+        if path.name not in found and path.name.lower() in _LIKE_SPLITS:
+            raise UserError(f"{path}: call it val, validation or test, or move it away")
     if len(found) > 1 and found[1] == "validation":
         raise UserError(f"{root} has val and validation: keep one of them")
     splits = ("test",) if len(found) == 1 else ("validation", "test")

@@ -12,15 +12,14 @@ from nglkeras.data import image_files
 from nglkeras.data.class_folders import check, check_each
 from nglkeras.errors import UserError
 
-# Bytes at the beginning of a file in which EXIF data are looked for: the standard has them first.
-_HEADER = 2**14
-# TensorFlow itself decodes JPEG and 8-bit PNG without EXIF data. RE2 takes text for UTF-8; \C is
-# any byte.
+# TensorFlow itself decodes JPEG of up to three channels (of CMYK it inverts only inks that Adobe's
+# segment tells, Pillow all) and 8-bit PNG, both without EXIF data, which may stand behind all else.
+# RE2 takes text for UTF-8; \C is any byte.
 _PNG = r"\CPNG\r\n\x1a\n\C{16}\x08\C*"
 _EXIF = r"\C*[Ee][Xx][Ii][Ff]\C*"
 _FAILED = "cannot decode"
 # Words in TensorFlow's errors about files that it cannot read.
-_READING = ("decode", "pyfunc", "readfile")
+_READING = ("decode", "jpeg", "pyfunc", "readfile")
 
 
 def decode(path: tf.Tensor) -> tf.Tensor:
@@ -30,12 +29,12 @@ def decode(path: tf.Tensor) -> tf.Tensor:
     error for a file that cannot be read lacks the file's name; see `naming_files`.
     """
     data = tf.io.read_file(path)
-    header = tf.strings.substr(data, 0, _HEADER)
-    is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
-    is_plain = tf.logical_and(
-        tf.logical_or(is_jpeg, tf.strings.regex_full_match(header, _PNG)),
-        tf.logical_not(tf.strings.regex_full_match(header, _EXIF)),
+    is_known = tf.cond(
+        tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff",
+        lambda: tf.image.extract_jpeg_shape(data)[2] <= 3,
+        lambda: tf.strings.regex_full_match(data, _PNG),
     )
+    is_plain = tf.logical_and(is_known, tf.logical_not(tf.strings.regex_full_match(data, _EXIF)))
 
     def decoded_elsewhere():
         image = tf.numpy_function(_read, [path], tf.uint8)

@@ -127,6 +127,35 @@ class TestPixels:
         assert image_files.read_size(path) == shown.shape[:2]
         assert image_files.is_turned(path) == (orientation > 4 and ending != "tif")
 
+    @BOTH_ROOMS
+    @pytest.mark.parametrize("ending", ["jpg", "png"])
+    def test_upright_behind_a_large_color_profile(self, tmp_path, read, ending):
+        image = Image.fromarray(PHOTO).convert("RGB")
+        profile = random.integers(0, 255, 100_000, "uint8").tobytes()
+        options = {"quality": 100, "subsampling": 0} if ending == "jpg" else {}
+        path = write(tmp_path / f"a.{ending}", image, icc_profile=profile, **options)
+        if ending == "jpg":
+            # Pillow writes EXIF data first.
+            content, tags = path.read_bytes(), exif(6).tobytes()
+            tables = content.index(b"\xff\xdb")
+            segment = b"\xff\xe1" + (len(tags) + 2).to_bytes(2, "big") + tags
+            path.write_bytes(content[:tables] + segment + content[tables:])
+        else:
+            path = write(path, image, icc_profile=profile, exif=exif(6))
+        shown = turned(image, 6)
+        assert np.abs(read(path) - shown.astype(int)).max() <= (3 if ending == "jpg" else 0)
+
+    @BOTH_ROOMS
+    def test_inks_of_a_jpeg_without_adobe_s_segment(self, tmp_path, read):
+        image = Image.fromarray(PHOTO).convert("CMYK")
+        path = write(tmp_path / "a.jpg", image, quality=100, subsampling=0)
+        content = path.read_bytes()
+        start = content.index(b"\xff\xee")
+        length = int.from_bytes(content[start + 2 : start + 4], "big")
+        path.write_bytes(content[:start] + content[start + 2 + length :])
+        shown = np.asarray(image.convert("RGB")).astype(int)
+        assert np.abs(read(path) - shown).max() <= 3
+
     @pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
     @pytest.mark.parametrize("ending", ["png", "tif"])
     @pytest.mark.parametrize("kind", ["uint8", "uint16", "bool", "palette"])
@@ -320,6 +349,12 @@ class TestClasses:
         with pytest.raises(UserError, match="train/bird has no image that can be read") as error:
             labelled.load("folder", classes)
         assert ("photo.heic" in str(error.value)) == (content == "photo.heic")
+
+    @pytest.mark.parametrize("name", ["valid", "Test", "Validation"])
+    def test_a_folder_that_means_a_split_is_not_passed_over(self, classes, name):
+        write(classes / name / "cat" / "a.jpg")
+        with pytest.raises(UserError, match=f"{name}: call it val, validation or test, or move"):
+            class_folders.read_folder(classes)
 
     def test_a_class_of_train_alone_is_told(self, classes):
         write(classes / "train" / "bird" / "a.jpg")

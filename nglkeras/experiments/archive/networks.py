@@ -51,6 +51,9 @@ class SavedNetworks(Journal):
 
     Args:
         folder: The folder.
+
+    Raises:
+        UserError: If its journal has rows of other trainings, which new ones would replace.
     """
 
     def __init__(self, folder: Path):
@@ -58,6 +61,9 @@ class SavedNetworks(Journal):
         self.folder = folder
         # By keys: hashing all networks again after each training would take longer than that.
         self._lines: dict[str, dict[str, object]] = {}
+        rows = [row for row in super().results().values() if row.status == "ok"]
+        if any(COMMITTED not in row.metrics for row in rows):
+            raise UserError(f"{self.path} has rows of other trainings; choose another folder")
 
     def results(self) -> dict[str, TrialResult]:
         """Return the last row of every trial, but for rows of networks whose file is gone."""

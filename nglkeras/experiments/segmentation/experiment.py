@@ -118,6 +118,9 @@ class SegmentationTable(script.Experiment):
         except UserError as error:
             print(f"no qualitative figure of {trial.model}: {error}")
             return
+        if any(found.keys() != set(map(str, rows)) for found in maps.values()):
+            print(f"no qualitative figure of {trial.model}: predictions are of other test images")
+            return
         info = catalog.get_info(trial.dataset, args.data_dir)
         figure = partial(
             segmentation.plots.qualitative,

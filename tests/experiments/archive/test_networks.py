@@ -230,6 +230,14 @@ def test_another_backend_is_refused(planned, mistake, tmp_path):
     assert not (tmp_path / "journal.jsonl").exists()
 
 
+def test_rows_of_the_trainings_themselves_are_not_replaced(planned, mistake):
+    folder = planned(ALONE)
+    before = (folder / "journal.jsonl").read_bytes()
+    error = mistake("weights", folder, "--out", folder)
+    assert error == f"{folder}/journal.jsonl has rows of other trainings; choose another folder"
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize("field", ["files_sha256", "weights_sha256"])
 def test_other_files_are_refused(field, planned, mistake, tmp_path):
     fill(tmp_path, "train", 6)

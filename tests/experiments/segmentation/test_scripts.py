@@ -51,7 +51,15 @@ class TestTable4:
         assert "to run" not in out
         assert out[out.index("Table 4:") :] == table
 
-        for path in (tmp_path / "predictions").iterdir():
+        kept = list((tmp_path / "predictions").iterdir())
+        with np.load(kept[0]) as file:
+            others = {str(int(row) + 1000): file[row] for row in file.files}
+        np.savez(kept[0], **others)
+        code, out, _ = script("table4", *arguments)
+        assert code == 0
+        assert "no qualitative figure of unet_narrow: predictions are of other test images" in out
+
+        for path in kept:
             path.write_bytes(b"no longer")
         code, out, _ = script("table4", *arguments)
         assert code == 0
