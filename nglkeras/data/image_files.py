@@ -75,6 +75,9 @@ def list_folder(folder: Path) -> Listing:
                 if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
                     continue
                 path = folder / entry.name
+                # Whatever its name: it may lead to the images of a class.
+                if entry.is_symlink() and not path.exists():
+                    raise UserError(f"{path} is a link that leads nowhere")
                 if entry.is_dir():
                     listing.folders.append(path)
                 elif path.suffix.lower() not in endings():
@@ -82,7 +85,7 @@ def list_folder(folder: Path) -> Listing:
                 elif entry.is_file():
                     listing.images.append(path)
                 else:
-                    raise UserError(f"{path} is no file, or a link that leads nowhere")
+                    raise UserError(f"{path} is no file")
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror or error}") from error
     for part in (listing.images, listing.folders, listing.others):

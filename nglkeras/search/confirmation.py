@@ -76,7 +76,7 @@ def confirm(
     an interrupted confirmation. The result is written to best.md and to best.json, as
     "confirmation", beside the formula of the loss that the verdict is about. If that loss has no
     formula, or there was no time for a verdict, best.json keeps the formula that it has; where
-    there is none, no such file is written.
+    there is none, no such file is written. What a longer search in the folder has written stays.
 
     Args:
         found: The result of a search, or losses by name: formulas, names or Keras losses. Of a
@@ -132,7 +132,7 @@ def confirm(
         result = _carried_out(work, plan, budget, seconds, whole_number("max_added", max_added, 0))
     notes = [f"{name} is the candidate {candidate}." for name, candidate in same.items()]
     result = replace(result, notes=(*notes, *result.notes))
-    _write(result, work)
+    _write(result, work, found)
     if isinstance(found, Result):
         LivePage(work.journal.path.parent, quiet=quiet).finish(lambda: found)
     if not quiet:
@@ -329,20 +329,26 @@ def _read_best(folder):
         raise UserError(f"cannot read {path}: {error}; mend or remove it") from error
 
 
-def _write(result, work):
-    """Write the result to best.md, and to best.json if a formula is there."""
+def _write(result, work, found):
+    """Write the result to best.md, and to best.json if a formula is there.
+
+    What best.json has of a longer search stays, as it does when a shorter search ends.
+    """
     folder = work.journal.path.parent
     # The search may have gone on meanwhile.
     there = _read_best(folder)
     best = work.losses.get(result.best)
     path = folder / "best.json"
     with output.writing_to(folder):
-        # The result of an earlier confirmation must not stay, whatever this one has found.
-        there.pop("confirmation", None)
-        if isinstance(best, Expression):
-            there = _with_formula(there, best, result, work.trainer)
-        if "formula" in there:
-            keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
+        if isinstance(found, Result) and (there.get("generation") or 0) > found.last_generation:
+            output.say(f"best.json stays that of the search to generation {there['generation']}")
+        else:
+            # The result of an earlier confirmation must not stay, whatever this one has found.
+            there.pop("confirmation", None)
+            if isinstance(best, Expression):
+                there = _with_formula(there, best, result, work.trainer)
+            if "formula" in there:
+                keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
         _set_section(folder / "best.md", result.to_markdown())
 
 

@@ -109,7 +109,7 @@ def search(
         output.say(f"no loss of this search has a fitness: {result.failures}")
     elif not quiet:
         output.say(*_describe_front(result.front))
-    path, number = course.journal.path.with_name("best.json"), len(result.generations) - 1
+    path, number = course.journal.path.with_name("best.json"), result.last_generation
     measured = sum(bool(record.evaluation.rank) for record in result.records.values())
     written = BestFile.read(path)
     is_longer = (written.generation or 0) > number

@@ -198,7 +198,7 @@ def _heading(result: "Result") -> list[str]:
     counts = Counter(name for record in records for name in record.counts)
     strategy = result.settings.get("strategy")
     what = f"{strategy}, seed {result.settings.get('seed')}: " if strategy else ""
-    number = len(result.generations) - 1
+    number = result.last_generation
     reached = "generation 0" if number <= 0 else f"generations 0 to {number}"
     lines = [
         f"{what}{reached}; {duration(result.seconds)} of training",

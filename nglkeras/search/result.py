@@ -115,6 +115,11 @@ class Result:
         return presentation.as_frame(self.records.values())
 
     @property
+    def last_generation(self) -> int:
+        """Number of the last whole generation; -1 without any."""
+        return len(self.generations) - 1
+
+    @property
     def seconds(self) -> float:
         """Wall time of all trainings, including those of interrupted calls."""
         return sum(one.evaluation.seconds for one in self.records.values() if not one.twin)

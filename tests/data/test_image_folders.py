@@ -325,9 +325,15 @@ class TestListing:
         assert {path.name for path in listing.images} == names
         assert len(listing.others) == 5
 
-    def test_a_link_that_leads_nowhere(self, tmp_path):
-        (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
-        with pytest.raises(UserError, match=r"a\.jpg is no file, or a link that leads nowhere"):
+    @pytest.mark.parametrize("name", ["a.jpg", "class"])
+    def test_a_link_that_leads_nowhere(self, tmp_path, name):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+        with pytest.raises(UserError, match=f"{name} is a link that leads nowhere"):
+            image_files.list_folder(tmp_path)
+
+    def test_what_is_no_file(self, tmp_path):
+        os.mkfifo(tmp_path / "a.jpg")
+        with pytest.raises(UserError, match=r"a\.jpg is no file"):
             image_files.list_folder(tmp_path)
 
     def test_what_cannot_be_listed(self, tmp_path):

@@ -461,6 +461,18 @@ class TestFiles:
         assert after["generation"] == 2
         assert "confirmation" not in after
 
+    def test_that_of_a_longer_search_stays(self, tmp_path, capsys):
+        def found(generations):
+            strategy = GeneticProgramming(0, population_size=4, generations=generations)
+            return search(strategy, lambda e: 1.0 / e.size, out=tmp_path, quiet=True)
+
+        found(3)
+        before = (tmp_path / "best.json").read_bytes()
+        made = confirm(found(1), Told({}), out=tmp_path, contenders=(), quiet=True)
+        assert "best.json stays that of the search to generation 3" in capsys.readouterr().out
+        assert (tmp_path / "best.json").read_bytes() == before
+        assert made.to_markdown() in (tmp_path / "best.md").read_text()
+
     def test_an_interrupted_search_has_not_ended_with_it(self, tmp_path):
         def stop(generation):
             if generation.number == 1:

@@ -199,7 +199,7 @@ class TestSearch:
             step = places._both
 
             def slow(*arguments):
-                time.sleep(1.5)
+                time.sleep(5)
                 return step(*arguments)
 
             places._both = slow
@@ -207,7 +207,7 @@ class TestSearch:
             places._both = step
 
         monkeypatch.setattr(Places, "_an_epoch", compiles)
-        evaluate = fitness(together=4, timeout=1.5)
+        evaluate = fitness(together=4, timeout=5)
         found = dict(side_by_side.evaluations(evaluate, LOSSES[:4]))
         assert [found[i].status for i in range(4)] == ["ok"] * 4
 
