@@ -12,6 +12,7 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -64,6 +65,8 @@ class SavedNetworks(Journal):
         rows = [row for row in super().results().values() if row.status == "ok"]
         if any(COMMITTED not in row.metrics for row in rows):
             raise UserError(f"{self.path} has rows of other trainings; choose another folder")
+        # As listed: a file that has been damaged since must not look right.
+        self._hashes = {line.get("key"): line.get("sha256") for line in listed(folder)}
 
     def results(self) -> dict[str, TrialResult]:
         """Return the last row of every trial, but for rows of networks whose file is gone."""
@@ -77,7 +80,8 @@ class SavedNetworks(Journal):
             UserError: If one of them cannot be written.
         """
         super().append(result)
-        self._lines.pop(result.key, None)
+        for known in (self._lines, self._hashes):
+            known.pop(result.key, None)
         with output.writing_to(self.folder):
             self.write_list()
 
@@ -111,6 +115,8 @@ class SavedNetworks(Journal):
         with output.writing_to(self.folder):
             # A model made anew of the same layers knows neither the loss nor the optimizer.
             keras.Model(model.inputs, model.outputs, name=model.name).save(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
             part.replace(path)
 
     def _has(self, row):
@@ -135,7 +141,7 @@ class SavedNetworks(Journal):
             "precision": trial["precision"],
             "committed_test_accuracy": row.metrics[COMMITTED],
             "test_accuracy": row.accuracy,
-            "sha256": sha256(path),
+            "sha256": self._hashes.get(row.key) or sha256(path),
             "bytes": path.stat().st_size,
             "versions": ", ".join(f"{name} {where[name]}" for name in versions),
         }
@@ -146,6 +152,15 @@ def file_name(key: str, trial: Mapping[str, object]) -> str:
     names = trial["dataset"], architectures.label(trial["model"]), trial["loss"]
     text = "_".join([*names, f"run{trial['run']}", key])
     return f"{re.sub(r'[^A-Za-z0-9_+.-]+', '-', text)}.keras"
+
+
+def listed(folder: Path) -> list[dict[str, str]]:
+    """Return the lines of a folder's list; none without one."""
+    path = folder / LIST
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def sha256(path: Path) -> str:

@@ -135,7 +135,8 @@ def pack(doc: str) -> None:
     text = "folder of the archive (default: %(default)s)"
     add("--out", type=options.folder, default=FOLDER, metavar="DIR", help=text)
     args = parser.parse_args()
-    weights = args.weights or (networks.FOLDER if networks.FOLDER.is_dir() else None)
+    written = (networks.FOLDER / networks.LIST).is_file()
+    weights = args.weights or (networks.FOLDER if written else None)
     files = members(args.results, weights)
     path = args.out / f"nglkeras-results-{nglkeras.__version__}.tar.gz"
     with output.writing_to(args.out):

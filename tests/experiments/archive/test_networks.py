@@ -142,6 +142,18 @@ def test_each_file_is_hashed_once(planned, script, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("untrained")
+def test_a_file_that_was_damaged_keeps_its_listed_hash(planned, script, tmp_path):
+    out, folder = tmp_path / "weights", planned(SHARED, ALONE)
+    script("weights", folder, "--losses", "CE", "--out", out)
+    before = lines_of(out)[SHARED.key]
+    (out / before["file"]).write_bytes(b"half of it")
+    script("weights", folder, "--out", out)
+    after = lines_of(out)
+    assert after[SHARED.key]["sha256"] == before["sha256"]
+    assert after[ALONE.key]["sha256"] == networks.sha256(out / after[ALONE.key]["file"])
+
+
+@pytest.mark.usefixtures("untrained")
 def test_networks_of_several_journals_are_in_one_list(planned, script, tmp_path):
     folder, out = planned(SHARED, ALONE), tmp_path / "weights"
     for loss in ("CE", "NGL"):

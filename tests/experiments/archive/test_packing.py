@@ -96,6 +96,9 @@ def test_networks_are_found_where_weights_writes_them(project, weights, script, 
     assert code == 0
     assert "1 of them networks" in out
     assert (project / "dist" / f"{NAME}.tar.gz").is_file()
+    # As it is before the first network is trained.
+    (project / "build/weights/networks.csv").unlink()
+    assert script("pack")[0] == 0
 
 
 def test_same_content_same_bytes(project, script, tmp_path):
