@@ -39,8 +39,7 @@ def find_splits(root: Path) -> dict[str, str]:
     """
     found = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
     # Passed over in silence, their images would be drawn from the training images instead.
-    others = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    for path in sorted(others):
+    for path in image_files.list_folder(root).folders if root.is_dir() else ():
         if path.name not in found and path.name.lower() in _LIKE_SPLITS:
             raise UserError(f"{path}: call it val, validation or test, or move it away")
     if len(found) > 1 and found[1] == "validation":

@@ -30,7 +30,7 @@ from nglkeras.search.fitness import Fitness, as_fitness
 from nglkeras.search.given_losses import formula_of, named
 from nglkeras.search.known import is_cross_entropy
 from nglkeras.search.page import LivePage
-from nglkeras.search.result import Result
+from nglkeras.search.result import BestFile, Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import Trainer
 from nglkeras.search.trainings import Trainings, rate_curves
@@ -339,16 +339,17 @@ def _write(result, work, found):
     there = _read_best(folder)
     best = work.losses.get(result.best)
     path = folder / "best.json"
+    is_searched = isinstance(found, Result)
+    stays = BestFile.read(path).stays(found.last_generation) if is_searched else ""
     with output.writing_to(folder):
-        if isinstance(found, Result) and (there.get("generation") or 0) > found.last_generation:
-            output.say(f"best.json stays that of the search to generation {there['generation']}")
-        else:
-            # The result of an earlier confirmation must not stay, whatever this one has found.
-            there.pop("confirmation", None)
-            if isinstance(best, Expression):
-                there = _with_formula(there, best, result, work.trainer)
-            if "formula" in there:
-                keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
+        # The result of an earlier confirmation must not stay, whatever this one has found.
+        there.pop("confirmation", None)
+        if isinstance(best, Expression):
+            there = _with_formula(there, best, result, work.trainer)
+        if stays and not work.quiet:
+            output.say(stays)
+        elif "formula" in there and not stays:
+            keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
         _set_section(folder / "best.md", result.to_markdown())
 
 

@@ -112,12 +112,12 @@ def search(
     path, number = course.journal.path.with_name("best.json"), result.last_generation
     measured = sum(bool(record.evaluation.rank) for record in result.records.values())
     written = BestFile.read(path)
-    is_longer = (written.generation or 0) > number
+    stays = written.stays(number)
     # The verdict of a confirmation stays where the same search has ended as before.
     is_said = written.confirmation and written.is_of(number, ending, measured)
-    if is_longer and not quiet:
-        output.say(f"best.json stays that of the search to generation {written.generation}")
-    for best in () if is_longer or is_said else result.best_losses(1):
+    if stays and not quiet:
+        output.say(stays)
+    for best in () if stays or is_said else result.best_losses(1):
         losses.save_loss(
             path,
             best.formula,

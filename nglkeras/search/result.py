@@ -223,6 +223,11 @@ class BestFile:
         is_same = (self.generation, self.ending) == (generation, ending)
         return is_same and self.measured in (None, measured)
 
+    def stays(self, generation: int) -> str:
+        """Return the line that it is of a longer search than to this generation, else nothing."""
+        is_longer = (self.generation or 0) > generation
+        return f"best.json stays that of the search to generation {self.generation}" * is_longer
+
     @classmethod
     def read(cls, path: Path) -> "BestFile":
         """Read the file; one that cannot be read says nothing."""

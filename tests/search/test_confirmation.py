@@ -468,8 +468,10 @@ class TestFiles:
 
         found(3)
         before = (tmp_path / "best.json").read_bytes()
-        made = confirm(found(1), Told({}), out=tmp_path, contenders=(), quiet=True)
-        assert "best.json stays that of the search to generation 3" in capsys.readouterr().out
+        shorter, line = found(1), "best.json stays that of the search to generation 3"
+        for quiet in (True, False):
+            made = confirm(shorter, Told({}), out=tmp_path, contenders=(), quiet=quiet)
+            assert (line in capsys.readouterr().out) == (not quiet)
         assert (tmp_path / "best.json").read_bytes() == before
         assert made.to_markdown() in (tmp_path / "best.md").read_text()
 

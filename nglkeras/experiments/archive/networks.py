@@ -66,7 +66,8 @@ class SavedNetworks(Journal):
         if any(COMMITTED not in row.metrics for row in rows):
             raise UserError(f"{self.path} has rows of other trainings; choose another folder")
         # As listed: a file that has been damaged since must not look right.
-        self._hashes = {line.get("key"): line.get("sha256") for line in listed(folder)}
+        lines = listed(folder) if (folder / LIST).is_file() else ()
+        self._hashes = {line["key"]: line["sha256"] for line in lines}
 
     def results(self) -> dict[str, TrialResult]:
         """Return the last row of every trial, but for rows of networks whose file is gone."""
@@ -155,12 +156,22 @@ def file_name(key: str, trial: Mapping[str, object]) -> str:
 
 
 def listed(folder: Path) -> list[dict[str, str]]:
-    """Return the lines of a folder's list; none without one."""
+    """Return the lines of a folder's list of networks.
+
+    Raises:
+        UserError: If there is none that can be read.
+    """
     path = folder / LIST
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error):
+        lines = [{}]
+    if any(not (line.get("file") and line.get("key") and line.get("sha256")) for line in lines):
+        raise UserError(f"{path} is no list of networks")
+    return lines
 
 
 def sha256(path: Path) -> str:
@@ -262,10 +273,12 @@ def save_networks(doc: str) -> None:
 
 def _check_files(trials, journal, data_dir):
     """Refuse files that are not those from which the networks were trained."""
-    datasets = dict.fromkeys(trial.dataset for trial in trials)
-    images = {name: data.catalog.files_sha256(name, data_dir) for name in datasets}
+    images = {
+        name: data.catalog.files_sha256(name, data_dir) for name in {t.dataset for t in trials}
+    }
+    starts = {path: initial_weights(path) for path in {trial.weights for trial in trials}}
     for trial in trials:
-        now = {"files_sha256": images[trial.dataset], **initial_weights(trial.weights)}
+        now = {"files_sha256": images[trial.dataset], **starts[trial.weights]}
         for field, what in (("files_sha256", "images"), ("weights_sha256", "initial weights")):
             then = getattr(trial, field)
             if then and then != now.get(field):

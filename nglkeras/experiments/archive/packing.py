@@ -4,7 +4,6 @@ The same content gives the same bytes, whoever packs it and when: names are sort
 times nor owners are written. (Another version of zlib may compress to other bytes.)
 """
 
-import csv
 import gzip
 import hashlib
 import io
@@ -51,21 +50,17 @@ def members(results: Path, weights: Path | None = None) -> dict[str, Path]:
 
 
 def _networks(folder):
-    listed = folder / networks.LIST
+    sums = {folder / line["file"]: line["sha256"] for line in networks.listed(folder)}
     try:
-        with listed.open(encoding="utf-8", newline="") as file:
-            sums = {folder / line["file"]: line["sha256"] for line in csv.DictReader(file)}
         changed = [path for path, digest in sums.items() if networks.sha256(path) != digest]
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{listed} is no list of networks") from error
     if changed:
         raise UserError(
             f"{changed[0]} is not the file that {networks.LIST} lists: delete it, and weights.py "
             f"trains its network again"
         )
-    return [listed, *folder.glob(networks.JOURNAL), *sums]
+    return [folder / networks.LIST, *folder.glob(networks.JOURNAL), *sums]
 
 
 def write(path: Path, files: Mapping[str, Path]) -> int:
