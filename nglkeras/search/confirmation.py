@@ -348,7 +348,7 @@ def _write(result, work, found):
             there = _with_formula(there, best, result, work.trainer)
         if stays and not work.quiet:
             output.say(stays)
-        elif "formula" in there and not stays:
+        if "formula" in there and not stays:
             keras_losses.save_loss(path, **there, confirmation=finite(result.to_json()))
         _set_section(folder / "best.md", result.to_markdown())
 

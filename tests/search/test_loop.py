@@ -572,8 +572,9 @@ def test_killed_at_many_moments_the_journal_is_that_of_an_uninterrupted_search(t
         while not (tmp_path / "killed" / "search.jsonl").exists() and process.is_alive():
             time.sleep(0.001)
             assert time.perf_counter() - started < 60
-        # Longer and longer: on a busy machine a twentieth of a second may bring no progress at all.
-        process.join(moments.uniform(0.0, 0.05 + 0.01 * kills) if kills else 0.05)
+        # Longer and longer: on a busy machine seconds may bring no progress at all.
+        longest = (0.05 + 0.01 * kills) * 1.01**kills
+        process.join(moments.uniform(0.0, longest) if kills else longest)
         if not process.is_alive():
             break
         process.kill()

@@ -273,9 +273,8 @@ def save_networks(doc: str) -> None:
 
 def _check_files(trials, journal, data_dir):
     """Refuse files that are not those from which the networks were trained."""
-    images = {
-        name: data.catalog.files_sha256(name, data_dir) for name in {t.dataset for t in trials}
-    }
+    datasets = {trial.dataset for trial in trials}
+    images = {name: data.catalog.files_sha256(name, data_dir) for name in datasets}
     starts = {path: initial_weights(path) for path in {trial.weights for trial in trials}}
     for trial in trials:
         now = {"files_sha256": images[trial.dataset], **starts[trial.weights]}
