@@ -1,7 +1,10 @@
-"""Expand the paths that users give."""
+"""Expand the paths that users give, and replace files as a whole."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from nglkeras.errors import UserError
 
@@ -26,3 +29,21 @@ def absolute(path: str | os.PathLike) -> Path:
 def weights(path: str | os.PathLike | None) -> str | None:
     """Return initial weights with a file's path expanded; `None` and "imagenet" stay."""
     return path if path in (None, "imagenet") else str(expand(path))
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Open a file whose content replaces that of `path` once all of it is on the disk.
+
+    Whoever reads `path` meanwhile, or after a crash, finds what was there before.
+
+    Args:
+        path: The file to replace; its folder must exist.
+        mode: "w" for text in UTF-8 with the line ends as they are written, "wb" for bytes.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with part.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,7 +1,6 @@
 """Save and load the losses that searches find, as small JSON files."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,13 +44,9 @@ def save_loss(
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"the loss or its origin is no JSON data: {error}") from error
     path = paths.expand(path)
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with paths.replacing(path) as file:
             file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error}") from error
 

@@ -142,10 +142,11 @@ def beside_more(path: Path, frame) -> Path:
         if set(map(str, frame[name])) != set(map(str, there[name])) and name != "run"
     ]
     runs = max(ours.values()) or frame.get("run", frame.index).nunique()
-    held = re.sub(r"[^\w.+-]+", "", "_".join([*held, f"{runs}runs"]))
-    if len(held) > 100:
-        # Tables whose names begin alike are still two.
-        held = f"{held[:91]}-{hashlib.sha256(held.encode()).hexdigest()[:8]}"
+    whole = "_".join([*held, f"{runs}runs"])
+    held = re.sub(r"[^\w.+-]+", "", whole)
+    if len(held) > 100 or re.search(r"[^\w.+() -]", whole):
+        # Tables whose names begin alike, or differ in signs that no file's name has, are still two.
+        held = f"{held[:91]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     print(f"\n{path.name}.csv has more than this table and stays; this one is {path.name}_{held}")
     return path.with_name(f"{path.name}_{held}")
 

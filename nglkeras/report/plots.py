@@ -1,7 +1,7 @@
 """The plots of measured tables: dots with intervals, and curves of trainings."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,13 @@ class Dot(NamedTuple):
     high: float | None
     paper: float | None
     text: str = ""
+
+
+def colors_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each loss in a figure: its own, or one that no other of them has."""
+    own = {name: losses.color(name) for name in names}
+    others = itertools.cycle(sorted(_COLORS - set(own.values())) or sorted(_COLORS))
+    return {name: color or next(others) for name, color in own.items()}
 
 
 def dot_of(cell: Cell, label: str, form: str) -> Dot:
@@ -118,11 +125,9 @@ def best_rates(
     size = (15 if scales else 10.5, max(4.8, 0.3 * len(table) + 1.8))
     figure = Figure(figsize=size, layout="constrained")
     whole, *scaled, tested = figure.subplots(1, len(widths), width_ratios=widths)
-    own = {cell.loss: losses.color(cell.loss) for cell in table}
-    others = itertools.cycle(sorted(_COLORS - set(own.values())) or _COLORS)
+    colors = colors_of(cell.loss for cell in table)
     for cell in table:
-        curve = curves[cell.loss]
-        color = own[cell.loss] or next(others)
+        curve, color = curves[cell.loss], colors[cell.loss]
         factors = [(whole, 1.0), *((axis, cell.factor) for axis in scaled)]
         for axis, factor in factors:
             points = {rate: 100 * value for rate, value in curve.accuracies.items()}
@@ -179,9 +184,10 @@ def curve_plot(
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots(1, 2)
+    colors = colors_of(curves)
     for name, (x, runs) in curves.items():
         for axis in axes:
-            _draw_curve(axis, name, x, runs)
+            _draw_curve(axis, name, colors[name], x, runs)
     _zoom(axes[1], curves.values(), xlabel, zoom_from)
     for axis in axes:
         axis.set(xlabel=xlabel, ylabel=ylabel)
@@ -212,6 +218,7 @@ def epoch_plot(
     """
     figure = Figure(figsize=(12, 3.9 * len(panels) + 0.5), layout="constrained")
     rows = figure.subplots(len(panels), 2, squeeze=False)
+    colors = colors_of(name for curves in panels.values() for name in curves)
     for axes, (heading, curves) in zip(rows, panels.items(), strict=True):
         last = max(len(run) for runs in curves.values() for run in runs)
         x = np.arange(1, last + 1)
@@ -219,8 +226,8 @@ def epoch_plot(
         for name, values in held.items():
             ends = [len(run) for run in curves[name]]
             for axis in axes:
-                color = _draw_curve(axis, name, x[: max(ends)], values[:, : max(ends)])
-                _draw_ends(axis, x, values, ends, color)
+                _draw_curve(axis, name, colors[name], x[: max(ends)], values[:, : max(ends)])
+                _draw_ends(axis, x, values, ends, colors[name])
         best = max(values[:, -1].mean() for values in held.values())
         near = [(x, v) for v in held.values() if best - v[:, -1].mean() <= within]
         _zoom(axes[1], near, "epoch", max(last // 3, 1))
@@ -237,14 +244,12 @@ def _held(runs, length):
     return np.array([[*run, *[run[-1]] * (length - len(run))] for run in runs], float)
 
 
-def _draw_curve(axis, name, x, runs):
-    """Draw mean and range of the runs `[runs, n]` of a loss; return the colour."""
+def _draw_curve(axis, name, color, x, runs):
+    """Draw mean and range of the runs `[runs, n]` of a loss."""
     count = f"{losses.label(name)}, {len(runs)} run{'s' * (len(runs) > 1)}"
-    (line,) = axis.plot(x, runs.mean(0), color=losses.color(name), label=count)
+    axis.plot(x, runs.mean(0), color=color, label=count)
     if len(runs) > 1:
-        fill = {"color": line.get_color(), "alpha": 0.2, "linewidth": 0}
-        axis.fill_between(x, runs.min(0), runs.max(0), **fill)
-    return line.get_color()
+        axis.fill_between(x, runs.min(0), runs.max(0), color=color, alpha=0.2, linewidth=0)
 
 
 def _draw_ends(axis, x, values, ends, color):

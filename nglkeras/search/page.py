@@ -57,11 +57,9 @@ def _write(folder, result, live):
     extras.require("jinja2", "bokeh")
     text = _render(folder, result, live)
     path = folder / PAGE
-    temporary = path.with_name(f"{PAGE}.tmp")
-    with output.writing_to(folder):
-        temporary.write_text(text, encoding="utf-8")
-        # A browser sees the old page or the new one, never half of one.
-        temporary.replace(path)
+    # A browser sees the old page or the new one, never half of one.
+    with output.writing_to(folder), paths.replacing(path) as file:
+        file.write(text)
     return path
 
 

@@ -7,7 +7,6 @@ Here a training that was killed ends with the same numbers as one that was not, 
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,14 +91,10 @@ class Checkpoint:
         """Replace the state; if that raises `UserError`, the previous one is still there."""
         flat = {f"{name}_{i}": a for name, some in arrays.items() for i, a in enumerate(some)}
         flat["notes"] = np.array(json.dumps(notes | {"key": self.key}))
-        temporary = self.path.with_name(f"{self.path.name}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with paths.replacing(self.path, "wb") as file:
                 np.savez(file, **flat)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
         except OSError as error:
             raise UserError(f"cannot write the checkpoint {self.path}: {error}") from error
 

@@ -22,6 +22,7 @@ from benchmark.gpu_limits import Task
 from benchmark.gpu_rows import DONE, MEASURED, Row, Rows, machine
 from benchmark.gpu_training import Network
 from benchmark.loss import SHAPES
+from nglkeras import paths
 from nglkeras.data.catalog import get_info
 from nglkeras.errors import unknown
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES, setting_of
@@ -223,7 +224,8 @@ def report(
     found = pd.DataFrame([_flat(row, record) for row, record in rows])
     found = found.dropna(axis="columns", how="all")
     file = path.with_suffix(".csv")
-    found.to_csv(file, index=False)
+    with paths.replacing(file) as out:
+        found.to_csv(out, index=False)
     print("", f"rows: {path.with_suffix('.jsonl')}", sep="\n")
     print("written:", file, *save(partial(draw, found, title), path.parent, path.name))
 

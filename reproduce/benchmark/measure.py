@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from tqdm import tqdm
 
+from nglkeras import paths
 from nglkeras.report.figures import styled
 from nglkeras.report.tables import as_text
 from nglkeras.runs.environment import environment
@@ -195,6 +196,7 @@ def report(
     if update and file.exists():
         before = pd.read_csv(file, keep_default_na=False)
         found = pd.concat([before[~before[update].isin(found[update])], found])
-    found.to_csv(file, index=False)
+    with paths.replacing(file) as out:
+        found.to_csv(out, index=False)
     figures = save(partial(draw, found, title), path.parent, path.name) if draw else []
     print("written:", file, *figures)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmark import measure as harness
+from nglkeras import paths
 from nglkeras.data import datasets
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
@@ -148,7 +149,8 @@ def measure(rounds: int, path: Path) -> list[Row]:
     for name, seed in tqdm([one for one in wanted if one not in known], desc="racing"):
         rows.append(task(name).row(seed, path.with_name("racing_searches") / name / str(seed)))
         # Hardware and versions come with the report.
-        pd.DataFrame(rows).to_csv(file, index=False)
+        with paths.replacing(file) as out:
+            pd.DataFrame(rows).to_csv(out, index=False)
     return sorted(rows, key=lambda row: (setting.datasets.index(row.dataset), row.seed))
 
 

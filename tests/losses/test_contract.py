@@ -159,8 +159,8 @@ class Output:
 @pytest.mark.parametrize("way", WAYS[BACKEND])
 def test_in_fit(way, request, tmp_path, record_property):
     cases = CASES
-    if way == "two devices":
-        # The step is traced for each device, so each loss has one of its forms.
+    if way != "run_eagerly":
+        # Compiling takes long, and so does tracing for each device: each loss has one of its forms.
         forms = [forms_of(cls) for cls in LOSSES]
         cases = [(cls, f[i % len(f)]) for i, (cls, f) in enumerate(zip(LOSSES, forms, strict=True))]
     outputs = [Output(cls, form, way) for cls, form in cases]

@@ -52,6 +52,15 @@ class TestSmallerTables:
         assert {losses_in(path)[-1] for path in tables} == {names[5], names[7]}
         assert all(len(path.name) < 120 for path in tables)
 
+    def test_names_that_differ_in_signs_are_two(self, write, tmp_path):
+        names = ["f|1", "f{1}", "f1", "CE"]
+        write(frame(names))
+        for name in names[:3]:
+            write(frame([name]))
+        tables = sorted(tmp_path.glob("t_*.csv"))
+        assert {tuple(losses_in(path)) for path in tables} == {(name,) for name in names[:3]}
+        assert "t_f1_5runs.csv" in {path.name for path in tables}
+
     def test_fewer_runs_too(self, write, tmp_path):
         write(frame(["CE", "NGL"]))
         write(frame(["CE", "NGL"], runs=2))

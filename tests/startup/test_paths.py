@@ -179,3 +179,21 @@ class TestOtherEncodings:
         output.say("f1†", "α")
         screen.flush()
         assert screen.buffer.getvalue() == b"f1?\n?\n"
+
+
+class TestReplacing:
+    def test_text_and_bytes(self, tmp_path):
+        path = tmp_path / "kept"
+        for mode, content in (("w", "ü\r\n"), ("wb", b"\x00")):
+            with paths.replacing(path, mode) as file:
+                file.write(content)
+            raw = content if mode == "wb" else content.encode()
+            assert path.read_bytes() == raw
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_what_is_broken_off_replaces_nothing(self, tmp_path):
+        path = tmp_path / "kept"
+        path.write_text("before")
+        with pytest.raises(TypeError), paths.replacing(path) as file:
+            file.writelines(["half", None])
+        assert path.read_text() == "before"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 # What needs Keras or pandas is reached through packages: see `startup.lazy`.
-from nglkeras import data, report
+from nglkeras import data, paths, report
 from nglkeras.errors import UserError, in_a_line, unknown
 from nglkeras.executors import Local
 from nglkeras.experiments import classification, options, verification
@@ -95,12 +95,10 @@ class SavedNetworks(Journal):
         lines = sorted((self._lines[row.key] for row in rows), key=lambda line: line["file"])
         if not lines:
             return
-        part = self.folder / f"{LIST}.tmp"
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with paths.replacing(self.folder / LIST) as file:
             writer = csv.DictWriter(file, lines[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)
-        part.replace(self.folder / LIST)
 
     def save(self, trial: Trial, model: "keras.Model") -> None:
         """Save a network of layers under the name of its trial.

@@ -117,9 +117,10 @@ class Figure3(Figure1):
         """Return the curves."""
         found = glo.tables.curves(trials, results)
         title = f"Figure 3 of paper B: training curves, {scale.dataset}, {scale.name} scale"
-        note = "Means over the runs; the figure has their range too."
+        notes = ["Means over the runs; the figure has their range too."]
+        notes += glo.tables.left_out(trials, results)
         figure = partial(glo.plots.figure3, found)
-        return f"figure3_{scale.steps}", title, [glo.tables.curve_layout(found)], figure, [note]
+        return f"figure3_{scale.steps}", title, [glo.tables.curve_layout(found)], figure, notes
 
 
 class DataPortions(GLOExperiment):

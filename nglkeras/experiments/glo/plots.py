@@ -10,7 +10,7 @@ from nglkeras.experiments.glo.tables import GLOCell
 from nglkeras.losses.curves import binary, minus_log
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_side_by_side
-from nglkeras.report.plots import curve_plot, dot_of, dot_plot
+from nglkeras.report.plots import colors_of, curve_plot, dot_of, dot_plot
 
 
 def figure1(table: Sequence[GLOCell], title: str) -> Figure:
@@ -67,13 +67,13 @@ def over(
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
     points = [(x, cell) for x, cells in found.items() for cell in cells if cell.mean is not None]
-    for loss in dict.fromkeys(cell.loss for _, cell in points):
+    for loss, color in colors_of(cell.loss for _, cell in points).items():
         of_loss = [(x, cell) for x, cell in points if cell.loss == loss]
         bars = [
             [0 if cell.low is None else cell.mean - cell.low for _, cell in of_loss],
             [0 if cell.high is None else cell.high - cell.mean for _, cell in of_loss],
         ]
-        look = {"fmt": "o-", "color": losses.color(loss), "label": losses.label(loss)}
+        look = {"fmt": "o-", "color": color, "label": losses.label(loss)}
         found_means = [cell.mean for _, cell in of_loss]
         axis.errorbar([x for x, _ in of_loss], found_means, yerr=bars, capsize=3, **look)
     means = [cell.mean for _, cell in points]

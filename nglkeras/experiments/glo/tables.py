@@ -116,7 +116,7 @@ def curves(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the training curve of each loss: steps `[n]`, and test accuracies `[runs, n]`.
 
-    Networks whose training broke off are left out.
+    Networks whose training broke off are left out, see `left_out`.
     """
     found = {}
     for trial in trials:
@@ -128,6 +128,15 @@ def curves(
         loss: (every * np.arange(1, len(runs[0]) + 1), np.array(runs))
         for loss, runs in found.items()
     }
+
+
+def left_out(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[str]:
+    """Return a line for each loss some of whose networks have no curve: how many, and why."""
+    return [
+        f"{nglkeras.losses.label(cell.loss)}: {cell.failed}, not among them."
+        for cell in cells(trials, results)
+        if cell.failed
+    ]
 
 
 def steps_until(row: TrialResult, accuracy: float) -> int | None:
@@ -195,9 +204,10 @@ def curve_layout(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[lis
     at = next(iter(found.values()))[0]
     # At most a dozen columns; the last evaluation is among them.
     shown = np.unique(np.linspace(len(at) - 1, 0, min(len(at), 10)).round().astype(int))
-    rows = [["steps", *(str(at[i]) for i in shown)]]
+    rows = [["steps", "runs", *(str(at[i]) for i in shown)]]
     for loss, (_, runs) in found.items():
-        rows.append([nglkeras.losses.label(loss), *(f"{runs[:, i].mean():.4f}" for i in shown)])
+        means = [f"{runs[:, i].mean():.4f}" for i in shown]
+        rows.append([nglkeras.losses.label(loss), str(len(runs)), *means])
     return rows
 
 

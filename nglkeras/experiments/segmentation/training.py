@@ -176,11 +176,9 @@ def _keep_predictions(model, trial, part, path):
     for i, labels in enumerate(logits.argmax(-1).astype("uint8")):
         height, width = reader.get(i)[1].shape
         maps[str(reader.rows[i])] = labels[:height, :width]
-    temporary = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with paths.replacing(path, "wb") as file:
             np.savez_compressed(file, **maps)
-        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write predictions to {path}: {error}") from error

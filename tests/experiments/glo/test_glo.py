@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import needs_two_devices
+from matplotlib.colors import to_hex
 from matplotlib.image import imread
 from scipy import stats
 
@@ -393,9 +394,8 @@ class TestTables:
         # The first epoch compiles: 50, 25 and 20 steps a second remain.
         assert tables.steps_per_second(row) == 25
         assert [tables.steps_until(row, share) for share in (0.1, 0.25, 0.5)] == [500, 1500, None]
-        assert tables.curve_layout({"CE": (steps, values)})[1] == ["CE"] + [
-            f"{0.1 * i:.4f}" for i in range(1, 5)
-        ]
+        means = [f"{0.1 * i:.4f}" for i in range(1, 5)]
+        assert tables.curve_layout({"CE": (steps, values)})[1] == ["CE", "1", *means]
 
     def test_pairs_are_of_the_same_run(self):
         results = self.results()
@@ -414,6 +414,10 @@ class TestTables:
         assert rows[3][1].endswith("(1 non_finite)")
         assert "non_finite" not in rows[1][1]
 
+    def test_failures_are_named_under_the_curves(self):
+        (line,) = tables.left_out(TRIALS, self.results())
+        assert line == f"{TRIALS[-1].loss}: 1 non_finite, not among them."
+
 
 class TestFigures:
     def test_figure2_s_minima_are_the_losses_own(self):
@@ -429,6 +433,12 @@ class TestFigures:
         axis = plots.figure3(curves, "title").axes[0]
         assert [line.get_label() for line in axis.lines] == ["CE, 2 runs", "Baikal, 1 run"]
         np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.15, 0.6])
+
+    @pytest.mark.parametrize("name", ["mine", "another"])
+    def test_a_loss_of_one_s_own_has_a_colour_of_its_own(self, name):
+        curve = (np.array([100, 200]), np.ones((1, 2)))
+        axis = plots.figure3(dict.fromkeys(["NGL", name, "CE", "Baikal"], curve), "t").axes[0]
+        assert len({to_hex(line.get_color()) for line in axis.lines}) == 4
 
 
 class TestScripts:
