@@ -47,6 +47,18 @@ MODES = {
     "gpu": ("Kernels, training steps and searches on a card", None),
     "cost": ("What the papers' experiments would cost", None),
 }
+# Options that not all of them know; `data_dir` says nothing without `data`.
+KNOWN = {
+    "rounds": ("loss", "search", "racing", "trial", "gp", "scaling", "step", "gpu"),
+    "models": ("search", "step"),
+    "memory": ("step",),
+    "minutes": ("gpu",),
+    "parts": ("gpu",),
+    "tiny": ("gpu",),
+    "data": ("gpu",),
+    "data_dir": ("gpu",),
+    "tflops": ("cost",),
+}
 # Those that measure other backends too.
 OTHERS = {"loss": ("jax", "torch"), "gpu": ("jax", "torch"), "search": ("jax",)}
 
@@ -86,6 +98,10 @@ def main():
     args = parser.parse_args()
     if args.what not in MODES:
         raise unknown("benchmark", args.what, MODES)
+    for name, knowing in KNOWN.items():
+        if getattr(args, name) != parser.get_default(name) and args.what not in knowing:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{args.what} has no {option}; it is for: {', '.join(knowing)}")
     backend = devices.backend()
     valid = ("tensorflow", *OTHERS.get(args.what, ()))
     if backend not in valid:

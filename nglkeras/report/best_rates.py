@@ -15,7 +15,7 @@ from nglkeras.report.tables import interval_text, number, range_text
 
 @dataclass(frozen=True, kw_only=True)
 class BestRateCell(tables.Cell):
-    """A loss at its own best rate; values are test accuracies in %, one a new seed.
+    """A loss at its own best rate; values are 100 x test accuracies, one a new seed.
 
     Attributes:
         rate: The best rate; `None` where no network gave one.
@@ -25,6 +25,7 @@ class BestRateCell(tables.Cell):
             where it was not asked for.
         parts: Differences to CE in each pair (line) on each part of the test data (column), in %;
             `None` where they are not known. With them, intervals and p cover other test data too.
+        is_share: Whether values are in %, of which ±0.5 count as the same.
     """
 
     rate: float | None
@@ -32,6 +33,7 @@ class BestRateCell(tables.Cell):
     validation: float | None = None
     factor: float | None = None
     parts: Sequence[Sequence[float]] | None = None
+    is_share: bool = True
 
     @cached_property
     def paired(self) -> statistics.Difference:
@@ -50,6 +52,8 @@ class BestRateCell(tables.Cell):
     @cached_property
     def p_outside(self) -> float | None:
         """The p of a difference outside the paper's band (TOST on the pairs)."""
+        if not self.is_share:
+            return None
         if self.parts is None:
             return super().p_outside
         return statistics.crossed_equivalence_p(self._crossed, self.margin)
@@ -88,13 +92,14 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
 
     Columns about the sizes of gradients are left out where no cell has one.
     """
+    percent = "test %" if all(cell.is_share for cell in table) else "100 x test"
     columns = {
         "loss": lambda cell: nglkeras.losses.label(cell.loss),
         "gradient": lambda cell: number(cell.factor, ".3g"),
         "best rate": lambda cell: number(cell.rate, "g") + " (edge)" * bool(cell.open_ends),
         "as CE's": lambda cell: number(cell.rate_seen, ".2g"),
         "n": lambda cell: cell.runs,
-        "test %": lambda cell: number(cell.mean, ".2f"),
+        percent: lambda cell: number(cell.mean, ".2f"),
         "95 %": interval_text,
         "less CE": lambda cell: number(cell.paired.mean, "+.2f"),
         "95 % of it": lambda cell: range_text(cell.paired.low, cell.paired.high, "+.2f"),
@@ -110,7 +115,7 @@ def layout(table: Sequence[BestRateCell]) -> list[list[str]]:
 
 
 def curve_layout(curves: Mapping[str, RateCurve]) -> list[list[str]]:
-    """Return rows of text: validation accuracy in % of each loss (a line) at each rate (a column).
+    """Return rows of text: 100 x validation of each loss (a line) at each rate (a column).
 
     The best of a loss is marked with *, a rate at which a network diverged with x.
     """

@@ -107,6 +107,7 @@ def best_rates(
     table: Sequence[BestRateCell],
     title: str,
     measure: str = "accuracy",
+    unit: str = ", %",
 ) -> Figure:
     """Panels: validation over the rate, over the rate as CE sees it, and tests at the best rates.
 
@@ -118,7 +119,8 @@ def best_rates(
         curves: The curve of each loss.
         table: The cell of each loss.
         title: Title of the figure.
-        measure: Name of the measure, whose values are in %.
+        measure: Name of the measure, whose values are shown times 100.
+        unit: What stands behind it.
     """
     scales = any(cell.factor is not None for cell in table)
     widths = (4, 4, 3) if scales else (4, 3)
@@ -140,7 +142,7 @@ def best_rates(
             for rate in curve.diverged & points.keys():
                 axis.plot(rate * factor, points[rate], "x", color=color, markersize=7)
         _draw_tests(tested, cell, color)
-    whole.set(xlabel="learning rate", ylabel=f"validation {measure}, %")
+    whole.set(xlabel="learning rate", ylabel=f"validation {measure}{unit}")
     best = max(100 * max(curve.accuracies.values(), default=0) for curve in curves.values())
     for axis in scaled:
         axis.set(xlabel="learning rate x the loss's gradient at uniform predictions, to CE's")
@@ -148,7 +150,7 @@ def best_rates(
     for axis in (whole, *scaled):
         axis.set_xscale("log")
     whole.legend(fontsize="small")
-    tested.set(xlabel=f"test {measure} at its best rate, new seeds, %")
+    tested.set(xlabel=f"test {measure} at its best rate, new seeds{unit}")
     tested.invert_yaxis()
     figure.suptitle(title, fontsize="medium")
     return figure

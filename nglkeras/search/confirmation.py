@@ -219,6 +219,7 @@ def _concluded(plan, curves, rows, tested, work, notes):
         values = {row.run: guess if row.status in DIVERGED else row.test for row in ended}
         values = {run: 100 * value for run, value in values.items() if value is not None}
         sample = {"rows": own, "values": [*values.values()], "run_numbers": [*values]}
+        sample["is_share"] = trainer.is_share
         if parts and name != REFERENCE:
             both = [run for run in values if (REFERENCE, run) in parts]
             sample["parts"] = [parts[name, run] - parts[REFERENCE, run] for run in both] or None
@@ -241,6 +242,7 @@ def _concluded(plan, curves, rows, tested, work, notes):
         rows=tuple(asdict(row) for row in (*rows, *tested)),
         rate_runs=plan.rate_runs,
         measure=trainer.measure,
+        is_share=trainer.is_share,
         notes=(*why, *notes, *trainer.notes),
     )
 

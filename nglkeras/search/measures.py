@@ -58,6 +58,11 @@ class Measure(ABC):
             return float("nan")
         return value if self.mode == "max" else -value
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is taken for a share in [0, 1], as those are that should rise."""
+        return self.mode == "max"
+
     def __str__(self):
         return self.name if self.mode == "max" else f"the negative {self.name}"
 

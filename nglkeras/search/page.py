@@ -126,9 +126,9 @@ def _render(folder, result, live):
         figures["front"] = plots.front(result, evaluated)
         figures["genealogy"] = plots.genealogy(result)
     if confirmation.get("rates"):
-        figures["rates"] = plots.rates(confirmation["rates"], confirmation["measure"])
+        figures["rates"] = plots.rates(confirmation["rates"], confirmation["told"])
     if any(one.get("difference") is not None for one in confirmation.get("losses", ())):
-        figures["differences"] = plots.differences(confirmation["losses"])
+        figures["differences"] = plots.differences(confirmation["losses"], confirmation["told"])
     script, elements = plots.embed(figures)
     curves = [plots.curves(loss.expression, loss.class_reduction) for loss in best]
     counts = Counter(name for one in result.records.values() for name in one.counts)
@@ -206,9 +206,11 @@ def _confirmation(folder):
         found = json.loads((folder / "best.json").read_bytes()).get("confirmation") or {}
     except (OSError, ValueError, RecursionError, AttributeError):
         found = {}
+    measure = found.get("measure", "accuracy")
+    told = f"{measure}, %" if found.get("is_share", True) else f"100 x {measure}"
     journal = folder / JOURNAL
     if not journal.exists():
-        return found
+        return found and found | {"told": told}
     rows = list(read_records(journal, NetworkRow.from_json, lambda message: None))
     # Those of the verdict; while there is none, what the journal tells.
     rates = {one["loss"]: dict(one["rates"]) for one in found.get("losses", ()) if "rates" in one}
@@ -217,4 +219,4 @@ def _confirmation(folder):
             name: {rate: 100 * value for rate, value in curve.accuracies.items()}
             for name, curve in rate_curves(latest(rows).values()).items()
         }
-    return {"measure": "accuracy", **found, "rates": rates, "networks": len(rows)}
+    return {**found, "told": told, "rates": rates, "networks": len(rows)}

@@ -230,9 +230,9 @@ def binary(
     return scale * (value[:-1] - value[-1]), scale * slope[:-1]
 
 
-def rates(measured: Mapping[str, Mapping[float, float]], measure: str):
-    """Draw what validation has reached at each learning rate, by loss."""
-    plot = _figure("learning rate", f"validation {measure}, %", x_axis_type="log")
+def rates(measured: Mapping[str, Mapping[float, float]], told: str):
+    """Draw what validation has reached at each learning rate, by loss; `told` is the measure."""
+    plot = _figure("learning rate", f"validation {told}", x_axis_type="log")
     colors = (BLUE, GRAY, ORANGE, GREEN, RED, SKY, PINK, "#111111")
     for i, (name, found) in enumerate(measured.items()):
         color = colors[i % len(colors)]
@@ -245,11 +245,12 @@ def rates(measured: Mapping[str, Mapping[float, float]], measure: str):
     return _finished(plot)
 
 
-def differences(losses: Sequence[dict]):
-    """Draw the difference of each loss to cross entropy with its interval, in points."""
+def differences(losses: Sequence[dict], told: str):
+    """Draw the difference of each loss to cross entropy with its interval, in points of a share."""
     found = [one for one in reversed(losses) if one.get("difference") is not None]
     names = [one["loss"] for one in found]
-    plot = _figure("less CE, percentage points", "", y_range=names, height=100 + 36 * len(names))
+    label = "less CE, percentage points" if told.endswith("%") else f"less CE, {told}"
+    plot = _figure(label, "", y_range=names, height=100 + 36 * len(names))
     plot.line([0, 0], [names[0], names[-1]] if names else [], color=GRAY, line_dash="dashed")
     for one in found:
         low, high = one.get("difference_low"), one.get("difference_high")

@@ -43,7 +43,8 @@ class RedividedTrainer(Trainer):
         made = {name: as_keras(loss, *how) for name, loss in losses.items()}
         self._make_loss = partial(SwitchedLoss, made)
         self.searched_runs = fitness.runs
-        self.measure, self.chance = fitness.measure.name, fitness.chance
+        self.measure, self.is_share = str(fitness.measure), fitness.measure.is_share
+        self.chance = fitness.chance
         train, validation = (fitness.targets(name) for name in ("train", "validation"))
         x, y = keras.tree.map_structure(lambda *both: np.concatenate(both), train, validation)
         order = np.random.default_rng(self._seed("test")).permutation(len(y))

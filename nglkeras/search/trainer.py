@@ -104,7 +104,8 @@ class Trainer(ABC):
     Attributes:
         rate: The learning rate of the search.
         chance: Measure of a guess; `None` where it is not known.
-        measure: Name of the measure.
+        measure: Name of the measure, of which more is better.
+        is_share: Whether it is a share in [0, 1]: of others no verdict is "equivalent".
         searched_runs: Number of runs that an evaluation of the search trains.
         class_reduction: "mean" or "sum" over the classes, of losses that are formulas.
         options: Further options of losses that are formulas, such as the head.
@@ -115,6 +116,7 @@ class Trainer(ABC):
     rate: float = 1e-3
     chance: float | None = None
     measure: str = "accuracy"
+    is_share: bool = True
     searched_runs: int = 1
     class_reduction: str = "mean"
     options: Mapping[str, object] = MappingProxyType({})

@@ -40,7 +40,9 @@ def verdict_of(
         lost = cell if reference.runs else reference
         return NOT_SETTLED, [f"No new run of {lost.loss} came to its end: {_failures(lost)}."]
     if cell.pairs and np.array_equal(*cell.pairs):
-        return NO, [f"{cell.loss} reaches in every run what {REFERENCE} reaches: it is the same."]
+        if not cell.finished:
+            return NOT_SETTLED, [f"Every new run of {cell.loss} and of {REFERENCE} diverged."]
+        return NO, [f"{cell.loss} reaches in every run what {REFERENCE} reaches."]
     answer = _ANSWERS.get(cell.shown, NOT_SETTLED)
     # Whoever is behind may only lack its rate.
     behind = {YES: (REFERENCE, curve), NO: (cell.loss, own)}
@@ -71,10 +73,11 @@ class Confirmation:
         verdict: "yes", "no" or "not settled".
         formulas: Formulas of the losses by name.
         curves: Validation of each loss over the learning rates.
-        cells: Each loss at its own best rate: what its new runs have reached, in %.
+        cells: Each loss at its own best rate: what its new runs have reached, times 100.
         rows: Every network, as in confirm.jsonl.
         rate_runs: Networks for each loss and rate.
-        measure: Name of the measure.
+        measure: Name of the measure, of which more is better.
+        is_share: Whether it is a share in [0, 1], which is told in %.
         notes: Sentences for the reader, e.g. what was cut.
     """
 
@@ -88,6 +91,7 @@ class Confirmation:
     rows: Sequence[dict] = ()
     rate_runs: int = 0
     measure: str = "accuracy"
+    is_share: bool = True
     notes: Sequence[str] = ()
 
     @property
@@ -99,9 +103,10 @@ class Confirmation:
             return said
         cell, reference = self.cells[about], self.cells[REFERENCE]
         difference = cell.paired
+        percent, points = (" %", " points") if self.is_share else ("", "")
         said += (
-            f" ({self.measure} {cell.mean:.2f} % against {reference.mean:.2f} %, "
-            f"{difference.mean:+.2f} points"
+            f" ({self.shown_measure} {cell.mean:.2f}{percent} against {reference.mean:.2f}{percent}"
+            f", {difference.mean:+.2f}{points}"
         )
         if difference.low is not None:
             said += f", 95 % interval [{difference.low:+.2f}, {difference.high:+.2f}]"
@@ -109,8 +114,13 @@ class Confirmation:
             said += f", Holm's p {cell.p_holm:.2g}"
         return f"{said}, {len(cell.pairs[0])} new runs)"
 
+    @property
+    def shown_measure(self) -> str:
+        """Name of the measure beside values in %, or times 100 where it is no share."""
+        return self.measure if self.is_share else f"100 x {self.measure}"
+
     def table(self) -> pd.DataFrame:
-        """Return a line for each loss; rates as they are, the rest in % or percentage points."""
+        """Return a line for each loss; rates as they are, the measure times 100."""
         return pd.DataFrame([self._line(cell) for cell in self.cells.values()])
 
     def _line(self, cell):
@@ -139,7 +149,7 @@ class Confirmation:
         }
 
     def networks(self) -> pd.DataFrame:
-        """Return a line for each network, for a CSV file; measures in [0, 1]."""
+        """Return a line for each network, for a CSV file; measures as they are."""
         return pd.DataFrame(list(self.rows)).drop(columns=["key", "parts"], errors="ignore")
 
     def to_json(self) -> dict:
@@ -158,6 +168,7 @@ class Confirmation:
             "verdict": self.verdict,
             "best": self.best,
             "measure": self.measure,
+            "is_share": self.is_share,
             "rate_runs": self.rate_runs,
             "losses": lines,
             "notes": list(self.notes),
@@ -183,13 +194,17 @@ class Confirmation:
         if not has_parts:
             covered = "which cover other runs, on these test data"
         edges = [cell.loss for cell in self.cells.values() if cell.open_ends]
+        same = "none is called equivalent, for what counts as the same is not known of this measure"
+        if self.is_share:
+            same = f"equivalent: within ±{SAME:g} points"
         yield (
-            f"{self.measure} in %. Each loss is at its own best rate, chosen by the validation of "
+            f"{self.shown_measure}{' in %' * self.is_share}. Each loss is at its own best rate, "
+            "chosen by the validation of "
             f"{self.rate_runs} network{'s' * (self.rate_runs > 1)} a rate (second table: * the "
             "best, x a network diverged, which counts as a guess); n new runs are tested, which "
             "nothing was chosen by. Less CE: in pairs of equal split and initial weights, with "
             f"Student's interval and the bootstrap's, {covered}. Holm's p is corrected for all "
-            f"losses here; better and worse: below 0.05; equivalent: within ±{SAME:g} points."
+            f"losses here; better and worse: below 0.05; {same}."
         )
         if edges:
             yield f"The best rate of {', '.join(edges)} may lie beyond the rates that were tried."
@@ -220,4 +235,5 @@ class Confirmation:
     def figure(self) -> Figure:
         """Draw validation over the learning rate, and the new runs of each loss at its best one."""
         title = self.sentence.partition(" (")[0]
-        return plots.best_rates(self.curves, list(self.cells.values()), title, self.measure)
+        cells, unit = list(self.cells.values()), ", %" if self.is_share else ""
+        return plots.best_rates(self.curves, cells, title, self.shown_measure, unit)

@@ -284,7 +284,7 @@ def _short(number):
 
 def report(rows: Sequence[Cost], title: str, path: Path, save: Callable[..., list[Path]]) -> None:
     """Print and write the lines as `measure.report` does, then print the sum of each experiment."""
-    harness.report(rows, title, path, save, columns=COLUMNS, draw=None)
+    harness.report(rows, title, path, save, columns=COLUMNS, draw=None, update=None)
     sums = pd.DataFrame(rows).groupby("experiment", sort=False)
     sums = sums[["networks", "eflop", "gpu_hours", "cpu_hours"]].sum()
     sums.loc["all"] = sums.sum()

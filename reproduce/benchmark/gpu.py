@@ -207,14 +207,14 @@ def report(
         path: Folder and name of the files, without an ending.
         save: Saves a figure as `figures.save` does.
     """
+    # The end of a task that went well says no more than its rows.
+    rows = [(row, record) for row, record in rows if row.status != DONE]
     if not rows:
         print("nothing was measured")
         return
     where = rows[-1][1]
     driver = f", driver {where['driver']}" if where["driver"] else ""
     print("", title, f"{where['machine']}{driver}, {where['backend']}", sep="\n")
-    # The end of a task that went well says no more than its rows.
-    rows = [(row, record) for row, record in rows if row.status != DONE]
     for part in SHARES:
         of_part = [row for row, _ in rows if row.part == part]
         texts = {name: [show(row) for row in of_part] for name, show in COLUMNS.items()}

@@ -122,6 +122,9 @@ def column(
     # What another card has trained is no measurement of this one.
     there = {key: row for key, row in journal.results().items() if row.environment["gpus"] == gpus}
     missing = [t for t in trials if t.key not in there or not there[t.key].answers(t)]
+    # Under another driver the rows of the same card are trainings that are done.
+    done = [_row(t, there[t.key]) for t in trials if t not in missing]
+    yield from (row for row in done if (row.case, row.name) not in context.measured)
     networks = SharedNetworks(trials, data_dir=data_dir, timeout=GLANCE)
     if missing:
         # Compile for all of them before the time is shared out.
@@ -135,23 +138,27 @@ def column(
         journal.append(result)
         if not result.answers(trial):
             unfinished.append(trial.loss)
-        history = result.history
-        yield Row(
-            part=COLUMN,
-            case=f"{trial.dataset}, {trial.model}, at most {trial.schedule.epochs} epochs",
-            name=trial.loss,
-            status=result.status,
-            message=in_a_line(result.message),
-            seconds=result.seconds,
-            batch=trial.schedule.batch_size,
-            parts=result.accumulation,
-            epochs=len(history),
-            accuracy=result.accuracy,
-            validation_accuracy=history[-1].get("val_accuracy") if history else None,
-            images_per_second=_images_per_second(result),
-        )
+        yield _row(trial, result)
     if unfinished:
         raise TimeoutError(f"not trained to the end: {', '.join(unfinished)}")
+
+
+def _row(trial, result):
+    history = result.history
+    return Row(
+        part=COLUMN,
+        case=f"{trial.dataset}, {trial.model}, at most {trial.schedule.epochs} epochs",
+        name=trial.loss,
+        status=result.status,
+        message=in_a_line(result.message),
+        seconds=result.seconds,
+        batch=trial.schedule.batch_size,
+        parts=result.accumulation,
+        epochs=len(history),
+        accuracy=result.accuracy,
+        validation_accuracy=history[-1].get("val_accuracy") if history else None,
+        images_per_second=_images_per_second(result),
+    )
 
 
 def _images_per_second(result):

@@ -164,6 +164,20 @@ def draw_ratios(found: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def show(rows: Sequence, title: str, columns: dict[str, Callable]) -> None:
+    """Print a table; the arguments are those of `report`."""
+    texts = {name: [show(row) for row in rows] for name, show in columns.items()}
+    texts = {name: column for name, column in texts.items() if any(column)}
+    print("", title, "", as_text([list(texts), *zip(*texts.values(), strict=True)]), "", sep="\n")
+
+
+def circumstances() -> dict[str, str]:
+    """Return what stands beside a measurement: the date, hardware and versions."""
+    where = environment()
+    today = datetime.date.today().isoformat()
+    return {"date": today} | where | {"gpus": "; ".join(where["gpus"])}
+
+
 def report(
     rows: Sequence,
     title: str,
@@ -172,7 +186,7 @@ def report(
     *,
     columns: dict[str, Callable] = RATIOS,
     draw: Callable[[pd.DataFrame, str], Figure] | None = draw_ratios,
-    update: str | None = None,
+    update: str | None = "case",
 ) -> None:
     """Print a table, write it as CSV with hardware, versions and date, and draw it.
 
@@ -185,13 +199,10 @@ def report(
             text are left out.
         draw: Draws the frame of the CSV file; `None` for no figure.
         update: Field by which rows of an existing file are replaced; others stay in the file.
+            `None` replaces the file.
     """
-    texts = {name: [show(row) for row in rows] for name, show in columns.items()}
-    texts = {name: column for name, column in texts.items() if any(column)}
-    print("", title, "", as_text([list(texts), *zip(*texts.values(), strict=True)]), "", sep="\n")
-    where = environment() | {"gpus": "; ".join(environment()["gpus"])}
-    found = pd.DataFrame(rows).dropna(axis="columns", how="all")
-    found = found.assign(date=datetime.date.today().isoformat(), **where)
+    show(rows, title, columns)
+    found = pd.DataFrame(rows).dropna(axis="columns", how="all").assign(**circumstances())
     file = path.with_suffix(".csv")
     if update and file.exists():
         before = pd.read_csv(file, keep_default_na=False)

@@ -9,7 +9,7 @@ search has its journal, so the same command goes on with what is missing.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 
@@ -142,15 +142,16 @@ def measure(rounds: int, path: Path) -> list[Row]:
         path: Folder and name of the CSV file, without an ending; the journals are beside it.
     """
     setting, file = SETTING, path.with_suffix(".csv")
-    rows = _read(file, setting)
+    lines = pd.read_csv(file).to_dict("records") if file.exists() else []
+    rows = _of_setting(lines, setting)
     known = {(row.dataset, row.seed) for row in rows}
     wanted = [(name, seed) for seed in range(rounds) for name in setting.datasets]
     task = cache(partial(_Task, setting=setting))
     for name, seed in tqdm([one for one in wanted if one not in known], desc="racing"):
         rows.append(task(name).row(seed, path.with_name("racing_searches") / name / str(seed)))
-        # Hardware and versions come with the report.
+        lines.append(asdict(rows[-1]) | harness.circumstances())
         with paths.replacing(file) as out:
-            pd.DataFrame(rows).to_csv(out, index=False)
+            pd.DataFrame(lines).to_csv(out, index=False)
     return sorted(rows, key=lambda row: (setting.datasets.index(row.dataset), row.seed))
 
 
@@ -174,8 +175,9 @@ class _Task:
         )
         self.plain, self.raced = make(), make(racing=Racing(setting.neighbours))
         for one in (self.plain, self.raced):
-            # Compiling counts for neither.
+            # Compiling counts for neither; the second loss still compiles something.
             one(Expression.parse(FORMULAS["NGL"]))
+            one(Expression.parse(FORMULAS["Baikal"]))
 
     def row(self, seed, folder):
         setting = self.setting
@@ -251,12 +253,11 @@ def _network(shape, classes):
     )
 
 
-def _read(file, setting):
-    """Return the rows of a file that were measured with this setting."""
-    if not file.exists():
-        return []
-    lines = pd.read_csv(file).to_dict("records")
-    rows = [Row(**{one.name: one.type(line[one.name]) for one in fields(Row)}) for line in lines]
+def _of_setting(lines, setting):
+    """Return the rows among the lines of a file that were measured with this setting."""
+    # A line that was cut or edited is none.
+    whole = [line for line in lines if all(pd.notna(line.get(one.name)) for one in fields(Row))]
+    rows = [Row(**{one.name: one.type(line[one.name]) for one in fields(Row)}) for line in whole]
     return [
         row
         for row in rows
@@ -272,7 +273,7 @@ def _change(before, after, rows):
 
 
 def report(rows: Sequence[Row], title: str, path: Path, save) -> None:
-    """Print a summary by data set and over all, and write and draw the rows."""
+    """Print a summary by data set and over all, and draw the rows, which `measure` has written."""
     groups = {}
     for row in rows:
         groups.setdefault(row.dataset, []).append(row)
@@ -304,7 +305,9 @@ def report(rows: Sequence[Row], title: str, path: Path, save) -> None:
         "best": lambda row: _three(row, "best"),
         "on new runs": lambda row: _three(row, "new"),
     }
-    harness.report(rows, title, path, save, columns=columns, draw=draw)
+    harness.show(rows, title, columns)
+    figures = save(partial(draw, pd.DataFrame(rows), title), path.parent, path.name)
+    print("written:", path.with_suffix(".csv"), *figures)
 
 
 def _shown(change):

@@ -2,8 +2,9 @@
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -118,8 +119,62 @@ class TestScript:
         monkeypatch.setattr(racing, "_Task", pytest.fail)
         assert script(*arguments)[0] == 0
         assert pd.read_csv(tmp_path / "racing.csv")["plain_best"].tolist() == [row["plain_best"]]
-        other = replace(setting, epochs=3)
-        assert racing._read(tmp_path / "racing.csv", other) == []
+
+    def test_racing_keeps_what_it_does_not_measure(self, script, tmp_path, monkeypatch):
+        from benchmark import racing
+
+        values = {one.name: one.type(1) for one in fields(racing.Row)}
+        monkeypatch.setattr(racing, "SETTING", racing.Setting(("1",), *[1] * 8))
+        rows = iter([racing.Row(**values | {"seed": 1, "plain_best": 0.5})])
+        monkeypatch.setattr(
+            racing, "_Task", lambda *_, **__: SimpleNamespace(row=lambda *_: next(rows))
+        )
+        file = tmp_path / "racing.csv"
+        before = [
+            values | {"seed": 0, "date": "2020-01-01", "cpu": "another"},
+            values | {"seed": 1, "epochs": 3, "date": "2020-01-01", "cpu": "another"},
+        ]
+        pd.DataFrame(before).to_csv(file, index=False)
+        code, _, err = script("benchmark", "racing", "--rounds", 2, "--out", tmp_path)
+        assert code == 0, err
+        found = pd.read_csv(file)
+        assert found["seed"].tolist() == [0, 1, 1]
+        assert found["epochs"].tolist() == [1, 3, 1]
+        assert found["date"].eq("2020-01-01").tolist() == [True, True, False]
+        assert found["cpu"].eq("another").tolist() == [True, True, False]
+        # What is no whole line is not in the way.
+        for line in ({"case": "x"}, values | {"equal_new": np.nan}):
+            assert racing._of_setting([line], racing.SETTING) == []
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("loss", "--tiny"), "loss has no --tiny; it is for: gpu"),
+            (("racing", "--models", "digits"), "racing has no --models; it is for: search, step"),
+            (("step", "--data-dir", "."), "step has no --data-dir; it is for: gpu"),
+            (("gpu", "--memory", "3"), "gpu has no --memory; it is for: step"),
+            (("cost", "--rounds", "3"), "cost has no --rounds; it is for: loss, search"),
+        ],
+    )
+    def test_options_of_others_are_refused(self, script, tmp_path, options, message):
+        code, _, err = script("benchmark", *options, "--out", tmp_path)
+        assert code == 2
+        assert message in err
+
+    def test_a_part_measured_anew_leaves_the_others(self, tmp_path):
+        from benchmark import measure
+
+        def report(case, ratio):
+            times = {"new": np.array([ratio]), "old": np.ones(1)}
+            rows = measure.compared(case, times, "old")
+            measure.report(rows, "T", tmp_path / "t", lambda *_: [])
+
+        for case, ratio in (("a", 2.0), ("b", 3.0), ("a", 4.0)):
+            report(case, ratio)
+        found = pd.read_csv(tmp_path / "t.csv").set_index(["case", "name"]).ratio
+        assert found["a", "new"] == 4.0
+        assert found["b", "new"] == 3.0
+        assert len(found) == 4
 
     @pytest.mark.slow
     def test_trial(self, script, tmp_path, monkeypatch):

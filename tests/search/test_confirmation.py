@@ -138,7 +138,32 @@ class TestVerdict:
         trainer.key = lambda network: f"{network.learning_rate} {network.run}"
         made = told({"mine": "CategoricalCrossentropy"}, trainer, tmp_path)
         assert made.verdict == "no"
-        assert "mine reaches in every run what CE reaches: it is the same." in str(made)
+        assert "mine reaches in every run what CE reaches." in str(made)
+
+    def test_losses_that_diverge_are_not_the_same(self, tmp_path):
+        bad = {"CE": "non_finite", "mine": "exploded"}
+        made = told({"mine": MINE}, Told({"CE": 0.9, "mine": 0.9}, bad=bad), tmp_path)
+        assert made.verdict == "not settled"
+        assert "Every new run of mine and of CE diverged." in str(made)
+
+    @pytest.mark.parametrize("parts", [False, True])
+    def test_of_a_measure_that_is_no_share_nothing_is_equivalent(self, parts, tmp_path):
+        """An error of 0.1 % that nothing improves: half a point would be all of it."""
+        trainer = Told({"CE": -0.001, "mine": -0.001})
+        if parts:
+            trainer.parts = lambda name, tested: tested + np.linspace(-1e-3, 1e-3, 10)
+        trainer.chance, trainer.measure, trainer.is_share = None, "the negative error", False
+        made = told({"mine": MINE}, trainer, tmp_path)
+        assert made.verdict == "not settled"
+        assert "not settled (100 x the negative error -0." in made.sentence
+        assert "%" not in made.sentence.replace("95 % interval", "")
+        for text in (str(made), made.to_markdown(), made._repr_html_()):
+            assert "none is called equivalent" in text
+            assert "test %" not in text
+        axes = made.figure().axes
+        assert {"validation 100 x the negative error"} == {axes[0].get_ylabel()}
+        trainer.is_share = True
+        assert told({"mine": MINE}, trainer, tmp_path).verdict == "no"
 
     def test_another_best_rate_is_no_merit(self, tmp_path):
         """At the search's own rate it is ten points better than cross entropy."""
@@ -678,6 +703,20 @@ def _wrapped(function):
 
 
 class TestOwnNetwork:
+    @pytest.mark.parametrize(
+        ("metric", "mode", "said"),
+        [
+            ("SparseCategoricalCrossentropy", None, ("the negative SparseCategorical", False)),
+            ("auc", None, ("auc", True)),
+        ],
+    )
+    def test_its_measure_is_named_with_its_sign(self, metric, mode, said):
+        data = X[:120], LABELS[:120]
+        fitness = TrainingFitness(model_fn, data, data, metric=metric, mode=mode, epochs=1)
+        trainer = fitness.trainer({"a": as_loss(MINE)})
+        assert trainer.measure.startswith(said[0])
+        assert trainer.is_share == said[1]
+
     def test_a_search_and_its_confirmation(self, fitness, tmp_path):
         strategy = GeneticProgramming(0, population_size=4, generations=1)
         result = search(strategy, fitness, out=tmp_path, quiet=True)

@@ -66,7 +66,9 @@ def over(
     """Draw the mean test accuracy of each loss over a quantity, with 95 % intervals."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
-    points = [(x, cell) for x, cells in found.items() for cell in cells if cell.mean is not None]
+    points = [
+        (x, cell) for x, cells in sorted(found.items()) for cell in cells if cell.mean is not None
+    ]
     for loss, color in colors_of(cell.loss for _, cell in points).items():
         of_loss = [(x, cell) for x, cell in points if cell.loss == loss]
         bars = [

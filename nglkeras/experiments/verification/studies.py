@@ -141,10 +141,11 @@ class Outcome:
     cell: Cell
 
     @property
-    def percent(self) -> tuple[float | None, float | None, float | None]:
-        """Mean accuracy in %, and the ends of its interval."""
+    def percent(self) -> tuple[float, float | None, float | None]:
+        """Mean accuracy over the seeds in %, and the ends of its interval."""
         # A cell's own interval may be one of a change.
-        return self._points(self.cell.mean, *statistics.interval(self.cell.values))
+        means = self._by_seed
+        return self._points(float(np.mean(means)), *statistics.interval(means))
 
     @property
     def points(self) -> tuple[float | None, float | None, float | None]:
@@ -154,8 +155,16 @@ class Outcome:
 
     @property
     def n(self) -> int:
-        """How many pairs the difference is of; of cross entropy how many networks there are."""
-        return len(self.cell.pairs[0]) if self.cell.pairs else self.cell.runs
+        """How many seeds the difference is of; of cross entropy, how many it has."""
+        return len(self.cell.pairs[0]) if self.cell.pairs else len(self._by_seed)
+
+    @property
+    def _by_seed(self):
+        """The mean value of each seed: networks of one seed at two places are not independent."""
+        seeds = {}
+        for (_, run), value in zip(self.cell.run_numbers, self.cell.values, strict=True):
+            seeds.setdefault(run, []).append(value)
+        return [np.mean(values) for values in seeds.values()]
 
     def _points(self, *values):
         return tuple(None if value is None else self.cell.unit * value for value in values)

@@ -105,7 +105,11 @@ def test_pairs_of_one_seed_at_several_places_count_as_their_mean():
     cells = study(parts=[{"place": "here"}, {"place": "there"}]).cells(function)
     assert cells["NGL"].pairs == ((8.0, 3.5), (6.0, 3.0))
     assert cells["NGL"].runs == 3
-    assert studies.Outcome(study(), cells["NGL"]).n == 2
+    ce, ngl = (studies.Outcome(study(), cells[name]) for name in ("CE", "NGL"))
+    assert ce.n == ngl.n == 2
+    # Means of 6 and 3, and of 8 and 3.5; Student's t of one degree of freedom is 12.7.
+    assert [one.percent[0] for one in (ce, ngl)] == [4.5, 5.75]
+    assert ce.percent[2] - 4.5 == pytest.approx(12.706 * 1.5, rel=1e-4)
     assert cells["NGL"].p_holm == cells["NGL"].p_paired == pytest.approx(0.3440, abs=1e-4)
 
 
