@@ -9,6 +9,7 @@ from nglkeras import losses
 from nglkeras.errors import UserError, unknown
 from nglkeras.expression import Expression
 from nglkeras.losses.base import FunctionLoss
+from nglkeras.losses.checking.traits import traits_of
 from nglkeras.losses.registry import Row
 from nglkeras.search.digests import arguments_of
 from nglkeras.search.identity import fingerprint
@@ -72,17 +73,19 @@ def as_keras(
     Rows are summed over the classes: see `Row.summed`.
 
     Args:
-        loss: The loss. An object of Keras is taken as it is, without the options.
+        loss: The loss. An object of Keras is taken as it is: its options must be these.
         class_reduction: "mean" or "sum" over the classes, of formulas.
         options: Options of the task, such as the head.
 
     Raises:
-        UserError: If a row does not take one of the options, or is for another head.
+        UserError: If a row does not take one of the options, is for another head, or an object has
+            other options.
     """
     options = dict(options or {})
     if isinstance(loss, Expression):
         return loss.to_loss(class_reduction=class_reduction, **options)
     if not isinstance(loss, Row):
+        _check_options(loss, options)
         return loss
     if options and loss.make is keras.losses.CategoricalCrossentropy:
         # Cross entropy for every head.
@@ -99,6 +102,23 @@ def as_keras(
         raise UserError(
             f"the loss {loss.name} does not take {needed}, which this task needs: leave it out"
         ) from error
+
+
+def _check_options(loss, options):
+    """Raise a `UserError` if a loss over classes reads labels or outputs otherwise than a task."""
+    traits = traits_of(loss)
+    if traits.head is None:
+        # It is neither ours nor Keras' over classes: nothing is known of it.
+        return
+    plain = {"head": "softmax", "from_logits": False, "ignore_class": None, "class_weights": None}
+    for name, wanted in (plain | options).items():
+        own = getattr(traits, name)
+        # Class weights that differ may be meant.
+        if (own is None and wanted is not None) if name == "class_weights" else own != wanted:
+            raise UserError(
+                f"the loss {traits.name} has {name}={own!r}, which is {wanted!r} in this task: "
+                "give it that, or the name of the loss as text, which gets the task's options"
+            )
 
 
 def formula_of(loss: Loss) -> str:
@@ -133,7 +153,7 @@ def named(given: Mapping[str, object] | Sequence[object] | Loss | str) -> dict[s
     Those without a name are named after their row, class or formula.
 
     Raises:
-        UserError: If one is no loss, or two have one name.
+        UserError: If one is no loss, two have one name, or a formula has the name of another loss.
     """
     if not isinstance(given, Iterable | Loss):
         raise UserError(f"{given!r} is no loss, no list of losses, and no dict of them by name")
@@ -145,4 +165,18 @@ def named(given: Mapping[str, object] | Sequence[object] | Loss | str) -> dict[s
         if twice is not None:
             raise UserError(f"two losses are named {twice}; give a dict of names and losses")
         return dict(zip(names, made, strict=True))
-    return {str(name): as_loss(loss) for name, loss in given.items()}
+    made = {str(name): as_loss(loss) for name, loss in given.items()}
+    for name, loss in made.items():
+        _check_name(name, loss)
+    return made
+
+
+def _check_name(name, loss):
+    """Raise a `UserError` if a formula would be printed under the name of another loss."""
+    try:
+        row = losses.row(name)
+    except UserError:
+        return
+    formula = losses.FORMULAS.get(row.name)
+    if isinstance(loss, Expression) and (formula is None or loss != Expression.parse(formula)):
+        raise UserError(f"{name} is a name of the loss {row.label}: give the formula another one")

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import nglkeras
+from nglkeras import losses
 from nglkeras.errors import UserError
 from nglkeras.expression import Expression
 from nglkeras.report.rates import FIRST_NEW
@@ -716,6 +717,51 @@ class TestOwnNetwork:
         trainer = fitness.trainer({"a": as_loss(MINE)})
         assert trainer.measure.startswith(said[0])
         assert trainer.is_share == said[1]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (losses.Poly1(), "the loss Poly1 has from_logits=False, which is True in this task"),
+            (keras.losses.CategoricalCrossentropy(), "has from_logits=False, which is True"),
+            (losses.Poly1(from_logits=True, ignore_class=2), "ignore_class=2, which is None"),
+            (losses.Poly1(from_logits=True, head="sigmoid"), "head='sigmoid', which is 'softmax'"),
+            (losses.Poly1(from_logits=True), None),
+            (keras.losses.CategoricalCrossentropy(from_logits=True), None),
+            # Nothing is known of it.
+            (keras.losses.MeanSquaredError(), None),
+        ],
+    )
+    def test_a_loss_object_has_the_options_of_the_task(self, given, message):
+        def logits():
+            return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+
+        data = X[:120], LABELS[:120]
+        fitness = TrainingFitness(logits, data, data, epochs=1)
+        if message is None:
+            assert fitness.trainer({"a": given}).losses == {"a": given}
+            return
+        with pytest.raises(UserError, match=message):
+            fitness.trainer({"a": given})
+
+    @pytest.mark.parametrize("name", ["f5", "gce", "ngl", "f1"])
+    def test_a_formula_has_no_name_of_another_loss(self, name):
+        with pytest.raises(UserError, match=f"{name} is a name of the loss .*: give the formula"):
+            named({name: MINE})
+        assert [*named({"NGL": losses.FORMULAS["NGL"], "gce": "GCE", "own": MINE})] == [
+            *("NGL", "gce", "own")
+        ]
+
+    def test_a_loss_object_has_the_class_weights_of_the_task(self):
+        data = X[:120], (LABELS[:120] == 0).astype(int)
+
+        def one_unit():
+            return keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, "sigmoid")])
+
+        fitness = TrainingFitness(one_unit, data, data, class_weights="balanced", epochs=1)
+        with pytest.raises(UserError, match="class_weights=None, which is "):
+            fitness.trainer({"a": losses.Poly1(head="sigmoid")})
+        given = losses.Poly1(head="sigmoid", class_weights=(1.0, 5.0))
+        assert fitness.trainer({"a": given}).losses == {"a": given}
 
     def test_a_search_and_its_confirmation(self, fitness, tmp_path):
         strategy = GeneticProgramming(0, population_size=4, generations=1)
