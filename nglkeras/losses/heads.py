@@ -19,6 +19,8 @@ LOOKED_AT = 32
 # Greatest deviation of a softmax's sum from 1, in float32 and in 16-bit types.
 _TOLERANCE, _SHORT_TOLERANCE = 1e-3, 2e-2
 SHORT = ("float16", "bfloat16")
+# Noise in the last weights that shows whether outputs are cut off.
+FAR = (1e3, -1e3)
 # What outputs are, in sentences.
 NAMES = {"softmax": "a softmax", "sigmoid": "sigmoids, one label each", "logits": "logits"}
 
@@ -107,6 +109,29 @@ def _kind(p, short):
     if p.min() >= -tolerance and np.abs(p.sum(axis=1) - 1).max() <= tolerance:
         return "softmax"
     return "sigmoid" if p.min() >= 0 and p.max() <= 1 and p.any() else "logits"
+
+
+def cut_off(versions: Iterable[object | None], axis: int = -1) -> str:
+    """Return why outputs are no logits, which are of any size; nothing if they may be some.
+
+    Args:
+        versions: One output of a model with noise of the sizes `FAR`; without any nothing is known.
+        axis: Axis of the classes.
+    """
+    found = [rows(one, axis) for one in versions if one is not None]
+    if not found:
+        return ""
+    found = np.stack(found)
+    if found.min() >= 0 and (found == 0).any():
+        reason = "never below 0, as those of a ReLU"
+    elif 0.999 < np.abs(found).max() <= 1:
+        reason = "always between -1 and 1, as those of a tanh"
+    else:
+        return ""
+    return (
+        f"the model's outputs are {reason}: end it in a softmax, in sigmoids, or in logits, which "
+        "have no activation"
+    )
 
 
 def other_axis(output: object, axis: int) -> int | None:

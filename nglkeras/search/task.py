@@ -233,7 +233,9 @@ def look(model: keras.Model, x: object, y: np.ndarray, ignore_class: int | None 
     noisy = heads.with_noise(model, x)
     kind = heads.kind([output] if noisy is None else [output, noisy])
     if kind == "logits":
-        _check_logits(model, x)
+        cut = heads.cut_off([heads.with_noise(model, x, noise) for noise in heads.FAR])
+        if cut:
+            raise UserError(cut)
     outputs, labels = shape[-1], tuple(y.shape[1:])
     has_indices = labels in _forms(shape)
     if not has_indices and not (outputs > 1 and labels == shape):
@@ -261,24 +263,6 @@ def has_penalty(model: keras.Model) -> bool:
     """Return whether a model that was called adds something to the loss, as regularizers do."""
     return bool(model.losses) or any(
         layer.activity_regularizer is not None for layer in model._flatten_layers()
-    )
-
-
-def _check_logits(model, x):
-    """Raise an error if outputs are cut off, as by a ReLU or tanh: logits are of any size."""
-    noisy = [heads.with_noise(model, x, noise) for noise in (1e3, -1e3)]
-    if any(one is None for one in noisy):
-        return
-    found = np.stack([heads.rows(one) for one in noisy])
-    if found.min() >= 0 and (found == 0).any():
-        reason = "never below 0, as those of a ReLU"
-    elif 0.999 < np.abs(found).max() <= 1:
-        reason = "always between -1 and 1, as those of a tanh"
-    else:
-        return
-    raise UserError(
-        f"the model's outputs are {reason}: end it in a softmax, in sigmoids, or in logits, which "
-        "have no activation"
     )
 
 

@@ -119,7 +119,7 @@ def check(model: keras.Model, loss: object, x: object, y: object = None) -> Chec
         # As in training: the batch normalisation of an untrained network does nothing otherwise.
         found = heads.with_noise(model, some, noise=0.0, training=True)
         found = heads.outputs(model, some) if found is None else found
-        noisy = heads.with_noise(model, few, training=True)
+        noisy = [heads.with_noise(model, few, noise, training=True) for noise in (1.0, *heads.FAR)]
         for name, output, other, own_loss, labels in _pairs(model, found, noisy, loss, y):
             if np.shape(labels)[:1] != (count,):
                 raise UserError(f"there are {count} inputs, and labels of shape {labels.shape}")
@@ -187,9 +187,9 @@ def _not_finite(leaves):
 
 
 def _pairs(model, found, noisy, loss, y):
-    """Yield name, output, output with noise, loss and labels of each output with a loss."""
+    """Yield name, output, outputs with noise, loss and labels of each output with a loss."""
     names = getattr(model, "output_names", None) or []
-    flat, other = heads.flat(found), heads.flat(noisy)
+    flat, others = heads.flat(found), [heads.flat(one) for one in noisy if one is not None]
     if isinstance(found, dict):
         names = list(found)
     elif len(names) != len(flat):
@@ -204,7 +204,7 @@ def _pairs(model, found, noisy, loss, y):
             continue
         if labels[i] is None:
             raise UserError(f"the output {name} has a loss and no labels")
-        yield name, flat[i], other[i] if noisy is not None else None, losses[i], labels[i]
+        yield name, flat[i], [one[i] for one in others], losses[i], labels[i]
 
 
 def _of_outputs(what, given, names):

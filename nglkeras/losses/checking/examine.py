@@ -1,5 +1,6 @@
 """Examine one output of a model with its loss and its labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -59,7 +60,7 @@ class Output:
 def examine(
     expected: Traits,
     output: object,
-    noisy: object | None,
+    noisy: Sequence[object],
     labels: np.ndarray,
     every: np.ndarray,
     varied: bool,
@@ -69,14 +70,15 @@ def examine(
     Args:
         expected: What the loss expects.
         output: The output, a tensor.
-        noisy: The output for fewer samples with noise in the last weights, if there is one.
+        noisy: The output for fewer samples with noise in the last weights, of size 1 and of the
+            sizes `heads.FAR`; empty where Keras cannot compute it.
         labels: Labels of the output's samples.
         every: Labels of more samples, for what can be seen without an output.
         varied: Whether the inputs are finite and differ.
     """
     shape = tuple(output.shape)
     axis = expected.axis if -len(shape) <= expected.axis < len(shape) else -1
-    both = [one for one in (output, noisy) if one is not None]
+    both = [output, *noisy[:1]]
     found = heads.kind(both, axis)
     look = Output(shape, found, expected.name)
     p = heads.rows(output, axis)
@@ -90,12 +92,16 @@ def examine(
         some, many = (Rows.of(expected, y, shape, axis) for y in (labels, every))
         other_axis = heads.other_axis(output, axis)
         problems += mistakes.of_head(expected, found, p, many.several, other_axis)
+        if expected.from_logits and found == "logits":
+            problems += filter(None, [heads.cut_off(noisy[1:], axis)])
         problems += mistakes.of_labels(expected, many)
         # Wrong labels cannot be counted.
         if not problems:
             counts = many.counts(expected.head)
             problems += mistakes.of_weights(expected, counts)
             notes += _on_counts(expected, counts)
+    elif expected.is_overlap:
+        problems += mistakes.of_head(expected, found, p, several=False, other_axis=None)
     if not problems and (some is None or some.kept.any()):
         try:
             point = Point(expected, p, shape, axis, found, labels, some)

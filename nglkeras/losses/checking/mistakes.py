@@ -162,7 +162,7 @@ def of_head(
         instead = ", or give the loss from_logits=True" * ("from_logits" in expected.options)
         yield (
             f"the outputs are logits ({_range(p)}), and {name} takes probabilities: end the model "
-            f"in a {wanted}{instead}"
+            f"in a {wanted or 'softmax or in sigmoids'}{instead}"
         )
     elif found == "sigmoid" and wanted == "softmax":
         if other_axis is not None:

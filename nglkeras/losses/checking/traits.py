@@ -17,6 +17,7 @@ _SOFTMAX = (
     *_INDICES,
 )
 _SIGMOID = ("binary_crossentropy", "binary_focal_crossentropy")
+_OVERLAP = ("dice", "tversky")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Traits:
         axis: Axis of the classes.
         class_reduction: "mean" or "sum" over the classes.
         reduction: Keras' reduction over the samples.
+        is_overlap: Whether it is one of Keras' losses of overlap, which take probabilities.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Traits:
     axis: int
     class_reduction: str | None
     reduction: str
+    is_overlap: bool
 
 
 def traits_of(loss: object) -> Traits:
@@ -99,4 +102,5 @@ def traits_of(loss: object) -> Traits:
         return loss.call(labels, y_pred)
 
     shown = type(loss).__name__ if is_named else name
+    found["is_overlap"] = name in _OVERLAP
     return Traits(name=shown, values=values, options=frozenset(own), **found)

@@ -207,6 +207,23 @@ WRONG = {
         (lambda: model(1, "sigmoid"), BinaryCrossentropy(from_logits=True), X, Y % 2),
         "are sigmoids, .* takes logits: drop from_logits=True",
     ),
+    "ReLU": (
+        (lambda: model(4, "relu"), NGL(from_logits=True), X, EYE),
+        "outputs are never below 0, as those of a ReLU: end it in a softmax, in sigmoids, or in",
+    ),
+    "tanh": (
+        (lambda: model(1, "tanh"), BinaryNGL(from_logits=True), X, Y % 2),
+        "outputs are always between -1 and 1, as those of a tanh",
+    ),
+    "ReLU for Keras' logits": (
+        (lambda: model(4, "relu"), SparseCategoricalCrossentropy(from_logits=True), X, Y),
+        "outputs are never below 0",
+    ),
+    "logits for Keras' Dice": (
+        (logits, keras.losses.Dice(), X, EYE),
+        r"are logits \(.*, and Dice takes probabilities: end the model in a softmax or in sigmoids",
+    ),
+    "logits for Keras' Tversky": ((logits, keras.losses.Tversky(), X, EYE), "Tversky takes prob"),
     "logits as probabilities": (
         (logits, NGL(), X, EYE),
         "are logits .* end the model in a softmax, or give the loss from_logits=True",
