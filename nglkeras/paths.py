@@ -42,7 +42,8 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
         mode: "w" for text in UTF-8 with the line ends as they are written, "wb" for bytes.
     """
     part = path.with_name(f"{path.name}.part")
-    with part.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    with part.open(mode, encoding=encoding, newline=newline) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -259,7 +259,7 @@ class TestFile:
         # While the chance of a guess is not known, the worst network stands for a diverged one.
         wanted = {0.1: pytest.approx(55.0), 1.0: pytest.approx(50.0)}
         assert page._confirmation(tmp_path) == {
-            "measure": "accuracy",
+            "told": "accuracy, %",
             "rates": {"CE": wanted},
             "networks": 4,
         }
