@@ -47,7 +47,7 @@ MODES = {
     "gpu": ("Kernels, training steps and searches on a card", None),
     "cost": ("What the papers' experiments would cost", None),
 }
-# Options that not all of them know; `data_dir` says nothing without `data`.
+# The benchmarks that know an option which not all of them do.
 KNOWN = {
     "rounds": ("loss", "search", "racing", "trial", "gp", "scaling", "step", "gpu"),
     "models": ("search", "step"),

@@ -242,7 +242,6 @@ def _concluded(plan, curves, rows, tested, work, notes):
         rows=tuple(asdict(row) for row in (*rows, *tested)),
         rate_runs=plan.rate_runs,
         measure=trainer.measure,
-        is_share=trainer.is_share,
         notes=(*why, *notes, *trainer.notes),
     )
 

@@ -173,10 +173,12 @@ def named(given: Mapping[str, object] | Sequence[object] | Loss | str) -> dict[s
 
 def _check_name(name, loss):
     """Raise a `UserError` if a formula would be printed under the name of another loss."""
+    if not isinstance(loss, Expression):
+        return
     try:
         row = losses.row(name)
     except UserError:
         return
     formula = losses.FORMULAS.get(row.name)
-    if isinstance(loss, Expression) and (formula is None or loss != Expression.parse(formula)):
+    if formula is None or loss != Expression.parse(formula):
         raise UserError(f"{name} is a name of the loss {row.label}: give the formula another one")

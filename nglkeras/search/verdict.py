@@ -77,7 +77,6 @@ class Confirmation:
         rows: Every network, as in confirm.jsonl.
         rate_runs: Networks for each loss and rate.
         measure: Name of the measure, of which more is better.
-        is_share: Whether it is a share in [0, 1], which is told in %.
         notes: Sentences for the reader, e.g. what was cut.
     """
 
@@ -91,7 +90,6 @@ class Confirmation:
     rows: Sequence[dict] = ()
     rate_runs: int = 0
     measure: str = "accuracy"
-    is_share: bool = True
     notes: Sequence[str] = ()
 
     @property
@@ -113,6 +111,11 @@ class Confirmation:
         if cell.p_holm is not None:
             said += f", Holm's p {cell.p_holm:.2g}"
         return f"{said}, {len(cell.pairs[0])} new runs)"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the measure is a share in [0, 1], which is told in %."""
+        return all(cell.is_share for cell in self.cells.values())
 
     @property
     def shown_measure(self) -> str:

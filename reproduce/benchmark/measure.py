@@ -166,7 +166,7 @@ def draw_ratios(found: pd.DataFrame, title: str) -> Figure:
 
 def show(rows: Sequence, title: str, columns: dict[str, Callable]) -> None:
     """Print a table; the arguments are those of `report`."""
-    texts = {name: [show(row) for row in rows] for name, show in columns.items()}
+    texts = {name: [text(row) for row in rows] for name, text in columns.items()}
     texts = {name: column for name, column in texts.items() if any(column)}
     print("", title, "", as_text([list(texts), *zip(*texts.values(), strict=True)]), "", sep="\n")
 

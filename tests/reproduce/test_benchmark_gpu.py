@@ -244,6 +244,21 @@ class TestScript:
         count = self.check(tmp_path, backend)
         assert script(*arguments)[0] == 0
         assert self.check(tmp_path, backend) == count
+        # Under another driver, what was trained on the same card is shown too.
+        (rows,) = (path for path in tmp_path.glob("*.jsonl") if "table2" not in path.name)
+        lines = [json.loads(line) for line in rows.read_text().splitlines()]
+        moved = [line | {"driver": "old"} if line["part"] == "column" else line for line in lines]
+        rows.write_text("".join(f"{json.dumps(line)}\n" for line in moved))
+        assert script(*arguments)[0] == 0
+        assert self.check(tmp_path, backend) > count
+
+    def test_the_end_of_a_task_alone_is_no_measurement(self, tmp_path, capsys):
+        file = tmp_path / "gpu.csv"
+        file.write_text("before")
+        done = gpu_rows.Row(part="column", case="all", status=gpu_rows.DONE)
+        gpu.report([(done, {})], "title", tmp_path / "gpu", None)
+        assert capsys.readouterr().out == "nothing was measured\n"
+        assert file.read_text() == "before"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -93,7 +93,7 @@ class Study:
                 raise UserError(f"{where}: two parts have the same runs of {loss}")
         cells = tables.with_pairs([*map(_together, found.values())])
         reference = next(cell for cell in cells if cell.loss == "CE")
-        cells = tables.with_holm([_by_seed(cell, reference) for cell in cells])
+        cells = tables.with_holm([_with_seeds(cell, reference) for cell in cells])
         return {cell.loss: cell for cell in cells}
 
 
@@ -116,16 +116,20 @@ def _together(cells):
     return replace(cells[0], reference=None, pairs=None, **joined)
 
 
-def _by_seed(cell, reference):
+def _with_seeds(cell, reference):
     """Return the cell with one pair a seed, the mean over the places of runs of this number."""
     if cell.pairs is None:
         return cell
-    seeds = {}
     both = [run for run in cell.run_numbers if run in reference.run_numbers]
-    for (_, run), *pair in zip(both, *cell.pairs, strict=True):
-        seeds.setdefault(run, []).append(pair)
-    means = [np.mean(found, axis=0).tolist() for found in seeds.values()]
-    return replace(cell, pairs=tuple(zip(*means, strict=True)))
+    return replace(cell, pairs=tuple(_by_seed(both, values) for values in cell.pairs))
+
+
+def _by_seed(runs, values):
+    """Return the mean of each seed: networks of one seed at two places are not independent."""
+    seeds = {}
+    for (_, run), value in zip(runs, values, strict=True):
+        seeds.setdefault(run, []).append(value)
+    return tuple(float(np.mean(found)) for found in seeds.values())
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Outcome:
     def percent(self) -> tuple[float, float | None, float | None]:
         """Mean accuracy over the seeds in %, and the ends of its interval."""
         # A cell's own interval may be one of a change.
-        means = self._by_seed
+        means = _by_seed(self.cell.run_numbers, self.cell.values)
         return self._points(float(np.mean(means)), *statistics.interval(means))
 
     @property
@@ -156,15 +160,9 @@ class Outcome:
     @property
     def n(self) -> int:
         """How many seeds the difference is of; of cross entropy, how many it has."""
-        return len(self.cell.pairs[0]) if self.cell.pairs else len(self._by_seed)
-
-    @property
-    def _by_seed(self):
-        """The mean value of each seed: networks of one seed at two places are not independent."""
-        seeds = {}
-        for (_, run), value in zip(self.cell.run_numbers, self.cell.values, strict=True):
-            seeds.setdefault(run, []).append(value)
-        return [np.mean(values) for values in seeds.values()]
+        if self.cell.pairs:
+            return len(self.cell.pairs[0])
+        return len({run for _, run in self.cell.run_numbers})
 
     def _points(self, *values):
         return tuple(None if value is None else self.cell.unit * value for value in values)

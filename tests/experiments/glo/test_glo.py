@@ -434,11 +434,16 @@ class TestFigures:
         assert [line.get_label() for line in axis.lines] == ["CE, 2 runs", "Baikal, 1 run"]
         np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.15, 0.6])
 
-    @pytest.mark.parametrize("name", ["mine", "another"])
-    def test_a_loss_of_one_s_own_has_a_colour_of_its_own(self, name):
+    def test_losses_of_one_s_own_have_colours_of_their_own(self):
         curve = (np.array([100, 200]), np.ones((1, 2)))
-        axis = plots.figure3(dict.fromkeys(["NGL", name, "CE", "Baikal"], curve), "t").axes[0]
-        assert len({to_hex(line.get_color()) for line in axis.lines}) == 4
+        names = ["NGL", "mine", "CE", "another", "Baikal"]
+        axis = plots.figure3(dict.fromkeys(names, curve), "t").axes[0]
+        assert len({to_hex(line.get_color()) for line in axis.lines}) == len(names)
+
+    def test_a_quantity_rises_however_it_was_given(self):
+        cells = tables.cells(TRIALS[:1], {TRIALS[0].key: result(TRIALS[0], 0.5)})
+        axis = plots.over(dict.fromkeys([0.5, 0.1, 0.2], cells), "share", "t").axes[0]
+        assert axis.lines[0].get_xdata().tolist() == [0.1, 0.2, 0.5]
 
 
 class TestScripts:
