@@ -1,7 +1,7 @@
 """Where trainings run: in this process, in worker processes or on a Ray cluster.
 
 All three give the same results. The task of a worker that dies or hangs starts again on another
-worker. The driver of workers trains nothing and uses no GPU.
+worker. The driver of workers trains nothing and leaves them the GPUs' memory.
 """
 
 import nglkeras

@@ -11,6 +11,9 @@ from pathlib import Path
 from nglkeras.errors import UserError
 from nglkeras.training.devices import backend
 
+# Whether JAX takes most of a GPU at once, as the user has it: workers do, their driver must not.
+_PREALLOCATE = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+
 
 def visible_gpus() -> list[str]:
     """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
@@ -68,6 +71,15 @@ def gpus_of_worker(number: int, share: float, gpus: list[str]) -> list[str]:
     return gpus[number * size : (number + 1) * size]
 
 
+def leave_memory_to_workers() -> None:
+    """Let this process, their driver, take memory of GPUs only as it needs it.
+
+    It trains nothing, but a confirmation checks the network in it, and a user may build one.
+    """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
 def worker_environment(share: float) -> dict[str, str]:
     """Return environment variables of a worker.
 
@@ -80,6 +92,7 @@ def worker_environment(share: float) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(str(path or Path.cwd()) for path in sys.path),
         "KERAS_BACKEND": backend(),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": _PREALLOCATE,
         # Each worker would report the devices and libraries that it has found.
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
     }

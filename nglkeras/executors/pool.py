@@ -16,6 +16,7 @@ import cloudpickle
 
 from nglkeras.errors import UserError
 from nglkeras.executors.base import Executor, Failure, Outcome, Running
+from nglkeras.executors.gpus import leave_memory_to_workers
 from nglkeras.executors.worker import ERROR, PROGRESS, READY, RESULT, keras_settings
 from nglkeras.numbers import positive, whole_number
 
@@ -83,6 +84,7 @@ class Pool(Executor):
         attempts: int = ATTEMPTS,
     ):
         super().__init__()
+        leave_memory_to_workers()
         self.workers = whole_number("workers", workers)
         self.timeout = timeout if timeout is None else positive("timeout", timeout)
         if tasks_per_worker is not None:

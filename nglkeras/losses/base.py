@@ -93,21 +93,20 @@ def _for_all_pixels(weights, values):
     """
     if weights is None:
         return None
-    shape = shape_of_weights(weights)
-    more = shape[len(values.shape) :]
-    is_less = len(shape) < len(values.shape)
+    shape, whole = shape_of_weights(weights), tuple(values.shape)
     # Those of several outputs would be multiplied with each other's samples.
-    if any(size not in (1, None) for size in more) or (
-        is_less and any(size != 1 for size in shape[1:])
-    ):
+    fit = (size in (1, None, own) or own is None for size, own in zip(shape, whole, strict=False))
+    is_less, more = len(shape) < len(whole), shape[len(whole) :]
+    of_samples = all(size == 1 for size in shape[1:]) if is_less else all(fit)
+    if not of_samples or any(size not in (1, None) for size in more):
         raise UserError(
             f"sample weights of shape {shape} are weights of neither samples nor pixels, shape "
-            f"{tuple(values.shape)}"
+            f"{whole}"
         )
-    if more:
-        return weights
     weights = ops.convert_to_tensor(weights, dtype=values.dtype)
-    missing = tuple(range(len(shape), len(values.shape)))
+    if more:
+        weights = ops.squeeze(weights, axis=tuple(range(len(whole), len(shape))))
+    missing = tuple(range(len(shape), len(whole)))
     return ops.expand_dims(weights, axis=missing) * ops.ones_like(values)
 
 

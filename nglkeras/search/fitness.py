@@ -112,9 +112,9 @@ class Fitness(ABC):
         """Return a context in which no other process writes the files of this fitness."""
         return nullcontext()
 
-    def look(self, _: object = None) -> tuple[int, dict, bool]:
-        """Return `classes`, `settings` and `soft_labels`."""
-        return self.classes, self.settings, self.soft_labels
+    def look(self, _: object = None) -> tuple[int, dict, bool, str]:
+        """Return `classes`, `settings`, `soft_labels` and `gradients`, which may need a network."""
+        return self.classes, self.settings, self.soft_labels, self.gradients
 
     def each(
         self, expressions: Sequence[Expression], names: Sequence[str], executor: Executor

@@ -74,9 +74,7 @@ def search(
         raise UserError(f"strategy is of type {kind}; derive it from nglkeras.search.Strategy")
     if strategy.generation or strategy.population:
         raise UserError("the strategy has been used already; give a fresh one")
-    if screening is None:
-        screening = Screening(fitness.bounds, gradients=fitness.gradients)
-    if not isinstance(screening, Screening):
+    if not isinstance(screening, Screening | None):
         kind = type(screening).__name__
         raise UserError(f"screening is of type {kind}; give a Screening, such as Screening()")
     if on_generation is not None and not callable(on_generation):
@@ -153,7 +151,9 @@ class _Search:
             fitness.as_begun(begun["evaluate"])
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
-        classes, settings, soft_labels = asked("look", None)
+        classes, settings, soft_labels, gradients = asked("look", None)
+        if screening is None:
+            screening = Screening(fitness.bounds, gradients=gradients)
         values = partial(asked, "values") if fitness.values else None
         refuse = partial(asked, "refuse") if fitness.refuse else None
         self.screen = Screen(screening, classes, values, refuse, soft_labels)
@@ -175,7 +175,8 @@ class _Search:
     def run(self, on_generation, patience, page):
         """Evaluate one generation after the other; return why the last ones are left out."""
         started, evaluated = time.perf_counter(), 0
-        best, unchanged = (), 0
+        # Generation 0 has nothing to rise above, also where none of its losses has a fitness.
+        best, unchanged = (), -1
         while not self.strategy.is_done:
             fresh = self._evaluate_generation()
             evaluated += fresh
@@ -195,7 +196,7 @@ class _Search:
             if patience is not None and unchanged >= patience and not self.strategy.is_done:
                 ending = (
                     f"ended after generation {generation.number}: the best fitness has not risen "
-                    f"for {patience} generations"
+                    f"for {patience} generation{'s' * (patience > 1)}"
                 )
                 self._say(ending)
                 return ending

@@ -465,6 +465,31 @@ class TestPixelWeights:
             losses.SparseDice()(LABELS, P, sample_weight=np.ones((2, 5, 3)))
 
 
+@pytest.mark.parametrize("ignore_class", [None, 255])
+@pytest.mark.parametrize("more", [(), (1,), (1, 1)])
+def test_weights_of_samples_in_any_shape_stay_as_they_are(more, ignore_class):
+    """PyTorch multiplies in place; Keras removes one axis of 1 and multiplies across others."""
+    loss, labels = losses.SparseNGL(ignore_class=ignore_class), np.arange(6) % 3
+    x = ops.convert_to_tensor(np.random.default_rng(0).dirichlet(np.ones(3), 6))
+    given = np.arange(1.0, 7, dtype="float32")
+    weights = ops.convert_to_tensor(given.reshape(-1, *more))
+    each = to_numpy(losses.sparse_ngl(labels, x))
+    if ignore_class is not None:
+        labels[4:] = ignore_class
+        each = each[:4]
+    for _ in range(3):
+        found = float(loss(labels, x, sample_weight=weights))
+        assert found == pytest.approx((each * given[: len(each)]).mean(), rel=1e-5)
+    np.testing.assert_array_equal(to_numpy(weights).ravel(), given)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (1, 3)])
+def test_weights_of_other_samples_are_refused(shape):
+    """A single sample would be multiplied by the weights of all."""
+    with pytest.raises(UserError, match="are weights of neither samples nor pixels"):
+        losses.SparseNGL()([1], np.full((1, 3), 1 / 3), sample_weight=np.ones(shape))
+
+
 def test_void_pixels_do_not_count_in_a_switched_loss():
     y = np.where(LABELS == 2, 255, LABELS)
     each = {n: losses.get(n, sparse=True, ignore_class=255) for n in ("CE", "NGL", "Focal")}

@@ -465,6 +465,15 @@ class TestEnd:
         )
         assert len(result.generations) == 3
 
+    @pytest.mark.parametrize("patience", [1, 2])
+    def test_a_first_generation_without_fitness_is_not_one_too_many(self, tmp_path, patience):
+        def evaluate(_):
+            return Evaluation("non_finite")
+
+        strategy = GeneticProgramming(0, population_size=4, generations=30)
+        result = search(strategy, evaluate, out=tmp_path, patience=patience, quiet=True)
+        assert len(result.generations) == patience + 1
+
     def test_patience_that_cannot_be(self, tmp_path):
         with pytest.raises(UserError, match="patience=0 is not a whole number of at least 1"):
             search(GeneticProgramming(0, **TINY), by_hash, out=tmp_path, patience=0)

@@ -1,10 +1,12 @@
 """A search with your own network on your own data."""
 
+import cloudpickle
 import keras
 import numpy as np
 import pytest
 
 import nglkeras
+from nglkeras.executors import Local
 from nglkeras.expression import Expression
 from nglkeras.losses import FORMULAS
 from nglkeras.search import (
@@ -41,6 +43,34 @@ def fitness(**changes):
     return TrainingFitness(
         model_fn, (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160]), **settings
     )
+
+
+class Elsewhere(Local):
+    """Works with a copy, as an executor with workers does."""
+
+    is_working = False
+
+    def run(self, work, tasks, **settings):
+        copy = cloudpickle.loads(cloudpickle.dumps(work))
+        type(self).is_working = True
+        yield from super().run(copy, tasks, **settings)
+        type(self).is_working = False
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_the_driver_of_a_search_builds_no_network(optimizer, tmp_path):
+    """It would take the memory of the GPUs that its workers train on."""
+
+    def build():
+        if not Elsewhere.is_working:
+            pytest.fail("built in the driver")
+        return model_fn()
+
+    data = X[:120], LABELS[:120]
+    evaluate = TrainingFitness(build, data, data, epochs=1, optimizer=optimizer)
+    strategy = GeneticProgramming(0, population_size=2, generations=0)
+    how = {"executor": Elsewhere(), "seeds": ["CE"], "quiet": True}
+    assert search(strategy, evaluate, out=tmp_path, **how).best_losses(1)
 
 
 def test_soft_labels_are_seen():
