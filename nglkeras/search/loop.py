@@ -7,7 +7,7 @@ and answered from the journal.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -152,8 +152,9 @@ class _Search:
         # A fitness with an executor of its own answers here and asks its workers itself.
         asked = partial(ask, fitness, Local() if fitness.executor else executor)
         classes, settings, soft_labels, gradients = asked("look", None)
-        if screening is None:
-            screening = Screening(fitness.bounds, gradients=gradients)
+        screening = screening or Screening(fitness.bounds)
+        if screening.gradients is None:
+            screening = replace(screening, gradients=gradients)
         values = partial(asked, "values") if fitness.values else None
         refuse = partial(asked, "refuse") if fitness.refuse else None
         self.screen = Screen(screening, classes, values, refuse, soft_labels)

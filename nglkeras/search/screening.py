@@ -50,8 +50,9 @@ class Screening:
         equals: Skip trees with the same values as an evaluated tree.
         gradients: Skip trees with the same gradient with respect to the logits of a softmax as an
             evaluated tree: "scaled", up to a positive factor (for Adam), "exact" (for SGD), or
-            "off". If the learning rate falls on a plateau of the loss, a factor can still matter:
-            Keras asks for an improvement of 1e-4, whatever the scale.
+            "off"; `None` for those of the fitness, "exact" without one. If the learning rate falls
+            on a plateau of the loss, a factor can still matter: Keras asks for an improvement of
+            1e-4, whatever the scale.
         rejection: Reject trees whose gradient does not favour the true class: gradient descent on
             free logits must improve the accuracy.
     """
@@ -59,12 +60,12 @@ class Screening:
     bounds: tuple[float, float] | None = BOUNDS
     duplicates: bool = True
     equals: bool = True
-    gradients: str = "scaled"
+    gradients: str | None = None
     rejection: bool = True
 
     def __post_init__(self):
         check_bounds(self.bounds)
-        if self.gradients not in GRADIENTS:
+        if self.gradients not in (None, *GRADIENTS):
             raise unknown("gradients", self.gradients, GRADIENTS)
         for name in ("duplicates", "equals", "rejection"):
             if not isinstance(value := getattr(self, name), bool):

@@ -163,6 +163,23 @@ class TestFunctions:
         found = settings(tmp_path)
         assert (found["classes"], found["screening"]["rejection"]) == (10, False)
 
+    @pytest.mark.parametrize("gradients", ["exact", "scaled"])
+    def test_a_screening_of_one_s_own_takes_the_gradients_of_the_fitness(self, gradients, tmp_path):
+        """Under SGD ten times a loss is another one."""
+
+        class Counts(Shortness):
+            def __call__(self, expression):
+                return float("10" in str(expression))
+
+        evaluate = Counts()
+        evaluate.gradients = gradients
+        seeds = ["-(y_true*log(y_pred))", "-10*(y_true*log(y_pred))"]
+        strategy = GeneticProgramming(0, population_size=2, generations=0)
+        how = {"screening": Screening(bounds=None), "seeds": seeds, "quiet": True}
+        result = search(strategy, evaluate, out=tmp_path, **how)
+        assert result.best_losses(1)[0].fitness == (float(gradients == "exact"),)
+        assert settings(tmp_path)["screening"]["gradients"] == gradients
+
     def test_an_object_that_distributes_trainings_must_be_a_fitness(self):
         class Own:
             def each(self, expressions, names):

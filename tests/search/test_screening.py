@@ -1,5 +1,7 @@
 """The checks that spare trainings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from search_tools import NGL
@@ -11,10 +13,13 @@ from nglkeras.search import PAPER, Screening
 from nglkeras.search.known import cross_entropy
 from nglkeras.search.screening import CHECKS, Screen, _alike, logits_gradient, with_checks
 
+# For Adam.
+SCALED = Screening(gradients="scaled")
+
 
 class TestScreening:
     def test_the_papers_losses_pass(self):
-        screen = Screen()
+        screen = Screen(SCALED)
         for name, formula in FORMULAS.items():
             assert screen.judge(Expression.parse(formula)).status == "new", name
             screen.remember(name, Expression.parse(formula))
@@ -36,7 +41,7 @@ class TestScreening:
         ],
     )
     def test_verdicts(self, formula, status, message):
-        screen = Screen()
+        screen = Screen(SCALED)
         screen.remember("ngl", NGL)
         verdict = screen.judge(Expression.parse(formula))
         assert (verdict.status, verdict.message) == (status, message)
@@ -56,7 +61,7 @@ class TestScreening:
         ],
     )
     def test_each_can_be_switched_off(self, changes, formula):
-        screen = Screen(Screening(**changes))
+        screen = Screen(replace(SCALED, **changes))
         screen.remember("ngl", NGL)
         assert screen.judge(Expression.parse(formula)).status == "new"
 
@@ -82,14 +87,14 @@ class TestScreening:
 
     def test_gradients_of_other_scales_are_no_twins(self):
         """Adam's ε tells them apart."""
-        screen = Screen()
+        screen = Screen(SCALED)
         screen.remember("ce", cross_entropy(10))
         tiny = "-0.001*(y_true*log(y_pred))"
         assert screen.judge(Expression.parse(tiny)).status == "new"
         assert screen.judge(Expression.parse(f"1000*({tiny})")).message == "gradient"
 
     def test_beside_epsilon_scales_matter(self):
-        screen = Screen()
+        screen = Screen(SCALED)
         screen.remember("small", Expression.parse("1 - 1e-3*(y_true*log(y_pred))"))
         assert screen.judge(Expression.parse("1 - 1e-6*(y_true*log(y_pred))")).status == "new"
         equal = screen.judge(Expression.parse("2 - 1e-3*(y_true*log(y_pred))"))
@@ -141,13 +146,13 @@ class TestScreening:
 
     @pytest.mark.parametrize("soft", [False, True])
     def test_powers_of_soft_labels_are_others(self, soft):
-        screen = Screen(soft_labels=soft)
+        screen = Screen(SCALED, soft_labels=soft)
         screen.remember("ce", cross_entropy(10))
         fourth = Expression.parse("-(y_true*y_true*y_true*y_true*log(y_pred))")
         assert screen.judge(fourth).status == ("new" if soft else "twin")
 
     def test_by_the_names_of_checks(self):
-        assert with_checks(CHECKS, gradients="scaled") == Screening()
+        assert with_checks(CHECKS) == Screening(gradients="exact")
         assert with_checks(["equals"]) == Screening(
             duplicates=False, gradients="off", rejection=False
         )
