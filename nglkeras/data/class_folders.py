@@ -42,6 +42,9 @@ def find_splits(root: Path) -> dict[str, str]:
     for path in image_files.list_folder(root).folders if root.is_dir() else ():
         if path.name not in found and path.name.lower() in _LIKE_SPLITS:
             raise UserError(f"{path}: call it val, validation or test, or move it away")
+    for name in found:
+        if (root / name).samefile(root / "train"):
+            raise UserError(f"{root / name} and {root / 'train'} are the same folder")
     if len(found) > 1 and found[1] == "validation":
         raise UserError(f"{root} has val and validation: keep one of them")
     splits = ("test",) if len(found) == 1 else ("validation", "test")

@@ -178,10 +178,11 @@ class Experiment(Script):
                 rows |= results
                 planned = self.further(args, scale, trials, results)
         if self.needs_a_network and all(results[trial.key].status != "ok" for trial in trials):
-            message = results[trials[0].key].message
-            raise UserError(f"no network was trained to its end; the first: {message}")
+            first = results[trials[0].key]
+            why = f"{first.status} ({first.message})" if first.message else first.status
+            raise UserError(f"no network was trained to its end; the first: {why}")
         with output.writing_to(out):
-            notes = [*begun.notes, *earlier.backend_note(there)]
+            notes = [*data_notes(trials, results), *begun.notes, *earlier.backend_note(there)]
             self.report(args, scale, trials, results, out, notes)
 
     def _ready(self, args, out, missing):
@@ -329,6 +330,29 @@ def reconstruction_note(names: Iterable[str]) -> list[str]:
     return [
         f"{nglkeras.losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
         "shows legibly; the paper's values beside them are of the originals."
+    ]
+
+
+def data_notes(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[str]:
+    """Say which rows are of other numbers of images, since they must not be compared.
+
+    The rows of a data set that its name defines do not tell its files: they may be of another
+    `--data-dir`, or of files that have been added meanwhile.
+    """
+    found = {}
+    for trial in trials:
+        if (sizes := results[trial.key].sizes) is not None:
+            kind = replace(trial.kind, l2=0.0)
+            found.setdefault(kind, {}).setdefault(tuple(sizes), trial)
+    return [
+        f"Do not compare the rows of {kind.dataset}: "
+        + " and ".join(
+            f"{trial} had {' + '.join(f'{count:,}' for count in sizes)} images"
+            for sizes, trial in of_sizes.items()
+        )
+        + " (training + validation + test). Train in another --out."
+        for kind, of_sizes in found.items()
+        if len(of_sizes) > 1
     ]
 
 

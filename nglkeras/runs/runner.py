@@ -184,8 +184,11 @@ def _show_epoch(bar):
 
 
 def _describe(trial, result):
-    found = result.metrics.get(trial.measure, result.accuracy)
-    outcome = result.status if found is None else f"{100 * found:.2f} %"
+    if trial.test:
+        found, part = result.metrics.get(trial.measure, result.accuracy), ""
+    else:
+        found, part = result.validation_accuracy, " of the validation images"
+    outcome = result.status if found is None else f"{100 * found:.2f} %{part}"
     if result.message:
         outcome += f" ({result.message.splitlines()[0]})"
     return f"{trial}: {outcome} in {result.seconds:.0f} s"

@@ -104,8 +104,8 @@ class Trial:
         return f"epoch {epoch}{of}{self.schedule.epochs}"
 
     def __str__(self):
-        loss = nglkeras.losses.label(self.loss)
-        return f"{self.dataset}, {self.model}, {loss}, run {self.run + 1}"
+        loss, rate = nglkeras.losses.label(self.loss), self.schedule.learning_rate
+        return f"{self.dataset}, {self.model}, {loss} at {rate:g}, run {self.run + 1}"
 
 
 def _non_defaults(value: object) -> object:

@@ -362,6 +362,11 @@ class TestClasses:
         with pytest.raises(UserError, match=f"{name}: call it val, validation or test, or move"):
             class_folders.read_folder(classes)
 
+    def test_a_split_that_is_a_link_to_train(self, classes):
+        (classes / "test").symlink_to("train")
+        with pytest.raises(UserError, match=r"test and .*train are the same folder"):
+            class_folders.read_folder(classes)
+
     def test_a_class_of_train_alone_is_told(self, classes):
         write(classes / "train" / "bird" / "a.jpg")
         assert self.labels(classes) == (["bird", "cat", "dog"], [0, 1, 1, 1, 1, 2, 2, 2, 2])

@@ -1,5 +1,7 @@
 """What is run, what is taken from the journal, what is tried again."""
 
+from dataclasses import replace
+
 import pytest
 
 from nglkeras import Journal, run_trials
@@ -23,7 +25,8 @@ class Laboratory:
     def __call__(self, trial, on_epoch):
         on_epoch(1, {"val_accuracy": 0.5})
         self.seen.append(trial)
-        return TrialResult(key=trial.key, trial={}, status=self.status, accuracy=0.5)
+        measured = {"accuracy": 0.5} if trial.test else {"validation_accuracy": 0.5}
+        return TrialResult(key=trial.key, trial={}, status=self.status, **measured)
 
 
 @pytest.fixture
@@ -156,8 +159,13 @@ class TestRunMissing:
 def test_progress_names_trial_epoch_accuracy_and_count(journal, capsys):
     run_trials(TRIALS[:2], journal, Laboratory())
     captured = capsys.readouterr()
-    assert (
-        "digits, small_cnn, f5 (NGL), run 1: epoch 1/15, validation accuracy 0.500" in captured.err
-    )
+    epoch = "epoch 1/15, validation accuracy 0.500"
+    assert f"digits, small_cnn, f5 (NGL) at 0.001, run 1: {epoch}" in captured.err
     assert "2/2" in captured.err
-    assert "digits, small_cnn, CE, run 1: 50.00 %" in captured.out
+    assert "digits, small_cnn, CE at 0.001, run 1: 50.00 % in" in captured.out
+
+
+def test_a_network_without_test_shows_what_it_is_chosen_by(journal, capsys):
+    run_trials([replace(TRIALS[0], test=False)], journal, Laboratory())
+    shown = "digits, small_cnn, CE at 0.001, run 1: 50.00 % of the validation images in"
+    assert shown in capsys.readouterr().out

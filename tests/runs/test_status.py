@@ -76,7 +76,7 @@ class TestRead:
             left = (tmp_path / "journal.status.json").read_text()
         assert "running: process" in text
         assert "2 of 6 done, about 1:02:05 left, 1 workers (local)" in text
-        line = "worker 0: digits, small_cnn, CE, run 1, epoch 4/15, loss 0.25, 0:01:0"
+        line = "worker 0: digits, small_cnn, CE at 0.001, run 1, epoch 4/15, loss 0.25, 0:01:0"
         assert line in text
         assert "attempt 2" in text
         # A run that ends deletes its live status; one that is killed does not.

@@ -120,6 +120,10 @@ def load(name: str, data_dir: str | Path | None = None) -> dict[str, Examples]:
         return _voc(name, expand(data_dir), info)
     places = _PLACES[info.layout]
     root = _root(name, expand(data_dir), info, places["train"][0], ("", name))
+    folders = [(root / images).resolve() for images, _ in places.values()]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"two of {', '.join(places)} are the same folder, {folder}")
     return {
         split: _paired(root / images, root / masks, info)
         for split, (images, masks) in places.items()

@@ -273,7 +273,7 @@ def fails(input_shape, classes):
         own, _ = plan(scale, ["NGL"], weights=None)
         assert own.model == f"{path}:tiny"
         assert len(own.model_sha256) == 64
-        assert str(own) == "digits, tiny, f5 (NGL), run 1"
+        assert str(own) == "digits, tiny, f5 (NGL) at 0.001, run 1"
         assert run_trial(own).status == "ok"
         assert run_trial(replace(own, compile_once=False)).status == "ok"
 

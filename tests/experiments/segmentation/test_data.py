@@ -144,6 +144,16 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"no folder .*val/images"):
             sources.load("camvid", camvid)
 
+    def test_a_split_that_is_a_link_to_train(self, camvid):
+        for kind in ("images", "masks"):
+            folder = camvid / "val" / kind
+            folder.rename(camvid / kind)
+            folder.symlink_to(camvid / "train" / kind)
+        with pytest.raises(
+            UserError, match=r"two of train, val, test are the same folder, .*train"
+        ):
+            sources.load("camvid", camvid)
+
     def test_an_image_without_mask(self, camvid):
         (camvid / "test" / "masks" / "1.png").unlink()
         with pytest.raises(UserError, match=r"1 has no mask: .*masks/1\.png is not there"):

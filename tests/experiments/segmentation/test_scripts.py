@@ -1,12 +1,13 @@
 """table4.py and table5.py as a user runs them, and the tables and figures that they write."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nglkeras.experiments.script import plateau_notes
+from nglkeras.experiments.script import data_notes, plateau_notes
 from nglkeras.experiments.segmentation import tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
@@ -210,6 +211,22 @@ class TestTables:
         (note,) = plateau_notes(trials, rows)
         assert "after 10 epochs without a better validation mean IoU" in note
         assert "so did 2 of 3 networks" in note
+
+    def test_rows_of_other_images_are_told(self):
+        """The name of CamVid tells no files: they may have changed since the first network."""
+        trials = plan(TABLE4_SCALES["small"], ["CE", "NGL"])
+        rows = results_of(trials, {"CE": [0.3] * 3, "NGL": [0.4] * 3})
+        assert data_notes(trials, rows) == []
+        for trial in trials:
+            rows[trial.key] = replace(rows[trial.key], sizes=(367, 101, 233))
+        assert data_notes(trials, rows) == []
+        rows[trials[-1].key] = replace(rows[trials[-1].key], sizes=(1400, 101, 233))
+        (note,) = data_notes(trials, rows)
+        assert note.startswith(
+            "Do not compare the rows of camvid: camvid, unet_narrow, CE at 0.001"
+        )
+        assert "run 1 had 367 + 101 + 233 images and camvid, unet_narrow, f5 (NGL)" in note
+        assert "run 3 had 1,400 + 101 + 233 images (training" in note
 
     def test_layouts(self):
         table = tables.layout4(self.cells)
