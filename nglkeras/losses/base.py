@@ -169,7 +169,7 @@ class FunctionLoss(LabelLoss):
 
     def get_config(self):
         """Return all arguments of the constructor."""
-        own = {name: _as_lists(value) for name, value in self._own_arguments().items()}
+        own = {name: _as_json(value) for name, value in self._own_arguments().items()}
         return super().get_config() | own | {"dtype": self._requested_dtype}
 
     def __repr__(self):
@@ -179,7 +179,7 @@ class FunctionLoss(LabelLoss):
         shown = [
             f"{name}={config[name]!r}"
             for name, default in self._defaults.items()
-            if config[name] != default or name in self._constants
+            if name in self._constants or config[name] != default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -200,6 +200,14 @@ def _name_of_dtype(dtype):
     return getattr(dtype, "name", None) or keras.backend.standardize_dtype(dtype)
 
 
-def _as_lists(value):
-    """Return class weights as JSON holds them."""
-    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
+def _as_json(value):
+    """Return class weights, or a constant that is a tensor, as JSON holds them."""
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    if not hasattr(value, "dtype"):
+        return value
+    try:
+        return ops.convert_to_numpy(value).item()
+    # A variable has no number while a step is traced, for which Keras asks for the loss's `repr`.
+    except Exception:
+        return value

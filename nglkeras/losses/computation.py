@@ -129,7 +129,10 @@ class SoftmaxComputation(_Computation):
         if self.definition.label_only and not smoothing:
             x_own = own(x)
             if self.options.from_logits:
-                x_own = x_own - ops.logsumexp(x, axis=axis, keepdims=True)
+                # Not x - log Σ exp(x), which has the rounding of x itself where logits are large.
+                largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+                total = ops.sum(ops.exp(x - largest), axis=axis, keepdims=True)
+                x_own = (x_own - largest) - ops.log(total)
             total = self.terms(t_own, self._own_quantities(x_own, classes), x_own)
         else:
             # Sum over the classes as if none were the label, plus the correction for the one that

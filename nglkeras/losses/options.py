@@ -218,11 +218,11 @@ def check_number(name, value):
     """Return a constant if it is a finite number, in the form that a file can hold, or a tensor.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If it is neither, or a tensor of several numbers.
     """
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         value = value.item()
-    is_tensor = hasattr(value, "dtype")
+    is_tensor = hasattr(value, "dtype") and tuple(value.shape) == ()
     if not is_tensor and not (is_number(value) and np.isfinite(value)):
         raise UserError(f"{name}={value!r} is not a finite number")
     return value

@@ -483,6 +483,33 @@ def test_weights_of_samples_in_any_shape_stay_as_they_are(more, ignore_class):
     np.testing.assert_array_equal(to_numpy(weights).ravel(), given)
 
 
+@needs_tensorflow
+@pytest.mark.parametrize("size", [None, 1])
+def test_weights_whose_shape_a_data_set_does_not_tell(size):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size])])
+    def weighted(weights):
+        return losses.SparseNGL()(LABELS[0, 0], P[0, 0], sample_weight=weights)
+
+    weights = np.arange(1.0, 6.0, dtype="float32")
+    expected = (to_numpy(losses.sparse_ngl(LABELS[0, 0], P[0, 0])) * weights).mean()
+    assert float(weighted(weights[:, None])) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_tensors_of_unsigned_labels(dtype):
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # Keras does not know all of them.
+        labels = torch.tensor(LABELS).to(getattr(torch, dtype))
+    else:
+        labels = ops.convert_to_tensor(LABELS.astype(dtype))
+    found = to_numpy(losses.sparse_ngl(labels, P))
+    np.testing.assert_allclose(found, to_numpy(losses.sparse_ngl(LABELS, P)))
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (1, 3)])
 def test_weights_of_other_samples_are_refused(shape):
     """A single sample would be multiplied by the weights of all."""

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import pickle
 from functools import partial
 
 import keras
@@ -111,6 +112,21 @@ def test_bounded_losses_are_finite_everywhere_in_float16(function, from_logits):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("loss", [losses.Crossentropy, losses.Poly1, losses.MeanAbsoluteError])
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+def test_logits_that_are_large_are_exact(loss, offset):
+    """As those of one-hot labels and of Keras: only their differences count."""
+    found = [
+        value_and_gradient(
+            lambda x: loss(sparse=True, from_logits=True)(np.array([0]), x),
+            np.float32([[0, 1, 2]]) + np.float32(added),
+        )
+        for added in (0, offset)
+    ]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5)
+
+
 class TestShapesAndLabels:
     @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16", "float64"])
     def test_label_dtype_does_not_matter(self, dtype):
@@ -178,11 +194,23 @@ class TestConfigs:
             ({"alpha": None}, "alpha=None is not a finite number"),
             ({"alpha": np.nan}, "alpha=nan is not a finite number"),
             ({"alpha": -np.inf}, "alpha=-inf is not a finite number"),
+            ({"alpha": np.array([1.0, 2.0])}, "is not a finite number"),
         ],
     )
     def test_bad_argument(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             losses.NGL(**arguments)
+
+    @pytest.mark.parametrize("kind", [ops.convert_to_tensor, keras.Variable])
+    def test_a_constant_that_is_a_tensor_is_saved_as_its_number(self, kind, tmp_path):
+        """Such as one that a callback changes in the course of a training."""
+        loss = losses.NGL(alpha=kind(2.5))
+        assert pickle.loads(pickle.dumps(loss)).alpha == loss.get_config()["alpha"] == 2.5
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Softmax()])
+        model.compile(loss=loss)
+        assert np.isfinite(model.evaluate(np.eye(3), np.eye(3), verbose=0))
+        model.save(tmp_path / "model.keras")
+        assert keras.models.load_model(tmp_path / "model.keras").loss.alpha == 2.5
 
     @pytest.mark.parametrize("function", [losses.ngl, losses.sparse_ngl])
     @pytest.mark.parametrize("argument", [{"scaling": True}, {"class_reduction": "avg"}])
