@@ -105,7 +105,8 @@ def _for_all_pixels(weights, values):
         )
     weights = ops.convert_to_tensor(weights, dtype=values.dtype)
     if more:
-        weights = ops.squeeze(weights, axis=tuple(range(len(whole), len(shape))))
+        # Not `squeeze`, to which an axis of unknown size is none of 1.
+        weights = ops.reshape(weights, ops.shape(weights)[: len(whole)])
     missing = tuple(range(len(shape), len(whole)))
     return ops.expand_dims(weights, axis=missing) * ops.ones_like(values)
 

@@ -125,12 +125,12 @@ COMMITTED = [
     (
         "learning_rates/fashion_mnist",
         "fashion_mnist_small_cnn_Adam_4220_cosine_CE-Poly-1-CE+L2-SCE-Focal-GCE-f4-ASLsingle-label-"
-        "SparseLSR-Baikal-BaikalCMA_8runs.csv",
+        "SparseLSR-MAE-CSE-Autoloss-B-TaylorGLO-Bai-6941431a.csv",
         "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
         "--optimizer Adam --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
         "--rates 1e-3,3.2e-3,1e-2 --runs 3 --new-runs 5 "
-        "--losses CE Poly-1 'CE + L2' SCE Focal GCE f4 'ASL (single-label)' SparseLSR Baikal "
-        "BaikalCMA",
+        "--losses CE Poly-1 'CE + L2' SCE Focal GCE f4 'ASL (single-label)' SparseLSR MAE "
+        "CSE-Autoloss-B TaylorGLO Baikal BaikalCMA",
     ),
     (
         "learning_rates/fashion_mnist",
