@@ -124,7 +124,7 @@ def best_rates(
     """
     scales = any(cell.factor is not None for cell in table)
     widths = (4, 4, 3) if scales else (4, 3)
-    size = (15 if scales else 10.5, max(4.8, 0.3 * len(table) + 1.8))
+    size = (15 if scales else 10.5, max(5.1, 0.3 * len(table) + 2.1))
     figure = Figure(figsize=size, layout="constrained")
     whole, *scaled, tested = figure.subplots(1, len(widths), width_ratios=widths)
     colors = colors_of(cell.loss for cell in table)
@@ -149,7 +149,9 @@ def best_rates(
         axis.set_ylim(best - 10, best + 1)
     for axis in (whole, *scaled):
         axis.set_xscale("log")
-    whole.legend(fontsize="small")
+    # Among the curves of many losses there is no room for it.
+    handles = whole.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=8, fontsize="small")
     tested.set(xlabel=f"test {measure} at its best rate, new seeds{unit}")
     tested.invert_yaxis()
     figure.suptitle(title, fontsize="medium")
