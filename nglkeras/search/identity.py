@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import datetime
 import decimal
+import dis
 import enum
 import fractions
 import functools
@@ -137,8 +138,11 @@ class _Reader:
         return found
 
     def _methods(self, kind):
-        """Return the methods and properties of a class, as functions."""
-        found = map(_function_of, self._members(kind).values())
+        """Return the methods and properties of a class, as functions, by name.
+
+        In the copy that a worker has they are in another order than in the class.
+        """
+        found = (_function_of(member) for _, member in sorted(self._members(kind).items()))
         return [value for value in found if isinstance(value, types.FunctionType)]
 
     def _attributes(self, kind):
@@ -160,7 +164,14 @@ class _Reader:
 
     def _globals(self, function):
         """Return the values of its module that a function reads; no functions of other modules."""
-        names = {name for code in codes_of(function.__code__) for name in code.co_names}
+        # Not `co_names`, which has attributes, too: a global of such a name does not come along to
+        # a worker.
+        names = {
+            step.argval
+            for code in codes_of(function.__code__)
+            for step in dis.get_instructions(code)
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+        }
         found = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
         return {
             name: value

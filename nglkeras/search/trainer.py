@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ class Measured:
         status: One of `training.outcome.STATUSES`.
         validation: Measure on the validation data, 1 at best; `None` without one.
         test: The same on the test data.
-        seconds: Wall time.
+        seconds: Wall time; where it is 0, `Trainer` takes that of the call.
         message: What went wrong.
         parts: Measure on each of several parts of the test data, the same for all networks. They
             tell how much other test data would change; see `statistics.crossed_difference`.
@@ -142,8 +143,11 @@ class Trainer(ABC):
 
     def train(self, network: Network) -> Measured:
         """Train a network."""
-        rate, run = network.learning_rate, network.run
-        return self(network.name, network.loss, learning_rate=rate, run=run)
+        rate, run, begun = network.learning_rate, network.run, time.perf_counter()
+        outcome = self(network.name, network.loss, learning_rate=rate, run=run)
+        if isinstance(outcome, Measured) and not outcome.seconds:
+            return replace(outcome, seconds=time.perf_counter() - begun)
+        return outcome
 
     def each(
         self, networks: Sequence[Network], executor: Executor | None = None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import types
 import zlib
 from dataclasses import replace
@@ -61,6 +62,19 @@ class TestWhatATrainerGives:
 
     def test_a_network_without_a_test_that_did_not_end_well(self):
         assert as_measured(Measured("exploded"), TESTED).status == "exploded"
+
+    def test_seconds_that_it_does_not_tell_are_measured(self, tmp_path):
+        """Otherwise `minutes` would allow any number of networks."""
+
+        class Mute(Told):
+            def __call__(self, *loss, **network):
+                time.sleep(0.05)
+                return replace(super().__call__(*loss, **network), seconds=0.0)
+
+        made = told({"mine": MINE}, Mute({"CE": 0.9, "mine": 0.9}), tmp_path, minutes=0.5 / 60)
+        assert made.verdict == "not settled"
+        assert "It takes at least" in str(made)
+        assert all(network.seconds > 0.04 for network in made.networks().itertuples())
 
 
 class Told(Trainer):

@@ -4,9 +4,12 @@ import dataclasses
 import datetime
 import functools
 import pathlib
+import subprocess
+import sys
 import time
 import types
 
+import cloudpickle
 import keras
 import numpy as np
 import pytest
@@ -22,6 +25,13 @@ FACTOR = 2.0
 
 
 SEEN = []
+
+
+_FINGERPRINT_OF_A_COPY = """
+import sys, cloudpickle
+from nglkeras.search.identity import fingerprint
+print(fingerprint(cloudpickle.loads(sys.stdin.buffer.read())))
+"""
 
 
 def helper(value):
@@ -303,6 +313,26 @@ class TestIdentity:
         other = types.FunctionType((lambda value: value + 2).__code__, globals(), "helper")
         monkeypatch.setitem(globals(), "helper", other)
         assert fingerprint(evaluate) != before
+
+    def test_the_copy_that_a_worker_has_is_the_same(self):
+        """It has only the globals that are read, and the members of a class by name."""
+        exec(
+            """class Own:
+    def __init__(self): self.size = FACTOR
+    def __call__(self, expression): return self.size * expression.FACTORS
+    def again(self): return 1
+def score(expression): return expression.helper.mean(FACTOR)
+""",
+            scope := {"__name__": "__main__", "FACTOR": 2.0, "FACTORS": 3, "helper": 4, "mean": 5},
+        )
+        for one in (scope["Own"](), scope["score"]):
+            copy = subprocess.run(
+                [sys.executable, "-c", _FINGERPRINT_OF_A_COPY],
+                input=cloudpickle.dumps(one),
+                capture_output=True,
+                check=True,
+            )
+            assert copy.stdout.decode().strip() == fingerprint(one)
 
     def test_what_the_function_changes_is_no_setting(self):
         count, cache, names, table, rows = 0, {}, set(), [[0]], [[]]
