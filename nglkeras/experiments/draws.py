@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from nglkeras.errors import unknown
 from nglkeras.experiments.classification.trial import Trial
-from nglkeras.experiments.earlier import CHANGES, Change
 from nglkeras.seeds import derive_seed
 
 SHARED, FRESH = "shared", "fresh"
@@ -44,14 +43,3 @@ def drawn(trial: Trial, name: str) -> Trial:
         return trial
     number = derive_seed(trial.seed, f"draw/{name}", trial.run - FIRST)
     return replace(trial, run=FIRST + number % (2**31 - FIRST))
-
-
-def _shared(trial):
-    return replace(trial, run=trial.run - FIRST) if is_fresh(trial) else trial
-
-
-# Settings that earlier versions of a search did not have: see `earlier`.
-SEARCH_CHANGES = (
-    Change("draws", "all candidates share splits and initial weights", _shared),
-    *CHANGES,
-)

@@ -130,11 +130,13 @@ class Experiment(Script):
             if dataset == FOLDER:
                 tell(*data.sources.survey(args.data_dir))
 
-    @abstractmethod
     def trainer(
         self, args: argparse.Namespace, out: Path, missing: Sequence[Trial]
     ) -> Callable[..., TrialResult]:
-        """Return the function that turns a trial into its row."""
+        """Return the function that turns a trial into its row; by default for classifiers."""
+        return nglkeras.experiments.classification.shared_networks.SharedNetworks(
+            missing, timeout=args.timeout, data_dir=args.data_dir
+        )
 
     @abstractmethod
     def report(

@@ -2,7 +2,8 @@
 
 The hash covers the bytecode, the constants, the defaults, and the values that the function reads
 from its closure, its module, its object and its class: numbers, text, arrays, containers of them,
-and functions, classes and objects of the same module. It does not cover values that the code itself
+and functions, classes and objects of the user's modules: those that are neither Python's nor
+installed. It does not cover what a function imports by itself, values that the code itself
 changes, such as a counter or a cache, or that have no plain content, such as a network. The source
 text is not enough: two lambdas may be in one line. Nor is a pickle (cloudpickle): it contains
 counters, caches, weights, comments' line numbers and docstrings. Another version of Python may
@@ -22,6 +23,7 @@ import inspect
 import pathlib
 import re
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Mapping
 
@@ -44,6 +46,19 @@ def fingerprint(function: object) -> str:
     return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
 
+@functools.cache
+def _is_users(module):
+    """Return whether a module is neither Python's nor installed nor ours."""
+    if module == "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module.partition(".")[0] == "nglkeras":
+        return False
+    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    installed = {"site-packages", "dist-packages"} & {*pathlib.Path(file).parts}
+    return not installed and not any(pathlib.Path(file).is_relative_to(one) for one in places)
+
+
 def name_of(function: object) -> str:
     """Return the name of a function, or of the type of a callable object."""
     function = _innermost(function)
@@ -63,6 +78,9 @@ class _Reader:
         self.module = getattr(function, "__module__", None)
         self.owner = getattr(function, "__self__", function)
         self.open = set()
+
+    def _is_own(self, module):
+        return module == self.module or _is_users(module)
 
     def describe(self, value):
         # With the type, since 1, 1.0 and True are equal.
@@ -122,18 +140,19 @@ class _Reader:
     def _holds_settings(self, value):
         """Return whether an object's attributes are settings: those of a network are not."""
         own, *others = type(value).__mro__
-        homes = {kind.__module__.partition(".")[0] for kind in others} - sys.stdlib_module_names
+        of_others = (one.__module__ for one in others if not self._is_own(one.__module__))
+        homes = {module.partition(".")[0] for module in of_others} - sys.stdlib_module_names
         is_plain = homes <= {str(self.module).partition(".")[0]}
-        return own.__module__ == self.module and (is_plain or value is self.owner)
+        return self._is_own(own.__module__) and (is_plain or value is self.owner)
 
     def _all(self, values: Iterable) -> list:
         return [self.describe(value) for value in values]
 
     def _members(self, kind):
-        """Return what a class has from classes of the module, inherited too, by name."""
+        """Return what a class has from classes of one's own, inherited too, by name."""
         found = {}
         for one in reversed(kind.__mro__):
-            if one.__module__ == self.module:
+            if self._is_own(one.__module__):
                 found |= vars(one)
         return found
 
@@ -163,20 +182,22 @@ class _Reader:
         return self._all((code.replace(co_consts=consts), *values))
 
     def _globals(self, function):
-        """Return the values of its module that a function reads; no functions of other modules."""
+        """Return the values of its module that a function reads; no functions of installed ones."""
+        steps = [i for code in codes_of(function.__code__) for i in dis.get_instructions(code)]
         # Not `co_names`, which has attributes, too: a global of such a name does not come along to
         # a worker.
-        names = {
-            step.argval
-            for code in codes_of(function.__code__)
-            for step in dis.get_instructions(code)
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-        }
-        found = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
+        names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        attributes = {step.argval for step in steps if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
+        held = function.__globals__
+        found = {name: held[name] for name in names & held.keys()}
+        for name, value in list(found.items()):
+            if isinstance(value, types.ModuleType) and self._is_own(value.__name__):
+                read = attributes & vars(value).keys()
+                found |= {f"{name}.{one}": getattr(value, one) for one in read}
         return {
             name: value
             for name, value in found.items()
-            if not isinstance(value, types.FunctionType) or value.__module__ == self.module
+            if not isinstance(value, types.FunctionType) or self._is_own(value.__module__)
         }
 
     def _object(self, value):

@@ -12,6 +12,7 @@ from nglkeras.expression.papers import FORMULAS
 from nglkeras.report.figures import styled
 from nglkeras.report.loss_curves import draw_binary
 from nglkeras.search.ancestry import first_parents, maker
+from nglkeras.search.presentation import shortened
 from nglkeras.search.records import Generation
 from nglkeras.search.result import Result
 from nglkeras.search.variation import Variation
@@ -140,7 +141,7 @@ def curves(candidates: dict[str, Expression], class_reduction: str = "mean") -> 
     """Draw losses and their gradients in the binary case, beside CE and NGL."""
     panels = [
         (
-            f"{name}\n{_shortened(str(expression), 40)}",
+            f"{name}\n{shortened(str(expression), 40)}",
             expression.to_loss(class_reduction=class_reduction),
         )
         for name, expression in candidates.items()
@@ -201,7 +202,7 @@ def family(result: Result) -> Figure:
             axis.scatter(xs, ys, s=18, color=color, label=makers, zorder=3)
     for name in line:
         if name == winner or not records[name].individual.parents:
-            text = _shortened(str(records[name].individual.expression))
+            text = shortened(str(records[name].individual.expression), 60)
             at = (records[name].individual.generation, heights[name])
             right = name == winner and len(line) > 1
             axis.annotate(
@@ -256,7 +257,3 @@ _MAKERS = {
     "both": "tab:green",
     "copy": "lightblue",
 }
-
-
-def _shortened(text, length=60):
-    return text if len(text) <= length else text[: length - 1] + "…"

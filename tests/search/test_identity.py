@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import functools
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from nglkeras.expression import Expression
-from nglkeras.search.identity import fingerprint
+from nglkeras.search.identity import _is_users, fingerprint
 
 CE = Expression.parse("-(y_true*log(y_pred))")
 
@@ -313,6 +314,41 @@ class TestIdentity:
         other = types.FunctionType((lambda value: value + 2).__code__, globals(), "helper")
         monkeypatch.setitem(globals(), "helper", other)
         assert fingerprint(evaluate) != before
+
+    @pytest.mark.parametrize(
+        ("uses", "found"),
+        [
+            ("from theirs import score\ndef own(e): return score(e)", True),
+            ("import theirs\ndef own(e): return theirs.score(e)", True),
+            ("import theirs\ndef own(e): return e.size", False),
+            ("import theirs\ndef own(e): return theirs.Scored()(e)", True),
+            ("from theirs import Scored\nclass own(Scored): pass", True),
+        ],
+    )
+    @pytest.mark.parametrize("place", ["", "site-packages"])
+    def test_other_modules_count_unless_they_are_installed(
+        self, uses, found, place, tmp_path, monkeypatch
+    ):
+        """Such as a network of one's own in `nets.py`: another one is another search."""
+        folder = tmp_path / place
+        folder.mkdir(exist_ok=True)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        hashes = []
+        for number in (1, 64):
+            text = f"""def score(e): return {number}
+class Scored:
+    def __call__(self, e): return {number}
+"""
+            (folder / "theirs.py").write_text(text)
+            monkeypatch.delitem(sys.modules, "theirs", raising=False)
+            importlib.invalidate_caches()
+            scope = {"__name__": "__main__"}
+            exec(uses, scope)
+            hashes.append(fingerprint(scope["own"]))
+            _is_users.cache_clear()
+        monkeypatch.delitem(sys.modules, "theirs")
+        assert (hashes[0] != hashes[1]) == (found and not place)
 
     def test_the_copy_that_a_worker_has_is_the_same(self):
         """It has only the globals that are read, and the members of a class by name."""

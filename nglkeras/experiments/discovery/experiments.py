@@ -69,10 +69,6 @@ class ExperimentFitness(TrialFitness):
 
     Algorithm B.1 evaluates on the test set, section 4.1 speaks of the validation error: the
     validation set is used here, and the test set is not even read.
-
-    Attributes:
-        improvement: In experiment 5, improvement of the "errors", as in the paper, or of the
-            "accuracies" in a folder that an earlier version began.
     """
 
     def __init__(
@@ -97,7 +93,6 @@ class ExperimentFitness(TrialFitness):
         )
         self.number = experiment
         self.bounds = bounds
-        self.improvement = "errors"
         if self.experiment.against_ce:
             self.fitness_name = "mean % improvement over CE"
         self._references: dict[str, float] = {}
@@ -106,21 +101,7 @@ class ExperimentFitness(TrialFitness):
     def settings(self) -> dict:
         """Everything that decides the fitness, as JSON data."""
         settings = {"experiment": self.number, **super().settings}
-        if self.experiment.against_ce and self.improvement != "accuracies":
-            settings["improvement"] = self.improvement
-        return settings
-
-    def as_begun(self, settings: dict) -> None:
-        """Adopt the settings of the search in the folder, if an earlier version began it."""
-        super().as_begun(settings)
-        self.improvement = settings.get("improvement", "accuracies")
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences for the reader of the results of a folder that an earlier version began."""
-        if not self.experiment.against_ce or self.improvement == "errors":
-            return super().notes
-        return [*super().notes, "The improvement over CE is that of the accuracy, not the error."]
+        return settings | ({"improvement": "errors"} if self.experiment.against_ce else {})
 
     def prepare(self) -> None:
         """Find or download the data; in experiment 5, train the cross entropy.
@@ -142,12 +123,12 @@ class ExperimentFitness(TrialFitness):
     def combine(self, accuracies: dict[str, float]) -> tuple[float, ...]:
         """Return the fitness for the mean validation accuracy of each data set."""
         if self.experiment.against_ce:
-            return wins_and_improvement(accuracies, self._references, self.improvement)
+            return wins_and_improvement(accuracies, self._references)
         return super().combine(accuracies)
 
 
 def wins_and_improvement(
-    accuracies: dict[str, float], references: dict[str, float], of: str = "errors"
+    accuracies: dict[str, float], references: dict[str, float]
 ) -> tuple[float, float]:
     """Return the fitness of experiment 5: number of wins over CE, mean improvement over CE in %.
 
@@ -164,15 +145,11 @@ def wins_and_improvement(
     Args:
         accuracies: Mean validation accuracy by data set, in [0, 1].
         references: Mean validation accuracy of the cross entropy by data set.
-        of: "errors", or "accuracies" as in earlier versions: 100 (acc - acc_CE) / acc_CE.
     """
     changes = []
     for name, accuracy in accuracies.items():
         reference = references[name]
-        if of == "accuracies":
-            base = max(reference, 1e-12)
-        else:
-            base = 1 - reference if reference < 1 else 1.0
+        base = 1 - reference if reference < 1 else 1.0
         changes.append(100 * (accuracy - reference) / base)
     # The same number of hits may differ in the last digit in float32.
     won = [change for change in changes if change > 1e-4]

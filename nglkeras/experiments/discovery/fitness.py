@@ -1,6 +1,6 @@
 """The fitness of a loss as the mean accuracy of trials, each of which is a row of a journal."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -60,7 +60,6 @@ class TrialFitness(Fitness):
             `draws.planned` may mark them as fresh draws.
         journal: Holds the rows and takes the new ones.
         bound: Mean loss beyond which a training ends as "exploded".
-        chosen: Names of `draws.SEARCH_CHANGES` that keep today's setting in every folder.
         data_dir: Folder of TFDS.
         timeout: Seconds after which the training of a network stops.
         executor: Trains the networks; by default this process.
@@ -85,7 +84,6 @@ class TrialFitness(Fitness):
         journal: Journal,
         *,
         bound: float = np.inf,
-        chosen: Collection[str] = (),
         data_dir: str | Path | None = None,
         timeout: float | None = None,
         executor: Executor | None = None,
@@ -93,7 +91,6 @@ class TrialFitness(Fitness):
         racing: bool | Racing | None = False,
     ):
         self._planned = trials
-        self._chosen = chosen
         self.begun = earlier.Earlier()
         self.journal = journal
         self.data_dir = data_dir
@@ -137,9 +134,7 @@ class TrialFitness(Fitness):
         """Adopt the settings of the search in the folder, if an earlier version began it."""
         keys = settings.get("trials")
         keys = {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
-        self.begun = earlier.settings_of(
-            self._planned("y_pred"), keys, chosen=self._chosen, changes=draws.SEARCH_CHANGES
-        )
+        self.begun = earlier.settings_of(self._planned("y_pred"), keys)
         self.blanks = self.trials("y_pred")
         if self._chooses_racing:
             self.racing = races.of_settings(settings)

@@ -4,13 +4,11 @@ import argparse
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
-from nglkeras import search
 from nglkeras.errors import unknown
 from nglkeras.experiments import discovery, draws, options, script
 from nglkeras.experiments.options import Scale
@@ -114,7 +112,6 @@ class SearchScript(script.Script):
                 args,
                 scale,
                 Journal(out / "trials.jsonl", report=partial(print, file=sys.stderr)),
-                chosen=["draws"] if args.draws else [],
                 data_dir=args.data_dir,
                 timeout=args.timeout,
                 executor=executor,
@@ -145,20 +142,11 @@ def screening_of(
     args: argparse.Namespace,
     scale: Scale,
     fitness: "TrialFitness",
-    folder: Path,
     bounds: tuple[float, float] | None,
 ) -> Screening:
-    """Return the screening with the checks of the scale, as the options change them.
-
-    Earlier versions made all checks at every scale: a folder whose search was begun so goes on so,
-    unless an option names checks.
-    """
-    make = partial(with_checks, gradients=fitness.gradients, bounds=bounds)
-    full = make(CHECKS)
-    begun = search.records.settings_in(folder).get("screening")
-    if not (args.screen or args.without) and begun == search.records.as_json(asdict(full)):
-        return full
-    return make({*scale.screening, *args.screen} - set(args.without))
+    """Return the screening with the checks of the scale, as the options change them."""
+    checks = {*scale.screening, *args.screen} - set(args.without)
+    return with_checks(checks, gradients=fitness.gradients, bounds=bounds)
 
 
 def describe(checks: Screening, fitness: "TrialFitness") -> str:

@@ -75,7 +75,7 @@ class PaperASearch(SearchScript):
             parsimony=scale.parsimony,
             adaptation=scale.adaptation,
         )
-        screening = screening_of(args, scale, fitness, out, fitness.bounds)
+        screening = screening_of(args, scale, fitness, fitness.bounds)
         result = search.search(strategy, fitness, out=out, screening=screening)
         heading = f"{heading} {describe(screening, fitness)}"
         report(
@@ -130,7 +130,7 @@ class GLOSearch(SearchScript):
     def search(self, args, scale, fitness, heading, out):
         """Search trees, then coefficients for the best; compare it with CE and Baikal."""
         folder = out / "trees"
-        screening = screening_of(args, scale, fitness, folder, bounds=None)
+        screening = screening_of(args, scale, fitness, bounds=None)
         strategy = search.GLO(
             args.seed, population_size=scale.population, generations=scale.generations
         )

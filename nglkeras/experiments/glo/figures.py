@@ -9,7 +9,7 @@ import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import report
-from nglkeras.experiments import classification, earlier, glo, options, script
+from nglkeras.experiments import earlier, glo, options, script
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import GLOScale
 
@@ -50,12 +50,6 @@ class GLOExperiment(script.Experiment):
         arguments = plan_arguments(args, replicas)
         trials = self.planned(scale, names, formulas=formulas, **arguments)
         return sorted(trials, key=lambda trial: trial.run)
-
-    def trainer(self, args, out, missing):
-        """Return what trains each network by itself: paper B's trials do not set `compile_once`."""
-        return classification.shared_networks.SharedNetworks(
-            missing, timeout=args.timeout, data_dir=args.data_dir
-        )
 
     @abstractmethod
     def findings(self, scale, trials, results):

@@ -5,7 +5,7 @@ from functools import partial
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import report
 from nglkeras.data import catalog
-from nglkeras.experiments import classification, learning_rates, options, script
+from nglkeras.experiments import learning_rates, options, script
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.learning_rates import protocol
 from nglkeras.experiments.learning_rates.protocol import LearningRateScale
@@ -39,12 +39,6 @@ class LearningRates(script.Experiment):
         """Return more rates where the best one is at an edge, then the new seeds."""
         classes = catalog.get_info(scale.dataset, args.data_dir).classes
         return protocol.further(scale, trials, results, classes)
-
-    def trainer(self, args, out, missing):
-        """Return what trains the networks: losses and rates are variables of one compiled step."""
-        return classification.shared_networks.SharedNetworks(
-            missing, timeout=args.timeout, data_dir=args.data_dir
-        )
 
     def report(self, args, scale, trials, results, out, notes):
         """Print, write and draw curves and table."""

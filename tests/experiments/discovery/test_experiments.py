@@ -65,14 +65,6 @@ class TestFitness:
         assert fitness(0.6, 0.1, 0.1) > fitness(0.55, 0.79, 0.39)
         assert never > fitness(0.4, 0.7, 0.3)
 
-    def test_errors_and_accuracies_rank_otherwise(self):
-        references = {"easy": 0.9, "hard": 0.3}
-        on_easy, on_hard = {"easy": 0.95, "hard": 0.2}, {"easy": 0.8, "hard": 0.4}
-        for of, better, worse in (("errors", on_easy, on_hard), ("accuracies", on_hard, on_easy)):
-            found = [wins_and_improvement(one, references, of) for one in (better, worse)]
-            assert found[0] > found[1]
-        assert wins_and_improvement(on_easy, references) == (1.0, pytest.approx(50.0))
-
     @pytest.mark.parametrize(
         ("accuracy", "fitness"), [(1.0, (0.0, 0.0)), (0.9, (0.0, pytest.approx(-10.0)))]
     )
@@ -188,14 +180,13 @@ class TestExperiments:
 
     def test_a_folder_of_an_earlier_version_goes_on(self, tmp_path, monkeypatch):
         """Begun with the loss as monitor, shared draws and accuracies compared."""
-        from nglkeras.experiments.draws import SEARCH_CHANGES
-        from nglkeras.experiments.earlier import Earlier
+        from nglkeras.experiments.earlier import CHANGES, Earlier
 
-        scale = replace(TINY, plateau=True, draws="fresh")
+        scale = replace(TINY, plateau=True)
         journal = Journal(tmp_path / "trials.jsonl")
         before = ExperimentFitness(5, scale, journal)
-        earlier = [change for change in SEARCH_CHANGES if change.name in ("draws", "monitor")]
-        before.begun, before.improvement = Earlier(tuple(earlier)), "accuracies"
+        earlier = [change for change in CHANGES if change.name == "monitor"]
+        before.begun = Earlier(tuple(earlier))
         before.blanks = before.trials("y_pred")
         monkeypatch.setattr(before, "as_begun", lambda settings: None)
         strategy = {"population_size": 2, "generations": 0}
@@ -208,11 +199,7 @@ class TestExperiments:
         assert result.population == first.population
         assert files == [(tmp_path / n).read_bytes() for n in ("search.jsonl", "trials.jsonl")]
         notes = " ".join(today.notes)
-        for part in ("validation loss", "share splits", "that of the accuracy"):
-            assert part in notes
-        chosen = ExperimentFitness(5, scale, journal, chosen=["draws"])
-        with pytest.raises(UserError, match="other settings"):
-            search(GeneticProgramming(0, **strategy), chosen, out=tmp_path, quiet=True)
+        assert "validation loss" in notes
 
     def test_rows_are_taken_from_the_journal(self, tmp_path, monkeypatch):
         first = ExperimentFitness(2, TINY, Journal(tmp_path / "trials.jsonl"))(NGL)
