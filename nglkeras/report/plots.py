@@ -69,7 +69,8 @@ def dot_plot(
         reference: Where to draw a vertical line.
         printed: Name of the printed values in the legend.
     """
-    names = list(dict.fromkeys(dot.label for dots in panels.values() for dot in dots))
+    all_dots = [dot for dots in panels.values() for dot in dots]
+    names = list(dict.fromkeys(dot.label for dot in all_dots))
     # Wide enough for the title.
     width = max(4.2 * len(panels) + 1.2, 0.105 * len(title))
     size = (width, 0.42 * len(names) + 1.8)
@@ -85,8 +86,9 @@ def dot_plot(
         axis.set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.suptitle(title)
-    handles = axes[0].plot([], [], "o", color="tab:blue", label="measured, 95 % interval")
-    if any(dot.paper is not None for dots in panels.values() for dot in dots):
+    what = "measured" + ", 95 % interval" * any(dot.low is not None for dot in all_dots)
+    handles = axes[0].plot([], [], "o", color="tab:blue", label=what)
+    if any(dot.paper is not None for dot in all_dots):
         handles += axes[0].plot([], [], "D", color="tab:orange", mfc="none", label=printed)
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

@@ -92,8 +92,9 @@ def confirm(
         rates: Number of learning rates around the fitness's own, or the rates; five or more.
         rate_runs: Networks for each loss and rate.
         new_runs: Tested networks for each loss.
-        minutes: Time budget. It cuts new runs first, down to five, then contenders, then
-            candidates, then networks for each rate; the result says what was cut.
+        minutes: Time budget of the whole, with what an interrupted call has trained. It cuts new
+            runs first, down to five, then contenders, then candidates, then networks for each rate;
+            the result says what was cut.
         max_added: How many rates are added at each end, at most.
         executor: Trains the networks, unless the fitness has its own.
         quiet: Whether to print neither cost, progress nor result.

@@ -53,6 +53,12 @@ class RedividedTrainer(Trainer):
             held = order[: round(HELD_OUT * len(y))]
             order = order[len(held) :]
             count = round(count * (1 - HELD_OUT))
+            size = fitness.compiled.schedule.batch_size
+            if count < size:
+                raise UserError(
+                    f"without test data {len(held)} of the search's {len(y)} samples are held out, "
+                    f"and {count} for training do not fill a batch of {size}: give test data"
+                )
             self._test = _taken(x, held), y[held]
             self.notes = (
                 f"No test data were given: {len(held)} of the search's own {len(y)} samples are "

@@ -830,6 +830,12 @@ class TestOwnNetwork:
         (note,) = fitness.trainer(losses, (X[159:170], LABELS[159:170])).notes
         assert note.startswith("1 of 11 test samples are among the data of the search")
 
+    def test_what_is_left_without_test_data_must_fill_a_batch(self):
+        data = (X[:20], LABELS[:20]), (X[20:36], LABELS[20:36])
+        few = TrainingFitness(model_fn, *data, batch_size=20)
+        with pytest.raises(UserError, match=r"7 of the search's 36 samples .*, and 16 .* of 20: g"):
+            few.trainer({"a": as_loss(MINE)})
+
     @pytest.mark.parametrize("given", [True, False], ids=["given", "held out"])
     def test_no_sample_is_trained_and_tested_with(self, fitness, given):
         test = (X[160:], LABELS[160:]) if given else None

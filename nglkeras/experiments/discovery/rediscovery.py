@@ -23,7 +23,7 @@ VERDICTS = ("yes", "no", "not settled")
 # What is measured of the best loss and of each known one.
 MEASURED = [f"{what}_{name}" for what in ("fitness", "rate", "test") for name in ("best", *KNOWN)]
 # What a line says of the best loss where no loss of a search could be trained.
-NOTHING = {"best": "other", "id": "", "formula": None, "simplified": "no loss could be trained"}
+NOTHING = {"best": "none", "id": "", "formula": None, "simplified": "no loss could be trained"}
 NOTHING |= {"gradient": math.nan, "verdict": None, **dict.fromkeys(MEASURED, math.nan)}
 # Names of the searches without and with `scale_free`.
 VARIANTS = {False: "as in the paper", True: "scale-free"}

@@ -75,6 +75,8 @@ class TestTables:
     def test_nothing_found(self):
         lines = [{**line(0, kinds.OTHER), **rediscovery.NOTHING}]
         assert len(rediscovery.reached(pd.DataFrame(lines))) == 1
+        best = [row[0] for row in by_kind(rediscovery.shares(pd.DataFrame(lines))).values()]
+        assert all(text.startswith("0 of 1") for text in best)
 
     def test_figure(self):
         frame = pd.DataFrame([line(0, kinds.POLE), line(0, kinds.OTHER, scale_free=True)])
