@@ -4,7 +4,8 @@ The hash covers the bytecode, the constants, the defaults, and the values that t
 from its closure, its module, its object and its class: numbers, text, arrays, containers of them,
 and functions, classes and objects of the user's modules: those that are neither Python's nor
 installed. It does not cover what a function imports by itself, values that the code itself
-changes, such as a counter or a cache, or that have no plain content, such as a network. The source
+changes, such as a counter or a cache, or that have no plain content, such as a network or a
+`tf.data.Dataset`. Of other objects of Keras, such as an optimizer, it covers the config. The source
 text is not enough: two lambdas may be in one line. Nor is a pickle (cloudpickle): it contains
 counters, caches, weights, comments' line numbers and docstrings. Another version of Python may
 give another hash.
@@ -29,6 +30,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from nglkeras.expression import Expression
 from nglkeras.search.changes import Changes, codes_of
 
 # Types whose `repr` is their whole value.
@@ -135,6 +137,13 @@ class _Reader:
                 return self.describe(array.tolist() if array.dtype == object else array)
         if self._holds_settings(value):
             return self._object(value)
+        if isinstance(value, Expression):
+            return str(value)
+        if hasattr(value, "get_config") and not hasattr(value, "weights"):
+            with contextlib.suppress(Exception):
+                # Keras counts the objects of a class in their names.
+                config = {k: v for k, v in value.get_config().items() if k != "name"}
+                return self._all((type(value), config))
         return getattr(value, "__qualname__", type(value).__qualname__)
 
     def _holds_settings(self, value):

@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from nglkeras.expression import Expression
+from nglkeras.losses import NGL
 from nglkeras.search.identity import _is_users, fingerprint
 
 CE = Expression.parse("-(y_true*log(y_pred))")
@@ -314,6 +315,31 @@ class TestIdentity:
         other = types.FunctionType((lambda value: value + 2).__code__, globals(), "helper")
         monkeypatch.setitem(globals(), "helper", other)
         assert fingerprint(evaluate) != before
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            keras.optimizers.Adam,
+            keras.optimizers.schedules.ExponentialDecay,
+            keras.regularizers.L2,
+            keras.losses.CategoricalFocalCrossentropy,
+            NGL,
+        ],
+    )
+    def test_objects_of_keras_count_with_their_settings(self, make):
+        def hashed(first):
+            given = (first, 10, 0.9) if make is keras.optimizers.schedules.ExponentialDecay else ()
+            made = make(*(given or (first,)))
+            return fingerprint(lambda expression: (made, expression))
+
+        assert hashed(0.25) == hashed(0.25) != hashed(0.5)
+
+    def test_an_expression_counts_with_its_formula(self):
+        def hashed(formula):
+            expression = Expression.parse(formula)
+            return fingerprint(lambda other: (expression, other))
+
+        assert hashed("y_true*y_pred") == hashed("y_true*y_pred") != hashed("y_pred")
 
     @pytest.mark.parametrize(
         ("uses", "found"),
