@@ -38,6 +38,8 @@ _PRINTED = (
     *(range, slice, pathlib.PurePath, enum.Enum, re.Pattern, decimal.Decimal),
     *(fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
 )
+# Those of a developer lie elsewhere than installed packages.
+_LIBRARIES = ("nglkeras", "keras", "tensorflow", "jax", "torch", "numpy")
 # What a class has as a setting.
 _PLAIN = int | float | complex | str | bytes | tuple | list | dict | set | np.ndarray | np.generic
 
@@ -50,11 +52,11 @@ def fingerprint(function: object) -> str:
 
 @functools.cache
 def _is_users(module):
-    """Return whether a module is neither Python's nor installed nor ours."""
+    """Return whether a module is neither Python's nor installed nor a library that we know."""
     if module == "__main__":
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or module.partition(".")[0] == "nglkeras":
+    if file is None or module.partition(".")[0] in _LIBRARIES:
         return False
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     installed = {"site-packages", "dist-packages"} & {*pathlib.Path(file).parts}
@@ -79,7 +81,7 @@ class _Reader:
     def __init__(self, function):
         self.module = getattr(function, "__module__", None)
         self.owner = getattr(function, "__self__", function)
-        self.open = set()
+        self.open, self.seen = set(), set()
 
     def _is_own(self, module):
         return module == self.module or _is_users(module)
@@ -91,6 +93,13 @@ class _Reader:
             return kind, repr(value)
         if id(value) in self.open:  # e.g. a function that calls itself
             return ("again",)
+        if isinstance(value, types.FunctionType | type):
+            home = value.__module__
+            # A package has many that use each other: each is described where it is met first.
+            if id(value) in self.seen:
+                return "seen", home, value.__qualname__
+            if home != self.module and _is_users(home):
+                self.seen.add(id(value))
         self.open.add(id(value))
         try:
             return kind, self._content(value)
@@ -198,10 +207,10 @@ class _Reader:
         names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
         attributes = {step.argval for step in steps if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
         held = function.__globals__
-        found = {name: held[name] for name in names & held.keys()}
+        found = {name: held[name] for name in sorted(names & held.keys())}
         for name, value in list(found.items()):
             if isinstance(value, types.ModuleType) and self._is_own(value.__name__):
-                read = attributes & vars(value).keys()
+                read = sorted(attributes & vars(value).keys())
                 found |= {f"{name}.{one}": getattr(value, one) for one in read}
         return {
             name: value

@@ -376,6 +376,18 @@ class Scored:
         monkeypatch.delitem(sys.modules, "theirs")
         assert (hashes[0] != hashes[1]) == (found and not place)
 
+    def test_a_package_whose_functions_use_each_other_is_read_once(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        steps = [f"def f{i}(e): return f{i + 1}(e) + f{i + 1}(f{i + 2}(e))" for i in range(60)]
+        ends = "def f60(e): return e\ndef f61(e): return e"
+        (tmp_path / "theirs.py").write_text("\n".join([*steps, ends]))
+        exec("import theirs\ndef own(e): return theirs.f0(e)", scope := {"__name__": "__main__"})
+        begun = time.process_time()
+        assert fingerprint(scope["own"]) == fingerprint(scope["own"])
+        assert time.process_time() - begun < 5
+        monkeypatch.delitem(sys.modules, "theirs")
+        _is_users.cache_clear()
+
     def test_the_copy_that_a_worker_has_is_the_same(self):
         """It has only the globals that are read, and the members of a class by name."""
         exec(
