@@ -141,10 +141,14 @@ _CONVERT = {
 def _name(row):
     if isinstance(row, _Candidate | _Network):
         return str(row)
-    trial, run = row.trial, row.trial.get("run")
+    trial, run, schedule = row.trial, row.trial.get("run"), row.trial.get("schedule")
     run = f"run {run + 1}" if isinstance(run, int) else ""
-    parts = (trial.get("dataset"), trial.get("model"), trial.get("formula") or trial.get("loss"))
-    return ", ".join(str(part) for part in (*parts, run) if part)
+    loss = trial.get("formula") or trial.get("loss")
+    rate = schedule.get("learning_rate") if isinstance(schedule, dict) else None
+    if loss and isinstance(rate, int | float):
+        loss = f"{loss} at {rate:g}"
+    parts = (trial.get("dataset"), trial.get("model"), loss, run)
+    return ", ".join(str(part) for part in parts if part)
 
 
 def describe(status: Status, *, failures: int = 10) -> str:

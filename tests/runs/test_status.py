@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 
 import pytest
 
@@ -18,10 +19,9 @@ TRIALS = plan(TABLE2_SCALES["demo"], ["CE", "NGL"])
 
 
 def result(trial, outcome="ok", seconds=3.0, **fields):
-    named = {"dataset": trial.dataset, "model": trial.model, "loss": trial.loss, "run": trial.run}
     return TrialResult(
         key=trial.key,
-        trial=named,
+        trial=json.loads(json.dumps(asdict(trial))),
         status=outcome,
         seconds=seconds,
         accuracy=0.5 if outcome == "ok" else None,
@@ -45,7 +45,7 @@ class TestRead:
         journal.append(result(TRIALS[1], "crashed", message="it broke\nbadly", attempts=4))
         text = shown(tmp_path)
         assert "1 ok, 1 crashed; 0:00:06 of training" in text
-        assert "digits, small_cnn, NGL, run 1: crashed (it broke badly)" in text
+        assert "digits, small_cnn, NGL at 0.001, run 1: crashed (it broke badly)" in text
         assert "3 times a worker was lost" in text
         assert text.endswith("not running")
 
