@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from keras import ops
 
 from nglkeras.losses import kernels
@@ -130,7 +131,9 @@ class SoftmaxComputation(_Computation):
             x_own = own(x)
             if self.options.from_logits:
                 # Not x - log Σ exp(x), which has the rounding of x itself where logits are large.
-                largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+                # An empty batch has no greatest one but `initial`.
+                largest = ops.max(x, axis=axis, keepdims=True, initial=-np.inf)
+                largest = ops.stop_gradient(largest)
                 total = ops.sum(ops.exp(x - largest), axis=axis, keepdims=True)
                 x_own = (x_own - largest) - ops.log(total)
             total = self.terms(t_own, self._own_quantities(x_own, classes), x_own)
