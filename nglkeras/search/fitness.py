@@ -158,11 +158,17 @@ class FunctionFitness(Fitness):
     def __init__(self, function: Callable[[Expression], Evaluation | float]):
         self.function = function
         own = {name: getattr(function, name) for name in _OPTIONAL if hasattr(function, name)}
-        vars(self).update({"settings": _code_of(function)} | own)
+        self._is_code = "settings" not in own
+        vars(self).update({"settings": _code_of(function), **own} if self._is_code else own)
 
     def __call__(self, expression: Expression) -> Evaluation | float:
         """Call the function."""
         return self.function(expression)
+
+    def as_begun(self, settings: dict) -> None:
+        """Adopt the settings of early journals, which do not have the code."""
+        if self._is_code and not settings:
+            self.settings = settings
 
 
 def _code_of(function):

@@ -54,6 +54,7 @@ def write_page(folder: str | Path) -> Path:
 
 def _write(folder, result, live):
     """Write the page; `live` is the live status of a search that is running, else `None`."""
+    extras.require("jinja2", "bokeh")
     text = _render(folder, result, live)
     path = folder / PAGE
     # A browser sees the old page or the new one, never half of one.
