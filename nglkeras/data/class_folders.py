@@ -42,9 +42,11 @@ def find_splits(root: Path) -> dict[str, str]:
     for path in image_files.list_folder(root).folders if root.is_dir() else ():
         if path.name not in found and path.name.lower() in _LIKE_SPLITS:
             raise UserError(f"{path}: call it val, validation or test, or move it away")
-    for name in found:
-        if (root / name).samefile(root / "train"):
-            raise UserError(f"{root / name} and {root / 'train'} are the same folder")
+    folders = {}
+    for name in ("train", *found):
+        other = folders.setdefault((root / name).resolve(), name)
+        if other != name:
+            raise UserError(f"{root / name} and {root / other} are the same folder")
     if len(found) > 1 and found[1] == "validation":
         raise UserError(f"{root} has val and validation: keep one of them")
     splits = ("test",) if len(found) == 1 else ("validation", "test")

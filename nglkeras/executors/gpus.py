@@ -11,8 +11,9 @@ from pathlib import Path
 from nglkeras.errors import UserError
 from nglkeras.training.devices import backend
 
-# Whether JAX takes most of a GPU at once, as the user has it: workers do, their driver must not.
-_PREALLOCATE = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+# Whether JAX takes most of a GPU at once: by default workers do, and their driver does not.
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+_of_driver: dict[str, str] = {}
 
 
 def visible_gpus() -> list[str]:
@@ -77,7 +78,8 @@ def leave_memory_to_workers() -> None:
     It trains nothing, but a confirmation checks the network in it, and a user may build one.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if PREALLOCATE not in os.environ:
+        os.environ[PREALLOCATE] = _of_driver[PREALLOCATE] = "false"
 
 
 def worker_environment(share: float) -> dict[str, str]:
@@ -92,7 +94,8 @@ def worker_environment(share: float) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(str(path or Path.cwd()) for path in sys.path),
         "KERAS_BACKEND": backend(),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": _PREALLOCATE,
+        # As the user has it, unless it is there for the driver alone.
+        PREALLOCATE: "true" if PREALLOCATE in _of_driver else os.environ.get(PREALLOCATE, "true"),
         # Each worker would report the devices and libraries that it has found.
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
     }

@@ -97,7 +97,7 @@ def _for_all_pixels(weights, values):
     # Those of several outputs would be multiplied with each other's samples.
     fit = (size in (1, None, own) or own is None for size, own in zip(shape, whole, strict=False))
     is_less, more = len(shape) < len(whole), shape[len(whole) :]
-    of_samples = all(size == 1 for size in shape[1:]) if is_less else all(fit)
+    of_samples = all(fit) and (not is_less or all(size == 1 for size in shape[1:]))
     if not of_samples or any(size not in (1, None) for size in more):
         raise UserError(
             f"sample weights of shape {shape} are weights of neither samples nor pixels, shape "

@@ -313,8 +313,8 @@ def _as_int32(labels, classes, ignore_class):
     if "int" in dtype:
         low = 0 if dtype.startswith("uint") else -LIMIT
         if low == 0 and keras.backend.backend() == "torch":
-            # It has few operations for them. What is beyond int64 becomes negative, as invalid.
-            labels = ops.cast(labels, "int64")
+            # It has few operations for them. What is beyond int64 becomes negative, thus invalid.
+            labels, low = ops.cast(labels, "int64"), -LIMIT
         return ops.cast(ops.clip(labels, low, LIMIT), "int32")
     _check_precision(dtype, classes, ignore_class)
     if dtype in ("float16", "bfloat16"):

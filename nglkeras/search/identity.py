@@ -2,16 +2,16 @@
 
 The hash covers the bytecode, the constants, the defaults, and the values that the function reads
 from its closure, its module, its object and its class: numbers, text, arrays, containers of them,
-and functions, classes and objects of the user's modules: those that are neither Python's nor
-installed. It does not cover what a function imports by itself, values that the code itself
+and functions, classes and objects of the same module. Of other modules of the user, which lie in no
+`site-packages`, it covers the code of the whole file. It does not cover values that the code itself
 changes, such as a counter or a cache, or that have no plain content, such as a network or a
-`tf.data.Dataset`. Of other objects of Keras, such as an optimizer, it covers the config. The source
-text is not enough: two lambdas may be in one line. Nor is a pickle (cloudpickle): it contains
-counters, caches, weights, comments' line numbers and docstrings. Another version of Python may
-give another hash.
+`tf.data.Dataset`. The source text is not enough: two lambdas may be in one line. Nor is a pickle
+(cloudpickle): it contains counters, caches, weights, comments' line numbers and docstrings. Another
+version of Python may give another hash.
 """
 
 import argparse
+import ast
 import contextlib
 import datetime
 import decimal
@@ -46,21 +46,44 @@ _PLAIN = int | float | complex | str | bytes | tuple | list | dict | set | np.nd
 
 def fingerprint(function: object) -> str:
     """Return the hash of a function, a method, a `partial`, a class or a callable object."""
-    described = _Reader(_innermost(function)).describe(function)
+    reader = _Reader(_innermost(function))
+    described = reader.describe(function)
+    if files := _code_of_files(reader.modules):
+        described = described, files
     return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
 
-@functools.cache
 def _is_users(module):
-    """Return whether a module is neither Python's nor installed nor a library that we know."""
-    if module == "__main__":
-        return True
+    """Return whether a module has a file that is neither Python's nor installed nor ours."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or module.partition(".")[0] in _LIBRARIES:
+    # A worker has another main program; the user's own is described as a module of the function.
+    if file is None or module.partition(".")[0] in ("__main__", *_LIBRARIES):
         return False
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     installed = {"site-packages", "dist-packages"} & {*pathlib.Path(file).parts}
     return not installed and not any(pathlib.Path(file).is_relative_to(one) for one in places)
+
+
+def _home(value):
+    """Return the name of the module that a value is, or that it or its type comes from."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    owner = value if isinstance(value, types.FunctionType | type) else type(value)
+    return str(owner.__module__)
+
+
+def _code_of_files(modules):
+    """Return the hashes of the files of modules, and of the user's modules that these use."""
+    found, waiting = {}, set(modules)
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules[name]
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            text = ast.dump(ast.parse(pathlib.Path(module.__file__).read_bytes()))
+            found[name] = hashlib.sha256(text.encode()).hexdigest()
+        homes = set(map(_home, list(vars(module).values()))) - found.keys() - {name}
+        waiting |= set(filter(_is_users, homes))
+    return sorted(found.items())
 
 
 def name_of(function: object) -> str:
@@ -81,10 +104,13 @@ class _Reader:
     def __init__(self, function):
         self.module = getattr(function, "__module__", None)
         self.owner = getattr(function, "__self__", function)
-        self.open, self.seen = set(), set()
+        self.open = set()
+        # The user's other modules that are met.
+        self.modules = set()
 
-    def _is_own(self, module):
-        return module == self.module or _is_users(module)
+    def _meet(self, module):
+        if module != self.module and _is_users(module):
+            self.modules.add(module)
 
     def describe(self, value):
         # With the type, since 1, 1.0 and True are equal.
@@ -93,13 +119,7 @@ class _Reader:
             return kind, repr(value)
         if id(value) in self.open:  # e.g. a function that calls itself
             return ("again",)
-        if isinstance(value, types.FunctionType | type):
-            home = value.__module__
-            # A package has many that use each other: each is described where it is met first.
-            if id(value) in self.seen:
-                return "seen", home, value.__qualname__
-            if home != self.module and _is_users(home):
-                self.seen.add(id(value))
+        self._meet(_home(value))
         self.open.add(id(value))
         try:
             return kind, self._content(value)
@@ -148,29 +168,24 @@ class _Reader:
             return self._object(value)
         if isinstance(value, Expression):
             return str(value)
-        if hasattr(value, "get_config") and not hasattr(value, "weights"):
-            with contextlib.suppress(Exception):
-                # Keras counts the objects of a class in their names.
-                config = {k: v for k, v in value.get_config().items() if k != "name"}
-                return self._all((type(value), config))
         return getattr(value, "__qualname__", type(value).__qualname__)
 
     def _holds_settings(self, value):
         """Return whether an object's attributes are settings: those of a network are not."""
         own, *others = type(value).__mro__
-        of_others = (one.__module__ for one in others if not self._is_own(one.__module__))
-        homes = {module.partition(".")[0] for module in of_others} - sys.stdlib_module_names
+        homes = {kind.__module__.partition(".")[0] for kind in others} - sys.stdlib_module_names
         is_plain = homes <= {str(self.module).partition(".")[0]}
-        return self._is_own(own.__module__) and (is_plain or value is self.owner)
+        return own.__module__ == self.module and (is_plain or value is self.owner)
 
     def _all(self, values: Iterable) -> list:
         return [self.describe(value) for value in values]
 
     def _members(self, kind):
-        """Return what a class has from classes of one's own, inherited too, by name."""
+        """Return what a class has from classes of the module, inherited too, by name."""
         found = {}
         for one in reversed(kind.__mro__):
-            if self._is_own(one.__module__):
+            self._meet(one.__module__)
+            if one.__module__ == self.module:
                 found |= vars(one)
         return found
 
@@ -200,22 +215,22 @@ class _Reader:
         return self._all((code.replace(co_consts=consts), *values))
 
     def _globals(self, function):
-        """Return the values of its module that a function reads; no functions of installed ones."""
-        steps = [i for code in codes_of(function.__code__) for i in dis.get_instructions(code)]
+        """Return the values of its module that a function reads; no functions of other modules."""
         # Not `co_names`, which has attributes, too: a global of such a name does not come along to
         # a worker.
-        names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-        attributes = {step.argval for step in steps if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
-        held = function.__globals__
-        found = {name: held[name] for name in sorted(names & held.keys())}
-        for name, value in list(found.items()):
-            if isinstance(value, types.ModuleType) and self._is_own(value.__name__):
-                read = sorted(attributes & vars(value).keys())
-                found |= {f"{name}.{one}": getattr(value, one) for one in read}
+        names = {
+            step.argval
+            for code in codes_of(function.__code__)
+            for step in dis.get_instructions(code)
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+        }
+        found = {name: function.__globals__[name] for name in names & function.__globals__.keys()}
+        for value in found.values():
+            self._meet(_home(value))
         return {
             name: value
             for name, value in found.items()
-            if not isinstance(value, types.FunctionType) or self._is_own(value.__module__)
+            if not isinstance(value, types.FunctionType) or value.__module__ == self.module
         }
 
     def _object(self, value):

@@ -57,7 +57,8 @@ class RedividedTrainer(Trainer):
             if count < size:
                 raise UserError(
                     f"without test data {len(held)} of the search's {len(y)} samples are held out, "
-                    f"and {count} for training do not fill a batch of {size}: give test data"
+                    f"and {count} for training do not fill a batch of {size}: give test data, "
+                    "or a smaller batch_size"
                 )
             self._test = _taken(x, held), y[held]
             self.notes = (

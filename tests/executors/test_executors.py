@@ -355,10 +355,13 @@ class TestVisibleGPUs:
 @pytest.mark.parametrize("given", [None, "false"])
 def test_a_driver_leaves_the_memory_of_gpus_to_its_workers(monkeypatch, given):
     """JAX would take three quarters of each once a network is built in it, TensorFlow all."""
-    variable = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
-    monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(gpus, "_PREALLOCATE", given or "true")
+    variable = gpus.PREALLOCATE
+    monkeypatch.setattr(gpus, "_of_driver", {})
+    for name in ("TF_FORCE_GPU_ALLOW_GROWTH", variable):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    if given:
+        monkeypatch.setenv(variable, given)
     of_worker = Processes(1)._environment(0)
     assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert os.environ[variable] == "false"

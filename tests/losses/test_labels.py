@@ -510,11 +510,24 @@ def test_tensors_of_unsigned_labels(dtype):
     np.testing.assert_allclose(found, to_numpy(losses.sparse_ngl(LABELS, P)))
 
 
+@pytest.mark.parametrize("pixels", [(), (4,)])
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (1, 3)])
-def test_weights_of_other_samples_are_refused(shape):
+def test_weights_of_other_samples_are_refused(shape, pixels):
     """A single sample would be multiplied by the weights of all."""
+    labels = np.ones((1, *pixels), "int32")
     with pytest.raises(UserError, match="are weights of neither samples nor pixels"):
-        losses.SparseNGL()([1], np.full((1, 3), 1 / 3), sample_weight=np.ones(shape))
+        losses.SparseNGL()(labels, np.full((*labels.shape, 3), 1 / 3), sample_weight=np.ones(shape))
+
+
+def test_an_unsigned_label_beyond_all_is_no_class():
+    """Such as a -1 that was cast."""
+    labels = np.array([2**64 - 1], "uint64")
+    if keras.backend.backend() == "torch":
+        import torch
+
+        labels = torch.tensor([-1]).to(torch.uint64)
+    value = to_numpy(losses.sparse_ngl(labels, np.full((1, 3), 1 / 3, "float32")))
+    assert np.isnan(value).all()
 
 
 def test_void_pixels_do_not_count_in_a_switched_loss():
