@@ -335,6 +335,11 @@ def reconstruction_note(names: Iterable[str]) -> list[str]:
     ]
 
 
+# Settings of a trial that decide how many images it has.
+_IMAGES = ("train_images", "validation_images", "evaluation_images", "splits", "own_validation")
+_IMAGES += ("validation", "test")
+
+
 def data_notes(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> list[str]:
     """Say which rows are of other numbers of images, since they must not be compared.
 
@@ -344,16 +349,16 @@ def data_notes(trials: Sequence[Trial], results: Mapping[str, TrialResult]) -> l
     found = {}
     for trial in trials:
         if (sizes := results[trial.key].sizes) is not None:
-            kind = replace(trial.kind, l2=0.0)
-            found.setdefault(kind, {}).setdefault(tuple(sizes), trial)
+            images = trial.dataset, *(getattr(trial, name, None) for name in _IMAGES)
+            found.setdefault(images, {}).setdefault(tuple(sizes), trial)
     return [
-        f"Do not compare the rows of {kind.dataset}: "
+        f"Do not compare the rows of {dataset}: "
         + " and ".join(
             f"{trial} had {' + '.join(f'{count:,}' for count in sizes)} images"
             for sizes, trial in of_sizes.items()
         )
         + " (training + validation + test). Train in another --out."
-        for kind, of_sizes in found.items()
+        for (dataset, *_), of_sizes in found.items()
         if len(of_sizes) > 1
     ]
 
