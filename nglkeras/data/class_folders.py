@@ -42,11 +42,6 @@ def find_splits(root: Path) -> dict[str, str]:
     for path in image_files.list_folder(root).folders if root.is_dir() else ():
         if path.name not in found and path.name.lower() in _LIKE_SPLITS:
             raise UserError(f"{path}: call it val, validation or test, or move it away")
-    folders = {}
-    for name in ("train", *found):
-        other = folders.setdefault((root / name).resolve(), name)
-        if other != name:
-            raise UserError(f"{root / name} and {root / other} are the same folder")
     if len(found) > 1 and found[1] == "validation":
         raise UserError(f"{root} has val and validation: keep one of them")
     splits = ("test",) if len(found) == 1 else ("validation", "test")
@@ -59,14 +54,19 @@ def read_folder(root: str | Path | None, splits: Mapping[str, str] | None = None
     `splits` has the folder of each split, by default as `find_splits` finds them.
 
     Raises:
-        UserError: If no folder is given, a split's folder is missing, a class has no training
-            image, another split has a class that the training split has not, there are fewer than
-            two classes, or a file is empty.
+        UserError: If no folder is given, a split's folder is missing or that of another split, a
+            class has no training image, another split has a class that the training split has not,
+            there are fewer than two classes, or a file is empty.
     """
     if root is None:
         raise UserError("data set folder: say which with --data-dir")
     root, notes = expand(root), []
     splits = splits or find_splits(root)
+    folders = {}
+    for name in splits.values():
+        other = folders.setdefault((root / name).resolve(), name)
+        if other != name:
+            raise UserError(f"{root / name} and {root / other} are the same folder")
     found = {split: _classes(root / name, splits, notes) for split, name in splits.items()}
     train = root / splits["train"]
     classes = sorted(found["train"])

@@ -13,7 +13,8 @@ from nglkeras.training.devices import backend
 
 # Whether JAX takes most of a GPU at once: by default workers do, and their driver does not.
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
-_of_driver: dict[str, str] = {}
+# Variables that are there for this process alone.
+_of_driver: set[str] = set()
 
 
 def visible_gpus() -> list[str]:
@@ -79,7 +80,8 @@ def leave_memory_to_workers() -> None:
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if PREALLOCATE not in os.environ:
-        os.environ[PREALLOCATE] = _of_driver[PREALLOCATE] = "false"
+        os.environ[PREALLOCATE] = "false"
+        _of_driver.add(PREALLOCATE)
 
 
 def worker_environment(share: float) -> dict[str, str]:
@@ -94,7 +96,6 @@ def worker_environment(share: float) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(str(path or Path.cwd()) for path in sys.path),
         "KERAS_BACKEND": backend(),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        # As the user has it, unless it is there for the driver alone.
         PREALLOCATE: "true" if PREALLOCATE in _of_driver else os.environ.get(PREALLOCATE, "true"),
         # Each worker would report the devices and libraries that it has found.
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),

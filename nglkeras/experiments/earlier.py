@@ -133,9 +133,3 @@ def on_backend(trials: Sequence[AnyTrial], rows: Iterable[TrialResult]) -> str:
     """Return the Keras backend that a folder's rows name, if it is one; else that of the trials."""
     there = {row.trial.get("backend") for row in rows} - {None}
     return there.pop() if len(there) == 1 else trials[0].backend
-
-
-def backend_note(name: str) -> list[str]:
-    """Return what must stand under a table whose networks were not trained on TensorFlow."""
-    titles = {"jax": "JAX", "torch": "PyTorch"}
-    return [f"The networks were trained by Keras on {titles[name]}."] if name in titles else []

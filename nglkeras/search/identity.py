@@ -40,6 +40,10 @@ _PRINTED = (
 )
 # Those of a developer lie elsewhere than installed packages.
 _LIBRARIES = ("nglkeras", "keras", "tensorflow", "jax", "torch", "numpy")
+# Length of a description from which on its hash stands for it.
+_LONG = 10_000
+# Where Python's own modules lie.
+_PYTHON = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
 # What a class has as a setting.
 _PLAIN = int | float | complex | str | bytes | tuple | list | dict | set | np.ndarray | np.generic
 
@@ -59,9 +63,8 @@ def _is_users(module):
     # A worker has another main program; the user's own is described as a module of the function.
     if file is None or module.partition(".")[0] in ("__main__", *_LIBRARIES):
         return False
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     installed = {"site-packages", "dist-packages"} & {*pathlib.Path(file).parts}
-    return not installed and not any(pathlib.Path(file).is_relative_to(one) for one in places)
+    return not installed and not any(pathlib.Path(file).is_relative_to(one) for one in _PYTHON)
 
 
 def _home(value):
@@ -134,9 +137,9 @@ class _Reader:
             case list() | tuple():
                 return self._all(value)
             case set() | frozenset():
-                return sorted(map(repr, self._all(value)))
+                return sorted(map(_bounded, self._all(value)))
             case dict():
-                return sorted(map(repr, self._all(value.items())))
+                return sorted(map(_bounded, self._all(value.items())))
             case functools.partial():
                 return self._all((value.func, value.args, value.keywords))
             case types.MethodType():
@@ -245,6 +248,12 @@ class _Reader:
         cached = {name for name in own if isinstance(kinds[name], functools.cached_property)}
         own = {name: held for name, held in own.items() if name not in cached}
         return self._all((type(value), _settings(own, methods)))
+
+
+def _bounded(described):
+    """Return a description as text, or its hash: a `repr` in a `repr` doubles the backslashes."""
+    text = repr(described)
+    return text if len(text) <= _LONG else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _function_of(member):

@@ -364,7 +364,13 @@ class TestClasses:
 
     def test_a_split_that_is_a_link_to_train(self, classes):
         (classes / "test").symlink_to("train")
-        with pytest.raises(UserError, match=r"test and .*train are the same folder"):
+        for splits in (None, {"train": "train", "evaluation": "test"}):
+            with pytest.raises(UserError, match=r"test and .*train are the same folder"):
+                class_folders.read_folder(classes, splits)
+
+    def test_a_split_without_train(self, classes):
+        (classes / "train").rename(classes / "other")
+        with pytest.raises(UserError, match="train"):
             class_folders.read_folder(classes)
 
     def test_a_class_of_train_alone_is_told(self, classes):

@@ -356,7 +356,7 @@ class TestVisibleGPUs:
 def test_a_driver_leaves_the_memory_of_gpus_to_its_workers(monkeypatch, given):
     """JAX would take three quarters of each once a network is built in it, TensorFlow all."""
     variable = gpus.PREALLOCATE
-    monkeypatch.setattr(gpus, "_of_driver", {})
+    monkeypatch.setattr(gpus, "_of_driver", set())
     for name in ("TF_FORCE_GPU_ALLOW_GROWTH", variable):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)

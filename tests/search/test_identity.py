@@ -362,6 +362,18 @@ class Scored:
             sys.modules.pop(name, None)
         assert (hashes[0] != hashes[1]) == (found and not place)
 
+    def test_a_chain_of_helpers_takes_no_time(self):
+        """Each would double the text of the one that it calls."""
+
+        def hashed(last):
+            steps = [f"def f{i}(e): return f{i + 1}(e)" for i in range(40)]
+            exec(
+                "\n".join([*steps, f"def f40(e): return {last}"]), scope := {"__name__": "__main__"}
+            )
+            return fingerprint(scope["f0"])
+
+        assert hashed(1) == hashed(1) != hashed(2)
+
     def test_the_copy_that_a_worker_has_is_the_same(self):
         """It has only the globals that are read, and the members of a class by name."""
         exec(

@@ -10,7 +10,7 @@ from pathlib import Path
 from nglkeras import report
 from nglkeras.data import catalog, division
 from nglkeras.errors import UserError, unknown
-from nglkeras.experiments import classification, earlier, options, script
+from nglkeras.experiments import classification, earlier, footnotes, options, script
 from nglkeras.experiments.classification import architectures, protocol
 from nglkeras.experiments.classification.protocol import ClassificationScale
 from nglkeras.experiments.classification.trial import Trial, plan
@@ -106,7 +106,7 @@ class AccuracyTable(script.Experiment):
             [
                 *_notes(scale, table),
                 *_start_notes(trials),
-                *script.plateau_notes(trials, results),
+                *footnotes.of_plateaus(trials, results),
                 *split_notes(trials, args.data_dir),
                 *notes,
             ],
@@ -186,4 +186,4 @@ def _notes(scale, table):
             f"{divided} of the networks had their batches divided for lack of memory: their "
             "BatchNormalization saw smaller batches."
         )
-    return notes + script.reconstruction_note(cell.loss for cell in table)
+    return notes + footnotes.of_reconstructions(cell.loss for cell in table)

@@ -9,7 +9,7 @@ import numpy as np
 
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import report
-from nglkeras.experiments import earlier, glo, options, script
+from nglkeras.experiments import earlier, footnotes, glo, options, script
 from nglkeras.experiments.glo import protocol
 from nglkeras.experiments.glo.protocol import GLOScale
 
@@ -66,7 +66,7 @@ class GLOExperiment(script.Experiment):
             f"Scale {scale.name}: {scale.note}. Layers in {args.precision}.",
             f"Losses are the {over} over the classes.",
             self.silent,
-            *script.reconstruction_note(frame.loss),
+            *footnotes.of_reconstructions(frame.loss),
         ]
         rate = frame.steps_per_second.median()
         if not np.isnan(rate):

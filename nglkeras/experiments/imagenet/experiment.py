@@ -6,7 +6,7 @@ from functools import partial
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 import nglkeras
 from nglkeras import report
-from nglkeras.experiments import imagenet, options, script
+from nglkeras.experiments import footnotes, imagenet, options, script
 from nglkeras.experiments.imagenet import protocol
 from nglkeras.experiments.imagenet.protocol import ImageNetScale
 
@@ -91,7 +91,7 @@ class Table3(ImageNetExperiment):
             "the split that no training looks at to decide anything (of ImageNet, validation).",
             *report.comparison.notes(table),
             SILENT,
-            *script.reconstruction_note(cell.loss for cell in table),
+            *footnotes.of_reconstructions(cell.loss for cell in table),
             *notes,
         ]
         divided = sum(cell.divided for cell in table)

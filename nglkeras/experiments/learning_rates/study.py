@@ -5,7 +5,7 @@ from functools import partial
 # What needs Keras, Matplotlib or pandas is reached through packages: see `startup.lazy`.
 from nglkeras import report
 from nglkeras.data import catalog
-from nglkeras.experiments import learning_rates, options, script
+from nglkeras.experiments import footnotes, learning_rates, options, script
 from nglkeras.experiments.classification import architectures
 from nglkeras.experiments.learning_rates import protocol
 from nglkeras.experiments.learning_rates.protocol import LearningRateScale
@@ -88,7 +88,7 @@ def _notes(scale, table, info):
             f"The best rate of {', '.join(edges)} may lie beyond its rates, {MAX_ADDED} "
             f"added at an end though there are."
         )
-    return notes + script.reconstruction_note(cell.loss for cell in table)
+    return notes + footnotes.of_reconstructions(cell.loss for cell in table)
 
 
 LEARNING_RATES = LearningRates("learning_rates")

@@ -10,7 +10,7 @@ import numpy as np
 import nglkeras
 from nglkeras import report
 from nglkeras.errors import UserError
-from nglkeras.experiments import options, script, segmentation
+from nglkeras.experiments import footnotes, options, script, segmentation
 from nglkeras.experiments.segmentation import architectures, catalog, protocol, recipes
 from nglkeras.experiments.segmentation.recipes import SegmentationScale
 
@@ -91,7 +91,7 @@ class SegmentationTable(script.Experiment):
             out / self.name,
             title,
             [layout(table, bold=("**", "**")), *details, tables.classes_layout(trials, results)],
-            [*_notes(scale, table, trials), *script.plateau_notes(trials, results), *notes],
+            [*_notes(scale, table, trials), *footnotes.of_plateaus(trials, results), *notes],
             report.tables.frame(table, tables.COLUMNS).assign(dataset=datasets),
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
             printed=[layout(table), *details],

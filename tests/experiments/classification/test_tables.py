@@ -10,7 +10,7 @@ from conftest import ROOT
 from scipy import stats
 
 from nglkeras import UserError, losses
-from nglkeras.experiments import script
+from nglkeras.experiments import footnotes, script
 from nglkeras.experiments.classification import experiment, plots, tables
 from nglkeras.experiments.classification.protocol import TABLE2_SCALES, ClassificationScale
 from nglkeras.experiments.classification.trial import plan
@@ -368,7 +368,7 @@ class TestHistories:
             )
             for trial, length in zip(trials, lengths, strict=True)
         }
-        return script.plateau_notes(trials, results), tables.curves(trials, results)
+        return footnotes.of_plateaus(trials, results), tables.curves(trials, results)
 
     def test_ends_are_counted(self):
         (note,), curves = self.table_of([3, 6, 5])
@@ -383,7 +383,7 @@ class TestHistories:
 
     def test_no_note_without_the_rule(self):
         trials, results = rows({"CE": CE})
-        assert script.plateau_notes(trials, results) == []
+        assert footnotes.of_plateaus(trials, results) == []
         # Rows without a history, of an earlier version.
         assert tables.curves(trials, results) == {}
 

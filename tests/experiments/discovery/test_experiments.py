@@ -65,6 +65,12 @@ class TestFitness:
         assert fitness(0.6, 0.1, 0.1) > fitness(0.55, 0.79, 0.39)
         assert never > fitness(0.4, 0.7, 0.3)
 
+    def test_improvements_are_those_of_the_error(self):
+        """Half of the error on one set, an eighth more of it on the other."""
+        references = {"easy": 0.9, "hard": 0.2}
+        found = wins_and_improvement({"easy": 0.95, "hard": 0.1}, references)
+        assert found == (1.0, pytest.approx(50.0))
+
     @pytest.mark.parametrize(
         ("accuracy", "fitness"), [(1.0, (0.0, 0.0)), (0.9, (0.0, pytest.approx(-10.0)))]
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nglkeras.experiments.script import data_notes, plateau_notes
+from nglkeras.experiments import footnotes
 from nglkeras.experiments.segmentation import tables
 from nglkeras.experiments.segmentation.protocol import plan
 from nglkeras.experiments.segmentation.recipes import TABLE4_SCALES
@@ -208,7 +208,7 @@ class TestTables:
         rows = results_of(trials, {"CE": [0.3, 0.4, 0.5]})
         rows[trials[0].key].history.extend([{}] * 30)
         rows[trials[1].key].history.extend([{}] * 100)
-        (note,) = plateau_notes(trials, rows)
+        (note,) = footnotes.of_plateaus(trials, rows)
         assert "after 10 epochs without a better validation mean IoU" in note
         assert "so did 2 of 3 networks" in note
 
@@ -216,12 +216,12 @@ class TestTables:
         """The name of CamVid tells no files: they may have changed since the first network."""
         trials = plan(TABLE4_SCALES["small"], ["CE", "NGL"])
         rows = results_of(trials, {"CE": [0.3] * 3, "NGL": [0.4] * 3})
-        assert data_notes(trials, rows) == []
+        assert footnotes.of_data(trials, rows) == []
         for trial in trials:
             rows[trial.key] = replace(rows[trial.key], sizes=(367, 101, 233))
-        assert data_notes(trials, rows) == []
+        assert footnotes.of_data(trials, rows) == []
         rows[trials[-1].key] = replace(rows[trials[-1].key], sizes=(1400, 101, 233))
-        (note,) = data_notes(trials, rows)
+        (note,) = footnotes.of_data(trials, rows)
         assert note.startswith(
             "Do not compare the rows of camvid: camvid, unet_narrow, CE at 0.001"
         )
