@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-# Reached through it, since it needs Keras: see `startup.lazy`.
-from nglkeras import losses
+# Reached through it, since they need Keras: see `startup.lazy`.
+import nglkeras
 from nglkeras.runs.trial import Trial, TrialResult
 
 # Settings of a trial that decide how many images it has.
@@ -13,10 +13,10 @@ _IMAGES += ("validation", "test")
 
 def of_reconstructions(names: Iterable[str]) -> list[str]:
     """Return what must stand under a table with a reconstructed loss in it; nothing without one."""
-    if not any(map(losses.is_reconstructed, names)):
+    if not any(map(nglkeras.losses.is_reconstructed, names)):
         return []
     return [
-        f"{losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
+        f"{nglkeras.losses.DAGGER} f1 to f3 are reconstructions of equations that no public copy "
         "shows legibly; the paper's values beside them are of the originals."
     ]
 
