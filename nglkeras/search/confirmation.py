@@ -253,17 +253,18 @@ def _parts(tested, guess):
     It is empty where a trainer does not tell, and without the parts of which one cannot be
     measured, such as the area under the curve of a part with one class.
     """
-    found = {
-        (row.loss, row.run): np.array(row.parts, float)
-        for row in tested
-        if row.status == "ok" and row.test is not None
-    }
+    rows = [row for row in tested if row.status == "ok" and row.test is not None]
+    found = {(row.loss, row.run): np.array(row.parts, float) for row in rows}
     counts = {len(values) for values in found.values()}
     if len(counts) != 1 or counts == {0}:
         return {}
-    is_known = np.isfinite(list(found.values())).all(axis=0)
+    values = np.array(list(found.values()))
+    is_known = np.isfinite(values).all(axis=0)
     if is_known.sum() < 2:
         return {}
+    if np.allclose(values.sum(axis=1), [row.test for row in rows], rtol=1e-4, atol=0):
+        # A measure that is a total over samples, such as a cost, is smaller on parts.
+        found = {place: len(is_known) * values for place, values in found.items()}
     for row in tested:
         if row.status in DIVERGED and guess is not None:
             found[row.loss, row.run] = np.full(len(is_known), guess)

@@ -256,10 +256,15 @@ def outputs(model: keras.Model, x: object, batch_size: int) -> np.ndarray:
 
 
 def digest_each(x: object) -> list[bytes]:
-    """Return a hash of each sample of inputs."""
-    arrays = keras.tree.flatten(x)
-    rows = zip(*arrays, strict=True)
-    return [hashlib.sha256(b"".join(part.tobytes() for part in row)).digest() for row in rows]
+    """Return a hash of each sample of inputs, the same for the same numbers of another dtype."""
+    rows = zip(*keras.tree.flatten(x), strict=True)
+    return [hashlib.sha256(b"".join(map(_bytes_of, row))).digest() for row in rows]
+
+
+def _bytes_of(part):
+    # Networks compute in float32; integers may be longer.
+    part = part.astype("float32") if part.dtype.kind == "f" else part
+    return (part.astype("float64") if part.dtype.kind in "biuf" else part).tobytes()
 
 
 def digest(*parts: object) -> str:

@@ -217,6 +217,22 @@ class TestVerdict:
         again = told({"mine": MINE}, Told(heights, stop=0), tmp_path / "parts")
         assert str(again) == str(made)
 
+    def test_the_parts_of_a_total_tell_what_those_of_a_mean_do(self, tmp_path):
+        """A cost of all test data is ten times that of a tenth of them."""
+        found = []
+        for size in (1, 10):
+
+            def parts(name, tested, size=size):
+                noise = np.random.default_rng(len(name)).normal(size=10)
+                return (tested + 0.02 * (noise - noise.mean())) / size
+
+            trainer = Told({"CE": 0.9, "mine": 0.91}, parts=parts)
+            found.append(told({"mine": MINE}, trainer, tmp_path / str(size)).cells["mine"])
+        mean, total = found
+        assert mean.paired.low < 0 < mean.paired.high
+        assert total.paired.low == pytest.approx(mean.paired.low)
+        assert total.p_holm == pytest.approx(mean.p_holm)
+
     def test_parts_that_cannot_be_measured_are_left_out(self, tmp_path):
         def parts(name, tested):
             # The measure of all test data need not be the mean over parts.
@@ -823,11 +839,12 @@ class TestOwnNetwork:
             step = int(keras.ops.convert_to_numpy(optimizer.iterations))
             assert now == pytest.approx(rate / 0.02 * float(schedule(step)), rel=1e-5)
 
-    def test_test_data_that_the_search_has_seen(self, fitness):
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_test_data_that_the_search_has_seen(self, dtype, fitness):
         losses = {"a": as_loss(MINE)}
         with pytest.raises(UserError, match="all test data are among those of the search"):
-            fitness.trainer(losses, (X[120:160], LABELS[120:160]))
-        (note,) = fitness.trainer(losses, (X[159:170], LABELS[159:170])).notes
+            fitness.trainer(losses, (X[120:160].astype(dtype), LABELS[120:160]))
+        (note,) = fitness.trainer(losses, (X[159:170].astype(dtype), LABELS[159:170])).notes
         assert note.startswith("1 of 11 test samples are among the data of the search")
 
     def test_what_is_left_without_test_data_must_fill_a_batch(self):
