@@ -155,6 +155,7 @@ def chosen_scale(args: argparse.Namespace, scales: Mapping[str, AnyScale]) -> An
         for name, value in vars(args).items()
         if name in names and value is not None
     }
+    changes = {name: value for name, value in changes.items() if value != getattr(scale, name)}
     if not changes:
         return scale
     note = f"with other {', '.join(changes).replace('_', ' ')} than that scale's own"

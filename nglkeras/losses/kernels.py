@@ -67,20 +67,15 @@ class Kernel:
         else:
             compute = _compiled(self, len(logits.shape), logits.shape[self.axis])
 
-        if self.sparse and keras.backend.backend() == "jax":
-            # JAX cannot differentiate by integers.
-            y_true = ops.cast(y_true, "float32")
-
         @ops.custom_gradient
         def loss(labels, logits):
-            given = ops.cast(labels, "int32") if self.sparse else labels
-            values, gradient = compute(given, logits)
+            values, gradient = compute(labels, logits)
 
             def backward(upstream):
                 upstream = ops.expand_dims(upstream, self.axis)
                 by_logits = upstream * _first_derivative(gradient, labels, logits)
                 if self.sparse:
-                    return ops.zeros_like(labels), by_logits
+                    return _no_gradient(labels), by_logits
                 # Graphs drop this if nobody asks for it.
                 return upstream * self.label_gradient(labels, logits), by_logits
 
@@ -158,6 +153,15 @@ class Kernel:
     def _smoothed(self, t, classes):
         smoothing = self.label_smoothing
         return t * (1.0 - smoothing) + smoothing / classes if smoothing else t
+
+
+def _no_gradient(labels):
+    """Return the gradient by class indices as the backend wants it."""
+    if keras.backend.backend() != "jax":
+        return ops.zeros_like(labels)
+    import jax
+
+    return np.zeros(labels.shape, jax.dtypes.float0)
 
 
 class SigmoidKernel(Kernel):

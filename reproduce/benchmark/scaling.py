@@ -169,4 +169,4 @@ COLUMNS = {
     "trials_an_hour": lambda row: f"{row.trials_an_hour:,.0f}",
     "driver": lambda row: f"{1e3 * row.driver_seconds:.2f} ms",
 }
-report = partial(harness.report, columns=COLUMNS, draw=draw)
+report = partial(harness.report, columns=COLUMNS, draw=draw, update=None)

@@ -307,6 +307,13 @@ class TestOthers:
             assert trial.image_size == size
         assert found == {name: list(readings) for name, readings in sizes.items()}
 
+    @pytest.mark.parametrize(("models", "is_own"), [(["small_cnn"], True), (["head"], False)])
+    def test_a_scale_with_its_own_models_is_that_scale(self, models, is_own):
+        args = TABLE_2.parser().parse_args(["--scale", "demo", "--models", *models])
+        note = TABLE_2.chosen_scale(args).note
+        assert ("a demonstration" in note) == is_own
+        assert ("with other models" in note) != is_own
+
     def test_table_b21_agrees_with_the_paper(self, script):
         code, out, _ = script("table_b21")
         assert code == 0

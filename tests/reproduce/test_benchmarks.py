@@ -397,6 +397,9 @@ class TestScaling:
         assert set(found["what"]) == {"driver", "throughput", "simulated"}
         assert (found["trials_an_hour"] > 0).all()
         assert (tmp_path / "scaling.png").stat().st_size > 10_000
+        code, _, err = script("benchmark", "scaling", "--rounds", 2, "--out", tmp_path)
+        assert code == 0, err
+        assert len(pd.read_csv(tmp_path / "scaling.csv")) == len(found)
 
     def test_the_simulation_keeps_to_the_arithmetic(self):
         from benchmark.scaling import Row, simulated

@@ -142,7 +142,7 @@ class Figure2(ImageNetExperiment):
             if results[trial.key].status != "ok":
                 lines.append(f"{trial}: {results[trial.key].status}, not drawn")
         print("", title, "", *lines, sep="\n")
-        frame = imagenet.tables.curves_frame(curves).assign(dataset=scale.dataset)
+        frame = imagenet.tables.curves_frame(trials, results).assign(dataset=scale.dataset)
         path = report.output.beside_more(out / self.name, frame)
         frame.to_csv(path.with_name(f"{path.name}.csv"), index=False)
         last = max(epochs[-1] for epochs, _ in curves.values())

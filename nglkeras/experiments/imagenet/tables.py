@@ -110,25 +110,29 @@ def curves(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return epochs `[n]` and accuracies in % `[runs, n]` by loss, of trainings that ended well."""
     found = {}
+    for trial, accuracies in _courses(trials, results):
+        found.setdefault(trial.loss, []).append(accuracies)
+    return {loss: (np.arange(1, len(runs[0]) + 1), np.array(runs)) for loss, runs in found.items()}
+
+
+def curves_frame(
+    trials: Sequence[ImageNetTrial], results: Mapping[str, TrialResult]
+) -> pd.DataFrame:
+    """Return the data frame of the CSV file: a line for each model, loss, run and epoch."""
+    lines = [
+        (trial.model, trial.loss, trial.run + 1, epoch, value)
+        for trial, accuracies in _courses(trials, results)
+        for epoch, value in enumerate(accuracies, start=1)
+    ]
+    return pd.DataFrame(lines, columns=["model", "loss", "run", "epoch", "accuracy"])
+
+
+def _courses(trials, results):
+    """Yield the trials that ended well, and their accuracies in %, an epoch each."""
     for trial in trials:
         row = results.get(trial.key)
         if row is None or row.status != "ok":
             continue
         accuracies = [epoch.get("test_accuracy") for epoch in row.history]
         if len(accuracies) == trial.schedule.epochs and None not in accuracies:
-            found.setdefault(trial.loss, []).append(accuracies)
-    return {
-        loss: (np.arange(1, len(runs[0]) + 1), 100 * np.array(runs, float))
-        for loss, runs in found.items()
-    }
-
-
-def curves_frame(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """Return the data frame of the CSV file: a line for each loss, run and epoch."""
-    lines = [
-        (loss, run, epoch, value)
-        for loss, (epochs, runs) in curves.items()
-        for run, values in enumerate(runs, start=1)
-        for epoch, value in zip(epochs, values, strict=True)
-    ]
-    return pd.DataFrame(lines, columns=["loss", "run", "epoch", "accuracy"])
+            yield trial, [100 * value for value in accuracies]

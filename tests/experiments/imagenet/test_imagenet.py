@@ -670,7 +670,18 @@ class TestTables:
         epochs, accuracies = curves["NGL"]
         assert epochs.tolist() == [1, 2, 3]
         assert accuracies.shape == (1, 3)
-        assert len(tables.curves_frame(curves)) == 12
+        found = tables.curves_frame(self.trials[:4], self.results())
+        assert len(found) == 12
+        assert {*found["model"]} == {"ResNet101"}
+
+    def test_a_run_keeps_its_number_where_another_failed(self):
+        results = self.results()
+        first = next(one for one in self.trials if (one.loss, one.run) == ("NGL", 0))
+        results |= {first.key: result(first, None, "non_finite")}
+        found = tables.curves_frame(self.trials, results)
+        assert {*found[(found.model == first.model) & (found.loss == "NGL")].run} == {2}
+
+    def test_zoom(self):
         assert (zoomed_from(180), zoomed_from(3)) == (100, 2)
 
 
