@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from nglkeras import losses as keras_losses
+from nglkeras import paths
 from nglkeras.errors import UserError
 from nglkeras.executors import Executor
 from nglkeras.expression import Expression
@@ -32,7 +33,7 @@ from nglkeras.search.known import is_cross_entropy
 from nglkeras.search.page import LivePage
 from nglkeras.search.result import BestFile, Result
 from nglkeras.search.simplification import simplified
-from nglkeras.search.trainer import Trainer
+from nglkeras.search.trainer import PARTS, Trainer
 from nglkeras.search.trainings import Trainings, rate_curves
 from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
 
@@ -213,17 +214,24 @@ def _concluded(plan, curves, rows, tested, work, notes):
     measured = [row.test for row in tested if row.status == "ok"]
     guess = min(measured, default=None) if trainer.chance is None else trainer.chance
     parts = _parts(tested, guess)
+    # A value beyond [0, 1] shows that a measure is no share, whatever it is taken for.
+    is_share = trainer.is_share and all(0 <= value <= 1 for value in measured)
+    reached = {name: {} for name in plan.losses}
+    for row in tested:
+        value = guess if row.status in DIVERGED else row.test
+        # Where nobody knows what a guess reaches, the least that any loss has reached stands for
+        # it. For cross entropy that would favour whatever it is compared with.
+        is_unknown = row.loss == REFERENCE and row.status in DIVERGED and trainer.chance is None
+        if row.status in ("ok", *DIVERGED) and value is not None and not is_unknown:
+            reached[row.loss][row.run] = 100 * value
     cells = []
-    for name in plan.losses:
-        own = [row for row in tested if row.loss == name]
-        ended = [row for row in own if row.status in ("ok", *DIVERGED)]
-        values = {row.run: guess if row.status in DIVERGED else row.test for row in ended}
-        values = {run: 100 * value for run, value in values.items() if value is not None}
-        sample = {"rows": own, "values": [*values.values()], "run_numbers": [*values]}
-        sample["is_share"] = trainer.is_share
+    for name, values in reached.items():
+        sample = {"values": [*values.values()], "run_numbers": [*values], "is_share": is_share}
+        sample["rows"] = [row for row in tested if row.loss == name]
         if parts and name != REFERENCE:
-            both = [run for run in values if (REFERENCE, run) in parts]
-            sample["parts"] = [parts[name, run] - parts[REFERENCE, run] for run in both] or None
+            both = values.keys() & reached[REFERENCE].keys()
+            found = [parts[name, run] - parts[REFERENCE, run] for run in sorted(both)]
+            sample["parts"] = found or None
         cells.append(cell_of(name, curves[name], **sample))
     # Cross entropy first: it is the reference of all.
     cells = {cell.loss: cell for cell in tables.with_references(cells)}
@@ -243,8 +251,21 @@ def _concluded(plan, curves, rows, tested, work, notes):
         rows=tuple(asdict(row) for row in (*rows, *tested)),
         rate_runs=plan.rate_runs,
         measure=trainer.measure,
-        notes=(*why, *notes, *trainer.notes),
+        notes=(*why, *notes, *_reservations(tested, parts, trainer.chance), *trainer.notes),
     )
+
+
+def _reservations(tested, parts, chance):
+    """Yield what the numbers do not show: few parts of the test data, pairs without a guess."""
+    counts = {len(values) for values in parts.values()}
+    if counts and (count := counts.pop()) < PARTS:
+        yield f"What other test data would change is known from {count} parts of these alone."
+    lost = sum(row.loss == REFERENCE and row.status in DIVERGED for row in tested)
+    if lost and chance is None:
+        yield (
+            f"{REFERENCE} diverged in {lost} of its new runs, which are left out for all losses: "
+            "what a guess reaches is not known."
+        )
 
 
 def _parts(tested, guess):
@@ -375,4 +396,5 @@ def _set_section(path, text):
     # What the user has written below the earlier one.
     _, heading, after = earlier.partition("\n## ")
     text = f"{before.rstrip()}\n\n{HEADING}\n\n{text}\n{heading}{after}"
-    path.write_text(text, encoding="utf-8")
+    with paths.replacing(path) as file:
+        file.write(text)

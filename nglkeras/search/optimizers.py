@@ -83,6 +83,12 @@ def ignores_scale(optimizer: str, config: Mapping[str, object] | None = None) ->
     return optimizer.lower() in _SCALE_FREE and is_small and not any(map(config.get, _CLIPPING))
 
 
+def depends_on_size(optimizer: str, config: Mapping[str, object]) -> bool:
+    """Return whether a factor on the loss is more to this optimizer than one on the rate."""
+    decays = config.get("weight_decay") and not ignores_scale(optimizer, config)
+    return bool(decays) or any(map(config.get, _CLIPPING))
+
+
 def _learning_rate(value):
     if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
         value = keras.optimizers.schedules.serialize(value)

@@ -67,6 +67,12 @@ class RedividedTrainer(Trainer):
             )
         else:
             self._test = fitness.read("test", test)
+        if fitness.depends_on_size:
+            self.notes = (
+                *self.notes,
+                "This network has a penalty, or its optimizer decays weights or clips gradients: a "
+                "loss may be better than cross entropy by its size alone, which no rate makes up.",
+            )
         self._pool = x, y
         self._order, self._train_count = order, count
         schedule = fitness.compiled.schedule
@@ -100,7 +106,7 @@ class RedividedTrainer(Trainer):
         if any(found):
             share = f"{sum(found)} of {len(found)} test samples"
             note = f"{share} are among the data of the search, which the networks train on."
-            self.notes = (note,)
+            self.notes = (note, *self.notes)
 
     @cached_property
     def settings(self) -> dict:

@@ -106,7 +106,8 @@ class Trainer(ABC):
         rate: The learning rate of the search.
         chance: Measure of a guess; `None` where it is not known.
         measure: Name of the measure, of which more is better.
-        is_share: Whether it is a share in [0, 1]: of others no verdict is "equivalent".
+        is_share: Whether it is a share in [0, 1]: of others no verdict is "equivalent". A value
+            beyond [0, 1] makes it none.
         searched_runs: Number of runs that an evaluation of the search trains.
         class_reduction: "mean" or "sum" over the classes, of losses that are formulas.
         options: Further options of losses that are formulas, such as the head.

@@ -220,9 +220,13 @@ class TrainingFitness(Fitness):
         return self.task.soft_labels
 
     @property
+    def depends_on_size(self) -> bool:
+        """Whether a factor on the loss is more than one on the rate, as beside a penalty."""
+        return self._look.has_penalty or optimizers.depends_on_size(*self._optimizer[:2])
+
+    @property
     def gradients(self) -> str:
         """Which gradients train alike, as in `Screening`."""
-        # A factor on the loss changes its share beside a penalty, such as that of a regularizer.
         ignores = optimizers.ignores_scale(*self._optimizer[:2]) and not self._look.has_penalty
         return "scaled" if ignores or self.scale_free else "exact"
 

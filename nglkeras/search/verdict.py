@@ -99,18 +99,18 @@ class Confirmation:
         said = f"{about}: better than cross entropy at its own best rate: {self.verdict}"
         if not (self.cells and self.cells[about].pairs):
             return said
-        cell, reference = self.cells[about], self.cells[REFERENCE]
-        difference = cell.paired
+        cell = self.cells[about]
+        difference, (values, references) = cell.paired, cell.pairs
         percent, points = (" %", " points") if self.is_share else ("", "")
         said += (
-            f" ({self.shown_measure} {cell.mean:.2f}{percent} against {reference.mean:.2f}{percent}"
-            f", {difference.mean:+.2f}{points}"
+            f" ({self.shown_measure} {np.mean(values):.2f}{percent} against "
+            f"{np.mean(references):.2f}{percent}, {difference.mean:+.2f}{points}"
         )
         if difference.low is not None:
             said += f", 95 % interval [{difference.low:+.2f}, {difference.high:+.2f}]"
         if cell.p_holm is not None:
             said += f", Holm's p {cell.p_holm:.2g}"
-        return f"{said}, {len(cell.pairs[0])} new runs)"
+        return f"{said}, {len(values)} new run{'s' * (len(values) > 1)})"
 
     @property
     def is_share(self) -> bool:

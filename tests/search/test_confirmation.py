@@ -177,8 +177,9 @@ class TestVerdict:
             assert "test %" not in text
         axes = made.figure().axes
         assert {"validation 100 x the negative error"} == {axes[0].get_ylabel()}
+        # Its values show it, where the trainer does not say so.
         trainer.is_share = True
-        assert told({"mine": MINE}, trainer, tmp_path).verdict == "no"
+        assert told({"mine": MINE}, trainer, tmp_path).verdict == "not settled"
 
     def test_another_best_rate_is_no_merit(self, tmp_path):
         """At the search's own rate it is ten points better than cross entropy."""
@@ -259,6 +260,41 @@ class TestVerdict:
         assert set(made.cells["mine"].values) == {10.0}
         assert made.verdict == "no"
         assert "10 non_finite" in str(made)
+
+    @pytest.mark.parametrize("first", [0, 3])
+    def test_where_no_guess_is_known_cross_entropy_has_none(self, first, tmp_path):
+        """Otherwise the least that any loss has reached would stand for it."""
+
+        class Diverged(Told):
+            def __call__(self, name, loss, *, learning_rate, run):
+                found = super().__call__(name, loss, learning_rate=learning_rate, run=run)
+                is_lost = name == "CE" and run >= FIRST_NEW + first
+                return Measured("non_finite") if is_lost else found
+
+        trainer = Diverged({"CE": 0.9, "mine": 0.85}, parts=lambda name, tested: [tested] * 4)
+        trainer.chance = None
+        made = told({"mine": MINE}, trainer, tmp_path)
+        assert f"CE diverged in {10 - first} of its new runs, which are left out" in str(made)
+        assert "known from 4 parts of these" in str(made)
+        if not first:
+            assert made.cells["mine"].pairs is None
+            assert made.verdict == "not settled"
+        else:
+            assert len(made.cells["mine"].pairs[0]) == len(made.cells["mine"].parts) == first
+            assert made.verdict == "no"
+
+    def test_the_sentence_has_the_means_of_the_pairs(self, tmp_path):
+        """Those of all runs may differ the other way."""
+
+        class Crashed(Told):
+            def __call__(self, name, loss, *, learning_rate, run):
+                found = super().__call__(name, loss, learning_rate=learning_rate, run=run)
+                return Measured("crashed") if name == "CE" and run > FIRST_NEW else found
+
+        said = str(told({"mine": MINE}, Crashed({"CE": 0.9, "mine": 0.95}), tmp_path))
+        means = re.search(r"accuracy (\S+) % against (\S+) %, (\S+) points, 1 new run\)", said)
+        mean, reference, difference = map(float, means.groups())
+        assert difference == pytest.approx(mean - reference, abs=0.011)
 
     def test_what_a_network_that_was_stopped_has_reached_does_not_count(self, tmp_path):
         class Stopped(Told):
@@ -846,6 +882,29 @@ class TestOwnNetwork:
             fitness.trainer(losses, (X[120:160].astype(dtype), LABELS[120:160]))
         (note,) = fitness.trainer(losses, (X[159:170].astype(dtype), LABELS[159:170])).notes
         assert note.startswith("1 of 11 test samples are among the data of the search")
+
+    @pytest.mark.parametrize(
+        ("optimizer", "l2", "is_told"),
+        [
+            ("Adam", 0.0, False),
+            ("Adam", 0.01, True),
+            (keras.optimizers.AdamW(1e-3), 0.0, False),
+            (keras.optimizers.SGD(0.1), 0.0, False),
+            (keras.optimizers.SGD(0.1, weight_decay=0.01), 0.0, True),
+            (keras.optimizers.Adam(1e-3, clipnorm=1.0), 0.0, True),
+        ],
+        ids=["Adam", "penalty", "AdamW", "SGD", "decay", "clipping"],
+    )
+    def test_a_factor_may_be_more_than_a_rate(self, optimizer, l2, is_told):
+        def penalised():
+            penalty = keras.regularizers.L2(l2) if l2 else None
+            layer = keras.layers.Dense(3, activation="softmax", kernel_regularizer=penalty)
+            return keras.Sequential([keras.Input(X.shape[1:]), layer])
+
+        data = (X[:120], LABELS[:120]), (X[120:160], LABELS[120:160])
+        fitness = TrainingFitness(penalised, *data, optimizer=optimizer)
+        notes = fitness.trainer({"a": as_loss(MINE)}, (X[160:], LABELS[160:])).notes
+        assert any("by its size alone" in note for note in notes) == is_told
 
     def test_what_is_left_without_test_data_must_fill_a_batch(self):
         data = (X[:20], LABELS[:20]), (X[20:36], LABELS[20:36])

@@ -113,7 +113,8 @@ class Documents:
         lines, start, end = _part(document, recomputed[0])
         lines[start:end] = recomputed
         try:
-            document.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            with paths.replacing(document) as file:
+                file.write("\n".join(lines) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {document}: {error.strerror}") from error
 
