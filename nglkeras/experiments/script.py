@@ -300,9 +300,11 @@ def named_formulas(
         name = name.strip()
         if not (name and equals):
             raise UserError(f"--formula {text}: wanted is NAME=FORMULA")
-        if "$" in name or name.startswith("_"):
-            # Figures would set what stands between two $ as mathematics, and no legend has _name.
-            raise UserError(f"--formula {text}: a name has no $, and no _ at its beginning")
+        dagger = nglkeras.losses.DAGGER
+        if "$" in name or dagger in name or name.startswith("_"):
+            # Figures would set what stands between two $ as mathematics, and no legend has _name;
+            # the dagger marks the reconstructions.
+            raise UserError(f"--formula {text}: a name has no $, no {dagger} and no _ at the start")
         # A name with this ending stands beside the printed numbers of the row before it.
         row = _row_of(name.removesuffix(GIVEN))
         if row is not None:

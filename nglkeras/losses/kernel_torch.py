@@ -14,8 +14,11 @@ BLOCK = 2**17
 
 def values(kernel, y_true, logits):
     """Return what `kernel(y_true, logits)` does: one value per sample."""
-    wanted = torch.is_grad_enabled() and (logits.requires_grad or y_true.requires_grad)
-    return _Loss.apply(y_true, logits, kernel, wanted)[0]
+    return _Loss.apply(y_true, logits, kernel, _is_wanted(y_true, logits))[0]
+
+
+def _is_wanted(y_true, logits):
+    return torch.is_grad_enabled() and (logits.requires_grad or y_true.requires_grad)
 
 
 class _Loss(torch.autograd.Function):
@@ -60,6 +63,8 @@ class _Loss(torch.autograd.Function):
             x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             for x, dim in zip((y_true, logits), dims[:2], strict=True)
         )
+        # A batch of tensors does not tell whether they want a gradient.
+        wanted = wanted or _is_wanted(y_true, logits)
         outputs = _Loss.apply(y_true.flatten(0, 1), logits.flatten(0, 1), kernel, wanted)
         whole = [None if x is None else x.unflatten(0, logits.shape[:2]) for x in outputs]
         return tuple(whole), tuple(None if x is None else 0 for x in whole)

@@ -159,6 +159,9 @@ class _Search:
         refuse = partial(asked, "refuse") if fitness.refuse else None
         self.screen = Screen(screening, classes, values, refuse, soft_labels)
         known = [seeds] if isinstance(seeds, str | Expression) else seeds
+        if isinstance(known, set | frozenset):
+            # Python shuffles strings in a set anew in every process.
+            known = sorted(known, key=str)
         strategy.begin_with(known_loss(one, classes, fitness.class_reduction) for one in known)
         settings = {
             **strategy.settings,

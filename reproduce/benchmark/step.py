@@ -135,14 +135,15 @@ def measure(rounds: int, names: Sequence[str] | None = None, memory: float = 12)
         if name not in known:
             raise unknown("model", name, known)
     steps = []
-    for name in names or known:
+    for name in dict.fromkeys(names or known):
         try:
             batch = largest_batch(known[name], memory)
             print(f"{name}: a step of {batch} images", flush=True)
             steps.append(in_new_process(step, known[name], batch, rounds))
         # One that fails, or is killed for its memory, does not stop the others.
         except Exception as error:
-            print(f"{name} failed: {str(error).strip().splitlines()[-1]}")
+            reason = str(error).strip() or type(error).__name__
+            print(f"{name} failed: {reason.splitlines()[-1]}")
     if not steps:
         raise UserError("no step could be measured")
     return steps

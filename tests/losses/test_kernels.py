@@ -344,14 +344,19 @@ class TestOnTorch:
 
         y, logits = map(torch.tensor, cases(name)[0])
 
+        def value(y, z):
+            return kernel_of(name)(y[None], z[None]).sum()
+
         def gradient(y, z):
-            return torch.func.grad(lambda z: kernel_of(name)(y[None], z[None]).sum())(z)
+            return torch.func.grad(value, argnums=1)(y, z)
 
         if name == "SparseNGL":
             y = y.int()
         apart = torch.func.vmap(gradient)(y, logits)
         together = torch.func.grad(lambda z: kernel_of(name)(y, z).sum())(logits)
         np.testing.assert_allclose(apart, together, atol=1e-6)
+        of_sum = torch.func.grad(lambda z: torch.func.vmap(value)(y, z).sum())(logits)
+        np.testing.assert_allclose(of_sum, together, atol=1e-6)
 
     def test_nothing_is_kept_where_no_gradient_is_wanted(self):
         import torch

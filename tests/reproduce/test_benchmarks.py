@@ -246,19 +246,20 @@ class TestStep:
         # 0.1 GiB an image: 100 of them beside the first four.
         assert step.largest_batch(known, 12) == batch
 
-    def test_a_network_that_fails_does_not_stop_the_others(self, monkeypatch, capsys):
+    @pytest.mark.parametrize("reason", ["no memory", ""])
+    def test_a_network_that_fails_does_not_stop_the_others(self, reason, monkeypatch, capsys):
         from benchmark import step
 
         row = step.Step("Swin-T", 1, 224, 1024, 4, 1.0, 1.0, 1.0, 0.1, 1)
 
         def in_new_process(step, network, batch, rounds):
             if network.name == "ResNet101":
-                raise MemoryError("no memory")
+                raise MemoryError(reason)
             return row
 
         monkeypatch.setattr(step, "in_new_process", in_new_process)
-        assert step.measure(1, ["ResNet101", "Swin-T"]) == [row]
-        assert "ResNet101 failed: no memory" in capsys.readouterr().out
+        assert step.measure(1, ["ResNet101", "Swin-T", "Swin-T"]) == [row]
+        assert f"ResNet101 failed: {reason or 'MemoryError'}\n" in capsys.readouterr().out
         with pytest.raises(UserError, match="no step could be measured"):
             step.measure(1, ["ResNet101"])
 

@@ -12,10 +12,9 @@ from nglkeras.experiments.imagenet.protocol import ImageNetScale
 
 SILENT = (
     "Where the paper is silent, our choices are Swin's augmentation for the ResNets too, gradients "
-    "of Swin cut to a norm of 5, an L2 "
-    "factor of 1e-4 for CE (which alone has it and label smoothing 0.1, as the paper says; all "
-    "have AdamW's weight decay), and symmetric cross entropy's α 6, β 0.1 from 100 classes on, "
-    "else 0.1 and 1."
+    "of Swin cut to a norm of 5, an L2 factor of 1e-4 for CE (which alone has it and label "
+    "smoothing 0.1, as the paper says; all have AdamW's weight decay), and symmetric cross "
+    "entropy's α 6, β 0.1 from 100 classes on, else 0.1 and 1."
 )
 
 
@@ -134,17 +133,19 @@ class Figure2(ImageNetExperiment):
         """Print, write and draw the curves."""
         curves = imagenet.tables.curves(trials, results)
         title = f"{self.title}: {scale.figure_model} on {scale.dataset}, {scale.name} scale"
+        notes = [*footnotes.of_reconstructions(curves), *notes]
         lines = [f"Scale {scale.name}: {scale.note}.", SILENT, *notes]
         for loss, (epochs, values) in curves.items():
             end = f"{values[:, -1].mean():.2f} % after {len(epochs)} epochs"
-            lines.append(f"{loss}: {end}, {len(values)} runs")
+            lines.append(f"{nglkeras.losses.label(loss)}: {end}, {len(values)} runs")
         for trial in trials:
             if results[trial.key].status != "ok":
                 lines.append(f"{trial}: {results[trial.key].status}, not drawn")
         print("", title, "", *lines, sep="\n")
         frame = imagenet.tables.curves_frame(trials, results).assign(dataset=scale.dataset)
         path = report.output.beside_more(out / self.name, frame)
-        frame.to_csv(path.with_name(f"{path.name}.csv"), index=False)
+        written = path.with_name(f"{path.name}.csv")
+        frame.to_csv(written, index=False)
         last = max(epochs[-1] for epochs, _ in curves.values())
         figure = partial(
             report.plots.curve_plot,
@@ -154,8 +155,8 @@ class Figure2(ImageNetExperiment):
             ylabel="mean validation accuracy, %",
             zoom_from=protocol.zoomed_from(last),
         )
-        for saved in report.output.saver(args)(figure, out, path.name):
-            print(f"written: {saved}")
+        saved = report.output.saver(args)(figure, out, path.name)
+        print("written:", written, *saved)
 
 
 TABLE_3 = Table3("table3", "Table 3: top-1 accuracy in %")
