@@ -331,6 +331,17 @@ def _row_of(name):
         return None
 
 
+def settings_of(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return what all of these trials have in common of their seed, epochs, batches and images."""
+    found = {"seed": {trial.seed for trial in trials}}
+    found["batch_size"] = {trial.schedule.batch_size for trial in trials}
+    # Where steps are counted, an epoch is what lies between two measurements.
+    if not any(getattr(trial.schedule, "steps_per_epoch", None) for trial in trials):
+        found["epochs"] = {trial.schedule.epochs for trial in trials}
+    found["image_size"] = {getattr(trial, "image_size", None) for trial in trials}
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
 def show(
     args: argparse.Namespace,
     path: Path,
@@ -340,14 +351,17 @@ def show(
     frame,
     figure: "Callable[[], Figure]",
     *,
+    trials: Sequence[Trial] = (),
     printed: Sequence[Sequence[Sequence[str]]] | None = None,
 ) -> Path:
     """Print a table; write it as CSV, Markdown and LaTeX; draw its figure.
 
     `path` is folder and name of the files, without an ending; `parts` are tables as rows of text,
-    of which LaTeX has the first; `printed` is what the terminal shows instead.
+    of which LaTeX has the first; `printed` is what the terminal shows instead. The CSV file gets
+    columns with settings of the trials: a table with others does not replace it.
     Returns the path under which the files were written.
     """
     bodies = "\n\n".join(map(report.tables.as_text, parts if printed is None else printed))
     print("", title, "", bodies, "", *notes, sep="\n")
+    frame = frame.assign(**settings_of(trials))
     return output.write_table(path, title, parts, notes, frame, figure, output.saver(args))

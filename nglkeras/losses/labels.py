@@ -222,7 +222,8 @@ def check_ignore_class(ignore_class):
     is_number = isinstance(ignore_class, numbers.Real) and not isinstance(ignore_class, bool)
     # The comparison also refuses NaN and infinity.
     if not is_number or not abs(ignore_class) < LIMIT or ignore_class != int(ignore_class):
-        raise UserError(f"ignore_class={ignore_class!r} is not a whole number, such as 255")
+        within = "such as 255, within ±2**30"
+        raise UserError(f"ignore_class={ignore_class!r} is not a whole number, {within}")
     return int(ignore_class)
 
 

@@ -118,6 +118,7 @@ def write_table(
 _IDENTITY = (
     *("dataset", "model", "loss", "measure", "class_reduction", "precision", "train_images"),
     *("weights", "steps", "learning_rate", "run", "scale_free", "task", "search", "epoch"),
+    *("seed", "batch_size", "epochs", "image_size"),
 )
 
 

@@ -7,7 +7,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 from benchmark.gpu_rows import DONE, MEASURED, Row, Rows, failure
 from nglkeras.training.monitor import Monitor
@@ -128,6 +129,7 @@ def _kill(process):
 def _in_process(task, rows, until):
     """Do the work of a task until a time of `time.monotonic`; write its rows and its end."""
     os.setsid()
+    Thread(target=_end_with_parent, daemon=True).start()
     started = time.monotonic()
     from nglkeras.runs.environment import environment
 
@@ -147,6 +149,12 @@ def _in_process(task, rows, until):
         return
     taken = round(time.monotonic() - started, 3)
     rows.append(Row(part=task.part, case=task.name, status=DONE, seconds=taken), where)
+
+
+def _end_with_parent():
+    """End the task when its command has ended: it must not measure beside the next one."""
+    parent_process().join()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _status_of(error):

@@ -204,7 +204,7 @@ def report(
     show(rows, title, columns)
     found = pd.DataFrame(rows).dropna(axis="columns", how="all").assign(**circumstances())
     file = path.with_suffix(".csv")
-    if update and file.exists():
+    if update and file.exists() and file.stat().st_size:
         before = pd.read_csv(file, keep_default_na=False)
         found = pd.concat([before[~before[update].isin(found[update])], found])
     with paths.replacing(file) as out:

@@ -116,11 +116,11 @@ COMMITTED = [
     (
         "learning_rates/fashion_mnist",
         "fashion_mnist_small_cnn_momentum_4220_cosine_CE-Poly-1-CE+L2-SCE-Focal-GCE-f4-"
-        "ASLsingle-label-SparseLSR_0.01-0.032-0.1-0.0032-0.32-1.0_8runs.csv",
+        "ASLsingle-label-SparseLSR-Baikal_0.01-0.032-0.1-0.0032-0.3-e5aa784b.csv",
         "learning_rates --scale reduced --dataset fashion_mnist --model small_cnn --image-size 14 "
         "--optimizer momentum --decay cosine --batch-size 128 --steps 4220 --evaluate-every 422 "
         "--rates 1e-2,3.2e-2,1e-1 --runs 3 --new-runs 5 "
-        "--losses CE Poly-1 'CE + L2' SCE Focal GCE f4 'ASL (single-label)' SparseLSR",
+        "--losses CE Poly-1 'CE + L2' SCE Focal GCE f4 'ASL (single-label)' SparseLSR Baikal",
     ),
     (
         "learning_rates/fashion_mnist",

@@ -14,6 +14,7 @@ from nglkeras.experiments import earlier
 from nglkeras.experiments.classification import protocol
 from nglkeras.experiments.classification.experiment import TABLE_2
 from nglkeras.experiments.classification.trial import plan
+from nglkeras.experiments.script import settings_of
 from nglkeras.runs.journal import Journal
 
 SMALL = ["--epochs", "1", "--train-images", "64", "--evaluation-images", "32"]
@@ -316,6 +317,23 @@ class TestOthers:
         note = TABLE_2.chosen_scale(args).note
         assert ("a demonstration" in note) == is_own
         assert ("with other models" in note) != is_own
+
+    def test_a_table_says_what_its_trials_have_in_common(self):
+        trials = plan(TABLE_2.scales["demo"], ["CE", "NGL"], seed=3)
+        found = settings_of(trials)
+        assert (found["seed"], found["epochs"]) == (3, trials[0].schedule.epochs)
+        assert "seed" not in settings_of([*trials, replace(trials[0], seed=4)])
+
+    @pytest.mark.parametrize("option", [["--seed", "1"], ["--epochs", "2"]], ids=" ".join)
+    def test_a_table_of_other_trainings_takes_no_ones_place(self, option, script, tmp_path):
+        common = ["--losses", "CE", "--runs", "1", *SMALL, "--out", tmp_path]
+        assert script("table2", *common)[0] == 0
+        first = (tmp_path / "table2.csv").read_bytes()
+        code, out, _ = script("table2", *common, *option)
+        assert code == 0
+        assert "has more than this table and stays" in out
+        assert (tmp_path / "table2.csv").read_bytes() == first
+        assert len(list(tmp_path.glob("table2_*.csv"))) == 1
 
     def test_table_b21_agrees_with_the_paper(self, script):
         code, out, _ = script("table_b21")

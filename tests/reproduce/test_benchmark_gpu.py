@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from importlib.util import find_spec
 
 import keras
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
-from conftest import command_of
+from conftest import ROOT, command_of, wait_for_rows
 from gpu_tasks import task
 
 from benchmark import gpu, gpu_kernels, gpu_limits, gpu_rows, gpu_training
@@ -62,6 +65,29 @@ class TestLimits:
         assert [(row.case, row.name, row.status) for row in new] == [
             ("is_full", "", "out_of_memory")
         ]
+
+    @pytest.mark.slow
+    def test_a_task_ends_with_its_command(self, rows):
+        """It would measure beside the next command, and write to the same file."""
+        code = (
+            "import pathlib, sys\n"
+            "from gpu_tasks import task\n"
+            "from benchmark import gpu_limits, gpu_rows\n"
+            "if __name__ == '__main__':\n"
+            "    rows = gpu_rows.Rows(pathlib.Path(sys.argv[1]), 'tiny')\n"
+            "    gpu_limits.run_one(task('kernels', 'hangs'), rows, 300)\n"
+        )
+        script = rows.path.with_name("command.py")
+        script.write_text(code)
+        path = os.pathsep.join([str(ROOT / "reproduce"), str(ROOT / "tests"), str(ROOT)])
+        command = [sys.executable, str(script), str(rows.path)]
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as run:
+            wait_for_rows(rows.path.parent, 1, run)
+            children = psutil.Process(run.pid).children(recursive=True)
+            assert children
+            run.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert not alive
 
     @pytest.fixture
     def clock(self, monkeypatch):

@@ -112,6 +112,7 @@ class AccuracyTable(script.Experiment):
             ],
             tables.to_frame(table).assign(precision=scale.precision, **_start(trials)),
             partial(classification.plots.accuracy_table, table, title),
+            trials=trials,
             printed=[tables.layout(table, paper), *details],
         )
         if panels := tables.curves(trials, results):

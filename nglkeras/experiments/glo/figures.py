@@ -74,7 +74,8 @@ class GLOExperiment(script.Experiment):
         settings = (args.class_reduction, "sum"), (args.precision, "float32")
         suffix = "".join(f"_{value}" for value, default in settings if value != default)
         figure = partial(figure, title=title)
-        script.show(args, out / (name + suffix), title, parts, notes, frame, figure)
+        path = out / (name + suffix)
+        script.show(args, path, title, parts, notes, frame, figure, trials=trials)
 
 
 class Figure1(GLOExperiment):

@@ -111,6 +111,7 @@ class Table3(ImageNetExperiment):
             .rename(columns={"mean": "accuracy"})
             .assign(dataset=scale.dataset),
             partial(report.plots.dot_plot, panels, title, xlabel="top-1 accuracy, %"),
+            trials=trials,
             printed=[tables.layout(table, printed), *details],
         )
 
@@ -142,7 +143,8 @@ class Figure2(ImageNetExperiment):
             if results[trial.key].status != "ok":
                 lines.append(f"{trial}: {results[trial.key].status}, not drawn")
         print("", title, "", *lines, sep="\n")
-        frame = imagenet.tables.curves_frame(trials, results).assign(dataset=scale.dataset)
+        frame = imagenet.tables.curves_frame(trials, results)
+        frame = frame.assign(dataset=scale.dataset, **script.settings_of(trials))
         path = report.output.beside_more(out / self.name, frame)
         written = path.with_name(f"{path.name}.csv")
         frame.to_csv(written, index=False)

@@ -63,6 +63,7 @@ class LearningRates(script.Experiment):
             # Momentum is a setting of Keras' SGD.
             tables.to_frame(trials, results, sizes).assign(optimizer=scale.optimizer),
             partial(report.plots.best_rates, curves, table, title),
+            trials=trials,
         )
 
 

@@ -94,6 +94,7 @@ class SegmentationTable(script.Experiment):
             [*_notes(scale, table, trials), *footnotes.of_plateaus(trials, results), *notes],
             report.tables.frame(table, tables.COLUMNS).assign(dataset=datasets),
             partial(report.plots.dot_plot, panels, title, xlabel="", printed=legend),
+            trials=trials,
             printed=[layout(table), *details],
         )
         of_first_runs = {}

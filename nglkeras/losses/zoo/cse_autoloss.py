@@ -24,9 +24,10 @@ def cse_autoloss_b(t, p, log_p, log_not_p, *, alpha=0.25):
     here logarithms are exact from logits, and the loss is the sum over the outputs, of which Keras
     takes the mean over the batch.
 
-    Use it for dense detection on sigmoid outputs, where most labels are 0; as a loss of classifiers
-    it is untried. Its sibling for two-stage detectors, CSE-Autoloss-A, is 1.8415 times cross
-    entropy at w = 1, and so no loss of its own here.
+    Use it for dense detection on sigmoid outputs, where most labels are 0; as the loss of a
+    classifier it was behind cross entropy in both studies of results/REPORT.md. Its sibling for
+    two-stage detectors, CSE-Autoloss-A, is 1.8415 times cross entropy at w = 1, and so no loss of
+    its own here.
 
     Scale:
         At p = 0.5 the value of an output is 0.3246 for label 1 and 0.13 for label 0; if certain it
