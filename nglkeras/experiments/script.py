@@ -339,7 +339,9 @@ def settings_of(trials: Sequence[Trial]) -> dict[str, int]:
     if not any(getattr(trial.schedule, "steps_per_epoch", None) for trial in trials):
         found["epochs"] = {trial.schedule.epochs for trial in trials}
     found["image_size"] = {getattr(trial, "image_size", None) for trial in trials}
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+    common = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    # An empty cell of a CSV file is not read back as the `None` that it was.
+    return {name: value for name, value in common.items() if value is not None}
 
 
 def show(

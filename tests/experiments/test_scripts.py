@@ -323,6 +323,7 @@ class TestOthers:
         found = settings_of(trials)
         assert (found["seed"], found["epochs"]) == (3, trials[0].schedule.epochs)
         assert "seed" not in settings_of([*trials, replace(trials[0], seed=4)])
+        assert "image_size" not in settings_of([replace(trials[0], image_size=None)])
 
     @pytest.mark.parametrize("option", [["--seed", "1"], ["--epochs", "2"]], ids=" ".join)
     def test_a_table_of_other_trainings_takes_no_ones_place(self, option, script, tmp_path):
@@ -333,6 +334,8 @@ class TestOthers:
         assert code == 0
         assert "has more than this table and stays" in out
         assert (tmp_path / "table2.csv").read_bytes() == first
+        # The same again is the same.
+        assert "stays" not in script("table2", *common)[1]
         assert len(list(tmp_path.glob("table2_*.csv"))) == 1
 
     def test_table_b21_agrees_with_the_paper(self, script):
