@@ -215,7 +215,7 @@ def _concluded(plan, curves, rows, tested, work, notes):
     guess = min(measured, default=None) if trainer.chance is None else trainer.chance
     parts = _parts(tested, guess)
     # A value beyond [0, 1] shows that a measure is no share, whatever it is taken for.
-    is_share = trainer.is_share and all(0 <= value <= 1 for value in measured)
+    is_share = trainer.is_share and all(-1e-6 <= value <= 1 + 1e-6 for value in measured)
     reached = {name: {} for name in plan.losses}
     for row in tested:
         value = guess if row.status in DIVERGED else row.test
@@ -263,8 +263,8 @@ def _reservations(tested, parts, chance):
     lost = sum(row.loss == REFERENCE and row.status in DIVERGED for row in tested)
     if lost and chance is None:
         yield (
-            f"{REFERENCE} diverged in {lost} of its new runs, which are left out for all losses: "
-            "what a guess reaches is not known."
+            f"{REFERENCE} diverged in {lost} of its new runs. Their pairs are left out of all "
+            "differences: what a guess reaches is not known."
         )
 
 

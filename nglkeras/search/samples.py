@@ -262,8 +262,10 @@ def digest_each(x: object) -> list[bytes]:
 
 
 def _bytes_of(part):
+    part = np.asarray(part)
     # Networks compute in float32; integers may be longer.
-    part = part.astype("float32") if part.dtype.kind == "f" else part
+    with np.errstate(over="ignore"):
+        part = part.astype("float32") if part.dtype.kind == "f" else part
     return (part.astype("float64") if part.dtype.kind in "biuf" else part).tobytes()
 
 

@@ -274,7 +274,7 @@ class TestVerdict:
         trainer = Diverged({"CE": 0.9, "mine": 0.85}, parts=lambda name, tested: [tested] * 4)
         trainer.chance = None
         made = told({"mine": MINE}, trainer, tmp_path)
-        assert f"CE diverged in {10 - first} of its new runs, which are left out" in str(made)
+        assert f"CE diverged in {10 - first} of its new runs. Their pairs are left" in str(made)
         assert "known from 4 parts of these" in str(made)
         if not first:
             assert made.cells["mine"].pairs is None

@@ -25,7 +25,7 @@ def cse_autoloss_b(t, p, log_p, log_not_p, *, alpha=0.25):
     takes the mean over the batch.
 
     Use it for dense detection on sigmoid outputs, where most labels are 0; as the loss of a
-    classifier it was behind cross entropy in both studies of results/REPORT.md. Its sibling for
+    classifier it was no better than cross entropy in results/REPORT.md. Its sibling for
     two-stage detectors, CSE-Autoloss-A, is 1.8415 times cross entropy at w = 1, and so no loss of
     its own here.
 
