@@ -35,7 +35,7 @@ from nglkeras.search.result import BestFile, Result
 from nglkeras.search.simplification import simplified
 from nglkeras.search.trainer import PARTS, Trainer
 from nglkeras.search.trainings import Trainings, rate_curves
-from nglkeras.search.verdict import REFERENCE, Confirmation, verdict_of
+from nglkeras.search.verdict import NO, NOT_SETTLED, REFERENCE, Confirmation, verdict_of
 
 HEADING = "## Is the winner better?"
 
@@ -240,6 +240,9 @@ def _concluded(plan, curves, rows, tested, work, notes):
     verdict, why = verdict_of(
         cells[best], cells[REFERENCE], curves[best], curves[REFERENCE], plan.rates
     )
+    if verdict == NO and _lost(tested, trainer.chance):
+        # The pairs that are left are those in which cross entropy did well.
+        verdict = NOT_SETTLED
     return Confirmation(
         plan.candidates,
         plan.contenders,
@@ -260,12 +263,17 @@ def _reservations(tested, parts, chance):
     counts = {len(values) for values in parts.values()}
     if counts and (count := counts.pop()) < PARTS:
         yield f"What other test data would change is known from {count} parts of these alone."
-    lost = sum(row.loss == REFERENCE and row.status in DIVERGED for row in tested)
-    if lost and chance is None:
+    if lost := _lost(tested, chance):
         yield (
             f"{REFERENCE} diverged in {lost} of its new runs. Their pairs are left out of all "
             "differences: what a guess reaches is not known."
         )
+
+
+def _lost(tested, chance):
+    """Return the number of new runs of cross entropy that diverged, where no guess is known."""
+    lost = sum(row.loss == REFERENCE and row.status in DIVERGED for row in tested)
+    return lost if chance is None else 0
 
 
 def _parts(tested, guess):

@@ -85,8 +85,12 @@ def ignores_scale(optimizer: str, config: Mapping[str, object] | None = None) ->
 
 def depends_on_size(optimizer: str, config: Mapping[str, object]) -> bool:
     """Return whether a factor on the loss is more to this optimizer than one on the rate."""
-    decays = config.get("weight_decay") and not ignores_scale(optimizer, config)
-    return bool(decays) or any(map(config.get, _CLIPPING))
+    if any(map(config.get, _CLIPPING)):
+        return True
+    # One that divides gradients by their size, but for a large epsilon, or that takes them as they
+    # are and decays weights beside them.
+    depends = optimizer.lower() in _SCALE_FREE or bool(config.get("weight_decay"))
+    return depends and not ignores_scale(optimizer, config)
 
 
 def _learning_rate(value):
