@@ -174,8 +174,9 @@ class _Task:
             TrainingFitness, build, *data, epochs=setting.epochs, runs=setting.runs, batch_size=50
         )
         self.plain, self.raced = make(), make(racing=Racing(setting.neighbours))
-        for one in (self.plain, self.raced):
-            # Compiling counts for neither; the second loss still compiles something.
+        for one in (self.plain, self.raced, self.plain):
+            # Compiling counts for neither; the second loss still compiles something, and what one
+            # compiles makes TensorFlow forget what it had prepared for the other.
             one(Expression.parse(FORMULAS["NGL"]))
             one(Expression.parse(FORMULAS["Baikal"]))
 
