@@ -398,9 +398,15 @@ class TestScaling:
         assert set(found["what"]) == {"driver", "throughput", "simulated"}
         assert (found["trials_an_hour"] > 0).all()
         assert (tmp_path / "scaling.png").stat().st_size > 10_000
-        code, _, err = script("benchmark", "scaling", "--rounds", 2, "--out", tmp_path)
-        assert code == 0, err
-        assert len(pd.read_csv(tmp_path / "scaling.csv")) == len(found)
+
+    def test_a_second_measurement_takes_the_place_of_the_first(self, tmp_path):
+        from benchmark import scaling
+
+        driver = scaling.Row("driver", "processes", 1, 0.0, 1, 1.0, 1.0, driver_seconds=0.01)
+        rows = [driver, scaling.simulated(10, 10.0, driver, trials=20)]
+        for _ in range(2):
+            scaling.report(rows, "T", tmp_path / "scaling", lambda *_: [])
+            assert len(pd.read_csv(tmp_path / "scaling.csv")) == len(rows)
 
     def test_the_simulation_keeps_to_the_arithmetic(self):
         from benchmark.scaling import Row, simulated
