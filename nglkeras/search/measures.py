@@ -60,7 +60,7 @@ class Measure(ABC):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is taken for a share in [0, 1], until it has another value."""
+        """Whether it is taken for a share in [0, 1], as long as none of its values lies beyond."""
         return self.mode == "max"
 
     def __str__(self):

@@ -336,6 +336,12 @@ class TestSeeds:
         assert out.count("has no fitness") == 1
         assert f"the seed 0-0, {FORMULAS['NGL']}, has no fitness: exploded (too much)" in out
 
+    def test_of_a_set_have_an_order_that_no_process_shuffles(self, tmp_path):
+        self.run(tmp_path / "set", seeds=set(self.KNOWN))
+        self.run(tmp_path / "list", seeds=sorted(self.KNOWN))
+        planned = [lines(tmp_path / name)[0]["settings"]["seeds"] for name in ("set", "list")]
+        assert planned[0] == planned[1]
+
     def test_belong_to_the_search(self, tmp_path):
         first = self.run(tmp_path)
         assert lines(tmp_path)[0]["settings"]["seeds"][1] == FORMULAS["NGL"]
