@@ -878,10 +878,12 @@ class TestOwnNetwork:
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_test_data_that_the_search_has_seen(self, dtype, fitness):
+        # In float64 with digits that the search's float32 has not.
+        given = (X * np.float64(1 + 1e-9)).astype(dtype)
         losses = {"a": as_loss(MINE)}
         with pytest.raises(UserError, match="all test data are among those of the search"):
-            fitness.trainer(losses, (X[120:160].astype(dtype), LABELS[120:160]))
-        (note,) = fitness.trainer(losses, (X[159:170].astype(dtype), LABELS[159:170])).notes
+            fitness.trainer(losses, (given[120:160], LABELS[120:160]))
+        (note,) = fitness.trainer(losses, (given[159:170], LABELS[159:170])).notes
         assert note.startswith("1 of 11 test samples are among the data of the search")
 
     @pytest.mark.parametrize(
@@ -892,10 +894,11 @@ class TestOwnNetwork:
             (keras.optimizers.AdamW(1e-3), 0.0, False),
             (keras.optimizers.SGD(0.1), 0.0, False),
             (keras.optimizers.SGD(0.1, weight_decay=0.01), 0.0, True),
+            (keras.optimizers.SGD(0.1, clipnorm=1.0), 0.0, True),
             (keras.optimizers.Adam(1e-3, clipnorm=1.0), 0.0, True),
             (keras.optimizers.Adam(1e-3, epsilon=0.1), 0.0, True),
         ],
-        ids=["Adam", "penalty", "AdamW", "SGD", "decay", "clipping", "epsilon"],
+        ids=["Adam", "penalty", "AdamW", "SGD", "decay", "clipping", "Adam clips", "epsilon"],
     )
     def test_a_factor_may_be_more_than_a_rate(self, optimizer, l2, is_told):
         def penalised():
